@@ -1,0 +1,10 @@
+//! Runs jobs: their stages in order, their steps in a sandbox, their log on its way out.
+//!
+//! - [`job`]: the stages of one job, first to last, and what each outcome means for the rest.
+//! - [`stages`]: one stage a file, all with the same signature.
+//! - [`sandbox`]: where the job's processes live, and the shim that starts them.
+//! - [`log`]: what the processes print, from the spool through the masker into the job's log and to the forge.
+//! - [`script`]: commands of a step to shell text.
+
+pub mod log;
+pub mod sandbox;

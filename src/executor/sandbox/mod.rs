@@ -1,0 +1,61 @@
+//! Where the processes of a job live.
+//!
+//! A sandbox is a place (a container, or a folder of the machine) with our [`shim`] running in it. The place differs, what
+//! happens inside does not: every step is one message to the shim, its output a spool file in the run directory, its
+//! end an exit file. So a sandbox outlives the agent: the next one finds the place by its record, speaks to the shim
+//! or reads what it left.
+//!
+//! The life of a sandbox, in the order of calls:
+//! 1. [`docker::DockerSandbox::prepare`] or [`host::HostSandbox::prepare`] makes the place and says hello to the shim;
+//!    the [`SandboxRecord`] is handed to `on_created` (which journals it) before anything runs in it.
+//! 2. Steps: [`shim::client::ShimClient`].
+//! 3. After a crash: `reattach` with the record.
+//! 4. `remove`: ends everything and leaves nothing. May be called at any time and repeatedly.
+//!
+//! **Everything in the run directory is as trustworthy as the job.** It is opened by directory handle, no symlinks,
+//! regular files only, with a size limit on all but the spool.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub mod docker;
+pub mod host;
+pub mod shim;
+
+/// Folders of one job on the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPaths {
+    /// Only for the agent (0700): payload, log, archives under way.
+    pub private: PathBuf,
+    /// Shared with the shim, writable by the job: socket, spools, exit files. Below a 0700 folder, itself 0777.
+    pub run: PathBuf,
+    /// Mounted at the job's `builds` folder: the work tree and its neighbours.
+    pub workspace: PathBuf,
+}
+
+/// How to find a sandbox again. Journalled before anything runs in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum SandboxRecord {
+    /// A container of the Docker engine.
+    Docker {
+        /// The container's id.
+        container: String,
+        /// Ids of service containers.
+        services: Vec<String>,
+        /// The job's network, if it has one of its own.
+        network: Option<String>,
+        /// The machine's boot id when it was made: another one means that nothing of it is left.
+        boot_id: String,
+    },
+    /// Processes of this machine.
+    Host {
+        /// Process id of the shim.
+        pid: u32,
+        /// Start time of that process, clock ticks after boot: tells it from a later one with the same id.
+        start_time: u64,
+        /// The machine's boot id.
+        boot_id: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! GitLab: the runner API.

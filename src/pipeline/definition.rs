@@ -1,0 +1,421 @@
+//! What should happen: pipeline, jobs, steps.
+//!
+//! A [`PipelineJob`] is complete: nothing in it needs the forge's own language any more. Paths ending in `_dir` are as the
+//! job's processes see them.
+
+use std::time::Duration;
+
+use super::id::{JobId, JobKey};
+use super::owner::Owner;
+use super::secret::Secret;
+use super::variable::{Variable, Variables};
+
+/// A pipeline: jobs and which of them wait for which.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PipelineDefinition {
+    /// The name shown to people.
+    pub name: String,
+    /// The jobs in the order of the file.
+    pub jobs: Vec<PlannedJob>,
+}
+
+/// A job's place in its pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedJob {
+    /// The job's name, unique in its pipeline.
+    pub name: String,
+    /// The stage it belongs to.
+    pub stage: String,
+    /// The names of the jobs that must have ended before this one may start.
+    pub needs: Vec<String>,
+}
+
+/// One job, ready to run.
+#[derive(Clone, Debug)]
+pub struct PipelineJob {
+    /// What makes it unique for this agent.
+    pub key: JobKey,
+    /// The forge's id of it.
+    pub id: JobId,
+    /// The name the forge shows.
+    pub name: String,
+    /// The stage the forge shows.
+    pub stage: String,
+    /// On whose behalf it runs.
+    pub owner: Owner,
+    /// Its variables, the runner's own among them, expanded.
+    pub variables: Variables,
+    /// Where it works.
+    pub dirs: JobDirs,
+    /// The image its steps run in; `None` where the sandbox has none (host).
+    pub image: Option<ImageSpec>,
+    /// Containers that run beside it, in the order in which they were named.
+    pub services: Vec<ServiceSpec>,
+    /// Credentials for image registries.
+    pub registry_auth: RegistryAuth,
+    /// The repository it works on.
+    pub sources: SourceSpec,
+    /// Its steps in order, the after-step last.
+    pub steps: Vec<PipelineStep>,
+    /// Folders kept from job to job.
+    pub caches: Vec<CacheSpec>,
+    /// Files it gives away.
+    pub artifacts: Vec<ArtifactSpec>,
+    /// Files it is given.
+    pub dependencies: Vec<DependencySpec>,
+    /// How long its parts may take.
+    pub timeouts: Timeouts,
+    /// How often its stages are tried.
+    pub attempts: Attempts,
+    /// What its log looks like and what is hidden in it.
+    pub log: LogSpec,
+    /// Lines the user should read at the head of the log: settings without effect, corrected values.
+    pub warnings: Vec<String>,
+    /// What the forge's own UI and its users know the machine's parts by: container labels, host name.
+    pub labels: Vec<(String, String)>,
+}
+
+/// Folders as the job's processes see them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobDirs {
+    /// The root of all work trees, `/builds` in a container. The workspace is mounted here.
+    pub builds: String,
+    /// The work tree, below `builds`.
+    pub project: String,
+    /// What belongs to the job but not into its work tree (file variables), below `builds`.
+    pub temp: String,
+}
+
+/// Which image to run and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// The reference, expanded.
+    pub name: String,
+    /// Replaces the image's entrypoint. `Some` of an empty list or of one empty text clears it.
+    pub entrypoint: Option<Vec<String>>,
+    /// Policies to try in order; empty: the configured ones.
+    pub pull_policies: Vec<PullPolicy>,
+    /// The platform to pull, `linux/arm64`.
+    pub platform: Option<String>,
+    /// The user to start as, where the operator allows it.
+    pub user: Option<String>,
+}
+
+/// When an image is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PullPolicy {
+    /// Ask the registry each time.
+    Always,
+    /// Only what is not on the machine.
+    IfNotPresent,
+    /// Only what is on the machine.
+    Never,
+}
+
+/// A container beside the job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Its image. The service has its own entrypoint rules, policies, platform and user.
+    pub image: ImageSpec,
+    /// Replaces the image's command; empty: the image's.
+    pub command: Vec<String>,
+    /// Names it is reached by, besides those made from its image.
+    pub aliases: Vec<String>,
+    /// Its environment: the job's public variables and its own, expanded.
+    pub variables: Vec<Variable>,
+}
+
+/// Credentials for image registries, by source. The first source that knows a registry wins.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryAuth {
+    /// The text of a Docker `config.json`, from the variable `DOCKER_AUTH_CONFIG`.
+    pub docker_config: Option<Secret>,
+    /// What the forge sent with the job.
+    pub job: Vec<RegistryCredential>,
+}
+
+/// A user name and password for one registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryCredential {
+    /// Host and port of the registry, perhaps with a path.
+    pub registry: String,
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: Secret,
+}
+
+/// What the work tree is filled with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSpec {
+    /// How.
+    pub strategy: SourceStrategy,
+    /// The repository, without credentials.
+    pub url: String,
+    /// Credentials for the repository and for others on the same host (submodules).
+    pub credentials: Option<GitCredentials>,
+    /// Further rewrites: a URL prefix and what it is replaced with (SSH to HTTPS for submodules).
+    pub url_rewrites: Vec<UrlRewrite>,
+    /// The ref's name, for the log.
+    pub ref_name: String,
+    /// The commit to check out, hexadecimal.
+    pub sha: String,
+    /// What to fetch.
+    pub refspecs: Vec<String>,
+    /// How many commits deep; 0: all.
+    pub depth: u32,
+    /// `sha1` or `sha256`.
+    pub object_format: String,
+    /// Whether the commit is checked out.
+    pub checkout: bool,
+    /// Words for `git clean` before the checkout; `None`: no cleaning.
+    pub clean_flags: Option<Vec<String>>,
+    /// Words for `git fetch`.
+    pub fetch_flags: Vec<String>,
+    /// Submodules.
+    pub submodules: Submodules,
+    /// Whether LFS objects are fetched where git-lfs is installed.
+    pub lfs: bool,
+    /// Commands of the job before and after its sources are there.
+    pub pre_script: Vec<String>,
+    /// See `pre_script`.
+    pub post_script: Vec<String>,
+    /// Value of git's `http.userAgent`.
+    pub user_agent: String,
+    /// An extra HTTP header for git, `Name: value`.
+    pub extra_header: Option<String>,
+}
+
+/// How the work tree is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceStrategy {
+    /// A new work tree each time.
+    Clone,
+    /// The work tree of an earlier job of the same owner, cleaned, where there is one.
+    Fetch,
+    /// What an earlier job left, untouched.
+    None,
+    /// An empty folder.
+    Empty,
+}
+
+/// User name and password for git over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitCredentials {
+    /// User name.
+    pub username: String,
+    /// Password: the job's token.
+    pub password: Secret,
+    /// The base URLs, `https://host[:port]`, that the credentials are for.
+    pub hosts: Vec<String>,
+}
+
+/// A URL prefix and what git is to use in its place (`url.TO.insteadOf=FROM`). Without credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlRewrite {
+    /// The prefix as it stands in `.gitmodules`.
+    pub from: String,
+    /// What is used in its place.
+    pub to: String,
+}
+
+/// What to do with submodules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submodules {
+    /// Whether, and how deep.
+    pub depth_of_tree: SubmoduleStrategy,
+    /// How many commits deep each is fetched; 0: all.
+    pub depth: u32,
+    /// Pathspecs; empty: all.
+    pub paths: Vec<String>,
+    /// Words for `git submodule update`.
+    pub update_flags: Vec<String>,
+}
+
+/// Which submodules are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmoduleStrategy {
+    /// None.
+    None,
+    /// Those of the repository itself.
+    Normal,
+    /// Theirs too.
+    Recursive,
+}
+
+/// One script of a job, run in one shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipelineStep {
+    /// Its name, `script`, `after_script`, `release`.
+    pub name: String,
+    /// What it is among the job's steps.
+    pub kind: StepKind,
+    /// The commands, each a line or a block of lines, echoed before they run.
+    pub commands: Vec<String>,
+}
+
+/// What a step is among the steps of its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// Part of the job: the first that fails ends the job's steps.
+    Main,
+    /// Runs after the others whatever became of them, with its own time limit; its failure does not fail the job
+    /// unless `fails_job`.
+    After {
+        /// `AFTER_SCRIPT_IGNORE_ERRORS=false`.
+        fails_job: bool,
+    },
+}
+
+/// On which results of the steps something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum When {
+    /// Only after success.
+    #[default]
+    OnSuccess,
+    /// Only after failure.
+    OnFailure,
+    /// In both cases.
+    Always,
+}
+
+impl When {
+    /// Whether it is due after steps that ended like this.
+    pub fn is_due(self, success: bool) -> bool {
+        match self {
+            When::OnSuccess => success,
+            When::OnFailure => !success,
+            When::Always => true,
+        }
+    }
+}
+
+/// Folders kept from job to job under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSpec {
+    /// The key, expanded; sanitised where the forge's rules ask for it.
+    pub key: String,
+    /// Keys to try, in order, when nothing is kept under `key`.
+    pub fallback_keys: Vec<String>,
+    /// What is kept.
+    pub files: FileSelection,
+    /// Whether it is restored before the steps.
+    pub pull: bool,
+    /// Whether it is saved after them.
+    pub push: bool,
+    /// After which results it is saved.
+    pub when: When,
+}
+
+/// Which files of the work tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSelection {
+    /// Globs relative to the work tree.
+    pub paths: Vec<String>,
+    /// Globs of what is left out again.
+    pub exclude: Vec<String>,
+    /// Also what git does not track, ignored files included.
+    pub untracked: bool,
+}
+
+/// Files that a job gives away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactSpec {
+    /// The base name of the archive, expanded; empty: the forge's default.
+    pub name: String,
+    /// Which files.
+    pub files: FileSelection,
+    /// After which results.
+    pub when: When,
+    /// `archive` or a kind of report.
+    pub kind: String,
+    /// How they are packed.
+    pub format: ArtifactFormat,
+    /// The format's name exactly as the forge sent it, empty where it sent none.
+    pub format_on_wire: String,
+    /// How long the forge is to keep it, in the forge's words; empty: its default.
+    pub expire_in: String,
+}
+
+/// How files are packed for the forge or into a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ArtifactFormat {
+    /// A zip archive.
+    #[default]
+    Zip,
+    /// A zip archive whose entries are compressed with zstd (method 93).
+    ZipZstd,
+    /// A tar archive in one zstd stream.
+    TarZstd,
+    /// One gzip member a file.
+    Gzip,
+    /// One file as it is.
+    Raw,
+}
+
+/// Another job whose files this one is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DependencySpec {
+    /// The other job's id.
+    pub id: JobId,
+    /// Its name, for the log.
+    pub name: String,
+    /// The token its files are fetched with.
+    pub token: Secret,
+    /// The archive's name.
+    pub file_name: String,
+    /// The archive's size in bytes as the forge says.
+    pub size: u64,
+}
+
+/// How long the parts of a job may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The whole job.
+    pub job: Duration,
+    /// Preparing the sandbox.
+    pub prepare: Option<Duration>,
+    /// Getting the sources.
+    pub get_sources: Option<Duration>,
+    /// All main steps together.
+    pub script: Option<Duration>,
+    /// The after-step.
+    pub after_script: Duration,
+    /// Waiting for services to answer; `None`: not at all.
+    pub services: Option<Duration>,
+}
+
+/// How often a stage is tried, 1 to 10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// Getting the sources.
+    pub get_sources: u32,
+    /// Restoring caches.
+    pub restore_cache: u32,
+    /// Downloading artifacts.
+    pub download_artifacts: u32,
+    /// Steps that the engine, not the script, broke.
+    pub executor: u32,
+}
+
+/// What a job's log looks like.
+#[derive(Clone, Debug)]
+pub struct LogSpec {
+    /// Markers by which the forge folds and times the parts of the log.
+    pub sections: bool,
+    /// Each command of several lines in a folded section of its own.
+    pub script_sections: bool,
+    /// A header with time and stream before each line (protocols: GitLab 4.6).
+    pub timestamps: bool,
+    /// Whether shells print each command as it runs.
+    pub trace_commands: bool,
+    /// Whether the output of services is shown.
+    pub services: bool,
+    /// Texts to hide.
+    pub mask: Vec<Secret>,
+    /// What follows one of these, as far as token characters go, is hidden.
+    pub mask_prefixes: Vec<String>,
+    /// Bytes after which the log is cut.
+    pub limit: u64,
+}
