@@ -325,9 +325,12 @@ impl Work {
         }
         record.spool_bytes = self.at;
         record.lost_bytes = self.lost;
-        // Its room is taken, so this fails on broken disks or a removed folder only; then nobody could read it either.
-        if self.files.folder.publish_exit(&self.files.pending_exit, &record).is_err() {
-            std::thread::sleep(RETRY);
+        // Its room is taken, so this works on a full disk. It fails when the job has removed the file or put a folder in
+        // its way; then another is made, as long as the job lets us.
+        if self.files.folder.publish_exit(&self.files.pending_exit, &record).is_err()
+            && let Ok(another) = self.files.folder.create_pending_exit(&record.step)
+        {
+            self.files.pending_exit = another;
             let _ = self.files.folder.publish_exit(&self.files.pending_exit, &record);
         }
         // The agent sees it now; that it is durable, too, need not delay the next step.
