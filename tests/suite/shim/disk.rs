@@ -68,7 +68,7 @@ async fn a_disk_that_stays_full_ends_the_step_with_its_own_result_and_a_count() 
     let outcome = house.outcome(&id("s")).await.unwrap();
     assert_eq!(outcome.exit, StepExit::OutputLost);
     assert!(outcome.record.lost_bytes > 0);
-    assert!(outcome.stdout.starts_with("before\ny\ny\n"));
+    assert!(outcome.stdout.starts_with("before\n"), "what was written before is kept");
     let refused = house.shim.start(&script_step("next", "true")).await.unwrap_err();
     assert!(refused.to_string().contains("cannot write the output"), "{refused}");
     std::fs::remove_file(house.run_dir().join("filler")).unwrap();
