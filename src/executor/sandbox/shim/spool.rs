@@ -28,8 +28,9 @@ const BLOCK: (usize, usize) = (128 << 10, 1 << 20);
 const SAFETY_NET: Duration = Duration::from_secs(5);
 /// Without inotify (its instances are limited): first look, and at most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
-/// A change that brought nothing new is answered with such a pause: a job may touch its files as often as it likes.
-const HUSH: Duration = Duration::from_millis(5);
+/// After so many changes in a row that brought nothing new each is answered with a pause: a job may touch its files as
+/// often as it likes. A step's own beginning and end are fewer.
+const HUSH: (u32, Duration) = (16, Duration::from_millis(5));
 
 /// What comes out of a spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,8 +307,8 @@ impl Watch {
     async fn wait(&mut self, fruitless: u32) {
         match &self.0 {
             Some(events) => {
-                if fruitless > 1 {
-                    sleep(HUSH).await;
+                if fruitless > HUSH.0 {
+                    sleep(HUSH.1).await;
                 }
                 // Its end by time is the safety net.
                 if let Ok(Ok(mut ready)) = timeout(SAFETY_NET, events.readable()).await {
