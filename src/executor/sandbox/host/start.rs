@@ -11,7 +11,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::SandboxRecord;
 use super::super::shim::SHIM_NAME;
@@ -23,6 +23,8 @@ use super::{HostError, HostSpec, leftovers};
 const INHERITED: [&str; 8] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SHELL", "TERM"];
 /// How long the shim may take until it listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
+/// How long its file may be busy.
+const BUSY: Duration = Duration::from_secs(5);
 /// Longest answer of a shim that starts, bytes.
 const ANSWER: u64 = 4096;
 
@@ -40,13 +42,27 @@ pub(super) async fn start(spec: &HostSpec<'_>, who: Option<Identity>) -> Result<
     if let Some(who) = who {
         change_user(&mut command, who);
     }
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let mut child = spawn(&mut command).await.map_err(|error| failed(error.to_string()))?;
     let answer = match timeout(LISTENS_WITHIN, introduce(&mut child, spec)).await {
         Ok(answer) => answer?,
         Err(_) => return Err(failed(format!("it does not listen after {} s", LISTENS_WITHIN.as_secs()))),
     };
     let (pid, start_time) = parse(&answer.0).ok_or_else(|| failed(answer.1))?;
     Ok(SandboxRecord::Host { pid, start_time, boot_id: leftovers::boot_id()? })
+}
+
+/// Starts the command. A file that was just written is busy as long as some child of ours, forked meanwhile and not yet
+/// at its exec, has it open for writing: that passes.
+async fn spawn(command: &mut Command) -> io::Result<Child> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < until => {
+                sleep(Duration::from_millis(5)).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Puts the binary beside the run directory, under the name by which it knows that it is the shim.

@@ -173,12 +173,8 @@ impl SpoolReader {
                 let size = self.offset + self.ahead.len() as u64;
                 return Err(SpoolError::Short { step: self.id.clone(), path, size, told });
             }
-            // The exit file comes after the last output: what the spool lacks now will not come any more, once it is there.
-            self.record = self.blocking(|run, id, _| Ok(run.exit_of(id)?)).await?;
-            if self.record.is_none() {
-                self.watch.wait(fruitless).await;
-                fruitless = fruitless.saturating_add(1);
-            }
+            self.watch.wait(fruitless).await;
+            fruitless = fruitless.saturating_add(1);
         }
     }
 
@@ -212,16 +208,20 @@ impl SpoolReader {
         self.ahead = if length == self.ahead.len() { Bytes::new() } else { self.ahead.slice(length..) };
     }
 
-    /// Reads the next block. False: there is nothing that was not there before.
+    /// Reads the next block, and where that brings nothing looks for the exit file. False: neither brought anything.
     async fn read_on(&mut self) -> Result<bool, SpoolError> {
         let (offset, had, block) = (self.offset, self.ahead.len(), self.block);
+        let ended = self.record.is_some();
         // From the first frame not handed out: a shim whose disk was full may have cut off and rewritten a half one.
-        let (bytes, size) = self
-            .blocking(move |_, _, file| {
+        let (bytes, size, record) = self
+            .blocking(move |run, id, file| {
                 let mut buffer = BytesMut::zeroed(block);
                 let length = read_full(file, &mut buffer, offset)?;
                 buffer.truncate(length);
-                Ok((buffer.freeze(), file.metadata()?.len()))
+                let size = file.metadata()?.len();
+                // It comes after the last output: once it is there, another read brings all that there ever will be.
+                let record = if length > had || ended { None } else { run.exit_of(id)? };
+                Ok((buffer.freeze(), size, record))
             })
             .await?;
         if size < offset {
@@ -229,7 +229,8 @@ impl SpoolReader {
             return Err(SpoolError::Shrunk { step, path, size, read: offset });
         }
         self.block = if bytes.len() == block { BLOCK.1 } else { BLOCK.0 };
-        let more = bytes.len() > had;
+        let more = bytes.len() > had || record.is_some();
+        self.record = self.record.take().or(record);
         self.ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
         Ok(more)
     }
@@ -311,10 +312,10 @@ impl Watch {
                     sleep(HUSH.1).await;
                 }
                 // Its end by time is the safety net.
-                if let Ok(Ok(mut ready)) = timeout(SAFETY_NET, events.readable()).await {
-                    if drain(events.get_ref()) {
-                        ready.clear_ready();
-                    }
+                if let Ok(Ok(mut ready)) = timeout(SAFETY_NET, events.readable()).await
+                    && drain(events.get_ref())
+                {
+                    ready.clear_ready();
                 }
             }
             None => sleep((LOOK.0 * 2_u32.pow(fruitless.min(8))).min(LOOK.1)).await,

@@ -39,8 +39,23 @@ pub struct Launched {
     pub keeper: i32,
     /// What the keeper says.
     pub words: OwnedFd,
-    /// Standard output and standard error.
-    pub pipes: [OwnedFd; 2],
+}
+
+/// Where a step's output goes: standard output and standard error, each from the shim's side and from the step's.
+pub struct Pipes {
+    /// For the spool thread.
+    pub read: [OwnedFd; 2],
+    /// For the step. To be dropped when it has been started, or the end of its output would never come.
+    pub write: [OwnedFd; 2],
+}
+
+impl Pipes {
+    /// New ones.
+    pub fn new() -> io::Result<Self> {
+        let (stdout, stdout_end) = output_pipe()?;
+        let (stderr, stderr_end) = output_pipe()?;
+        Ok(Self { read: [stdout, stderr], write: [stdout_end, stderr_end] })
+    }
 }
 
 /// A step that did not start: what its user reads, and the exit code by the shell's convention.
@@ -86,7 +101,12 @@ pub fn identity(step: &StepWire, ground: &Ground) -> Result<Option<Identity>, St
 }
 
 /// Starts the step's process below a keeper.
-pub fn launch(step: &StepWire, who: Option<Identity>, ground: &Ground) -> Result<Launched, NotLaunched> {
+pub fn launch(
+    step: &StepWire,
+    who: Option<Identity>,
+    ground: &Ground,
+    output: &[OwnedFd; 2],
+) -> Result<Launched, NotLaunched> {
     let (mut command, name) = command(step)?;
     make_folder(Path::new(&step.cwd), who.as_ref()).map_err(|error| NotLaunched {
         remark: format!("forgehand: cannot use the working directory {}: {error}\n", step.cwd),
@@ -94,7 +114,7 @@ pub fn launch(step: &StepWire, who: Option<Identity>, ground: &Ground) -> Result
     })?;
     environment(&mut command, step, who.as_ref(), ground);
     command.current_dir(&step.cwd);
-    start(command, who, ground).map_err(|error| not_started(&name, &error))
+    start(command, who, ground, output).map_err(|error| not_started(&name, &error))
 }
 
 fn command(step: &StepWire) -> Result<(Command, String), NotLaunched> {
@@ -168,12 +188,11 @@ fn environment(command: &mut Command, step: &StepWire, who: Option<&Identity>, g
     command.envs(step.env.iter().map(|(name, value)| (name, value.0.expose())));
 }
 
-fn start(mut command: Command, who: Option<Identity>, ground: &Ground) -> io::Result<Launched> {
+fn start(mut command: Command, who: Option<Identity>, ground: &Ground, output: &[OwnedFd; 2]) -> io::Result<Launched> {
     let (words, words_end) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stdout, stdout_end) = output_pipe()?;
-    let (stderr, stderr_end) = output_pipe()?;
     rustix::io::ioctl_fionbio(&words, true)?;
-    command.stdout(Stdio::from(stdout_end)).stderr(Stdio::from(stderr_end));
+    let [stdout, stderr] = output;
+    command.stdout(Stdio::from(stdout.try_clone()?)).stderr(Stdio::from(stderr.try_clone()?));
     let words_number = words_end.as_raw_fd();
     let reset_oom = ground.oom_score < 0 && ground.uid == 0;
     let groups: Vec<Gid> =
@@ -198,7 +217,7 @@ fn start(mut command: Command, who: Option<Identity>, ground: &Ground) -> io::Re
     }
     let child = command.spawn()?;
     // `words_end` and the ends inside `command` are closed here: only the step's side holds them from now on.
-    Ok(Launched { keeper: child.id() as i32, words, pipes: [stdout, stderr] })
+    Ok(Launched { keeper: child.id() as i32, words })
 }
 
 fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -100,6 +100,8 @@ fn run() -> io::Result<server::End> {
     // From here on no process of the job can read our memory or trace us, whatever its user is, short of CAP_SYS_PTRACE.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     set_child_subreaper(Some(getpid()))?;
+    // However its file was reached.
+    rustix::thread::set_name(c"forgehand-shim")?;
     let signals = sys::signal_descriptor()?;
     let listener = folder.listen().map_err(named("cannot listen in the run directory"))?;
     if mark.is_some() {

@@ -87,8 +87,8 @@ pub struct RunningStep {
 
 impl RunningStep {
     /// A step whose process was just started.
-    pub fn new(id: StepId, launched: (i32, OwnedFd), spooler: Spooler, oom_before: u64) -> Self {
-        let (keeper, words) = launched;
+    pub fn new(id: StepId, launched: Launched, spooler: Spooler, oom_before: u64) -> Self {
+        let Launched { keeper, words } = launched;
         let processes =
             Processes { keeper: Some(keeper), words: Some(words), main: None, status: None, orphaned: false };
         Self {
@@ -112,7 +112,7 @@ impl RunningStep {
         self.grace = grace;
     }
 
-    /// A step that did not start, with the words about it already on their way to the spool.
+    /// A step that did not start, with the words about it on their way to the spool.
     pub fn stillborn(id: StepId, spooler: Spooler, code: i32) -> Self {
         let processes = Processes { keeper: None, words: None, main: None, status: Some(code << 8), orphaned: false };
         let now = Instant::now();
@@ -361,10 +361,4 @@ impl Ending {
         }
         self.pause = (self.pause * 2).min(LOOK.1);
     }
-}
-
-/// What of a start the step's machine and its spool thread take.
-pub fn parts(launched: Launched) -> ((i32, OwnedFd), [Option<OwnedFd>; 2]) {
-    let [stdout, stderr] = launched.pipes;
-    ((launched.keeper, launched.words), [Some(stdout), Some(stderr)])
 }

@@ -14,9 +14,9 @@ use super::super::step::{StepExit, StepId};
 use super::super::wire::{Facts, Reply, Request, StepState, StepWire};
 use super::connection::{Close, Connection, Keyring};
 use super::folder::RunFolder;
-use super::launch::{self, Ground};
+use super::launch::{self, Ground, Pipes};
 use super::memory::OomCounter;
-use super::running::{self, Cause, RunningStep, Surroundings};
+use super::running::{Cause, RunningStep, Surroundings};
 use super::spooler::{SpoolFiles, Spooler};
 use super::sys::{self, Waker};
 use super::{probe, tree};
@@ -27,6 +27,9 @@ const CONNECTIONS: usize = 64;
 const PROBES: usize = 64;
 /// Between SIGTERM and SIGKILL when the engine stops the sandbox: engines wait 10 s before they kill the shim.
 const ENGINE_GRACE: Duration = Duration::from_secs(4);
+
+/// Longest remark about a step that did not start, bytes.
+const REMARK: usize = 4096;
 
 /// Why the shim ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,19 +346,21 @@ impl State {
         StepState::Ended(exit)
     }
 
+    /// The thread comes first: a step that cannot be heard must not begin.
     fn run(&self, step: &StepWire, who: Option<super::user::Identity>, files: SpoolFiles) -> io::Result<RunningStep> {
-        let (oom, waker) = (self.server.oom.read(), self.waker.clone());
-        match launch::launch(step, who, &self.server.ground) {
+        let oom = self.server.oom.read();
+        let pipes = Pipes::new()?;
+        let spooler = Spooler::start(files, pipes.read, self.waker.clone())?;
+        match launch::launch(step, who, &self.server.ground, &pipes.write) {
             Ok(launched) => {
-                let (process, pipes) = running::parts(launched);
-                let keeper = process.0;
-                let spooler = Spooler::start(files, pipes, None, waker).inspect_err(|_| abandon(keeper))?;
-                let mut running = RunningStep::new(step.id.clone(), process, spooler, oom);
+                let mut running = RunningStep::new(step.id.clone(), launched, spooler, oom);
                 running.limit(step.timeout_ms.map(Duration::from_millis), Duration::from_millis(step.grace_ms));
                 Ok(running)
             }
             Err(not) => {
-                let spooler = Spooler::start(files, [None, None], Some(not.remark), waker)?;
+                // As if the step had said it. So much an empty pipe takes at once.
+                let remark = not.remark.as_bytes();
+                let _ = rustix::io::write(&pipes.write[1], remark.get(..REMARK).unwrap_or(remark));
                 Ok(RunningStep::stillborn(step.id.clone(), spooler, not.code))
             }
         }
@@ -412,15 +417,4 @@ impl State {
 
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     [a, b].into_iter().flatten().min()
-}
-
-/// Ends a step whose spool thread could not be started: it has had no time to do anything.
-fn abandon(keeper: i32) {
-    let members = |all: &[tree::Process]| tree::below(all, [keeper]);
-    for _ in 0..100 {
-        if tree::kill_all(members) == 0 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

@@ -66,13 +66,8 @@ pub struct SpoolFiles {
 }
 
 impl Spooler {
-    /// Writes the spool's header and starts the thread. `remark` is written first, as standard error.
-    pub fn start(
-        files: SpoolFiles,
-        pipes: [Option<OwnedFd>; 2],
-        remark: Option<String>,
-        to_loop: Arc<Waker>,
-    ) -> io::Result<Self> {
+    /// Writes the spool's header and starts the thread that reads standard output and standard error from `pipes`.
+    pub fn start(files: SpoolFiles, pipes: [OwnedFd; 2], to_loop: Arc<Waker>) -> io::Result<Self> {
         files.spool.write_all_at(&frame::file_header(), 0)?;
         let shared = Arc::new(Shared {
             born: Instant::now(),
@@ -87,7 +82,7 @@ impl Spooler {
         let mut work = Work {
             files,
             shared: shared.clone(),
-            pipes,
+            pipes: pipes.map(Some),
             batch: Vec::new(),
             frames: Vec::new(),
             at: HEADER as u64,
@@ -96,7 +91,7 @@ impl Spooler {
             order: None,
         };
         let thread = std::thread::Builder::new().name("spool".into()).stack_size(128 << 10);
-        let thread = thread.spawn(move || work.run(remark))?;
+        let thread = thread.spawn(move || work.run())?;
         Ok(Self { shared, thread: Some(thread), ordered: false })
     }
 
@@ -154,13 +149,7 @@ struct Work {
 }
 
 impl Work {
-    fn run(&mut self, remark: Option<String>) {
-        for piece in remark.iter().flat_map(|text| text.as_bytes().chunks(MAX_DATA)) {
-            self.batch.extend_from_slice(&frame::output_header(now_us(), Stream::Stderr, piece.len()));
-            self.batch.extend_from_slice(piece);
-            self.frames.push((self.batch.len(), piece.len()));
-        }
-        self.write_batch();
+    fn run(&mut self) {
         loop {
             // Before the pipes are read: what was written before the order was given is read after it.
             self.take_order();
