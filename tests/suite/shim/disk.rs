@@ -60,11 +60,13 @@ async fn a_step_waits_for_room_and_loses_nothing() {
 #[tokio::test]
 async fn a_disk_that_stays_full_ends_the_step_with_its_own_result_and_a_count() {
     let (house, disk) = house_on_a_small_disk().await;
-    let gate = Gate::new(&house.job.paths.private, "gate");
-    let script = format!("echo before; echo > {}; yes | head -c 100000000", gate.path());
+    let go = Gate::new(&house.job.paths.private, "go");
+    let script = format!("echo before; read _ < {}; yes | head -c 100000000", go.path());
     house.shim.start(&script_step("s", &script)).await.unwrap();
-    gate.word().await;
+    let mut reader = SpoolReader::open(house.run_dir(), &id("s")).unwrap();
+    assert!(matches!(soon(reader.next()).await.unwrap(), SpoolEvent::Frame { .. }));
     disk.fill();
+    go.open().await;
     let outcome = house.outcome(&id("s")).await.unwrap();
     assert_eq!(outcome.exit, StepExit::OutputLost);
     assert!(outcome.record.lost_bytes > 0);
