@@ -6,6 +6,8 @@
 //! - [`log`]: what the processes print, from the spool through the masker into the job's log and to the forge.
 //! - [`script`]: commands of a step to shell text.
 
+pub mod halt;
 pub mod log;
 pub mod sandbox;
 pub mod script;
+pub mod stage;
