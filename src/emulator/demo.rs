@@ -1,0 +1,1 @@
+//! `forgehand demo`.
