@@ -1,1 +1,5 @@
 //! To be filled.
+
+pub mod config;
+pub mod migrate;
+pub mod verdict;
