@@ -98,3 +98,35 @@ fn printed(result: std::io::Result<()>) -> Result<Verdict, miette::Report> {
         Ok(()) | Err(_) => Ok(Verdict::Success),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ConfigArgs,
+    }
+
+    fn run_line(action: &str, locations: &Locations) -> Verdict {
+        run(&Line::parse_from(["config", action]).args, locations).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_bad_input_and_none_is_fine() {
+        let dir = tempfile::tempdir().unwrap();
+        let locations =
+            Locations { config_file: dir.path().join("forgehand.toml"), state_dir: dir.path().join("state") };
+        for action in ["check", "show", "schema"] {
+            assert_eq!(run_line(action, &locations), Verdict::Success, "{action}");
+        }
+        std::fs::write(&locations.config_file, "concurent = 1\n").unwrap();
+        assert_eq!(run_line("check", &locations), Verdict::BadInput);
+        assert_eq!(run_line("show", &locations), Verdict::BadInput);
+        assert_eq!(run_line("schema", &locations), Verdict::Success);
+        assert!(!locations.state_dir.exists(), "looking makes nothing");
+    }
+}

@@ -14,7 +14,9 @@ use crate::config::migrate::{Migration, MigrationError, Note, gitlab_runner};
 
 /// Arguments of `forgehand migrate`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  forgehand migrate --dry-run /etc/gitlab-runner/config.toml\n  forgehand migrate /etc/gitlab-runner")]
+#[command(
+    after_help = "Examples:\n  forgehand migrate --dry-run /etc/gitlab-runner/config.toml\n  forgehand migrate /etc/gitlab-runner"
+)]
 pub struct MigrateArgs {
     /// gitlab-runner's `config.toml`, or the folder that holds it. It is only read.
     path: PathBuf,
@@ -86,5 +88,25 @@ fn sentence(note: &Note) -> String {
     match &note.runner {
         Some(runner) => format!("`{}` of `{runner}`: {}", note.key, note.reason),
         None => format!("`{}`: {}", note.key, note.reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_says_whether_anything_was_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let locations =
+            Locations { config_file: dir.path().join("forgehand.toml"), state_dir: dir.path().join("state") };
+        let migrate = |path: &Path| run(&MigrateArgs { path: path.to_owned(), dry_run: false }, &locations).unwrap();
+        assert_eq!(migrate(dir.path()), Verdict::BadInput, "there is no config.toml");
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, "[[runners]]\nurl = \"https://x\"\ntoken = \"t\"\nexecutor = \"ssh\"\n").unwrap();
+        assert_eq!(migrate(dir.path()), Verdict::Failed);
+        std::fs::write(&file, "[[runners]]\nurl = \"https://x\"\ntoken = \"t\"\nexecutor = \"shell\"\n").unwrap();
+        assert_eq!(migrate(&file), Verdict::Success);
+        assert_eq!(migrate(&file), Verdict::Success, "again");
     }
 }

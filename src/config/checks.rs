@@ -71,9 +71,13 @@ impl Checker {
     /// What the top level may say, too.
     fn shared(&mut self, registration: &RegistrationConfig) {
         if registration.request_concurrency == 0 {
-            self.note(&["request_concurrency"], "at least one poll must be allowed; remove the registration to stop it");
+            self.note(
+                &["request_concurrency"],
+                "at least one poll must be allowed; remove the registration to stop it",
+            );
         }
-        if registration.builds_dir.as_ref().is_some_and(|dir| !dir.starts_with('/') || dir.trim_matches('/').is_empty()) {
+        if registration.builds_dir.as_ref().is_some_and(|dir| !dir.starts_with('/') || dir.trim_matches('/').is_empty())
+        {
             self.note(&["builds_dir"], "write an absolute path below the root");
         }
         let network = &registration.network;
@@ -100,7 +104,9 @@ impl Checker {
         if !allowed.is_empty() && !docker.pull_policy.iter().any(|policy| allowed.contains(policy)) {
             self.note(&["docker", "pull_policy"], "none of these is among `allowed_pull_policies`");
         }
-        if let Some(user) = docker.user.as_ref().filter(|user| !docker.allowed_users.is_empty() && !docker.allowed_users.contains(user)) {
+        if let Some(user) =
+            docker.user.as_ref().filter(|user| !docker.allowed_users.is_empty() && !docker.allowed_users.contains(user))
+        {
             self.note(&["docker", "user"], format!("`{user}` is not among `allowed_users`"));
         }
         let patterns = [
@@ -119,7 +125,10 @@ impl Checker {
     fn limits(&mut self, kind: &str, limits: &Limits) {
         let key = |name: &str| format!("{kind}{name}");
         if let Some(memory) = limits.memory.filter(|memory| *memory < MIN_MEMORY) {
-            self.note(&["docker", &key("memory")], format!("{memory} is less than the {MIN_MEMORY} that a container needs"));
+            self.note(
+                &["docker", &key("memory")],
+                format!("{memory} is less than the {MIN_MEMORY} that a container needs"),
+            );
         }
         if let Some(MemorySwap::Total(total)) = limits.memory_swap {
             match limits.memory {
@@ -151,7 +160,9 @@ impl Checker {
         if docker.oom_score_adjust.is_some_and(|score| !(-1000..=1000).contains(&score)) {
             self.note(&["docker", "oom_score_adjust"], "is -1000 to 1000");
         }
-        if let Some(entry) = docker.extra_hosts.iter().find(|entry| !matches!(entry.split_once(':'), Some((name, address)) if !name.is_empty() && !address.is_empty())) {
+        if let Some(entry) = docker.extra_hosts.iter().find(
+            |entry| !matches!(entry.split_once(':'), Some((name, address)) if !name.is_empty() && !address.is_empty()),
+        ) {
             self.note(&["docker", "extra_hosts"], format!("`{entry}`: write `name:address`"));
         }
     }

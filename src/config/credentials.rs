@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::private_file::{self, FolderLock, Readers};
+use super::private_file::{self, Lock, Readers};
 use crate::forge::RunnerToken;
 use crate::pipeline::Secret;
 
@@ -151,9 +151,10 @@ impl Credentials {
     }
 
     fn change(&self, change: impl FnOnce(&mut Stored)) -> Result<(), CredentialsError> {
-        let folder = self.file.parent().unwrap_or(Path::new("."));
-        let lock = FolderLock::exclusive(folder);
-        let _lock = lock.map_err(|source| CredentialsError::Io { action: "lock", file: folder.to_owned(), source })?;
+        // A file of its own: the folder may be the configuration's too, whose lock our caller may hold.
+        let lock_file = self.file.with_extension("lock");
+        let lock = Lock::on_file(&lock_file);
+        let _lock = lock.map_err(|source| CredentialsError::Io { action: "lock", file: lock_file, source })?;
         let mut stored = self.read()?;
         change(&mut stored);
         let unwritable = |source| CredentialsError::Io { action: "write", file: self.file.clone(), source };
@@ -280,8 +281,8 @@ mod tests {
         let mode = std::fs::metadata(credentials.file()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(credentials.remove("x").unwrap() && !credentials.remove("x").unwrap());
-        let left: Vec<_> = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["credentials.json"], "nothing else is left behind");
+        let left = std::fs::read_dir(&state).unwrap().count();
+        assert_eq!(left, 2, "the file and its lock, nothing else");
     }
 
     #[test]

@@ -271,6 +271,15 @@ impl DockerConfig {
         }
     }
 
+    /// The engine to use: the configured one, else what `DOCKER_HOST` names, else the usual socket.
+    pub fn engine(&self, docker_host: Option<&str>) -> Result<EngineAddress, String> {
+        match (&self.host, docker_host.filter(|host| !host.is_empty())) {
+            (Some(configured), _) => Ok(configured.clone()),
+            (None, Some(host)) => host.parse().map_err(|reason| format!("DOCKER_HOST: {reason}")),
+            (None, None) => "/var/run/docker.sock".parse(),
+        }
+    }
+
     /// Whether services are privileged, before `allowed_privileged_services` is asked.
     pub fn services_are_privileged(&self) -> bool {
         self.services_privileged.unwrap_or(self.privileged)

@@ -109,7 +109,9 @@ impl FromStr for EngineAddress {
             return Ok(Self(path.into()));
         }
         Err(match text.split_once("://") {
-            Some((scheme, _)) => format!("an engine over `{scheme}` cannot be used: name a unix socket of this machine, `unix:///var/run/docker.sock`"),
+            Some((scheme, _)) => format!(
+                "an engine over `{scheme}` cannot be used: name a unix socket of this machine, `unix:///var/run/docker.sock`"
+            ),
             None => format!("`{text}` is no engine: name its unix socket, `unix:///var/run/docker.sock`"),
         })
     }
@@ -142,7 +144,8 @@ impl FromStr for VolumeSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("volume `{text}`: {why}; write `/host/path:/container/path[:ro]` or `/container/path`");
+        let wrong =
+            |why: &str| format!("volume `{text}`: {why}; write `/host/path:/container/path[:ro]` or `/container/path`");
         let (source, target, mode) = match text.split(':').collect::<Vec<_>>()[..] {
             [target] => (None, target, None),
             [source, target] => (Some(source), target, None),
@@ -426,7 +429,8 @@ mod tests {
 
     #[test]
     fn an_engine_elsewhere_is_refused_by_name() {
-        for (text, name) in [("tcp://10.0.0.1:2376", "tcp"), ("ssh://ci@host", "ssh"), ("npipe:////./pipe/x", "npipe")] {
+        for (text, name) in [("tcp://10.0.0.1:2376", "tcp"), ("ssh://ci@host", "ssh"), ("npipe:////./pipe/x", "npipe")]
+        {
             assert!(text.parse::<EngineAddress>().unwrap_err().contains(name), "{text}");
         }
         let socket = "unix:///run/user/1000/docker.sock".parse::<EngineAddress>().unwrap();
@@ -436,7 +440,10 @@ mod tests {
     #[test]
     fn volumes_devices_and_limits_are_taken_apart() {
         let volume: VolumeSpec = "/srv/cache:/cache:ro,z".parse().unwrap();
-        assert_eq!((volume.source.as_deref(), &*volume.target, volume.mode.as_deref()), (Some("/srv/cache"), "/cache", Some("ro,z")));
+        assert_eq!(
+            (volume.source.as_deref(), &*volume.target, volume.mode.as_deref()),
+            (Some("/srv/cache"), "/cache", Some("ro,z"))
+        );
         assert_eq!("/cache".parse::<VolumeSpec>().unwrap().source, None);
         for text in ["", "/", "x:/", "a:b:c:d", "../up:/x", "/a:/b:sideways"] {
             assert!(text.parse::<VolumeSpec>().is_err(), "{text}");

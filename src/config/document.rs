@@ -34,7 +34,8 @@ impl ConfigDocument {
         if bytes.len() as u64 > MAX_SIZE {
             return Err(problem(format!("larger than {} MiB: this is no configuration file", MAX_SIZE >> 20)));
         }
-        let text = String::from_utf8(bytes).map_err(|_| problem("not UTF-8: this is no configuration file".to_owned()))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| problem("not UTF-8: this is no configuration file".to_owned()))?;
         Self::parse(file, text)
     }
 

@@ -6,7 +6,7 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
 use super::document::ConfigDocument;
 use super::error::{ConfigError, Place, Problem};
-use super::private_file::{self, FolderLock, Readers};
+use super::private_file::{self, Lock, Readers};
 
 /// The file, opened to be changed. Others who open it likewise wait until this is dropped. Nothing is written before
 /// [`ConfigEditor::save`].
@@ -14,14 +14,14 @@ use super::private_file::{self, FolderLock, Readers};
 pub struct ConfigEditor {
     file: PathBuf,
     document: DocumentMut,
-    _lock: Option<FolderLock>,
+    _lock: Option<Lock>,
 }
 
 impl ConfigEditor {
     /// Opens a file to change it; one that does not exist begins empty, and its folder is made.
     pub fn open(file: &Path) -> Result<Self, ConfigError> {
         let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let lock = FolderLock::exclusive(folder);
+        let lock = Lock::on_folder(folder);
         let lock = lock.map_err(|source| ConfigError::Unwritable { file: file.to_owned(), source })?;
         Ok(Self { _lock: Some(lock), ..Self::preview(file)? })
     }
@@ -134,12 +134,7 @@ fn invalid(file: &Path, message: String) -> ConfigError {
 }
 
 /// The table of a new registration, its keys in the order of the arguments' meaning: what it is, where jobs run.
-pub fn registration_table(
-    name: &str,
-    url: &url::Url,
-    forge: super::ForgeKind,
-    executor: super::ExecutorKind,
-) -> Table {
+pub fn registration_table(name: &str, url: &url::Url, forge: super::ForgeKind, executor: super::ExecutorKind) -> Table {
     let mut table = Table::new();
     for (key, text) in [
         ("name", name.to_owned()),

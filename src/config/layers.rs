@@ -69,7 +69,8 @@ pub fn read_environment(variables: impl Iterator<Item = (OsString, OsString)>, s
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
         let key = &name[PREFIX.len()..];
-        if NO_KEYS.contains(&key) {
+        // An empty variable counts as unset: unit files and compose files cannot take one away.
+        if NO_KEYS.contains(&key) || value.is_empty() {
             continue;
         }
         let Some(value) = value.to_str() else {
@@ -168,7 +169,10 @@ fn read_scalar(text: &str, schema: &Schema) -> Result<Value, String> {
         };
     }
     if allows(schema, "integer") {
-        return text.parse::<i64>().map(|number| Value::new(None, number)).map_err(|_| "write a whole number".to_owned());
+        return text
+            .parse::<i64>()
+            .map(|number| Value::new(None, number))
+            .map_err(|_| "write a whole number".to_owned());
     }
     text.parse::<f64>().map(|number| Value::new(None, number)).map_err(|_| "write a number".to_owned())
 }

@@ -146,7 +146,11 @@ pub fn resolve(
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     let mut seen = Vec::new();
     problems.retain(|problem| {
-        let what = (problem.place.clone(), problem.message.clone());
+        let key = match &problem.path[..] {
+            [Step::Key(table), Step::Index(_), rest @ ..] if table == "registration" => rest,
+            path => path,
+        };
+        let what = (problem.place.clone(), key.to_vec(), problem.message.clone());
         let is_new = !seen.contains(&what);
         seen.push(what);
         is_new
@@ -278,8 +282,7 @@ impl Reader<'_, '_> {
                         Segment::Enum { .. } | Segment::Unknown => {}
                     }
                 }
-                let message = error.inner().to_string();
-                self.note(&path, message);
+                self.note(&path, without_value(&path, error.inner().to_string()));
                 None
             }
         }
@@ -288,6 +291,16 @@ impl Reader<'_, '_> {
     fn note(&mut self, path: &[Step], message: String) {
         let place = self.layers.place(path);
         self.problems.push(Problem { place, path: path.to_vec(), message, help: None });
+    }
+}
+
+/// A type's message repeats the value; where that may be a secret, the message is ours.
+fn without_value(path: &[Step], message: String) -> String {
+    let is_in = |name: &str| path.iter().any(|step| matches!(step, Step::Key(key) if key == name));
+    match message.starts_with("invalid type") {
+        true if is_in("environment") => "write a list of `KEY=value`".to_owned(),
+        true if is_in("proxy") => "write a URL".to_owned(),
+        _ => message,
     }
 }
 

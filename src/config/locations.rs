@@ -96,7 +96,10 @@ mod tests {
             ("/home/u/.config/forgehand/forgehand.toml".into(), "/home/u/.local/state/forgehand".into())
         );
         let xdg = [("XDG_CONFIG_HOME", "/x/c"), ("XDG_STATE_HOME", "/x/s"), ("FORGEHAND_CONFIG", "")];
-        assert_eq!(resolve(false, (None, None), &xdg), ("/x/c/forgehand/forgehand.toml".into(), "/x/s/forgehand".into()));
+        assert_eq!(
+            resolve(false, (None, None), &xdg),
+            ("/x/c/forgehand/forgehand.toml".into(), "/x/s/forgehand".into())
+        );
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Files that only their owner may read, replaced whole or not at all.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 /// Who may read a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,20 +43,45 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Holds others off the files of a folder for as long as it lives. Taken on the folder: the files themselves are
-/// replaced, and a lock file beside them would only lie around.
+/// How long a lock is waited for. Holders change one small file, so that longer means that one hangs.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Holds others off for as long as it lives; ends with its process at the latest.
 #[derive(Debug)]
-pub struct FolderLock {
-    _folder: File,
+pub struct Lock {
+    _held: File,
 }
 
-impl FolderLock {
-    /// Waits for the lock. Writers hold it for the length of one small file, so the wait is short; it ends with the
-    /// holder's process at the latest.
-    pub fn exclusive(folder: &Path) -> io::Result<Self> {
+impl Lock {
+    /// On a folder: for a file that is replaced in a folder where no lock file should lie around.
+    pub fn on_folder(folder: &Path) -> io::Result<Self> {
         create_folder(folder)?;
-        let folder = File::open(folder)?;
-        flock(&folder, FlockOperation::LockExclusive)?;
-        Ok(Self { _folder: folder })
+        Self::take(File::open(folder)?)
+    }
+
+    /// On a file made for it. Its folder is made when missing.
+    pub fn on_file(file: &Path) -> io::Result<Self> {
+        if let Some(folder) = file.parent() {
+            create_folder(folder)?;
+        }
+        Self::take(OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(file)?)
+    }
+
+    /// Tries until the patience ends: the kernel's own waiting has no limit.
+    fn take(file: File) -> io::Result<Self> {
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _held: file }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    let message = format!("another process has held the lock for {} s", LOCK_PATIENCE.as_secs());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+                }
+                Err(cause) => return Err(cause.into()),
+            }
+        }
     }
 }

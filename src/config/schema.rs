@@ -18,7 +18,8 @@ pub fn schema() -> Value {
             properties.insert(key.clone(), property.clone());
         }
     }
-    let tables = json!({ "type": "array", "description": "One registration at one forge each.", "items": registration });
+    let tables =
+        json!({ "type": "array", "description": "One registration at one forge each.", "items": registration });
     properties.insert("registration".to_owned(), tables);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

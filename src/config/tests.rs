@@ -105,7 +105,10 @@ fn the_environment_is_such_a_default() {
     assert_eq!(one.environment[1], ("B".to_owned(), "x=y".to_owned()));
     assert_eq!(one.feature_flags.get("FF_TIMESTAMPS"), Some(&false));
     assert!(one.docker.privileged && one.docker.services[0].name == "redis");
-    assert_eq!(ok("", &[("FORGEHAND_OUTPUT_LIMIT", "100")]).bare_registration("x", one.url.clone()).output_limit, ByteSize::bytes(100));
+    assert_eq!(
+        ok("", &[("FORGEHAND_OUTPUT_LIMIT", "100")]).bare_registration("x", one.url.clone()).output_limit,
+        ByteSize::bytes(100)
+    );
     assert!(config.remarks.is_empty(), "{:?}", config.remarks);
 }
 
@@ -129,7 +132,8 @@ fn an_unknown_key_is_told_with_its_line_and_the_one_that_was_meant() {
 fn a_token_or_another_runners_section_is_told_where_it_belongs() {
     let told = problems("[[runners]]\ntoken = \"glrt-secret\"\n", &[]);
     assert!(told.contains("forgehand migrate") && !told.contains("glrt-secret"), "{told}");
-    let told = problems("[[registration]]\nname = \"x\"\nurl = \"https://g.example.com\"\ntoken = \"glrt-secret\"\n", &[]);
+    let told =
+        problems("[[registration]]\nname = \"x\"\nurl = \"https://g.example.com\"\ntoken = \"glrt-secret\"\n", &[]);
     assert!(told.contains("forgehand register") && !told.contains("glrt-secret"), "{told}");
 }
 
@@ -176,6 +180,23 @@ fn a_wrong_variable_is_told_by_its_name() {
 fn a_proxy_password_is_in_no_message() {
     let told = problems("[network]\nproxy = \"ftp://ci:hunter2@proxy\"\n", &[]);
     assert!(told.contains("network.proxy") && !told.contains("hunter2"), "{told}");
+    for text in
+        ["environment = \"TOKEN=hunter2\"\n", "environment = [\"hunter2\"]\n", "[network]\nproxy = [\"hunter2\"]\n"]
+    {
+        let told = problems(text, &[]);
+        assert!(told.contains("forgehand.toml:") && !told.contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
+fn two_mistakes_on_one_line_are_both_told() {
+    let told = problems("docker = { aa = 1, bb = 2 }\n", &[]);
+    assert!(told.contains("docker.aa") && told.contains("docker.bb"), "{told}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    assert_eq!(ok("concurrent = 2", &[("FORGEHAND_CONCURRENT", "")]).concurrent, 2);
 }
 
 #[test]
@@ -187,7 +208,10 @@ fn contradictions_are_errors_at_their_line() {
         ("[docker]\nmemory = 1024\n", "forgehand.toml:2: `docker.memory`"),
         ("[docker]\npull_policy = []\n", "forgehand.toml:2: `docker.pull_policy`"),
         ("[docker]\npull_policy = \"sometimes\"\n", "forgehand.toml:2: `docker.pull_policy`"),
-        ("[docker]\npull_policy = \"always\"\nallowed_pull_policies = [\"never\"]\n", "forgehand.toml:2: `docker.pull_policy`"),
+        (
+            "[docker]\npull_policy = \"always\"\nallowed_pull_policies = [\"never\"]\n",
+            "forgehand.toml:2: `docker.pull_policy`",
+        ),
         ("[docker]\nhost = \"tcp://x:1\"\n", "forgehand.toml:2: `docker.host`: an engine over `tcp`"),
         ("[docker]\nallowed_images = [\"a[\"]\n", "forgehand.toml:2: `docker.allowed_images`"),
         ("[docker]\nnetwork_pool = \"10.0.0.0/28\"\n", "forgehand.toml:2: `docker.network_pool`"),
@@ -219,9 +243,14 @@ fn show_tells_every_value_with_its_origin_and_no_secret() {
     );
     let shown = show::effective(&ok(&text, &[("FORGEHAND_DOCKER__USER", "ci")]));
     assert!(!shown.contains("hunter"), "{shown}");
-    let line = |start: &str| shown.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect::<Vec<_>>();
+    let line =
+        |start: &str| shown.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect::<Vec<_>>();
     assert!(line("concurrent")[0].ends_with("# default"), "{shown}");
-    assert!(line("output_limit")[0].ends_with("# forgehand.toml:2") && line("output_limit")[1].ends_with("# forgehand.toml:12"), "{shown}");
+    assert!(
+        line("output_limit")[0].ends_with("# forgehand.toml:2")
+            && line("output_limit")[1].ends_with("# forgehand.toml:12"),
+        "{shown}"
+    );
     assert!(line("user")[0].ends_with("# environment variable FORGEHAND_DOCKER__USER"), "{shown}");
     assert!(shown.contains("LEVEL=info") && shown.contains("NPM_TOKEN=***"), "{shown}");
     // What is shown is itself a configuration that means the same.

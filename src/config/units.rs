@@ -44,7 +44,7 @@ impl ByteSize {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-        match UNITS.iter().find(|(_, unit)| self.0 >= *unit && self.0 % unit == 0) {
+        match UNITS.iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
             None => write!(f, "{}", self.0),
         }
@@ -60,7 +60,8 @@ impl FromStr for ByteSize {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let wrong = || UnitError(format!("`{text}` is no size: write bytes, or a number with a unit, as in `64KiB`, `1GiB`"));
+        let wrong =
+            || UnitError(format!("`{text}` is no size: write bytes, or a number with a unit, as in `64KiB`, `1GiB`"));
         let text_trimmed = text.trim();
         let split = text_trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text_trimmed.len());
         let (number, unit) = text_trimmed.split_at(split);
@@ -273,7 +274,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, seconds) in [("30s", 30), ("1h30m", 5_400), ("15m", 900), ("7d", 604_800), ("45", 45), ("1.5h", 5_400)] {
+        for (text, seconds) in
+            [("30s", 30), ("1h30m", 5_400), ("15m", 900), ("7d", 604_800), ("45", 45), ("1.5h", 5_400)]
+        {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));

@@ -90,8 +90,6 @@ const LEFT: [(&str, &str); 17] = [
     ("log_options", "the output of jobs does not go through the engine's log"),
     ("services_devices", "not supported: services get no devices"),
     ("service_slot_cgroup_template", "not supported; `service_cgroup_parent` puts all services below one cgroup"),
-
-
 ];
 
 /// Writes the `docker` table of a registration. `flags` are the feature flags that are on.
@@ -213,7 +211,10 @@ fn volumes(docker: &mut Taken, table: &mut Table) {
         // Without it, these live as long as the job, and so does the container's own folder.
         volumes.retain(|volume| volume.contains(':'));
         if volumes.len() < before {
-            docker.note("disable_cache", "volumes that name no folder of the machine were left out: they live as long as the job anyway");
+            docker.note(
+                "disable_cache",
+                "volumes that name no folder of the machine were left out: they live as long as the job anyway",
+            );
         }
     }
     if !volumes.is_empty() {
@@ -313,14 +314,32 @@ pub(super) fn safer_settings(registrations: &[Migrated]) -> Vec<String> {
             safer.push(text.to_owned());
         }
     };
-    say(any(|_| true), "remove `pids_limit = 0` and `service_pids_limit = 0`: a job that forks without end is stopped before it takes the machine");
-    say(any(|table| holds(table, "pull_policy", "always")), "remove `pull_policy` and `allowed_pull_policies`: images on the machine are used without asking the registry, and private ones only for projects whose credentials the registry accepts");
-    say(any(|table| is_text(table, "network_mode", "bridge")), "remove `network_mode = \"bridge\"`, and NET_RAW from `cap_add`: each job gets a network of its own and cannot reach the containers of others");
-    say(any(|table| is_text(table, "network_mode", "host")), "remove `network_mode = \"host\"`: jobs reach every port of the machine through it");
-    say(any(|table| is_true(table, "privileged") && !table.contains_key("allowed_privileged_images")), "name the images that need it in `allowed_privileged_images`: a privileged job is root on the machine");
+    say(
+        any(|_| true),
+        "remove `pids_limit = 0` and `service_pids_limit = 0`: a job that forks without end is stopped before it takes the machine",
+    );
+    say(
+        any(|table| holds(table, "pull_policy", "always")),
+        "remove `pull_policy` and `allowed_pull_policies`: images on the machine are used without asking the registry, and private ones only for projects whose credentials the registry accepts",
+    );
+    say(
+        any(|table| is_text(table, "network_mode", "bridge")),
+        "remove `network_mode = \"bridge\"`, and NET_RAW from `cap_add`: each job gets a network of its own and cannot reach the containers of others",
+    );
+    say(
+        any(|table| is_text(table, "network_mode", "host")),
+        "remove `network_mode = \"host\"`: jobs reach every port of the machine through it",
+    );
+    say(
+        any(|table| is_true(table, "privileged") && !table.contains_key("allowed_privileged_images")),
+        "name the images that need it in `allowed_privileged_images`: a privileged job is root on the machine",
+    );
     say(any(mounts_engine), "do not mount the engine's socket into jobs: who has it is root on the machine");
     say(any(|_| true), "set `hardening = \"strict\"` where jobs need no sudo and no ping");
-    say(any(|table| !table.contains_key("memory")), "set `memory` and `cpus`: one job then cannot take the machine from the others");
+    say(
+        any(|table| !table.contains_key("memory")),
+        "set `memory` and `cpus`: one job then cannot take the machine from the others",
+    );
     safer
 }
 
@@ -339,5 +358,6 @@ fn holds(table: &Table, key: &str, text: &str) -> bool {
 
 fn mounts_engine(table: &Table) -> bool {
     let volumes = table.get("volumes").and_then(Item::as_array);
-    volumes.is_some_and(|volumes| volumes.iter().any(|volume| volume.as_str().is_some_and(|v| v.contains("docker.sock"))))
+    volumes
+        .is_some_and(|volumes| volumes.iter().any(|volume| volume.as_str().is_some_and(|v| v.contains("docker.sock"))))
 }

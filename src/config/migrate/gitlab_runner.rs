@@ -122,7 +122,8 @@ fn read_global(global: &mut Taken, migration: &mut Migration) {
 
 fn read_runner(index: usize, table: toml::Table, variable: &impl Fn(&str) -> Option<String>, into: &mut Migration) {
     let mut runner = Taken::new(table, "");
-    let name = runner.text("name").map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    let name = runner.text("name").map(|name| name.replace(char::is_control, " ").trim().to_owned());
+    let name = name.filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| format!("runner-{}", index + 1));
     match convert(&mut runner, &name, variable) {
         Ok(migrated) => {
@@ -137,11 +138,7 @@ fn read_runner(index: usize, table: toml::Table, variable: &impl Fn(&str) -> Opt
 /// Why a runner stays behind as a whole: the key that decides, and the reason.
 pub(super) type Refusal = (&'static str, String);
 
-fn convert(
-    runner: &mut Taken,
-    name: &str,
-    variable: &impl Fn(&str) -> Option<String>,
-) -> Result<Migrated, Refusal> {
+fn convert(runner: &mut Taken, name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Migrated, Refusal> {
     let mut table = Table::new();
     table.insert("name", value(name));
     let url = runner.text("url").ok_or(("url", "there is none".to_owned()))?;
@@ -243,7 +240,10 @@ fn read_common(runner: &mut Taken, table: &mut Table) {
     }
     for old in ["pre_clone_script", "post_clone_script"] {
         if runner.text(old).is_some() {
-            runner.note(old, format!("gitlab-runner does not read it any more; write `{}`", old.replace("clone", "get_sources")));
+            runner.note(
+                old,
+                format!("gitlab-runner does not read it any more; write `{}`", old.replace("clone", "get_sources")),
+            );
         }
     }
     for key in ["prepare_timeout", "get_sources_timeout"] {
@@ -290,15 +290,21 @@ fn read_cache(runner: &mut Taken, table: &mut Table, executor: &str) {
             table.insert("cache", Item::Table(cache));
             runner.note("cache_dir", "the folder is used, but caches in it are kept in another form: they begin empty");
         }
-        Some(_) => runner.note("cache_dir", "caches are kept by the agent, outside of jobs; `dir` in `[cache]` moves them"),
+        Some(_) => {
+            runner.note("cache_dir", "caches are kept by the agent, outside of jobs; `dir` in `[cache]` moves them")
+        }
         None => {}
     }
     let Some(mut cache) = runner.table("cache").map(|table| Taken::new(table, "cache")) else { return };
     if let Some(kind) = cache.text("type") {
-        runner.note("cache.Type", format!("`{kind}` is not supported: caches are kept on this machine and begin empty"));
+        runner
+            .note("cache.Type", format!("`{kind}` is not supported: caches are kept on this machine and begin empty"));
     }
     if cache.number("maxuploadedarchivesize").is_some_and(|size| size > 0) {
-        runner.note("cache.MaxUploadedArchiveSize", "nothing is uploaded; `max_size` in `[cache]` limits all caches together");
+        runner.note(
+            "cache.MaxUploadedArchiveSize",
+            "nothing is uploaded; `max_size` in `[cache]` limits all caches together",
+        );
     }
 }
 

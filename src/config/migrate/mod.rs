@@ -8,7 +8,7 @@ pub mod gitlab_runner;
 pub mod plan;
 pub mod taken;
 
-pub use plan::{Migration, MigrationError, Migrated, Note};
+pub use plan::{Migrated, Migration, MigrationError, Note};
 
 #[cfg(test)]
 mod tests;

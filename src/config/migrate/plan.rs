@@ -8,7 +8,7 @@ use toml_edit::{DocumentMut, Item, Table, Value};
 use crate::config::credentials::{CredentialRecord, Credentials, CredentialsError};
 use crate::config::document::ConfigDocument;
 use crate::config::edit::ConfigEditor;
-use crate::config::error::{ConfigError, Place, Step, display_path};
+use crate::config::error::{ConfigError, Step, display_path};
 use crate::config::layers::Overrides;
 use crate::config::load::resolve;
 use crate::config::locations::Locations;
@@ -128,7 +128,9 @@ impl Migration {
                 continue;
             }
             let name = free_name(&found.name, &editor.names());
-            let mut table = without_contradictions(found.table.clone(), &name, &mut applied.notes);
+            let Some(mut table) = without_contradictions(found.table.clone(), &name, &mut applied.notes) else {
+                continue;
+            };
             table.insert("name", toml_edit::value(&name));
             editor.add(table)?;
             match &found.token {
@@ -150,7 +152,8 @@ impl Migration {
             let theirs = value.to_string();
             if !editor.set_where_absent(key, value.clone()) && editor.top_level(key).as_deref() != Some(theirs.trim()) {
                 let ours = editor.top_level(key).unwrap_or_else(|| "another value".to_owned());
-                let reason = format!("forgehand.toml says {ours}, which stays; the old file asks for {}", theirs.trim());
+                let reason =
+                    format!("forgehand.toml says {ours}, which stays; the old file asks for {}", theirs.trim());
                 applied.notes.push(Note { runner: None, key: (*key).to_owned(), reason });
             }
         }
@@ -202,8 +205,8 @@ fn free_name(wanted: &str, taken: &[String]) -> String {
 }
 
 /// The table without the keys that loading would refuse: what the other runner let pass (and its engine then refused in
-/// each job) must not keep our agent from starting.
-fn without_contradictions(table: Table, name: &str, notes: &mut Vec<Note>) -> Table {
+/// each job) must not keep our agent from starting. `None`: what is wrong is what a registration cannot be without.
+fn without_contradictions(table: Table, name: &str, notes: &mut Vec<Note>) -> Option<Table> {
     let mut table = table;
     // Each turn removes at least one key, so that it ends.
     loop {
@@ -214,21 +217,28 @@ fn without_contradictions(table: Table, name: &str, notes: &mut Vec<Note>) -> Ta
         let problems = match ConfigDocument::parse("migrated".as_ref(), document.to_string())
             .and_then(|document| resolve(&document, std::iter::empty(), &Overrides::none()))
         {
-            Ok(_) | Err(ConfigError::Unreadable { .. } | ConfigError::Unwritable { .. }) => return table,
+            Ok(_) | Err(ConfigError::Unreadable { .. } | ConfigError::Unwritable { .. }) => return Some(table),
             Err(ConfigError::Invalid(problems)) => problems,
         };
         // From the end: indices of lists stay right.
         let mut removed = false;
         for problem in problems.iter().rev() {
             let [_, Step::Index(0), path @ ..] = &problem.path[..] else { continue };
-            if problem.place != Place::Default && remove_at(&mut table, path) {
-                removed = true;
-                let key = display_path(path);
-                notes.push(Note { runner: Some(name.to_owned()), key, reason: problem.message.clone() });
+            let is_needed =
+                matches!(path, [] | [Step::Key(_)]) && matches!(display_path(path).as_str(), "" | "name" | "url");
+            removed |= !is_needed && remove_at(&mut table, path);
+            let reason = if is_needed {
+                format!("{}; the whole runner stays behind", problem.message)
+            } else {
+                problem.message.clone()
+            };
+            notes.push(Note { runner: Some(name.to_owned()), key: display_path(path), reason });
+            if is_needed {
+                return None;
             }
         }
         if !removed {
-            return table;
+            return None;
         }
     }
 }

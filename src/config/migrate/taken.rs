@@ -74,7 +74,10 @@ impl Taken {
     pub fn tables(&mut self, key: &str) -> Vec<Table> {
         let Some(value) = self.table.remove(key) else { return Vec::new() };
         let Value::Array(entries) = value else { return self.wrong_type(key, "a list of tables").unwrap_or_default() };
-        entries.into_iter().filter_map(|entry| if let Value::Table(table) = entry { Some(table) } else { None }).collect()
+        entries
+            .into_iter()
+            .filter_map(|entry| if let Value::Table(table) = entry { Some(table) } else { None })
+            .collect()
     }
 
     /// Leaves each of these keys behind, with its reason, where it says anything.

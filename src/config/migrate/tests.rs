@@ -61,14 +61,23 @@ fn a_migrated_file_loads_and_jobs_meet_what_they_met_before() {
     assert_eq!(first.get_sources_timeout, Some(Duration::from_secs(900)));
     assert_eq!(first.feature_flags.get("FF_TIMESTAMPS"), Some(&false));
     let docker = &first.docker;
-    assert_eq!((&docker.pull_policy[..], &docker.allowed_pull_policies[..]), (&[PullPolicy::Always][..], &[PullPolicy::Always][..]));
-    assert_eq!((docker.memory, docker.memory_swap), (Some(ByteSize::mib(2048)), Some(MemorySwap::Total(ByteSize::mib(4096)))));
+    assert_eq!(
+        (&docker.pull_policy[..], &docker.allowed_pull_policies[..]),
+        (&[PullPolicy::Always][..], &[PullPolicy::Always][..])
+    );
+    assert_eq!(
+        (docker.memory, docker.memory_swap),
+        (Some(ByteSize::mib(2048)), Some(MemorySwap::Total(ByteSize::mib(4096))))
+    );
     assert_eq!(docker.cpus.unwrap().nano(), 1_500_000_000);
     assert_eq!((docker.pids_limit, docker.service_pids_limit), (0, 0), "no limit where there was none");
     assert_eq!(docker.network_mode, NetworkMode::Bridge);
     assert_eq!(docker.cap_add, ["NET_RAW"], "ping worked before");
     assert_eq!((docker.mtu, docker.shm_size), (Some(1450), Some(ByteSize::mib(256))));
-    assert_eq!(docker.volumes.iter().map(ToString::to_string).collect::<Vec<_>>()[..2], ["/cache", "/srv/ccache:/ccache:rw"]);
+    assert_eq!(
+        docker.volumes.iter().map(ToString::to_string).collect::<Vec<_>>()[..2],
+        ["/cache", "/srv/ccache:/ccache:rw"]
+    );
     assert_eq!(docker.wait_for_services_timeout, Duration::ZERO);
     assert_eq!(docker.services[0].alias, ["mirror", "hub"]);
     assert_eq!(docker.ulimits["nofile"].hard, 4096);
@@ -172,6 +181,26 @@ fn a_minimal_file_keeps_the_defaults_of_the_other_runner() {
     assert_eq!(config.concurrent, 1, "theirs, not ours");
     assert_eq!(config.registrations[0].docker.pull_policy, [PullPolicy::Always]);
     assert_eq!(config.registrations[0].docker.image, None);
+}
+
+#[test]
+fn a_runner_whose_url_cannot_be_used_stays_behind_and_the_others_go_on() {
+    let house = House::new();
+    let (_, applied) = house.migrate_text(
+        "[[runners]]\nname = \"a\"\nurl = \"https://u:p@g.example.com\"\ntoken = \"t\"\nexecutor = \"shell\"\n\
+         [[runners]]\nname = \"b\"\nurl = \"https://g.example.com\"\ntoken = \"t2\"\nexecutor = \"shell\"\n",
+    );
+    assert_eq!(applied.added, ["b"]);
+    assert!(applied.notes.iter().any(|note| note.key == "url" && note.runner.as_deref() == Some("a")));
+    assert_eq!(house.config().registrations.len(), 1);
+}
+
+#[test]
+fn file_and_state_may_share_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let locations = Locations { config_file: dir.path().join("forgehand.toml"), state_dir: dir.path().to_owned() };
+    let migration = gitlab_runner::read(&fixture(), |_| None).unwrap();
+    assert_eq!(migration.apply(&locations, Mode::Write, Timestamp::UNIX_EPOCH).unwrap().added.len(), 3);
 }
 
 #[test]
