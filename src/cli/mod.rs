@@ -1,4 +1,4 @@
-//! To be filled.
+//! The command line: one file a command, which parses arguments, calls and prints.
 
 pub mod config;
 pub mod migrate;

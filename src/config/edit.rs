@@ -202,6 +202,8 @@ mod tests {
         editor.add(table("one")).unwrap();
         assert!(editor.add(table("one")).is_err(), "a name is taken once");
         editor.save().unwrap();
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "it may come to hold a proxy's password");
         assert_eq!(load(&file, &Overrides::none()).unwrap().registrations.len(), 1);
         let mut editor = ConfigEditor::preview(&file).unwrap();
         editor.remove("one").unwrap();

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 pub enum Readers {
     /// Its owner only (0600).
     Owner,
-    /// As the file it replaces; everybody (0644) where there is none.
+    /// As the file it replaces; its owner only where there is none.
     AsBefore,
 }
 
@@ -27,10 +27,10 @@ pub fn replace(file: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     // In the same folder, since a rename does not cross file systems; created 0600 before a byte is in it.
     let mut new = tempfile::Builder::new().prefix(".forgehand-").tempfile_in(folder)?;
     new.write_all(bytes)?;
-    if readers == Readers::AsBefore {
-        let mode = fs::metadata(&target).map(|before| before.permissions());
-        let mode = mode.unwrap_or_else(|_| std::os::unix::fs::PermissionsExt::from_mode(0o644));
-        new.as_file().set_permissions(mode)?;
+    if readers == Readers::AsBefore
+        && let Ok(before) = fs::metadata(&target)
+    {
+        new.as_file().set_permissions(before.permissions())?;
     }
     new.as_file().sync_all()?;
     new.persist(&target).map_err(|error| error.error)?;
