@@ -6,6 +6,7 @@ use super::gitlab_runner::{Refusal, list};
 use super::plan::Migrated;
 use super::taken::Taken;
 use crate::config::docker_values::{CpuCount, EngineAddress};
+use crate::config::environment::is_secret_name;
 use crate::config::units::ByteSize;
 
 /// Their key and ours.
@@ -336,6 +337,12 @@ pub(super) fn safer_settings(registrations: &[Migrated]) -> Vec<String> {
     );
     say(any(mounts_engine), "do not mount the engine's socket into jobs: who has it is root on the machine");
     say(any(|_| true), "set `hardening = \"strict\"` where jobs need no sudo and no ping");
+    let has_secrets = registrations.iter().any(|found| names_secret(&found.table));
+    say(
+        has_secrets,
+        "move secrets out of `environment` into the forge's CI variables, where they are masked; until then keep \
+         forgehand.toml at mode 0600",
+    );
     say(
         any(|table| !table.contains_key("memory")),
         "set `memory` and `cpus`: one job then cannot take the machine from the others",
@@ -354,6 +361,12 @@ fn is_true(table: &Table, key: &str) -> bool {
 fn holds(table: &Table, key: &str, text: &str) -> bool {
     let entries = table.get(key).and_then(Item::as_array);
     entries.is_some_and(|entries| entries.iter().any(|entry| entry.as_str() == Some(text)))
+}
+
+fn names_secret(registration: &Table) -> bool {
+    let entries = registration.get("environment").and_then(Item::as_array);
+    let has_secret_name = |entry: &str| entry.split('=').next().is_some_and(is_secret_name);
+    entries.is_some_and(|entries| entries.iter().any(|entry| entry.as_str().is_some_and(has_secret_name)))
 }
 
 fn mounts_engine(table: &Table) -> bool {

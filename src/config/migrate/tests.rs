@@ -140,7 +140,9 @@ fn everything_that_stays_behind_is_named_with_its_reason() {
         assert!(!noted.contains(&silent), "{silent} says nothing: {noted:?}");
     }
     let safer = migration.safer.join("\n");
-    for word in ["pids_limit", "pull_policy", "network_mode", "allowed_privileged_images", "socket", "strict"] {
+    for word in
+        ["pids_limit", "pull_policy", "network_mode", "allowed_privileged_images", "socket", "strict", "environment"]
+    {
         assert!(safer.contains(word), "{word} in {safer}");
     }
 }
