@@ -1,1 +1,5 @@
-//! To be filled.
+//! The command line: one file a command, which parses arguments, calls and prints.
+
+pub mod config;
+pub mod migrate;
+pub mod verdict;

@@ -1,0 +1,76 @@
+//! The agent goes on while jobs burn the machine down.
+//!
+//! A job may use every core and all memory. The forge takes a job for dead when it hears nothing of it, so the threads
+//! that speak to forges come before what jobs do, and the kernel looks for other victims first when memory is short.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::runtime::{Builder, Runtime};
+
+/// Threads that do nothing but wait for forges, shims and the engine.
+const WORKERS: usize = 2;
+
+/// How much those come before others.
+const NICE: i32 = -5;
+
+/// How much the kernel's search for a victim should look elsewhere first, of 1000.
+const OOM_SCORE: &str = "-500";
+
+/// The runtime of the agent: few threads, and those that wait for the network come before what jobs do, where this user
+/// may arrange it. Blocking work (packing, hashing) has no such privilege.
+pub fn runtime() -> io::Result<Runtime> {
+    let started = Arc::new(AtomicUsize::new(0));
+    Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(64)
+        .thread_name("forgehand")
+        .enable_all()
+        .on_thread_start(move || {
+            // The workers are started with the runtime, before any thread for blocking work can be.
+            let is_worker = started.fetch_add(1, Ordering::Relaxed) < WORKERS;
+            set_nice(if is_worker { NICE } else { 0 });
+        })
+        .build()
+}
+
+/// Shields this process from the kernel's search for memory. Only root may; for others nothing happens.
+pub fn shield_from_oom() {
+    if let Err(error) = fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
+        tracing::debug!(%error, "the agent is not shielded from the kernel's out-of-memory killer");
+    }
+}
+
+/// Takes the agent's privileges away from a child of it between fork and exec, so that git or a job's process is as
+/// likely a victim as any other. Safe there: no allocation, no lock.
+pub fn be_ordinary() -> io::Result<()> {
+    set_nice(0);
+    // Raising one's own score is always allowed.
+    let file = rustix::fs::open("/proc/self/oom_score_adj", rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty());
+    if let Ok(file) = file {
+        let _ = rustix::io::write(&file, b"0");
+    }
+    Ok(())
+}
+
+/// On Linux this is about the calling thread alone, and inherited by what it starts. Refused without privilege.
+fn set_nice(nice: i32) {
+    let _ = rustix::process::setpriority_process(None, nice);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocking_work_does_not_come_before_what_jobs_do() {
+        let runtime = runtime().unwrap();
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let blocking = runtime.block_on(async { tokio::task::spawn_blocking(nice).await.unwrap() });
+        let waiting = runtime.block_on(async { tokio::spawn(async move { nice() }).await.unwrap() });
+        assert!(waiting <= blocking, "{waiting} {blocking}");
+        assert_eq!(blocking, 0);
+    }
+}
