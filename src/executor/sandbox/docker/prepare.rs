@@ -53,11 +53,11 @@ pub struct SandboxSpec<'a> {
 }
 
 /// How the rest of the agent takes part.
-pub struct Hooks<'a, S> {
+pub struct Hooks<'h, 'f, S> {
     /// Journals the record, before anything runs in the job's container.
-    pub on_created: &'a (dyn Fn(SandboxRecord) -> BoxFuture<'a, Result<(), JobFailure>> + Send + Sync),
+    pub on_created: &'h (dyn Fn(SandboxRecord) -> BoxFuture<'f, Result<(), JobFailure>> + Send + Sync + 'h),
     /// Says hello to the shim. Raced against the container's end and the prepare timeout.
-    pub connect: &'a (dyn Fn() -> BoxFuture<'a, Result<S, JobFailure>> + Send + Sync),
+    pub connect: &'h (dyn Fn() -> BoxFuture<'f, Result<S, JobFailure>> + Send + Sync + 'h),
 }
 
 /// A sandbox that is ready.
@@ -156,7 +156,7 @@ impl Docker {
         spec: &SandboxSpec<'_>,
         log: &dyn StageLog,
         cancel: &CancellationToken,
-        hooks: &Hooks<'_, S>,
+        hooks: &Hooks<'_, '_, S>,
     ) -> Result<Prepared<S>, PrepareError> {
         let patience = spec.job.timeouts.prepare.unwrap_or(spec.job.timeouts.job);
         let deadline = Instant::now() + patience;
@@ -228,7 +228,7 @@ impl<'a> Preparation<'a> {
         Self { docker, spec, log, images, changes, network: std::sync::OnceLock::new() }
     }
 
-    async fn run<S>(&self, hooks: &Hooks<'_, S>) -> Result<Prepared<S>, Attempt> {
+    async fn run<S>(&self, hooks: &Hooks<'_, '_, S>) -> Result<Prepared<S>, Attempt> {
         let (job, settings) = (self.spec.job, self.spec.settings);
         let plan = plan::plan(job, settings)?;
         let mounts = self.mounts().await?;
@@ -461,7 +461,7 @@ impl<'a> Preparation<'a> {
     }
 
     /// Waits for the shim's hello, or for the container's end.
-    async fn hello<S>(&self, container: &str, hooks: &Hooks<'_, S>) -> Result<S, Attempt> {
+    async fn hello<S>(&self, container: &str, hooks: &Hooks<'_, '_, S>) -> Result<S, Attempt> {
         let mut connect = (hooks.connect)();
         let ended = tokio::select! {
             biased;
