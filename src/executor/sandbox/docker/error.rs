@@ -140,8 +140,7 @@ fn io_cause(error: &std::io::Error) -> String {
 /// Texts of the engine go into logs line by line; a registry can put anything into them.
 fn one_line(text: &str) -> String {
     const MOST: usize = 2000;
-    let mut line: String =
-        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    let mut line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
     if line.is_empty() {
         line.push_str("no reason given");
     }

@@ -14,6 +14,8 @@ pub const JOB: &str = "forgehand.job";
 pub const OWNER: &str = "forgehand.owner";
 /// What it is for: `job`, `service`, `pool`, `utility`, `volume`.
 pub const ROLE: &str = "forgehand.role";
+/// The names by which a service is found, separated by commas.
+pub const SERVICE: &str = "forgehand.service";
 /// The prefix of labels that GitLab's users know (protocols: GitLab 9.3).
 const GITLAB: &str = "com.gitlab.gitlab-runner.";
 
@@ -28,6 +30,10 @@ pub(super) fn of_agent(agent: &str, role: &str) -> Labels {
 /// What belongs to `job`.
 pub(super) fn of_job(agent: &str, job: &PipelineJob, role: &str) -> Labels {
     let mut labels: Labels = job.labels.iter().cloned().collect();
+    if labels.keys().any(|name| name.starts_with(GITLAB)) {
+        let kind = if role == "job" { "build" } else { role };
+        labels.insert(format!("{GITLAB}type"), kind.to_owned());
+    }
     labels.extend(of_agent(agent, role));
     labels.insert(FORGE.into(), job.owner.forge.as_str().into());
     labels.insert(JOB.into(), job.key.as_str().into());

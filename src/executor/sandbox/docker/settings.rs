@@ -1,7 +1,6 @@
 //! What an operator decided about containers, resolved: one value a registration, made from its configuration.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::pipeline::definition::PullPolicy;
 
@@ -65,8 +64,6 @@ pub struct DockerSettings {
     pub ipc_mode: Option<String>,
     /// OCI runtime.
     pub runtime: Option<String>,
-    /// Isolation technology (Windows engines).
-    pub isolation: Option<String>,
     /// Whether an init process is put before the job's own.
     pub init: bool,
     /// Devices of the job's container, `host[:container[:rwm]]`.
@@ -109,8 +106,6 @@ pub struct DockerSettings {
     pub volume_driver: Option<String>,
     /// Options for it.
     pub volume_driver_ops: BTreeMap<String, String>,
-    /// Whether anonymous volumes outlive their container.
-    pub volume_keep: bool,
     /// Folder on the machine below which kept volumes live; `None`: in the state directory.
     pub cache_dir: Option<String>,
     /// Whether `/container` volumes are emptied after the job.
@@ -123,8 +118,6 @@ pub struct DockerSettings {
     pub services: Vec<ConfiguredService>,
     /// How many services a job may have in all; `None`: any number.
     pub services_limit: Option<u32>,
-    /// How long to wait for a service to answer; `None`: not at all. The job's own limit comes before.
-    pub wait_for_services: Option<Duration>,
 }
 
 /// How much is taken away from containers beyond Docker's defaults.
@@ -272,7 +265,6 @@ impl Default for DockerSettings {
             pid_mode: None,
             ipc_mode: None,
             runtime: None,
-            isolation: None,
             init: false,
             devices: Vec::new(),
             services_devices: BTreeMap::new(),
@@ -294,14 +286,12 @@ impl Default for DockerSettings {
             volumes: Vec::new(),
             volume_driver: None,
             volume_driver_ops: BTreeMap::new(),
-            volume_keep: false,
             cache_dir: None,
             disable_cache: false,
             container_labels: BTreeMap::new(),
             log_options: BTreeMap::new(),
             services: Vec::new(),
             services_limit: None,
-            wait_for_services: Some(Duration::from_secs(30)),
         }
     }
 }

@@ -149,8 +149,7 @@ fn best<'a, T>(registry_path: &str, entries: impl Iterator<Item = (&'a str, T)>)
 }
 
 fn is_path_prefix(prefix: &str, path: &str) -> bool {
-    !prefix.is_empty()
-        && path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    !prefix.is_empty() && path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A registry as configurations write it (`https://index.docker.io/v1/`) as a prefix of registry paths.
@@ -340,7 +339,10 @@ mod tests {
             from(AuthSource::JobVariable, "variable")
         );
         let payload = job(None, &["r.example.com", "other.example.com"]);
-        assert_eq!(user("r.example.com/a", &payload, Some(folder.path())).await, from(AuthSource::AgentConfig, "agent"));
+        assert_eq!(
+            user("r.example.com/a", &payload, Some(folder.path())).await,
+            from(AuthSource::AgentConfig, "agent")
+        );
         assert_eq!(user("r.example.com/a", &payload, None).await, from(AuthSource::Job, "job@r.example.com"));
         assert_eq!(user("third.example.com/a", &both, Some(folder.path())).await, None);
     }

@@ -120,11 +120,14 @@ impl ImageOwners {
     /// Forgets images that are not on the machine any more; `known` are the ids that are, listed after `mark` was taken.
     /// Does nothing where the record has changed since: an image pulled meanwhile is not in the list.
     pub async fn retain(&self, known: BTreeSet<String>, mark: u64) -> Result<(), EngineError> {
-        self.change_unless(move |kept| kept.changes != mark, move |record| {
-            let before = record.images.len();
-            record.images.retain(|id, _| known.contains(id));
-            record.images.len() != before
-        })
+        self.change_unless(
+            move |kept| kept.changes != mark,
+            move |record| {
+                let before = record.images.len();
+                record.images.retain(|id, _| known.contains(id));
+                record.images.len() != before
+            },
+        )
         .await
     }
 

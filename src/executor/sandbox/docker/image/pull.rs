@@ -82,7 +82,8 @@ impl<'a> JobImages<'a> {
 
     /// The image `wanted`, from the machine or a registry. Asked again, it answers at once. Cancel-safe.
     pub async fn obtain(&self, wanted: &Wanted<'_>) -> Result<LocalImage, ImageError> {
-        let reference = ImageReference::parse(wanted.name).map_err(|error| JobFailure::configuration(error.to_string()))?;
+        let reference =
+            ImageReference::parse(wanted.name).map_err(|error| JobFailure::configuration(error.to_string()))?;
         let key = (reference.to_string(), wanted.platform.map(str::to_owned), wanted.policies.to_vec());
         let cell = Arc::clone(self.got.lock().await.entry(key).or_default());
         cell.get_or_try_init(|| self.by_policies(&reference, wanted)).await.cloned()
@@ -124,10 +125,8 @@ impl<'a> JobImages<'a> {
             PullPolicy::Always => self.pull(name, reference, wanted).await,
             PullPolicy::IfNotPresent => match self.usable_local(reference, wanted).await? {
                 Local::Usable(image) => {
-                    self.log.say(
-                        Tone::Plain,
-                        "Using locally found image version due to \"if-not-present\" pull policy",
-                    );
+                    self.log
+                        .say(Tone::Plain, "Using locally found image version due to \"if-not-present\" pull policy");
                     Ok(image)
                 }
                 Local::Absent | Local::OfOthers => self.pull(name, reference, wanted).await,
@@ -213,7 +212,10 @@ impl<'a> JobImages<'a> {
         let image = inspect(self.engine, &reference.to_string()).await?.ok_or_else(|| {
             JobFailure::new(
                 FailureReason::ImagePullFailure,
-                format!("image \"{}\" was pulled, but the engine does not have it; another program removed it", wanted.name),
+                format!(
+                    "image \"{}\" was pulled, but the engine does not have it; another program removed it",
+                    wanted.name
+                ),
             )
         })?;
         match &login {
@@ -389,10 +391,7 @@ mod tests {
     fn a_failure_is_laid_at_the_right_door() {
         let failed = |words: &str| EngineError::Failed { what: "pulling".into(), message: words.into() };
         for (words, reason) in [
-            (
-                "Get \"https://r/v2/\": dial tcp: lookup r: no such host",
-                FailureReason::RunnerExternalDependencyFailure,
-            ),
+            ("Get \"https://r/v2/\": dial tcp: lookup r: no such host", FailureReason::RunnerExternalDependencyFailure),
             ("net/http: TLS handshake timeout", FailureReason::RunnerExternalDependencyFailure),
             ("manifest for x:1 not found: manifest unknown", FailureReason::RunnerConfigurationError),
             ("Head \"https://r/v2/x\": no basic auth credentials", FailureReason::RunnerConfigurationError),

@@ -139,9 +139,7 @@ fn parse(text: &str) -> Result<ImageReference, &'static str> {
 fn split_host(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
         Some((first, rest))
-            if first.contains(['.', ':'])
-                || first == "localhost"
-                || first.chars().any(|c| c.is_ascii_uppercase()) =>
+            if first.contains(['.', ':']) || first == "localhost" || first.chars().any(|c| c.is_ascii_uppercase()) =>
         {
             (Some(first), rest)
         }
@@ -201,9 +199,7 @@ fn is_path_part(part: &str) -> bool {
     if !part.starts_with(inside) || !part.ends_with(inside) {
         return false;
     }
-    part.split(inside).all(|between| {
-        matches!(between, "" | "." | "_" | "__") || between.chars().all(|c| c == '-')
-    })
+    part.split(inside).all(|between| matches!(between, "" | "." | "_" | "__") || between.chars().all(|c| c == '-'))
 }
 
 #[cfg(test)]
@@ -246,8 +242,26 @@ mod tests {
     #[test]
     fn what_could_leave_the_url_is_no_name() {
         for text in [
-            "", " ", "A", "a//b", "../x", "a/../b", "a?b", "a#b", "a b", "a\nb", "-a", "a:", "a:b c", "a@sha256:12", "a%2fb",
-            "ho_st.x/a", "a.-b", "[::g]/a", "h:99999/a", "NO_SUCH image!!",
+            "",
+            " ",
+            "A",
+            "a//b",
+            "../x",
+            "a/../b",
+            "a?b",
+            "a#b",
+            "a b",
+            "a\nb",
+            "-a",
+            "a:",
+            "a:b c",
+            "a@sha256:12",
+            "a%2fb",
+            "ho_st.x/a",
+            "a.-b",
+            "[::g]/a",
+            "h:99999/a",
+            "NO_SUCH image!!",
         ] {
             assert!(ImageReference::parse(text).is_err(), "{text:?}");
         }
