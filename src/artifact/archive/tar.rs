@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 use cap_std::fs::Dir;
+use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
 use super::error::ArchiveError;
@@ -38,31 +39,78 @@ pub(super) fn pack(
     packing: &Packing,
     out: &mut (impl Write + Seek),
 ) -> Result<Packed, ArchiveError> {
-    pack_stream(root, selection, packing, out)
+    let mut counted = Counted::new(out);
+    let mut encoder = encoder(&mut counted, packing)?;
+    let mut packed = write(root, selection, &packing.interrupt, &mut encoder)?;
+    finish(encoder, &mut packed)?;
+    Ok(packed)
 }
 
-/// [`pack`], into anything that takes bytes.
-pub(in crate::artifact) fn pack_stream(
+/// [`pack`], into anything that takes bytes, together with the [`identity`] of what was packed.
+pub(in crate::artifact) fn pack_identified(
     root: &Dir,
     selection: &Selection,
     packing: &Packing,
     out: &mut impl Write,
-) -> Result<Packed, ArchiveError> {
+) -> Result<(Packed, String), ArchiveError> {
     let mut counted = Counted::new(out);
-    let failed = |e| ArchiveError::io("writing the archive", e);
-    let mut encoder = zstd::stream::write::Encoder::new(&mut counted, packing.level.zstd()).map_err(failed)?;
+    let mut both = Hashed { inner: encoder(&mut counted, packing)?, hash: Sha256::new() };
+    let mut packed = write(root, selection, &packing.interrupt, &mut both)?;
+    finish(both.inner, &mut packed)?;
+    Ok((packed, hex::encode(both.hash.finalize())))
+}
+
+/// The SHA-256 of the tar stream, hexadecimal: equal for selections equal in names, modes, owners, times and content.
+pub(in crate::artifact) fn identity(
+    root: &Dir,
+    selection: &Selection,
+    interrupt: &Interrupt,
+) -> Result<String, ArchiveError> {
+    let mut hashed = Hashed { inner: io::sink(), hash: Sha256::new() };
+    write(root, selection, interrupt, &mut hashed)?;
+    Ok(hex::encode(hashed.hash.finalize()))
+}
+
+fn encoder<W: Write>(out: W, packing: &Packing) -> Result<zstd::stream::write::Encoder<'static, W>, ArchiveError> {
+    let failed = |e| ArchiveError::io("starting the compression", e);
+    let mut encoder = zstd::stream::write::Encoder::new(out, packing.level.zstd()).map_err(failed)?;
     encoder.include_checksum(true).map_err(failed)?;
     encoder.multithread(THREADS).map_err(failed)?;
-    let mut packed = write(root, selection, &packing.interrupt, &mut encoder)?;
-    encoder.finish().map_err(failed)?;
+    Ok(encoder)
+}
+
+fn finish<W: Write>(
+    encoder: zstd::stream::write::Encoder<'static, &mut Counted<'_, W>>,
+    packed: &mut Packed,
+) -> Result<(), ArchiveError> {
+    let failed = |e| ArchiveError::io("writing the archive", e);
+    let counted = encoder.finish().map_err(failed)?;
     counted.flush().map_err(failed)?;
     packed.bytes = counted.bytes;
-    Ok(packed)
+    Ok(())
+}
+
+/// Hashes what it passes on.
+struct Hashed<W> {
+    inner: W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(buf)?;
+        self.hash.update(&buf[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Writes the tar stream itself. Its bytes depend on names, modes, owners, times and content alone, so its hash is an
 /// identity for the selection.
-pub(in crate::artifact) fn write(
+fn write(
     root: &Dir,
     selection: &Selection,
     interrupt: &Interrupt,
