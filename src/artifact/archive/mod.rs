@@ -25,7 +25,7 @@ mod gzip;
 mod limits;
 mod place;
 pub mod provenance;
-mod source;
+pub(super) mod source;
 pub(super) mod tar;
 mod zip_read;
 mod zip_write;

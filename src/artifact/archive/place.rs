@@ -106,6 +106,11 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// An error as soon as somebody wants the work to end.
+    pub(super) fn go_on(&self) -> Result<(), ArchiveError> {
+        if self.interrupt.is_raised() { Err(ArchiveError::Interrupted) } else { Ok(()) }
+    }
+
     /// A folder; one that exists stays, with what is in it.
     pub(super) fn folder(&mut self, name: &Name, attributes: Attributes) -> Result<(), ArchiveError> {
         let done = self.enter(&name.0).map(drop).map_err(Trouble::from);
@@ -161,6 +166,7 @@ impl<'a> Tree<'a> {
 
     /// Sorts what became of an entry: true, it is there; false, it is not and a remark says why.
     fn settle(&mut self, name: &Name, done: Result<(), Trouble>) -> Result<bool, ArchiveError> {
+        self.go_on()?;
         match done {
             Ok(()) => {
                 self.unpacked.entries += 1;
@@ -197,9 +203,7 @@ impl<'a> Tree<'a> {
 
     fn copy(&mut self, content: &mut dyn Read, file: &mut File) -> Result<(), Trouble> {
         loop {
-            if self.interrupt.is_raised() {
-                return Err(Trouble::Archive(ArchiveError::Interrupted));
-            }
+            self.go_on().map_err(Trouble::Archive)?;
             let n = match content.read(&mut self.buffer) {
                 Ok(0) => return Ok(()),
                 Ok(n) => n,

@@ -372,7 +372,7 @@ fn dos_time(seconds: i64) -> (u16, u16) {
     const FIRST: i64 = 315_532_800; // 1980-01-01
     const LAST: i64 = 4_354_819_198; // 2107-12-31 23:59:58
     let Ok(at) = jiff::Timestamp::from_second(seconds.clamp(FIRST, LAST)) else { return (0, 0x21) };
-    let at = at.to_zoned(jiff::tz::TimeZone::UTC);
+    let at = jiff::tz::TimeZone::UTC.to_datetime(at);
     // Every part fits its bits after the clamp.
     let time = (at.hour() as u16) << 11 | (at.minute() as u16) << 5 | (at.second() as u16) / 2;
     let date = ((at.year() - 1980) as u16) << 9 | (at.month() as u16) << 5 | at.day() as u16;
@@ -392,7 +392,7 @@ pub(super) fn from_dos_time(time: u16, date: u16) -> Option<i64> {
         part(time, 0x1f)?.checked_mul(2)?,
         0,
     );
-    Some(at.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
+    Some(jiff::tz::TimeZone::UTC.to_timestamp(at.ok()?).ok()?.as_second())
 }
 
 #[cfg(test)]
