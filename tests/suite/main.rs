@@ -1,1 +1,4 @@
-//! x
+//! Whole-program tests: the built binary against the embedded forge, in real containers, with real git.
+
+mod gitlab_jobs;
+mod support;
