@@ -33,6 +33,7 @@ pub mod registration;
 pub mod rotation;
 pub mod seat;
 pub mod signals;
+pub mod slot;
 pub mod stopping;
 pub mod sweep;
 pub mod watchdog;

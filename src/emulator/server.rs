@@ -95,6 +95,8 @@ async fn answer(
         Port::Storage => Endpoint::Storage,
     };
     let index = world.recorder.begin(endpoint, &head);
+    // Tests wait for requests, too.
+    world.changed();
     head.extensions.insert(RequestIndex(index));
     let action = world.faults.due(endpoint, &head);
     if action.is_some() {
@@ -110,6 +112,7 @@ async fn answer(
         record.answer = response.headers().clone();
         record.took = Some(Instant::now().saturating_duration_since(record.at));
     });
+    world.changed();
     Ok(response)
 }
 

@@ -1,3 +1,5 @@
-//! Whole-program tests, by capability.
+//! Whole-program tests: the built binary against the embedded forge, in real containers, with real git.
 
 mod architecture;
+mod gitlab_jobs;
+mod support;

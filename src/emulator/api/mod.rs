@@ -149,8 +149,8 @@ impl Call {
     }
 }
 
-/// The features of section 1.6.
-const FEATURES: [&str; 30] = [
+/// The features of section 1.6 that are always named.
+pub const FEATURES: [&str; 30] = [
     "variables",
     "image",
     "services",

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod docker;
 pub mod host;
+pub mod place;
 pub mod shim;
 
 /// Folders of one job on the machine.

@@ -10,6 +10,5 @@ pub(super) mod clean_up;
 pub(super) mod files;
 pub(super) mod get_sources;
 pub(super) mod prepare;
-pub(super) mod retry;
-pub mod sources;
+mod retry;
 pub(super) mod steps;
