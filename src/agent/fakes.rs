@@ -263,6 +263,7 @@ pub struct FakeRegistrar {
     /// Name, fingerprint, limit.
     pub entries: Mutex<BTreeMap<String, (Arc<ForgeScript>, String, u32)>>,
     pub broken: Mutex<Option<String>>,
+    pub drain_timeout: Mutex<Option<Duration>>,
     pub expiring: Mutex<Vec<ExpiringToken>>,
     pub rotated: watch::Sender<u32>,
 }
@@ -287,6 +288,7 @@ impl Registrar for FakeRegistrar {
             };
         Ok(Plan {
             concurrent: *self.concurrent.lock().unwrap(),
+            drain_timeout: *self.drain_timeout.lock().unwrap(),
             shutdown_timeout: Duration::from_secs(30),
             unhealthy_interval: Duration::from_secs(3600),
             registrations: entries.iter().map(registration).collect(),

@@ -84,8 +84,10 @@ pub struct Agent<G: Registrar, R, W> {
     since: jiff::Timestamp,
     started: Instant,
     idle_since: Option<Instant>,
+    drain_timeout: Option<Duration>,
     shutdown_timeout: Duration,
-    shutdown_at: Option<Instant>,
+    /// When the next step of stopping is taken without being asked for.
+    next_step_at: Option<Instant>,
     unhealthy_interval: Duration,
 
     /// Cancelled: take no more jobs.
@@ -138,7 +140,7 @@ enum AgentEvent<F, S> {
     FeedDue,
     IdleTooLong,
     UpTooLong,
-    ShutdownTooLong,
+    StoppingTooLong,
 }
 
 /// Why an agent could not be started.
@@ -214,8 +216,9 @@ where
             since: (parts.clock)(),
             started: now,
             idle_since: Some(now),
+            drain_timeout: None,
             shutdown_timeout: Duration::from_secs(30),
-            shutdown_at: None,
+            next_step_at: None,
             unhealthy_interval: Duration::from_secs(3600),
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
@@ -268,7 +271,7 @@ where
             Some(chore) = self.looks.join_next() => AgentEvent::ChoreEnded(chore),
             Some(chore) = self.chores.join_next() => AgentEvent::ChoreEnded(chore),
             Some(request) = self.requests.recv() => AgentEvent::Asked(request),
-            () = at(self.shutdown_at) => AgentEvent::ShutdownTooLong,
+            () = at(self.next_step_at) => AgentEvent::StoppingTooLong,
             () = at(idle_at), if serves => AgentEvent::IdleTooLong,
             () = at(up_until), if serves => AgentEvent::UpTooLong,
             _ = self.sweep.tick() => AgentEvent::SweepDue,
@@ -291,9 +294,9 @@ where
             AgentEvent::FeedDue => self.service_manager.feed(&self.board, Instant::now()),
             AgentEvent::IdleTooLong => self.drain_because("no job has come for the time set by --exit-when-idle"),
             AgentEvent::UpTooLong => self.drain_because("the time set by --max-uptime is over"),
-            AgentEvent::ShutdownTooLong => {
-                tracing::warn!("jobs did not end in time; they are left to the next agent");
-                self.stop(Stopping::Now);
+            AgentEvent::StoppingTooLong => {
+                tracing::warn!("jobs did not end in the time that the configuration gives them");
+                self.stop_once_more();
             }
         }
         let is_idle = self.slots.is_empty() && self.assigned.is_empty() && self.looks.is_empty();
@@ -338,13 +341,17 @@ where
         self.stopping = how_far;
         let running = self.slots.len();
         self.drain.cancel(); // polls end; jobs go on
+        self.next_step_at = None;
         match how_far {
             Stopping::No => {}
-            Stopping::Drain => tracing::info!(running, "no more jobs are taken; the agent ends with the last of them"),
+            Stopping::Drain => {
+                tracing::info!(running, "no more jobs are taken; the agent ends with the last of them");
+                self.next_step_at = self.drain_timeout.map(|timeout| Instant::now() + timeout);
+            }
             Stopping::Cancel => {
                 tracing::warn!(running, "running jobs are cancelled");
                 self.cancel.cancel(); // jobs end; after-steps still run
-                self.shutdown_at = Some(Instant::now() + self.shutdown_timeout);
+                self.next_step_at = Some(Instant::now() + self.shutdown_timeout);
             }
             Stopping::Now => tracing::warn!(running, "the agent ends at once; the next one goes on with its jobs"),
         }
@@ -355,6 +362,7 @@ where
     /// Serves `plan` from now on. What is the same as before is left alone; running jobs always are.
     fn serve(&mut self, plan: Plan<G::Forge, G::Settings>) {
         let concurrent = self.options.max_jobs.map_or(plan.concurrent, |most| plan.concurrent.min(most));
+        self.drain_timeout = plan.drain_timeout;
         self.shutdown_timeout = plan.shutdown_timeout;
         self.unhealthy_interval = plan.unhealthy_interval;
         let mut before = std::mem::take(&mut self.served);

@@ -29,6 +29,8 @@ pub struct Registration<F, S> {
 pub struct Plan<F, S> {
     /// How many jobs may run at once, over all registrations.
     pub concurrent: u32,
+    /// How long running jobs may go on after the first request to stop, before they are cancelled; `None`: to their end.
+    pub drain_timeout: Option<Duration>,
     /// How long cancelled jobs may take to end before the agent leaves them to the next one.
     pub shutdown_timeout: Duration,
     /// How long a registration that its forge refuses is left alone.

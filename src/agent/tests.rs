@@ -140,6 +140,19 @@ async fn the_first_stop_waits_for_jobs_the_second_cancels_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_goes_further_by_itself_where_the_configuration_says_so() {
+    let house = House::new(1, &["a"]);
+    *house.registrar.drain_timeout.lock().unwrap() = Some(Duration::from_secs(120));
+    let agent = house.start().await;
+    house.forge("a").give(job("1"));
+    within(house.runner.started("1", 1)).await;
+    let start = Instant::now();
+    agent.signal(Signal::Stop).await;
+    assert_eq!(agent.ended().await, Stopping::Cancel);
+    assert!(start.elapsed() >= Duration::from_secs(120));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_without_jobs_ends_at_once() {
     let house = House::new(1, &["a", "b"]);
     let agent = house.start().await;
