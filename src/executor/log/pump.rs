@@ -63,8 +63,9 @@ impl<R: Reporter> LogPump<R> {
             if *self.demand.borrow() == Demand::Abort {
                 return self.after_abort(&mut outcome).await;
             }
-            if let Some(outcome) = outcome.borrow_and_update().clone() {
-                return self.finish(&outcome).await;
+            let ended = outcome.borrow_and_update().clone();
+            if let Some(ended) = ended {
+                return self.finish(&ended).await;
             }
             let result =
                 if growth.borrow_and_update().size > self.sent { self.send_piece().await } else { self.alive().await };
@@ -106,10 +107,11 @@ impl<R: Reporter> LogPump<R> {
                 std::future::pending::<()>().await;
             }
         };
+        let ended = async { outcome.wait_for(Option::is_some).await.is_err() };
         tokio::select! {
             () = piece => {}
             () = sleep_until(sign_of_life.max(next_piece)) => {}
-            ended = outcome.wait_for(Option::is_some) => if ended.is_err() { sleep_until(next_piece).await },
+            is_orphan = ended => if is_orphan { sleep_until(next_piece).await },
         }
     }
 

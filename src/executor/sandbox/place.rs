@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::docker::{self, Docker, DockerSettings, Hooks, PrepareError, Reattached, SandboxSpec};
-use super::host::HostSandbox;
+use super::host::{HostReattached, HostSandbox, HostSpec};
 use super::shim::{ShimBinary, ShimClient, ShimKey};
 use super::{JobPaths, SandboxRecord};
 use crate::executor::log::StageLog;
@@ -31,7 +31,15 @@ pub enum Place {
     /// Containers of the Docker engine on this machine.
     Docker(Box<DockerPlace>),
     /// Processes of this machine.
-    Host(HostSandbox),
+    Host(Box<HostPlace>),
+}
+
+/// Processes of this machine, as a registration configures them.
+pub struct HostPlace {
+    /// The shim to start.
+    pub shim: ShimBinary,
+    /// What this machine is called, for the log.
+    pub host_name: String,
 }
 
 /// Containers, as a registration configures them.
@@ -119,7 +127,7 @@ impl Place {
         };
         match self {
             Place::Docker(place) => place.prepare(request, &key, &journal).await,
-            Place::Host(place) => place.prepare(request, &key, &journal).await.map(|ready| Preparation::Ready(Box::new(ready))),
+            Place::Host(place) => place.prepare(request, &key, &journal).await,
         }
     }
 
@@ -129,7 +137,7 @@ impl Place {
         let key = ShimKey::load(&paths.private.join(KEY)).map_err(|error| format!("the key to its shim is lost: {error}"))?;
         match self {
             Place::Docker(place) => place.wait_reattached(record).await?,
-            Place::Host(place) => place.reattach(record).await?,
+            Place::Host(_) => return host_reattach(record, paths, &key).await,
         }
         match ShimClient::connect_keyed(&paths.run, &key, Instant::now() + REATTACH).await {
             Ok((shim, _hello)) => Ok(shim),
@@ -171,7 +179,7 @@ impl Place {
         for attempt in 1..=REMOVALS {
             let removed = match self {
                 Place::Docker(place) => place.engine.remove(record).await.map_err(|error| error.to_string()),
-                Place::Host(place) => place.remove(record, paths).await,
+                Place::Host(_) => host_remove(record, paths).await,
             };
             match removed {
                 Ok(()) => return,
@@ -208,6 +216,38 @@ impl Place {
             }
         }
     }
+}
+
+impl HostPlace {
+    async fn prepare(
+        &self,
+        request: PlaceRequest<'_>,
+        key: &ShimKey,
+        journal: &(dyn Fn(SandboxRecord) -> BoxFuture<'static, Result<(), JobFailure>> + Send + Sync),
+    ) -> Result<Preparation, JobFailure> {
+        let spec = HostSpec { paths: request.paths, shim: &self.shim, key, user: None, env: &[] };
+        let prepared = HostSandbox::prepare(&spec, journal).await;
+        let prepared = prepared.map_err(|error| JobFailure::system(error.to_string()))?;
+        Ok(Preparation::Ready(Box::new(Ready {
+            record: prepared.record,
+            shim: prepared.shim,
+            greeting: Vec::new(),
+            host_name: self.host_name.clone(),
+        })))
+    }
+}
+
+async fn host_reattach(record: &SandboxRecord, paths: &JobPaths, key: &ShimKey) -> Result<ShimClient, String> {
+    match HostSandbox::reattach(record, &paths.run, key).await {
+        Ok(HostReattached::Alive(shim, _hello)) => Ok(shim),
+        Ok(HostReattached::Gone { cause }) => Err(cause),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn host_remove(record: &SandboxRecord, paths: &JobPaths) -> Result<(), String> {
+    let key = ShimKey::load(&paths.private.join(KEY)).map_err(|error| error.to_string())?;
+    HostSandbox::remove(record, paths, &key).await.map_err(|error| error.to_string())
 }
 
 impl DockerPlace {

@@ -293,7 +293,7 @@ impl Watch {
         // The spool is written in place, the exit file moved to its name.
         let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ONLYDIR;
         inotify::add_watch(&events, run.handle_path(), flags)?;
-        Ok(AsyncFd::register(events)?)
+        Ok(AsyncFd::new(events)?)
     }
 
     /// Waits for a change; `fruitless` waits before it changed nothing that counts.
