@@ -32,11 +32,13 @@ pub struct Swept {
 
 impl Docker {
     /// Removes labelled leftovers of this agent. `known` are the jobs whose sandboxes stay; every job is known from before
-    /// anything is made for it until it is removed.
-    pub async fn sweep(&self, known: &[JobKey]) -> Result<Swept, EngineError> {
-        let known: BTreeSet<&str> = known.iter().map(JobKey::as_str).collect();
+    /// anything is made for it until it is removed; `known` is asked after what is there was listed.
+    pub async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<Swept, EngineError> {
         let mut swept = Swept::default();
         let containers = self.containers(labels::made_by(self.agent())).await?;
+        // Asked after the list was made: a job that came in between is known.
+        let known = known();
+        let known: BTreeSet<&str> = known.iter().map(JobKey::as_str).collect();
         let (leftovers, kept): (Vec<_>, Vec<_>) = containers.into_iter().partition(|found| is_leftover(found, &known));
         let removals = leftovers.iter().map(|found| self.remove_container(found.id.as_deref().unwrap_or_default()));
         for (found, removed) in leftovers.iter().zip(join_all(removals).await) {

@@ -242,7 +242,7 @@ impl House {
     pub(super) async fn leave(self) {
         self.docker.close().await;
         let left = self.made().await;
-        self.docker.sweep(&[]).await.unwrap();
+        self.docker.sweep(&Vec::new).await.unwrap();
         assert!(left.is_empty(), "left behind: {left:?}");
     }
 }

@@ -23,7 +23,7 @@ async fn a_sweep_after_a_crash_removes_what_belongs_to_no_known_job() {
     house.docker.engine().api().create_volume(request).await.unwrap();
 
     let next = house.next_agent().await;
-    let swept = next.sweep(std::slice::from_ref(&known.job.key)).await.unwrap();
+    let swept = next.sweep(&|| vec![known.job.key.clone()]).await.unwrap();
     assert_eq!(
         (swept.containers.len(), swept.networks.len(), swept.volumes),
         (1, 1, vec![volume]),
@@ -31,7 +31,7 @@ async fn a_sweep_after_a_crash_removes_what_belongs_to_no_known_job() {
         swept.failures
     );
     assert_eq!(house.made().await.len(), 2, "the known job's container and network");
-    let again = next.sweep(std::slice::from_ref(&known.job.key)).await.unwrap();
+    let again = next.sweep(&|| vec![known.job.key.clone()]).await.unwrap();
     assert_eq!(again, Default::default());
 
     next.remove(&survivor.record).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_sweep_leaves_the_networks_of_its_own_agent() {
     let mut case = house.case("sleep 600");
     case.settings.network_mode = NetworkMode::Job;
     let prepared = house.start(&case).await.unwrap();
-    let swept = house.docker.sweep(std::slice::from_ref(&case.job.key)).await.unwrap();
+    let swept = house.docker.sweep(&|| vec![case.job.key.clone()]).await.unwrap();
     assert_eq!(swept, Default::default());
     house.docker.remove(&prepared.record).await.unwrap();
     house.leave().await;
