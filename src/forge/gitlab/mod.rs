@@ -33,7 +33,7 @@ pub mod transfer;
 pub mod wire;
 
 #[cfg(test)]
-mod test_server;
+mod client_tests;
 #[cfg(test)]
 mod wire_tests;
 
