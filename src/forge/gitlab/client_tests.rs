@@ -130,6 +130,16 @@ async fn strange_answers_are_trouble_and_not_the_end() {
 }
 
 #[tokio::test]
+async fn without_a_token_nobody_is_asked() {
+    let server = TestServer::start(|_, _| Reply::new(204, &[], "")).await;
+    let mut settings = settings(server.url());
+    settings.token = Secret::new(" ");
+    let forge = GitLab::new(settings, outbound()).unwrap();
+    assert!(matches!(poll(&forge).await, Err(PollError::Refused(_))));
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_server_that_wants_rest_says_how_long() {
     let server = TestServer::start(|_, _| Reply::new(429, &[("Retry-After", "600")], "")).await;
     let answer = poll(&forge(&server)).await;
@@ -544,6 +554,9 @@ async fn a_token_is_renewed_after_three_quarters_of_its_life() {
         expires_at: Some(at("2026-01-05T00:00:00Z")),
     };
     assert_eq!(register::reset_due_at(&token), Some(at("2026-01-04T00:00:00Z")));
+    let mut forbidding = settings(Url::parse("https://gitlab.example.com").unwrap());
+    forbidding.feature_flags.insert("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION".into(), true);
+    assert_eq!(GitLab::new(forbidding, outbound()).unwrap().token_due_at(&token), None);
     token.expires_at = None;
     assert_eq!(register::reset_due_at(&token), None);
     let server = TestServer::start(|number, _| match number {

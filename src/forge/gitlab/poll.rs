@@ -35,6 +35,12 @@ pub(super) async fn poll(forge: &GitLab, stop: &CancellationToken) -> Result<Pol
     }
     let begun = Instant::now();
     let token = forge.current_token();
+    if token.expose().trim().is_empty() {
+        return Err(PollError::Refused(format!(
+            "the registration `{}` has no token; register it again",
+            forge.settings.name
+        )));
+    }
     let last_update = forge.last_update.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let body = JobRequest {
         info: &forge.info,
