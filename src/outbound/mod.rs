@@ -32,6 +32,8 @@ pub mod retry;
 pub mod tls;
 
 #[cfg(test)]
+pub(crate) mod test_server;
+#[cfg(test)]
 mod tests;
 
 pub use body::{read_limited, save_limited};

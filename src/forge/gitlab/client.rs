@@ -192,9 +192,9 @@ impl Api {
     pub async fn read(&self, response: reqwest::Response, own_id: String, limit: u64) -> Result<Answer, ApiError> {
         let status = response.status();
         let headers = response.headers().clone();
-        let body = tokio::time::timeout(ANSWER_WITHIN, read_limited(&self.outbound, response, limit))
-            .await
-            .map_err(|_elapsed| OutboundError::Transport(format!("the answer of {} did not end in time", self.remote())))??;
+        let body = tokio::time::timeout(ANSWER_WITHIN, read_limited(&self.outbound, response, limit)).await.map_err(
+            |_elapsed| OutboundError::Transport(format!("the answer of {} did not end in time", self.remote())),
+        )??;
         let request_id = headers
             .get("X-Request-Id")
             .and_then(|id| id.to_str().ok())
@@ -215,7 +215,10 @@ pub(super) fn headers_of(call: &Call<'_>, request_id: &str) -> HeaderMap {
     // A token that is no header value is none at all; the server then refuses the call with a message of its own.
     if let Ok(mut value) = HeaderValue::from_str(token.expose()) {
         value.set_sensitive(true);
-        headers.insert(header::HeaderName::from_static(if name == "JOB-TOKEN" { "job-token" } else { "runner-token" }), value);
+        headers.insert(
+            header::HeaderName::from_static(if name == "JOB-TOKEN" { "job-token" } else { "runner-token" }),
+            value,
+        );
     }
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", value);
@@ -242,12 +245,8 @@ impl Answer {
     /// The body as JSON. A media type that is not exactly `application/json` is an error, so that an error page of
     /// something in between is not taken for an answer.
     pub fn json<T: DeserializeOwned>(&self, api: &Api, call: &str) -> Result<T, ApiError> {
-        let nonsense = |why: String| ApiError::Nonsense {
-            remote: api.remote(),
-            call: call.to_owned(),
-            status: self.status,
-            why,
-        };
+        let nonsense =
+            |why: String| ApiError::Nonsense { remote: api.remote(), call: call.to_owned(), status: self.status, why };
         if !self.is_json() {
             let kind = self.header("Content-Type").unwrap_or_default();
             return Err(nonsense(format!("its content is `{}`, not JSON", shortened(kind, 60))));

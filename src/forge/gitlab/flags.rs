@@ -65,7 +65,11 @@ pub const FLAGS: &[Flag] = &[
     ignored("FF_USE_PARALLEL_ARTIFACT_TRANSFER", false, "artifacts are fetched in one stream"),
     ignored("FF_USE_LEGACY_S3_CACHE_ADAPTER", false, "caches are kept on this machine"),
     ignored("FF_USE_LEGACY_GCS_CACHE_ADAPTER", false, "caches are kept on this machine"),
-    ignored("FF_DISABLE_UMASK_FOR_DOCKER_EXECUTOR", false, "files of the sources can be written by any user of the job"),
+    ignored(
+        "FF_DISABLE_UMASK_FOR_DOCKER_EXECUTOR",
+        false,
+        "files of the sources can be written by any user of the job",
+    ),
     ignored("FF_USE_NATIVE_CONTAINER_STOP", false, "the shim ends a step, not the engine"),
     ignored("FF_ENABLE_BASH_EXIT_CODE_CHECK", false, "scripts run with `set -eo pipefail` only"),
     ignored("FF_USE_LEGACY_BASH_EVAL", false, "scripts are not evaluated from a quoted text"),
@@ -93,11 +97,7 @@ pub struct Flags {
 
 impl Flags {
     /// Resolves all flags; what the job should be told goes to `warnings`.
-    pub fn resolve(
-        configured: &BTreeMap<String, bool>,
-        variables: &[JobVariable],
-        warnings: &mut Vec<String>,
-    ) -> Self {
+    pub fn resolve(configured: &BTreeMap<String, bool>, variables: &[JobVariable], warnings: &mut Vec<String>) -> Self {
         let mut values = BTreeMap::new();
         for flag in FLAGS {
             let asked = variables.iter().rev().find(|variable| variable.key == flag.name);
@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn a_job_is_told_what_has_no_effect_and_what_is_no_answer() {
         let mut warnings = Vec::new();
-        let asked = [variable("FF_CONCRETE", "true"), variable("FF_TIMESTAMPS", "perhaps"), variable("FF_USE_FASTZIP", "true")];
+        let asked =
+            [variable("FF_CONCRETE", "true"), variable("FF_TIMESTAMPS", "perhaps"), variable("FF_USE_FASTZIP", "true")];
         Flags::resolve(&BTreeMap::new(), &asked, &mut warnings);
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings.iter().any(|w| w.contains("FF_CONCRETE")));

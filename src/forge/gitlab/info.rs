@@ -135,9 +135,7 @@ impl Features {
 /// The labels GitLab takes, at most 32. The others are left out: a request with one of them would be refused.
 fn valid_labels(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    let valid_key = |key: &str| {
-        (3..=65).contains(&key.len()) && key.chars().all(word) && !key.starts_with(['.', '-'])
-    };
+    let valid_key = |key: &str| (3..=65).contains(&key.len()) && key.chars().all(word) && !key.starts_with(['.', '-']);
     let valid_value = |value: &str| (1..=256).contains(&value.len()) && value.chars().all(word);
     labels
         .iter()
@@ -154,8 +152,10 @@ mod tests {
     #[test]
     fn what_is_advertised_is_what_is_there() {
         let docker = serde_json::to_value(Features::of(Executor::Docker)).unwrap();
-        let no: Vec<_> = docker.as_object().unwrap().iter().filter(|(_, v)| *v == false).map(|(k, _)| k.as_str()).collect();
-        let absent = ["shared", "session", "terminal", "proxy", "vault_secrets", "native_steps_integration", "job_inputs"];
+        let no: Vec<_> =
+            docker.as_object().unwrap().iter().filter(|(_, v)| *v == false).map(|(k, _)| k.as_str()).collect();
+        let absent =
+            ["shared", "session", "terminal", "proxy", "vault_secrets", "native_steps_integration", "job_inputs"];
         assert_eq!(no, absent);
         let host = Features::of(Executor::Host);
         assert!(host.shared && !host.image && !host.services && !host.service_variables);

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Assignment, Forge, PollError, Polled, RunnerFacts};
+use super::{Assignment, Forge, PollError, Polled, RunnerFacts, RunnerToken};
 use crate::outbound::Outbound;
 use crate::pipeline::{ForgeInstance, JobFailure, PipelineJob, Secret};
 
@@ -33,7 +33,7 @@ pub mod transfer;
 pub mod wire;
 
 #[cfg(test)]
-mod test_server;
+mod client_tests;
 #[cfg(test)]
 mod wire_tests;
 
@@ -88,6 +88,12 @@ impl GitLab {
     /// Polls go on with a new token, after [`register::reset_token`].
     pub fn replace_token(&self, token: Secret) {
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// When `token` is due to be renewed with [`register::reset_token`]. `None`: never, or the operator forbids it.
+    pub fn token_due_at(&self, token: &RunnerToken) -> Option<jiff::Timestamp> {
+        let forbidden = self.settings.feature_flags.get("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION").copied() == Some(true);
+        if forbidden { None } else { register::reset_due_at(token) }
     }
 
     fn current_token(&self) -> Secret {

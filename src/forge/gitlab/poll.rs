@@ -35,6 +35,12 @@ pub(super) async fn poll(forge: &GitLab, stop: &CancellationToken) -> Result<Pol
     }
     let begun = Instant::now();
     let token = forge.current_token();
+    if token.expose().trim().is_empty() {
+        return Err(PollError::Refused(format!(
+            "the registration `{}` has no token; register it again",
+            forge.settings.name
+        )));
+    }
     let last_update = forge.last_update.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let body = JobRequest {
         info: &forge.info,
@@ -108,7 +114,9 @@ fn understand(forge: &GitLab, answer: &Answer, took: Duration) -> Result<Polled,
         // Another runner was faster: ask again at the usual pace.
         StatusCode::CONFLICT => Ok(Polled::Nothing { pause }),
         StatusCode::UNPROCESSABLE_ENTITY => Err(unavailable("; a runner without an owner gets no jobs")),
-        StatusCode::PAYLOAD_TOO_LARGE => Err(unavailable("; the request is too large, shorten the registration's labels")),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(unavailable("; the request is too large, shorten the registration's labels"))
+        }
         StatusCode::SERVICE_UNAVAILABLE => Err(unavailable("; it is not available at the moment")),
         _ => Err(unavailable("")),
     }
@@ -124,7 +132,8 @@ fn note_health(forge: &GitLab, status: StatusCode) -> u32 {
 /// A job from its answer. One whose details cannot be read is taken all the same, on behalf of nobody trusted, so that
 /// its failure can be reported: it is ours, and nobody else will run it.
 fn assignment(api: &Api, forge: &ForgeInstance, answer: &Answer) -> Result<Assignment, PollError> {
-    let unusable = |error: &dyn std::fmt::Display| PollError::Unavailable { message: error.to_string(), retry_after: None };
+    let unusable =
+        |error: &dyn std::fmt::Display| PollError::Unavailable { message: error.to_string(), retry_after: None };
     let head: JobHead = answer.json(api, "the request for a job").map_err(|error| unusable(&error))?;
     if head.id <= 0 || head.token.is_empty() {
         return Err(unusable(&format!("{} handed out a job without an id or a token", api.remote())));

@@ -247,7 +247,11 @@ pub fn reset_due_at(token: &RunnerToken) -> Option<Timestamp> {
 }
 
 /// Replaces the registration's token. The old one is worth nothing from then on: keep the new one before anything else.
-pub async fn reset_token(outbound: &Outbound, settings: &GitLabSettings, now: &Secret) -> Result<RunnerToken, RegisterError> {
+pub async fn reset_token(
+    outbound: &Outbound,
+    settings: &GitLabSettings,
+    now: &Secret,
+) -> Result<RunnerToken, RegisterError> {
     let api = Api::new(outbound.clone(), &settings.url)?;
     let body = TokenBody { token: now.expose(), system_id: None };
     let path = "runners/reset_authentication_token";

@@ -241,7 +241,12 @@ impl Reporter for GitLabReporter {
         KEEP_ALIVE
     }
 
-    async fn upload_artifact(&self, artifact: &ArtifactSpec, file_name: &str, file: &Path) -> Result<(), TransferError> {
+    async fn upload_artifact(
+        &self,
+        artifact: &ArtifactSpec,
+        file_name: &str,
+        file: &Path,
+    ) -> Result<(), TransferError> {
         transfer::upload(self, artifact, file_name, file).await
     }
 

@@ -259,7 +259,8 @@ async fn receive(
         Err(error) => return failed(error.to_string()),
     };
     let detail = storage_error(&answer.body).map(|text| format!(", {text}")).unwrap_or_default();
-    let said = format!("{remote} answered {}{detail} to the request for the artifacts of {}", answer.said(), dependency.name);
+    let said =
+        format!("{remote} answered {}{detail} to the request for the artifacts of {}", answer.said(), dependency.name);
     match answer.status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => fatal(format!("{said}: the job may not read them")),
         StatusCode::NOT_FOUND => fatal(format!("{said}: they have expired or were deleted; run that job again")),

@@ -54,7 +54,9 @@ pub(super) fn selection(
 
 fn expand(cx: &Context<'_>, text: &str, warnings: &mut Vec<String>) -> String {
     shell_text::expand(text, cx.variables).unwrap_or_else(|| {
-        warnings.push(format!("{text:?} is taken as it is: only variables and their defaults can be expanded in names and paths"));
+        warnings.push(format!(
+            "{text:?} is taken as it is: only variables and their defaults can be expanded in names and paths"
+        ));
         text.to_owned()
     })
 }

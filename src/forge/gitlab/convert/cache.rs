@@ -15,12 +15,16 @@ pub(super) fn caches(cx: &Context<'_>, warnings: &mut Vec<String>) -> Result<Vec
             continue;
         }
         let Some(key) = key(cx, &main_key(cx, &cache.key), warnings) else {
-            warnings.push(format!("the cache key {:?} says nothing that can name a cache; the cache is not used", cache.key));
+            warnings.push(format!(
+                "the cache key {:?} says nothing that can name a cache; the cache is not used",
+                cache.key
+            ));
             continue;
         };
         let (pull, push) = policy(cx, &cache.policy)?;
         let mut fallback_keys: Vec<String> = Vec::new();
-        let fallbacks = cache.fallback_keys.iter().map(|text| cx.variables.expand(text)).chain(global_fallback(cx, warnings));
+        let fallbacks =
+            cache.fallback_keys.iter().map(|text| cx.variables.expand(text)).chain(global_fallback(cx, warnings));
         for text in fallbacks.filter(|text| !text.trim().is_empty()) {
             match self::key(cx, &text, warnings) {
                 Some(fallback) if fallback != key && !fallback_keys.contains(&fallback) => fallback_keys.push(fallback),
@@ -57,7 +61,8 @@ fn key(cx: &Context<'_>, raw: &str, warnings: &mut Vec<String>) -> Option<String
 
 /// `raw` as a relative path that leads nowhere else; `None` where nothing is left.
 fn sanitized(raw: &str) -> Option<String> {
-    let slashes = raw.replace("%2f", "/").replace("%2F", "/").replace("%2e", ".").replace("%2E", ".").replace('\\', "/");
+    let slashes =
+        raw.replace("%2f", "/").replace("%2F", "/").replace("%2e", ".").replace("%2E", ".").replace('\\', "/");
     let clean = clean_path(&slashes);
     let mut parts: Vec<&str> = clean.split('/').collect();
     while let Some(last) = parts.pop() {

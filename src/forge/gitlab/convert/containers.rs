@@ -45,11 +45,8 @@ pub(super) fn services(cx: &Context<'_>) -> Result<Vec<ServiceSpec>, JobFailure>
 }
 
 fn configured_service(cx: &Context<'_>, service: &ConfiguredService) -> ServiceSpec {
-    let own = service
-        .environment
-        .iter()
-        .map(|(key, value)| Variable { raw: false, ..Variable::plain(key, value) })
-        .collect();
+    let own =
+        service.environment.iter().map(|(key, value)| Variable { raw: false, ..Variable::plain(key, value) }).collect();
     ServiceSpec {
         image: ImageSpec {
             name: cx.variables.expand(service.name.trim()),
@@ -65,9 +62,10 @@ fn configured_service(cx: &Context<'_>, service: &ConfiguredService) -> ServiceS
 fn job_service(cx: &Context<'_>, service: &Image) -> Result<ServiceSpec, JobFailure> {
     let name = cx.variables.expand(service.name.trim());
     if name.is_empty() {
-        return Err(JobFailure::configuration(
-            format!("a service of the job has no image (`services: name` {:?}, expanded, is empty)", service.name),
-        ));
+        return Err(JobFailure::configuration(format!(
+            "a service of the job has no image (`services: name` {:?}, expanded, is empty)",
+            service.name
+        )));
     }
     let options = options(&service.executor_opts, &format!("service {name}"), cx.variables)?;
     let own = service.variables.iter().filter(|v| variables::unfit(v).is_none()).map(variables::from_wire).collect();
@@ -89,8 +87,10 @@ fn job_service(cx: &Context<'_>, service: &Image) -> Result<ServiceSpec, JobFail
 /// not public stays in the job. (9.5)
 fn service_variables(cx: &Context<'_>, own: Vec<Variable>) -> Vec<Variable> {
     let job = cx.variables;
-    let mut together: Vec<Variable> =
-        job.iter().map(|variable| Variable { value: as_seen(job, variable), file: false, raw: true, ..variable.clone() }).collect();
+    let mut together: Vec<Variable> = job
+        .iter()
+        .map(|variable| Variable { value: as_seen(job, variable), file: false, raw: true, ..variable.clone() })
+        .collect();
     together.extend(own.iter().cloned());
     let expanded = Variables::new(together, None);
     let public = job.iter().filter(|variable| variable.public).map(|variable| Variable {
@@ -162,7 +162,9 @@ fn options(given: &Map<String, Value>, of: &str, variables: &Variables) -> Resul
         };
         for (key, value) in options {
             if !known.contains(&key.as_str()) {
-                return Err(refuse(format!("the job sets `{executor}: {key}` for its {of}, which this runner does not support")));
+                return Err(refuse(format!(
+                    "the job sets `{executor}: {key}` for its {of}, which this runner does not support"
+                )));
             }
             if executor != "docker" {
                 continue;

@@ -93,7 +93,9 @@ pub(super) fn job(
 /// Reads the payload; what cannot be read fails the job.
 pub(super) fn parse(payload: &[u8]) -> Result<JobResponse, JobFailure> {
     serde_json::from_slice(payload).map_err(|error| {
-        JobFailure::system(format!("the job as GitLab sent it cannot be read: {error}; report this to the runner's operator"))
+        JobFailure::system(format!(
+            "the job as GitLab sent it cannot be read: {error}; report this to the runner's operator"
+        ))
     })
 }
 
@@ -105,7 +107,9 @@ fn refuse(what: impl Into<String>) -> JobFailure {
 fn refuse_what_is_not_done(payload: &JobResponse, flags: &Flags) -> Result<(), JobFailure> {
     let run = payload.run.trim();
     if !run.is_empty() && run != "null" && run != "[]" {
-        return Err(refuse("the job uses the keyword `run` (native steps), which this runner does not support; use `script`"));
+        return Err(refuse(
+            "the job uses the keyword `run` (native steps), which this runner does not support; use `script`",
+        ));
     }
     if let Some(name) = payload.secrets.keys().next() {
         return Err(refuse(format!(

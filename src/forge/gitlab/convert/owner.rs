@@ -72,7 +72,11 @@ mod tests {
         for (git, variables, want) in [
             (serde_json::json!({"protected": true}), vec![], Trust::Protected),
             (serde_json::json!({"protected": false}), vec![variable("CI_COMMIT_REF_PROTECTED", "true")], Trust::Member),
-            (serde_json::json!({"protected": null}), vec![variable("CI_COMMIT_REF_PROTECTED", "true")], Trust::Protected),
+            (
+                serde_json::json!({"protected": null}),
+                vec![variable("CI_COMMIT_REF_PROTECTED", "true")],
+                Trust::Protected,
+            ),
             (
                 serde_json::json!({}),
                 vec![variable("CI_COMMIT_REF_PROTECTED", "false"), variable("CI_COMMIT_REF_PROTECTED", "true")],

@@ -25,7 +25,8 @@ pub(super) fn strategy(variables: &Variables, payload: &JobResponse, warnings: &
         "none" => SourceStrategy::None,
         "empty" => SourceStrategy::Empty,
         other => {
-            warnings.push(format!("GIT_STRATEGY {other:?} is unknown and has no effect; use clone, fetch, none or empty"));
+            warnings
+                .push(format!("GIT_STRATEGY {other:?} is unknown and has no effect; use clone, fetch, none or empty"));
             default
         }
     }
@@ -62,7 +63,8 @@ fn clone_path(settings: &GitLabSettings, root: &str, wished: &str) -> Result<Str
             "GIT_CLONE_PATH is not allowed on this runner; the operator can allow it with `custom_build_dir = true`",
         ));
     }
-    let outside = || JobFailure::configuration(format!("GIT_CLONE_PATH {wished:?} must lie below CI_BUILDS_DIR ({root})"));
+    let outside =
+        || JobFailure::configuration(format!("GIT_CLONE_PATH {wished:?} must lie below CI_BUILDS_DIR ({root})"));
     if wished.chars().any(char::is_control) {
         return Err(outside());
     }
@@ -152,7 +154,11 @@ struct Remote {
 /// Address and credentials of the repository. (8.4)
 fn remote(cx: &Context<'_>) -> Result<Remote, JobFailure> {
     let text = cx.payload.git_info.repo_url.expose();
-    let bad = |why: &str| JobFailure::system(format!("the repository's address as GitLab sent it {why}; report this to the runner's operator"));
+    let bad = |why: &str| {
+        JobFailure::system(format!(
+            "the repository's address as GitLab sent it {why}; report this to the runner's operator"
+        ))
+    };
     let given = Url::parse(text).map_err(|error| bad(&format!("cannot be read ({error})")))?;
     let mut url = match &cx.settings.clone_url {
         Some(base) => {
@@ -195,7 +201,9 @@ fn remote(cx: &Context<'_>) -> Result<Remote, JobFailure> {
 /// What becomes an argument of git must not be taken for an option.
 fn check_commit(cx: &Context<'_>) -> Result<(), JobFailure> {
     let git = &cx.payload.git_info;
-    let bad = |what: &str| JobFailure::system(format!("{what} as GitLab sent it is none; report this to the runner's operator"));
+    let bad = |what: &str| {
+        JobFailure::system(format!("{what} as GitLab sent it is none; report this to the runner's operator"))
+    };
     if !matches!(git.sha.len(), 40 | 64) || !git.sha.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err(bad(&format!("the commit {:?}", git.sha)));
     }
@@ -221,7 +229,8 @@ fn rewrites(cx: &Context<'_>, warnings: &mut Vec<String>) -> Vec<UrlRewrite> {
         return Vec::new();
     }
     let to = remote_of(base);
-    let first_of = |names: [&str; 2]| names.map(|name| cx.variables.value(name)).into_iter().find(|text| !text.is_empty());
+    let first_of =
+        |names: [&str; 2]| names.map(|name| cx.variables.value(name)).into_iter().find(|text| !text.is_empty());
     let Some(host) = first_of(["CI_SERVER_SHELL_SSH_HOST", "CI_SERVER_HOST"]) else { return Vec::new() };
     let port = cx.variables.value("CI_SERVER_SHELL_SSH_PORT");
     if port.is_empty() || port == "22" {
@@ -253,11 +262,18 @@ fn fetch_flags(cx: &Context<'_>, warnings: &mut Vec<String>) -> Vec<String> {
 /// Words for git without those that make it run a program or read another repository: git runs on the runner's machine,
 /// and the words are the job's. git takes any unambiguous beginning of an option, so beginnings are left out, too.
 fn harmless(name: &str, words: Vec<String>, warnings: &mut Vec<String>) -> Vec<String> {
-    const DANGEROUS: [(&str, usize); 6] =
-        [("--upload-pack", 5), ("--receive-pack", 6), ("--exec", 4), ("--reference", 6), ("--config", 5), ("--template", 4)];
+    const DANGEROUS: [(&str, usize); 6] = [
+        ("--upload-pack", 5),
+        ("--receive-pack", 6),
+        ("--exec", 4),
+        ("--reference", 6),
+        ("--config", 5),
+        ("--template", 4),
+    ];
     let (kept, dropped): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| {
         let option = word.split('=').next().unwrap_or_default();
-        !DANGEROUS.iter().any(|(name, least)| option.len() >= *least && name.starts_with(option)) && !word.contains('\0')
+        !DANGEROUS.iter().any(|(name, least)| option.len() >= *least && name.starts_with(option))
+            && !word.contains('\0')
     });
     for word in dropped {
         warnings.push(format!("{word} in {name} is not allowed on this runner and has no effect"));

@@ -43,7 +43,10 @@ fn stage_timeout(cx: &Context<'_>, name: &str, job: Duration, warnings: &mut Vec
         Some(Duration::ZERO) => None,
         Some(limit) => {
             if limit > job {
-                warnings.push(format!("{name} ({text}) is longer than the job's own timeout ({}), which applies", go_duration(job)));
+                warnings.push(format!(
+                    "{name} ({text}) is longer than the job's own timeout ({}), which applies",
+                    go_duration(job)
+                ));
             }
             Some(limit)
         }
