@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub mod archive;
 mod beneath;
 pub mod cache;
+#[cfg(test)]
+mod measure;
 pub mod select;
 
 /// How much a [`Remark`] should be noticed.

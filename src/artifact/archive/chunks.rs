@@ -220,8 +220,7 @@ pub(super) fn compress<C: Codec>(
     codec: impl Fn() -> io::Result<C>,
     mut write: impl FnMut(Part) -> Result<(), ArchiveError>,
 ) -> Result<(), ArchiveError> {
-    let plan =
-        Plan { source: Source::new(root), entries: selection.entries.iter(), open: None, piece: C::PIECE };
+    let plan = Plan { source: Source::new(root), entries: selection.entries.iter(), open: None, piece: C::PIECE };
     let shared =
         Shared { plan, next: 0, taken: 0, done: BTreeMap::new(), planned: false, workers: threads, stop: false };
     let window = (WINDOW_BYTES / C::PIECE).max(threads + 1);

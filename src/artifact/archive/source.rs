@@ -99,11 +99,5 @@ impl<'a> Source<'a> {
 }
 
 fn meta(path: &[u8], stat: &Stat) -> Meta {
-    Meta {
-        name: path.to_vec(),
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: stat.st_mtime,
-    }
+    Meta { name: path.to_vec(), mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, mtime: stat.st_mtime }
 }

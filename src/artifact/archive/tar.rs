@@ -343,8 +343,13 @@ impl<R: Read> Stream<R> {
             return Ok(None);
         }
         // The checksum is over the header with its own field as spaces.
-        let sum: u32 = block.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
-        if header.cksum().ok() != Some(sum) { Err(damaged("a header does not match its checksum")) } else { Ok(Some(header)) }
+        let sum: u32 =
+            block.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
+        if header.cksum().ok() != Some(sum) {
+            Err(damaged("a header does not match its checksum"))
+        } else {
+            Ok(Some(header))
+        }
     }
 
     /// The content of an extension record.

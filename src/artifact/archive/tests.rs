@@ -148,9 +148,7 @@ fn another_implementation_reads_our_zips() {
             }
             let want: Vec<Vec<u8>> = listing(tree.path())
                 .into_iter()
-                .map(|(path, kind, ..)| {
-                    [path.as_os_str().as_bytes(), if kind == 'd' { b"/" } else { b"" }].concat()
-                })
+                .map(|(path, kind, ..)| [path.as_os_str().as_bytes(), if kind == 'd' { b"/" } else { b"" }].concat())
                 .collect();
             assert_eq!(names, want);
         }

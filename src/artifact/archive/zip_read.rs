@@ -185,7 +185,9 @@ fn find_directory(file: &File, length: u64) -> Result<Directory, ArchiveError> {
         .rev()
         .find(|at| {
             let end = tail.get(*at..at + END);
-            end.is_some_and(|end| u32_at(end, 0) == 0x0605_4b50 && at + END + usize::from(u16_at(end, 20)) <= tail.len())
+            end.is_some_and(|end| {
+                u32_at(end, 0) == 0x0605_4b50 && at + END + usize::from(u16_at(end, 20)) <= tail.len()
+            })
         })
         .ok_or_else(|| damaged("it is no zip archive, or its end is missing"))?;
     let end = &tail[at..];
@@ -237,8 +239,7 @@ fn read_record(records: &mut impl Read) -> Result<Record, ArchiveError> {
         let mut bytes = vec![0; usize::from(length)];
         records.read_exact(&mut bytes).map_err(cut).map(|()| bytes)
     };
-    let (name, extra, _comment) =
-        (take(u16_at(&head, 28))?, take(u16_at(&head, 30))?, take(u16_at(&head, 32))?);
+    let (name, extra, _comment) = (take(u16_at(&head, 28))?, take(u16_at(&head, 30))?, take(u16_at(&head, 32))?);
     let unix = matches!(head[5], 3 | 19);
     let external = u32_at(&head, 38);
     let mode = if unix && external >> 16 != 0 { Some(external >> 16) } else { None };

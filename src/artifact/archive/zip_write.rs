@@ -374,7 +374,7 @@ fn dos_time(seconds: i64) -> (u16, u16) {
     let Ok(at) = jiff::Timestamp::from_second(seconds.clamp(FIRST, LAST)) else { return (0, 0x21) };
     let at = jiff::tz::TimeZone::UTC.to_datetime(at);
     // Every part fits its bits after the clamp.
-    let time = (at.hour() as u16) << 11 | (at.minute() as u16) << 5 | (at.second() as u16) / 2;
+    let time = (at.hour() as u16) << 11 | (at.minute() as u16) << 5 | ((at.second() as u16) / 2);
     let date = ((at.year() - 1980) as u16) << 9 | (at.month() as u16) << 5 | at.day() as u16;
     (time, date)
 }

@@ -67,9 +67,8 @@ impl Inventory {
         let own = self.entries.iter().position(|e| e.path == newcomer)?;
         let owner = self.entries[own].record.owner.clone();
         let mut tally = Tally::of(self.entries.iter(), &owner);
-        let may_go = |e: &Listed| {
-            e.path != newcomer && (owner.trust != Trust::Fork || e.record.owner.trust == Trust::Fork)
-        };
+        let may_go =
+            |e: &Listed| e.path != newcomer && (owner.trust != Trust::Fork || e.record.owner.trust == Trust::Fork);
         let mut candidates: Vec<usize> = (0..self.entries.len()).filter(|at| may_go(&self.entries[*at])).collect();
         candidates.sort_by_key(|at| (self.entries[*at].last_used, &self.entries[*at].path));
 
@@ -96,12 +95,8 @@ impl Inventory {
         if self.damaged.iter().any(|path| path.starts_with(home)) {
             return Ok(Vec::new());
         }
-        let kept: HashSet<PathBuf> = self
-            .entries
-            .iter()
-            .filter(|e| e.home == home)
-            .map(|e| home.join(object_path(&e.record.object)))
-            .collect();
+        let kept: HashSet<PathBuf> =
+            self.entries.iter().filter(|e| e.home == home).map(|e| home.join(object_path(&e.record.object))).collect();
         let mut unreferenced = Vec::new();
         for outer in disk::names(&home.join("objects"))? {
             for inner in disk::names(&outer)? {

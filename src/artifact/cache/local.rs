@@ -192,12 +192,7 @@ impl LocalCache {
         }
     }
 
-    fn read_record(
-        &self,
-        home: &Home,
-        path: &Path,
-        remarks: &mut Vec<Remark>,
-    ) -> Result<Option<Record>, CacheError> {
+    fn read_record(&self, home: &Home, path: &Path, remarks: &mut Vec<Remark>) -> Result<Option<Record>, CacheError> {
         let Some(bytes) = disk::read_small(path, MAX_RECORD)? else { return Ok(None) };
         // A record of somebody else under this name is no better than a damaged one.
         let record = Record::from_bytes(&bytes).filter(|record| record.owner == home.owner);
@@ -316,11 +311,8 @@ impl LocalCache {
             Err(error) => return Err(fail(error)),
         };
         let mut out = HashingWriter::new(BufWriter::with_capacity(1 << 20, file), quota.min(free));
-        let packing = Packing {
-            format: ArtifactFormat::TarZstd,
-            level: request.level,
-            interrupt: request.interrupt.clone(),
-        };
+        let packing =
+            Packing { format: ArtifactFormat::TarZstd, level: request.level, interrupt: request.interrupt.clone() };
         let (packed, content_id) = match archive::tar::pack_identified(from, selection, &packing, &mut out) {
             Ok(packed) => packed,
             Err(ArchiveError::NoSpace { .. }) if out.over && quota <= free => return Ok(Err(too_large(quota))),
@@ -378,7 +370,8 @@ impl LocalCache {
             Err(error) => return Err(store_error("writing", path, error)),
         }
         self.touch(path);
-        let mut homes: Vec<&Path> = gone.iter().map(|entry| entry.home.as_path()).chain([home.path.as_path()]).collect();
+        let mut homes: Vec<&Path> =
+            gone.iter().map(|entry| entry.home.as_path()).chain([home.path.as_path()]).collect();
         homes.sort_unstable();
         homes.dedup();
         for home in homes {
@@ -417,7 +410,9 @@ impl CacheStore for LocalCache {
             return Ok(Saved::Nothing);
         }
         if request.key.len() > MAX_KEY {
-            return Ok(Saved::Refused(Remark::warning(format!("the cache was not kept: its key is longer than {MAX_KEY} bytes"))));
+            return Ok(Saved::Refused(Remark::warning(format!(
+                "the cache was not kept: its key is longer than {MAX_KEY} bytes"
+            ))));
         }
         let home = self.home(request.owner);
         let path = home.path.join("entries").join(entry_name(request.key));
@@ -493,7 +488,7 @@ fn size(bytes: u64) -> String {
     const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match UNITS.iter().find(|(shift, _)| bytes >= 1 << shift) {
         Some((shift, unit)) => {
-            let tenths = u128::from(bytes) * 10 >> shift;
+            let tenths = (u128::from(bytes) * 10) >> shift;
             format!("{}.{} {unit}", tenths / 10, tenths % 10)
         }
         None => format!("{bytes} bytes"),

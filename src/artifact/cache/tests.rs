@@ -194,8 +194,7 @@ fn entries_are_read_downwards_within_a_project_only() {
 #[test]
 fn a_fork_changes_its_own_copy_only() {
     let shelf = Shelf::new(ROOMY);
-    let (fork, member, protected) =
-        (owner("1", Trust::Fork), owner("1", Trust::Member), owner("1", Trust::Protected));
+    let (fork, member, protected) = (owner("1", Trust::Fork), owner("1", Trust::Member), owner("1", Trust::Protected));
     shelf.save(&protected, "k", tree("good").path());
     shelf.save(&fork, "k", tree("evil").path());
     assert_eq!(shelf.finds(&protected, "k").as_deref(), Some("good"));

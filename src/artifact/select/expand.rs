@@ -121,7 +121,9 @@ impl Expander<'_> {
         let value = (self.lookup)(name);
         match operation.as_bytes() {
             [] => Ok(value.unwrap_or_default()),
-            [b':', b'-' | b'=' | b'+' | b'?', ..] => self.default(name, value.filter(|v| !v.is_empty()), &operation[1..]),
+            [b':', b'-' | b'=' | b'+' | b'?', ..] => {
+                self.default(name, value.filter(|v| !v.is_empty()), &operation[1..])
+            }
             [b'-' | b'=' | b'+' | b'?', ..] => self.default(name, value, operation),
             [b'#' | b'%', ..] => self.trimmed(value.unwrap_or_default(), operation),
             [b':', ..] => self.slice(&value.unwrap_or_default(), inner, &operation[1..]),
@@ -195,9 +197,7 @@ impl Expander<'_> {
 fn whole_text_matcher(pattern: &str) -> Option<impl Fn(&str) -> bool> {
     // Slashes are replaced on both sides by a character that cannot be in a variable, so that `*` crosses them.
     let glob = Glob::parse(&hide_structure(pattern)).ok()?;
-    Some(move |text: &str| {
-        glob.matches_name(text.replace('/', "\u{0}").as_bytes())
-    })
+    Some(move |text: &str| glob.matches_name(text.replace('/', "\u{0}").as_bytes()))
 }
 
 fn hide_structure(pattern: &str) -> String {

@@ -286,7 +286,9 @@ impl Token {
         match self {
             Token::Any | Token::One => true,
             Token::Char(own) => *own == c,
-            Token::Class { negated, ranges } => ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated,
+            Token::Class { negated, ranges } => {
+                ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+            }
         }
     }
 }

@@ -204,7 +204,11 @@ impl<'a> Finder<'a> {
 
     fn finish(mut self) -> Selection {
         for rule in self.exclude.iter().filter(|rule| rule.dropped > 0) {
-            self.remarks.push(Remark::note(format!("{}: excluded {} files", shown(rule.text.as_bytes()), rule.dropped)));
+            self.remarks.push(Remark::note(format!(
+                "{}: excluded {} files",
+                shown(rule.text.as_bytes()),
+                rule.dropped
+            )));
         }
         if self.specials > 0 {
             self.remarks.push(Remark::warning(format!(

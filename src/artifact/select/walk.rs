@@ -71,7 +71,11 @@ impl Walk<'_> {
             }
             Some(Segment::Name(name)) => {
                 let path = beneath::join(&folder, name);
-                if last { self.hit(path) } else { Ok(todo.push((path, at + 1))) }
+                if last {
+                    return self.hit(path);
+                }
+                todo.push((path, at + 1));
+                Ok(())
             }
             Some(segment @ Segment::Wild(_)) => {
                 for (name, node) in self.list(&folder) {

@@ -127,8 +127,7 @@ fn a_symlink_of_the_archive_is_not_followed() {
             Evil { name: "out", mode: LINK, content: target.as_bytes() },
             Evil { name: "out/bystander", mode: FILE, content: b"evil" },
         ]);
-        let tar =
-            evil_tar(&[("out", T::Symlink, target.as_bytes()), ("out/bystander", T::Regular, b"evil")]);
+        let tar = evil_tar(&[("out", T::Symlink, target.as_bytes()), ("out/bystander", T::Regular, b"evil")]);
         for archive in [zip, tar] {
             let report = unpacked(&archive, &scene.tree()).unwrap();
             assert_eq!(report.remarks.len(), 1, "{:?}", report.remarks);
@@ -198,7 +197,8 @@ fn hard_links_stay_inside_and_name_files_only() {
 fn devices_and_pipes_are_left_out() {
     use ::tar::EntryType as T;
     let scene = Scene::new();
-    let tar = evil_tar(&[("null", T::Char, b""), ("disk", T::Block, b""), ("pipe", T::Fifo, b""), ("f", T::Regular, b"1")]);
+    let tar =
+        evil_tar(&[("null", T::Char, b""), ("disk", T::Block, b""), ("pipe", T::Fifo, b""), ("f", T::Regular, b"1")]);
     let zip = evil_zip(&[
         Evil { name: "null", mode: 0o020_666, content: b"" },
         Evil { name: "disk", mode: 0o060_666, content: b"" },
@@ -348,9 +348,11 @@ fn what_is_no_archive_says_so() {
 fn another_implementations_archives_unpack() {
     use zip::write::SimpleFileOptions;
     let mut out = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, method) in
-        [("s", zip::CompressionMethod::Stored), ("d", zip::CompressionMethod::Deflated), ("z", zip::CompressionMethod::Zstd)]
-    {
+    for (name, method) in [
+        ("s", zip::CompressionMethod::Stored),
+        ("d", zip::CompressionMethod::Deflated),
+        ("z", zip::CompressionMethod::Zstd),
+    ] {
         out.start_file(name, SimpleFileOptions::default().compression_method(method).unix_permissions(0o640)).unwrap();
         out.write_all(name.repeat(10_000).as_bytes()).unwrap();
     }

@@ -47,9 +47,11 @@ fn recorded_archives_unpack_exactly() {
 fn uploads(response: &Value, root: &Path) -> Vec<Value> {
     let variables = |name: &str| match name {
         "CI_PROJECT_DIR" => Some("/builds/team/app".to_owned()),
-        name => response["variables"].as_array().into_iter().flatten().find_map(|v| {
-            (v["key"] == name).then(|| v["value"].as_str().unwrap_or_default().to_owned())
-        }),
+        name => response["variables"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|v| (v["key"] == name).then(|| v["value"].as_str().unwrap_or_default().to_owned())),
     };
     let mut failed = false;
     for step in response["steps"].as_array().unwrap() {
