@@ -127,8 +127,8 @@ mod tests {
         let (_time, rest) = text.split_once(' ').unwrap();
         assert_eq!(
             rest,
-            "WARN  telemetry::tests: the stage failed attempt=2 path=\"a \\\"b\\\"\\nc\" job_id=42 \
-             correlation_id=c0ffee registration=main\n"
+            "WARN  telemetry::tests: the stage failed attempt=2 path=\"a \\\"b\\\"\\nc\" correlation_id=c0ffee \
+             job_id=42 registration=main\n"
         );
     }
 
