@@ -11,4 +11,5 @@ pub(super) mod files;
 pub(super) mod get_sources;
 pub(super) mod prepare;
 mod retry;
+pub mod sources;
 pub(super) mod steps;
