@@ -84,9 +84,10 @@ impl Bench {
             command
         };
         let url = forge.url().to_owned();
-        let registered = command(&["register", "--url", &url, "--token", &token, "--executor", "docker", "--image", IMAGE])
-            .stdout(Stdio::null())
-            .status()?;
+        let registered =
+            command(&["register", "--url", &url, "--token", &token, "--executor", "docker", "--image", IMAGE])
+                .stdout(Stdio::null())
+                .status()?;
         if !registered.success() {
             return Err("the agent could not be registered".into());
         }
@@ -106,7 +107,10 @@ impl Bench {
             let state = self
                 .forge
                 .wait_for(LIMIT, |forge| {
-                    forge.job(id).filter(|job| matches!(job.state, "success" | "failed" | "canceled")).map(|job| job.state)
+                    forge
+                        .job(id)
+                        .filter(|job| matches!(job.state, "success" | "failed" | "canceled"))
+                        .map(|job| job.state)
                 })
                 .await
                 .ok_or("a job did not end in time")?;
@@ -161,7 +165,9 @@ impl Bench {
 
     /// 64 MiB of lines: into a file by a bare container, to the forge by a job.
     async fn log(&self, docker: &Docker, rounds: usize) -> Result<(), Failure> {
-        let lines = format!("yes 'a line of output as builds print them, some eighty characters long, more or less' | head -c {LOG_BYTES}");
+        let lines = format!(
+            "yes 'a line of output as builds print them, some eighty characters long, more or less' | head -c {LOG_BYTES}"
+        );
         let dir = tempfile::tempdir()?;
         let (mut floor, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
@@ -174,7 +180,11 @@ impl Bench {
             let full = self.run(vec![self.spec(&[&lines])]).await?;
             let cpu = cpu_time(self.agent.id()).saturating_sub(before);
             let mib = LOG_BYTES >> 20;
-            eprintln!("the agent used {} ms of CPU for {mib} MiB of log, peak memory {} KiB", cpu.as_millis(), status(self.agent.id(), "VmHWM"));
+            eprintln!(
+                "the agent used {} ms of CPU for {mib} MiB of log, peak memory {} KiB",
+                cpu.as_millis(),
+                status(self.agent.id(), "VmHWM")
+            );
             ours.push(full.saturating_sub(empty));
         }
         row("64 MiB of output", &mut floor, &mut ours);
@@ -203,7 +213,9 @@ impl Bench {
         println!("| a running job, resident | 2 MiB | {:.2} MiB | |", mib(busy.saturating_sub(idle)) / f64::from(jobs));
         for id in ids {
             self.forge.cancel(id);
-            self.forge.wait_for(LIMIT, |forge| forge.job(id).filter(|job| job.state != "running" && job.state != "canceling")).await;
+            self.forge
+                .wait_for(LIMIT, |forge| forge.job(id).filter(|job| job.state != "running" && job.state != "canceling"))
+                .await;
         }
         Ok(())
     }

@@ -48,7 +48,11 @@ impl Engines {
             agent: self.agent.clone(),
             folder: self.folder().await?,
             user_config: user_config(),
-            pool: PoolSettings { range: docker.network_pool, prefix: docker.network_size, ready: ready_networks(docker) },
+            pool: PoolSettings {
+                range: docker.network_pool,
+                prefix: docker.network_size,
+                ready: ready_networks(docker),
+            },
             utility: UtilityProgram { path: self.shim.path.clone(), args: Vec::new() },
         };
         let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;

@@ -15,6 +15,7 @@ use crate::config::{
     self, CredentialRecord, Credentials, ExecutorKind, ForgeKind, Locations, Overrides, RegistrationConfig,
 };
 use crate::executor::sandbox::place::{DockerPlace, HostPlace, Place};
+use crate::executor::stages::sources::{GitProgram, Mirrors};
 use crate::executor::tools::Tools;
 use crate::forge::gitlab::{Executor, GitLab, GitLabSettings, register};
 use crate::outbound::{Outbound, OutboundSettings, ProxyEnvironment};
@@ -38,6 +39,10 @@ pub struct ConfiguredRegistrar {
     pub credentials: Credentials,
     /// The engines.
     pub engines: Engines,
+    /// The machine's git.
+    pub git: GitProgram,
+    /// The agent's copies of repositories.
+    pub mirrors: Arc<Mirrors>,
     /// What this machine is called.
     pub host_name: String,
 }
@@ -86,7 +91,8 @@ impl Registrar for ConfiguredRegistrar {
         let record = record.ok_or_else(|| format!("there is no token of `{name}`"))?;
         let outbound = outbound(registration, &self.dir)?;
         let settings = gitlab_settings(registration, &record, &outbound, config.check_interval);
-        let token = register::reset_token(&outbound, &settings, &record.token).await.map_err(|error| error.to_string())?;
+        let token =
+            register::reset_token(&outbound, &settings, &record.token).await.map_err(|error| error.to_string())?;
         let renewed = CredentialRecord {
             token: token.token,
             obtained_at: token.obtained_at,
@@ -143,14 +149,16 @@ impl ConfiguredRegistrar {
         if let Some(size) = registration.cache.max_size {
             cache.total_bytes = size.as_u64();
         }
-        let caches = tokio::task::spawn_blocking(move || LocalCache::open(&folder, cache, Arc::new(jiff::Timestamp::now)))
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())?;
+        let caches =
+            tokio::task::spawn_blocking(move || LocalCache::open(&folder, cache, Arc::new(jiff::Timestamp::now)))
+                .await
+                .map_err(|error| error.to_string())?
+                .map_err(|error| error.to_string())?;
         Ok(Tools {
             place,
             caches: Arc::new(caches),
-            mirrors: self.dir.mirrors(),
+            git: self.git.clone(),
+            mirrors: self.mirrors.clone(),
             outbound,
             builds_dir: registration.builds_dir.clone().unwrap_or_else(|| BUILDS_DIR.to_owned()),
             introduction: format!(

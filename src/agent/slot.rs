@@ -127,8 +127,9 @@ impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
 
 impl<F: Forge> Slot<'_, F> {
     async fn run(self, start: Start) -> SlotEnded {
-        let folders = make_folders(&self.paths)
-            .map_err(|error| JobFailure::system(format!("the job's folders cannot be made on the runner's disk: {error}")));
+        let folders = make_folders(&self.paths).map_err(|error| {
+            JobFailure::system(format!("the job's folders cannot be made on the runner's disk: {error}"))
+        });
         if let Err(error) = self.page.set_facts(&self.facts, &self.paths).await {
             return SlotEnded::Open { why: format!("the journal cannot be written: {error}") };
         }
@@ -230,7 +231,12 @@ impl<F: Forge> Slot<'_, F> {
     }
 
     /// Nothing is owed any more: the journal forgets the job and keeps its log.
-    async fn close(&self, outcome: &JobOutcome, sandbox: Option<&SandboxRecord>, digest: Option<LogDigest>) -> SlotEnded {
+    async fn close(
+        &self,
+        outcome: &JobOutcome,
+        sandbox: Option<&SandboxRecord>,
+        digest: Option<LogDigest>,
+    ) -> SlotEnded {
         if let Some(sandbox) = sandbox {
             self.tools.place.remove(sandbox, &self.paths).await;
         }
@@ -249,7 +255,9 @@ impl<F: Forge> Slot<'_, F> {
 /// Where the log of a job goes on: behind what is final. A step's output is made again from its spool.
 fn keep(start: &Start) -> u64 {
     match &start.progress {
-        Some(Progress { stage: Stage::Steps | Stage::AfterSteps, step: Some(step), .. }) if start.outcome.is_none() => step.log_offset,
+        Some(Progress { stage: Stage::Steps | Stage::AfterSteps, step: Some(step), .. }) if start.outcome.is_none() => {
+            step.log_offset
+        }
         _ => u64::MAX,
     }
 }

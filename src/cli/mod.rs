@@ -3,20 +3,20 @@
 //! Standard output carries results, standard error everything else. Exit codes are those of [`Verdict`].
 
 pub mod config;
-pub mod demo;
 pub mod control;
-pub mod doctor;
+pub mod demo;
+pub mod forge_calls;
 pub mod list;
 pub mod logs;
 pub mod migrate;
 pub mod register;
 pub mod render;
 pub mod run;
-pub mod service;
 pub mod status;
 pub mod unregister;
 pub mod verdict;
 pub mod verify;
+mod wiring;
 
 use std::path::PathBuf;
 
@@ -108,10 +108,8 @@ enum Command {
     Resume,
     /// Take no more jobs, and end the agent when the running ones have ended.
     Drain(control::DrainArgs),
-    /// Check this machine, and say how to mend what is wrong.
-    Doctor(doctor::DoctorArgs),
-    /// Run the agent as a systemd service.
-    Service(service::ServiceArgs),
+    /// Show what forgehand does: an embedded forge, one registration, one real pipeline in Docker.
+    Demo(demo::DemoArgs),
     /// Look at the configuration.
     Config(config::ConfigArgs),
     /// Take over the registrations of another runner.
@@ -166,8 +164,7 @@ impl CommandLine {
             Command::Pause(args) => control::pause(&args, &locations),
             Command::Resume => control::resume(&locations),
             Command::Drain(args) => control::drain(&args, &locations),
-            Command::Doctor(args) => doctor::run(&args, &locations),
-            Command::Service(args) => service::run(&args, &locations),
+            Command::Demo(args) => demo::run(args),
             Command::Config(args) => config::run(&args, &locations),
             Command::Migrate(args) => migrate::run(&args, &locations),
         }
@@ -263,7 +260,8 @@ mod tests {
         ] {
             CommandLine::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        for line in ["forgehand", "forgehand run --max-jobs 0", "forgehand run --exit-when-idle soon", "forgehand fly"] {
+        for line in ["forgehand", "forgehand run --max-jobs 0", "forgehand run --exit-when-idle soon", "forgehand fly"]
+        {
             assert!(CommandLine::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }
     }

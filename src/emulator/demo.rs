@@ -60,7 +60,9 @@ pub enum DemoError {
     #[error("no statically linked busybox in /bin, /usr/bin or PATH")]
     #[diagnostic(
         code(demo::busybox),
-        help("install it (Debian: `apt-get install busybox-static`), or name an image that has a shell: --image IMAGE")
+        help(
+            "install it (Debian: `apt-get install busybox-static`), or name an image that has a shell: --image IMAGE"
+        )
     )]
     NoBusybox,
     /// The engine refused the image.
@@ -152,7 +154,9 @@ async fn watch(
             let shown = forge.clone();
             let offsets = live.offsets();
             let (view, pieces) = blocking(&shown, move |forge| Ok(look(forge, pipeline, &offsets))).await?;
-            let Some(view) = view else { return Err(system("the pipeline is gone")(std::io::ErrorKind::NotFound.into())) };
+            let Some(view) = view else {
+                return Err(system("the pipeline is gone")(std::io::ErrorKind::NotFound.into()));
+            };
             live.update(&view, pieces);
             view
         };

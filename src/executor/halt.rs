@@ -40,7 +40,9 @@ impl HaltCause {
             HaltCause::PartTimeout => {
                 JobFailure::new(FailureReason::JobExecutionTimeout, format!("execution took longer than {limit}"))
             }
-            HaltCause::CancelledGracefully | HaltCause::Aborted => JobFailure::new(FailureReason::JobCanceled, "canceled"),
+            HaltCause::CancelledGracefully | HaltCause::Aborted => {
+                JobFailure::new(FailureReason::JobCanceled, "canceled")
+            }
             HaltCause::Interrupted => JobFailure::new(
                 FailureReason::RunnerInterrupted,
                 "the runner was told to stop while the job ran; run the job again",

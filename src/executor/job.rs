@@ -146,7 +146,11 @@ impl<R: Reporter> Running<R> {
                 Err(cause) if stage == Stage::Steps || stage == Stage::AfterSteps => {
                     warn!(%cause, "the sandbox is gone; looking at what it left");
                 }
-                Err(cause) => return Err(JobFailure::system(format!("the runner was restarted and the job's sandbox is gone: {cause}"))),
+                Err(cause) => {
+                    return Err(JobFailure::system(format!(
+                        "the runner was restarted and the job's sandbox is gone: {cause}"
+                    )));
+                }
             }
         }
         if !matches!(stage, Stage::Steps | Stage::AfterSteps) {
@@ -189,7 +193,8 @@ impl<R: Reporter> Running<R> {
                     HaltCause::Interrupted => StatusWord::Failed,
                 };
                 // A limit of the steps alone, or a tidy cancel of them, leaves time for the after-step.
-                let goes_on = stage >= Stage::Steps && matches!(cause, HaltCause::PartTimeout | HaltCause::CancelledGracefully);
+                let goes_on =
+                    stage >= Stage::Steps && matches!(cause, HaltCause::PartTimeout | HaltCause::CancelledGracefully);
                 progress.standing.is_over |= !goes_on;
                 progress.fail(cause.failure(limit));
             }
@@ -229,7 +234,9 @@ impl<R: Reporter> Running<R> {
     /// Writes how far the job has come.
     pub(super) async fn journal(&self) -> Result<(), JobFailure> {
         self.run.journal.set_progress(&self.run.progress).await.map_err(|error| {
-            JobFailure::system(format!("the runner cannot write its journal: {error}; look at the disk of its state directory"))
+            JobFailure::system(format!(
+                "the runner cannot write its journal: {error}; look at the disk of its state directory"
+            ))
         })
     }
 
@@ -267,7 +274,9 @@ impl<R: Reporter> Running<R> {
     /// The shim, which every stage after the first finds there.
     pub(super) fn shim(&self) -> Result<&ShimClient, JobFailure> {
         self.shim.as_ref().ok_or_else(|| {
-            JobFailure::system("the job's sandbox is gone and this part of the job cannot be done without it; run the job again")
+            JobFailure::system(
+                "the job's sandbox is gone and this part of the job cannot be done without it; run the job again",
+            )
         })
     }
 

@@ -1,9 +1,9 @@
 //! What a registration offers all its jobs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::sandbox::place::Place;
+use super::stages::sources::{GitProgram, Mirrors};
 use crate::artifact::cache::LocalCache;
 use crate::outbound::Outbound;
 
@@ -13,8 +13,10 @@ pub struct Tools {
     pub place: Place,
     /// Folders kept from job to job.
     pub caches: Arc<LocalCache>,
-    /// Where the git mirrors of all projects lie.
-    pub mirrors: PathBuf,
+    /// The machine's git.
+    pub git: GitProgram,
+    /// The agent's copies of repositories.
+    pub mirrors: Arc<Mirrors>,
     /// The way to the network, for git.
     pub outbound: Outbound,
     /// Root of the work trees as jobs see it.

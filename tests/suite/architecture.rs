@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms it must not know.
 const FORBIDDEN: &[(&str, &[&str])] = &[
-    ("pipeline", &["agent", "artifact", "cli", "config", "emulator", "executor", "forge", "outbound", "state", "telemetry"]),
+    (
+        "pipeline",
+        &["agent", "artifact", "cli", "config", "emulator", "executor", "forge", "outbound", "state", "telemetry"],
+    ),
     ("forge", &["agent", "artifact", "cli", "emulator", "executor", "state"]),
     ("artifact", &["agent", "cli", "emulator", "executor", "forge", "state"]),
     ("outbound", &["agent", "artifact", "cli", "emulator", "executor", "forge", "state"]),

@@ -121,7 +121,9 @@ impl Place {
         let journal = move |record| {
             let written = on_created(record);
             let written: BoxFuture<'static, Result<(), JobFailure>> = Box::pin(async move {
-                written.await.map_err(|error| JobFailure::system(format!("the sandbox could not be journalled: {error}")))
+                written
+                    .await
+                    .map_err(|error| JobFailure::system(format!("the sandbox could not be journalled: {error}")))
             });
             written
         };
@@ -133,8 +135,14 @@ impl Place {
 
     /// The way into a place that an earlier agent made. `Err` says why there is none; an engine that is away is waited for
     /// until the job's own deadline, which the caller keeps.
-    pub async fn reattach(&self, record: &SandboxRecord, paths: &JobPaths, _job: &JobKey) -> Result<ShimClient, String> {
-        let key = ShimKey::load(&paths.private.join(KEY)).map_err(|error| format!("the key to its shim is lost: {error}"))?;
+    pub async fn reattach(
+        &self,
+        record: &SandboxRecord,
+        paths: &JobPaths,
+        _job: &JobKey,
+    ) -> Result<ShimClient, String> {
+        let key =
+            ShimKey::load(&paths.private.join(KEY)).map_err(|error| format!("the key to its shim is lost: {error}"))?;
         match self {
             Place::Docker(place) => place.wait_reattached(record).await?,
             Place::Host(_) => return host_reattach(record, paths, &key).await,
@@ -284,7 +292,9 @@ impl DockerPlace {
                 greeting: prepared.entrypoint_output,
                 host_name: prepared.hostname.unwrap_or_else(|| "the machine's network".to_owned()),
             }))),
-            Err(PrepareError::EntrypointEnded { exit_code, output }) => Ok(Preparation::EntrypointEnded { exit_code, output }),
+            Err(PrepareError::EntrypointEnded { exit_code, output }) => {
+                Ok(Preparation::EntrypointEnded { exit_code, output })
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -322,7 +332,9 @@ async fn fresh_key(paths: &JobPaths) -> Result<ShimKey, JobFailure> {
     });
     match made.await {
         Ok(Ok(key)) => Ok(key),
-        Ok(Err(error)) => Err(JobFailure::system(format!("the job's folders cannot be written on the runner's disk: {error}"))),
+        Ok(Err(error)) => {
+            Err(JobFailure::system(format!("the job's folders cannot be written on the runner's disk: {error}")))
+        }
         Err(error) => Err(JobFailure::system(format!("a part of the runner failed: {error}"))),
     }
 }

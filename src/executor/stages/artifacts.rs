@@ -70,7 +70,10 @@ async fn download_one<R: Reporter>(running: &Running<R>, dependency: &Dependency
     })
     .await?;
     tell(&running.run.log, &unpacked.remarks);
-    running.run.log.say(Tone::Plain, &format!("Downloaded artifacts of {name}: {} files and folders", unpacked.entries));
+    running
+        .run
+        .log
+        .say(Tone::Plain, &format!("Downloaded artifacts of {name}: {} files and folders", unpacked.entries));
     Ok(())
 }
 
@@ -95,7 +98,11 @@ pub(in crate::executor) async fn upload<R: Reporter>(running: &mut Running<R>) -
     Ok(())
 }
 
-async fn upload_one<R: Reporter>(running: &Running<R>, index: usize, artifact: &ArtifactSpec) -> Result<(), JobFailure> {
+async fn upload_one<R: Reporter>(
+    running: &Running<R>,
+    index: usize,
+    artifact: &ArtifactSpec,
+) -> Result<(), JobFailure> {
     let log = &running.run.log;
     log.say(Tone::Plain, "Uploading artifacts...");
     let expand = |text: &str| expand(text, &running.environment, log);
@@ -158,8 +165,9 @@ impl PackWork {
             return Ok((remarks, false));
         }
         let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
-        let packed = archive::pack_with(&root, &selection, &self.packing, &mut file)
-            .map_err(|error| JobFailure::new(FailureReason::ScriptFailure, format!("the files could not be packed: {error}")))?;
+        let packed = archive::pack_with(&root, &selection, &self.packing, &mut file).map_err(|error| {
+            JobFailure::new(FailureReason::ScriptFailure, format!("the files could not be packed: {error}"))
+        })?;
         remarks.extend(packed.remarks);
         Ok((remarks, true))
     }

@@ -2,7 +2,7 @@
 
 use crate::artifact::Interrupt;
 use crate::artifact::archive::Limits;
-use crate::artifact::cache::{CacheStore as _, Restored, RestoreRequest, SaveRequest, Saved, Wanted};
+use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequest, Saved, Wanted};
 use crate::artifact::select;
 use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog, Tone};
@@ -114,10 +114,8 @@ async fn save_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Resul
         let root = open_project(&workspace, &dirs)?;
         let selection = select::select(&root, &dirs.project, &work.files, work.untracked)
             .map_err(|error| JobFailure::system(in_full(&error)))?;
-        let request =
-            SaveRequest { owner: &owner, key: work.key.as_bytes(), job: &job, level: work.level, interrupt };
-        let saved =
-            caches.save(&request, &root, &selection).map_err(|error| JobFailure::system(in_full(&error)))?;
+        let request = SaveRequest { owner: &owner, key: work.key.as_bytes(), job: &job, level: work.level, interrupt };
+        let saved = caches.save(&request, &root, &selection).map_err(|error| JobFailure::system(in_full(&error)))?;
         Ok((selection.remarks, saved))
     })
     .await?;

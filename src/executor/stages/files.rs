@@ -41,8 +41,9 @@ pub(in crate::executor) fn take_away(workspace: &Path, dirs: &JobDirs) -> io::Re
 
 fn open(workspace: &Path, dirs: &JobDirs) -> io::Result<(Dir, PathBuf)> {
     let root = Dir::open_ambient_dir(workspace, ambient_authority())?;
-    let relative = below_workspace(dirs, &dirs.temp)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{} lies outside {}", dirs.temp, dirs.builds)))?;
+    let relative = below_workspace(dirs, &dirs.temp).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{} lies outside {}", dirs.temp, dirs.builds))
+    })?;
     Ok((root, relative))
 }
 

@@ -8,7 +8,9 @@ use crate::executor::halt::{HaltCause, in_words};
 use crate::executor::job::{Running, StageError, now_ms};
 use crate::executor::log::{LogStream, StageLog, Tone, now_us};
 use crate::executor::progress::StepProgress;
-use crate::executor::sandbox::shim::{Program, ShimClient, SpoolEvent, SpoolReader, StepExit, StepId, StepRequest, Stream};
+use crate::executor::sandbox::shim::{
+    Program, ShimClient, SpoolEvent, SpoolReader, StepExit, StepId, StepRequest, Stream,
+};
 use crate::executor::script::{self, ScriptStyle, SectionStyle};
 use crate::forge::Reporter;
 use crate::pipeline::{FailureReason, JobFailure, PipelineStep, Secret, StepKind};
@@ -64,7 +66,11 @@ pub(in crate::executor) async fn main<R: Reporter>(running: &mut Running<R>) -> 
 }
 
 /// The image's entrypoint ended instead of running the first step: what it said stands where the step's output would.
-fn tell_stillborn<R: Reporter>(running: &Running<R>, section: (&str, &str), (code, output): &(i32, Vec<u8>)) -> StepEnd {
+fn tell_stillborn<R: Reporter>(
+    running: &Running<R>,
+    section: (&str, &str),
+    (code, output): &(i32, Vec<u8>),
+) -> StepEnd {
     running.run.log.begin_section(section.0, section.1);
     running.run.log.write(LogStream::Stdout, now_us(), output);
     running.run.log.say(
@@ -95,7 +101,10 @@ pub(in crate::executor) async fn after<R: Reporter>(running: &mut Running<R>) ->
     let result = end.and_then(|end| judge(end, true));
     let result = match result {
         Err(StageError::Failed(failure)) if !fails_job => {
-            running.run.log.say(Tone::Warning, &format!("after_script failed, but job will continue unaffected: {}", failure.message));
+            running.run.log.say(
+                Tone::Warning,
+                &format!("after_script failed, but job will continue unaffected: {}", failure.message),
+            );
             Ok(())
         }
         Err(StageError::Halted(HaltCause::PartTimeout, limit)) if !fails_job => {
@@ -121,6 +130,36 @@ fn main_limit<R: Reporter>(running: &Running<R>, began_ms: u64) -> Limit {
     if left <= job_left { Limit { left, whole, cause: HaltCause::PartTimeout } } else { of_job }
 }
 
+/// Runs commands of the job that are no step of it (hooks), beside the stage at hand, from the root of the work trees: the
+/// work tree itself may not be there.
+pub(super) async fn run_aside<R: Reporter>(
+    running: &Running<R>,
+    id: &str,
+    commands: &[String],
+) -> Result<(), JobFailure> {
+    let shim = running.shim()?;
+    let id = StepId::new(id).map_err(|error| JobFailure::system(error.to_string()))?;
+    let style = ScriptStyle { trace_commands: running.run.job.log.trace_commands, sections: None };
+    let script = script::assemble(commands, Some(&running.environment.env_file), &style);
+    let request = StepRequest {
+        id: id.clone(),
+        program: Program::Shell { script: Secret::new(script) },
+        env: running.environment.for_step("running"),
+        cwd: running.run.job.dirs.builds.clone(),
+        user: None,
+        timeout: Some(running.time_left().1),
+        grace: GRACE,
+    };
+    let cannot = |what: &str, error: &dyn std::fmt::Display| JobFailure::system(format!("{what}: {error}"));
+    shim.start(&request).await.map_err(|error| cannot("the commands could not be started", &error))?;
+    let mut spool = SpoolReader::open(&running.run.paths.run, &id)
+        .map_err(|error| cannot("the commands' output cannot be read", &error))?;
+    match drain(&mut spool, running).await? {
+        StepExit::Code(0) => Ok(()),
+        exit => Err(JobFailure::exit(exit.code())),
+    }
+}
+
 /// Starts a step, or finds the one an earlier agent started, and follows it to its end. Its section stays open.
 async fn run_step<R: Reporter>(
     running: &mut Running<R>,
@@ -131,7 +170,8 @@ async fn run_step<R: Reporter>(
     (section, title): (&str, &str),
     greeting: Option<&str>,
 ) -> Result<StepEnd, StageError> {
-    let taken_over = running.run.progress.step.as_ref().filter(|known| known.index == index).map(|known| known.id.clone());
+    let taken_over =
+        running.run.progress.step.as_ref().filter(|known| known.index == index).map(|known| known.id.clone());
     let id = match taken_over {
         Some(id) => step_id(&id)?,
         None => {
@@ -172,12 +212,9 @@ async fn begin<R: Reporter>(
         timeout: Some(limit.left),
         grace: GRACE,
     };
-    running
-        .shim()
-        .map_err(StageError::Fatal)?
-        .start(&request)
-        .await
-        .map_err(|error| StageError::Fatal(JobFailure::system(format!("the step {:?} could not be started: {error}", step.name))))?;
+    running.shim().map_err(StageError::Fatal)?.start(&request).await.map_err(|error| {
+        StageError::Fatal(JobFailure::system(format!("the step {:?} could not be started: {error}", step.name)))
+    })?;
     Ok(id)
 }
 
@@ -240,15 +277,17 @@ async fn drain<R: Reporter>(spool: &mut SpoolReader, running: &Running<R>) -> Re
                 };
                 running.run.log.write(stream, time_us, &bytes);
             }
-            Ok(SpoolEvent::Lost { bytes, .. }) => running.run.log.say(
-                Tone::Warning,
-                &format!("{bytes} bytes of output are missing here: the runner's disk was full"),
-            ),
+            Ok(SpoolEvent::Lost { bytes, .. }) => running
+                .run
+                .log
+                .say(Tone::Warning, &format!("{bytes} bytes of output are missing here: the runner's disk was full")),
             Ok(SpoolEvent::Ended(exit)) => {
                 running.run.log.checkpoint().map_err(|error| disk_failure(&error))?;
                 return Ok(exit);
             }
-            Err(error) => return Err(JobFailure::system(format!("the step's output cannot be read any more: {error}"))),
+            Err(error) => {
+                return Err(JobFailure::system(format!("the step's output cannot be read any more: {error}")));
+            }
         }
     }
 }
@@ -281,9 +320,10 @@ fn judge(end: StepEnd, is_after: bool) -> Result<(), StageError> {
         StepExit::Code(0) => return Ok(()),
         StepExit::Code(code) => JobFailure::exit(code),
         StepExit::OomKilled => JobFailure {
-            message: "exit code 137: a process was killed at the memory limit of the job's container; raise `docker.memory` \
+            message:
+                "exit code 137: a process was killed at the memory limit of the job's container; raise `docker.memory` \
                       or let the job use less"
-                .to_owned(),
+                    .to_owned(),
             ..JobFailure::exit(137)
         },
         StepExit::TimedOut | StepExit::Terminated => JobFailure::exit(exit.code()),
@@ -296,5 +336,7 @@ fn judge(end: StepEnd, is_after: bool) -> Result<(), StageError> {
 }
 
 fn disk_failure(error: &std::io::Error) -> JobFailure {
-    JobFailure::system(format!("the job's log cannot be written on the runner's disk: {error}; free some space there and run the job again"))
+    JobFailure::system(format!(
+        "the job's log cannot be written on the runner's disk: {error}; free some space there and run the job again"
+    ))
 }

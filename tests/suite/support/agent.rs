@@ -90,8 +90,19 @@ impl Agent {
             fs::write(agent.config_file(), &agent.options.config).expect("the configuration is written");
         }
         let (executor, image) = (agent.options.executor.clone(), agent.options.image.clone());
-        let arguments =
-            ["register", "--url", forge.url(), "--token", &token, "--name", "test", "--executor", &executor, "--image", &image];
+        let arguments = [
+            "register",
+            "--url",
+            forge.url(),
+            "--token",
+            &token,
+            "--name",
+            "test",
+            "--executor",
+            &executor,
+            "--image",
+            &image,
+        ];
         let output = agent.forgehand(&arguments);
         assert!(output.status.success(), "register failed with {}:\n{}", output.status, said(&output));
         agent
@@ -100,7 +111,8 @@ impl Agent {
     /// Starts `forgehand run`. Again, after it was killed: over the same state directory.
     pub fn run(&mut self) {
         assert!(self.child.is_none(), "the agent is running already");
-        let file = |name: &str| File::options().create(true).append(true).open(self.dir.path().join(name)).expect("a file");
+        let file =
+            |name: &str| File::options().create(true).append(true).open(self.dir.path().join(name)).expect("a file");
         let mut command = self.command();
         command.arg("run").arg("--max-jobs").arg(self.options.max_jobs.to_string()).args(&self.options.run_arguments);
         command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));

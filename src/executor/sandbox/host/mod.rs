@@ -98,7 +98,9 @@ pub enum HostError {
     #[error("{0}")]
     NotRecorded(JobFailure),
     /// Processes that do not end.
-    #[error("processes of the job are still there after SIGKILL: {pids:?}; they hang in the kernel or belong to another user")]
+    #[error(
+        "processes of the job are still there after SIGKILL: {pids:?}; they hang in the kernel or belong to another user"
+    )]
     LeftBehind {
         /// Which.
         pids: Vec<i32>,
@@ -191,7 +193,11 @@ fn identity(wanted: Option<&str>) -> Result<Option<user::Identity>, HostError> {
     if own.is_root() {
         return Ok(Some(found));
     }
-    if own.as_raw() == found.uid { Ok(None) } else { Err(HostError::NotRoot { uid: own.as_raw(), user: wanted.into() }) }
+    if own.as_raw() == found.uid {
+        Ok(None)
+    } else {
+        Err(HostError::NotRoot { uid: own.as_raw(), user: wanted.into() })
+    }
 }
 
 #[cfg(test)]

@@ -363,7 +363,9 @@ impl Connected {
         let body = wire::body(request);
         if body.len() > FRAME_LIMIT {
             let (size, limit) = (body.len() >> 20, FRAME_LIMIT >> 20);
-            return Err(ShimError::Refused(format!("the step's script and variables are {size} MiB, at most {limit} work")));
+            return Err(ShimError::Refused(format!(
+                "the step's script and variables are {size} MiB, at most {limit} work"
+            )));
         }
         let frame = self.channel.seal(&body);
         let failed = |source| ShimError::Io { path: path(), source };

@@ -84,8 +84,10 @@ pub enum SpoolError {
         source: FrameError,
     },
     /// The exit file counts more output than there is.
-    #[error("the output of step {step} ends at byte {size}, but {told} bytes were written: the job changed {path}, or \
-             the machine lost them")]
+    #[error(
+        "the output of step {step} ends at byte {size}, but {told} bytes were written: the job changed {path}, or \
+             the machine lost them"
+    )]
     Short {
         /// Which step.
         step: StepId,

@@ -40,12 +40,7 @@ pub(super) enum Left {
 ///
 /// # Errors
 /// It cannot be made fit (too deep, foreign files, not a repository): remove it and start anew.
-pub(super) fn restore(
-    project: &Folder,
-    record: &TreeRecord,
-    kept: &RecordFolder,
-    origin: &str,
-) -> io::Result<Left> {
+pub(super) fn restore(project: &Folder, record: &TreeRecord, kept: &RecordFolder, origin: &str) -> io::Result<Left> {
     let git = project.folder(".git")?.ok_or_else(|| io::Error::other("no repository is left"))?;
     open_files(project, 0)?;
     open_folders(&git, 0)?;

@@ -25,11 +25,7 @@ const DEPTH_LIMIT: usize = 32;
 
 /// Appends to each repository's configuration what the job's own git needs. The password is not in it: the job has it in
 /// the variable `token_variable`.
-pub(super) fn configure_for_job(
-    request: &Request<'_>,
-    tree: &Folder,
-    token_variable: Option<&str>,
-) -> io::Result<()> {
+pub(super) fn configure_for_job(request: &Request<'_>, tree: &Folder, token_variable: Option<&str>) -> io::Result<()> {
     let text = job_config(request, token_variable);
     if text.is_empty() {
         return Ok(());

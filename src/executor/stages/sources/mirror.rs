@@ -223,7 +223,8 @@ impl Mirror {
     ) -> Result<(), RefreshFailure> {
         let spec = request.spec;
         let repository = self.repository();
-        let mut args = vec!["fetch", "--quiet", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"];
+        let mut args =
+            vec!["fetch", "--quiet", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"];
         let depth = Depth::read(&self.folder).max(Depth::of(spec.depth));
         let option = match depth {
             Depth::All if repository.join("shallow").exists() => Some("--unshallow".to_owned()),

@@ -219,12 +219,21 @@ impl Stage<'_> {
         let mirror = self.cx.mirrors.folder_of(self.cx.owner).join("repo");
         let mut rewrites = Rewrites::default();
         rewrites.add(self.cx.mirrors.root().as_os_str().as_encoded_bytes(), "(mirrors)");
-        rewrites.add(mirror.as_os_str().as_encoded_bytes(), self.spec.url.strip_suffix(".git").unwrap_or(&self.spec.url));
+        rewrites
+            .add(mirror.as_os_str().as_encoded_bytes(), self.spec.url.strip_suffix(".git").unwrap_or(&self.spec.url));
         rewrites.add(self.project_dir.as_os_str().as_encoded_bytes(), self.cx.job_project_dir);
         rewrites.add(self.cx.workspace.as_os_str().as_encoded_bytes(), self.job_builds_dir());
         let trusted = [self.project_dir, &mirror];
-        Git::new(self.cx.program, private, Some((request, self.cx.network)), &trusted, rewrites, self.cx.deadline, self.cancel)
-            .map_err(SourcesError::machine("preparing git"))
+        Git::new(
+            self.cx.program,
+            private,
+            Some((request, self.cx.network)),
+            &trusted,
+            rewrites,
+            self.cx.deadline,
+            self.cancel,
+        )
+        .map_err(SourcesError::machine("preparing git"))
     }
 
     /// What the workspace is called in the job.

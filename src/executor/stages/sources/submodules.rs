@@ -72,7 +72,8 @@ impl Update<'_> {
 
     async fn update(&self) -> Result<Finished, SourcesError> {
         let submodules = &self.request.spec.submodules;
-        let mut args: Vec<String> = ["update", "--init"].iter().chain(self.recursive).map(|word| word.to_string()).collect();
+        let mut args: Vec<String> =
+            ["update", "--init"].iter().chain(self.recursive).map(|word| word.to_string()).collect();
         if submodules.depth > 0 {
             args.extend(["--depth".to_owned(), submodules.depth.to_string()]);
         }

@@ -60,14 +60,8 @@ pub async fn untracked_files(
 
 fn make_stand_in(path: &Path, project: &Folder, object_format: &str) -> io::Result<()> {
     std::fs::create_dir(path)?;
-    let config = RepositoryConfig {
-        object_format,
-        is_bare: false,
-        origin: None,
-        worktree: None,
-        is_partial: false,
-        more: "",
-    };
+    let config =
+        RepositoryConfig { object_format, is_bare: false, origin: None, worktree: None, is_partial: false, more: "" };
     let folder = Folder::open(path)?;
     skeleton::write(&folder, &config, NOWHERE)?;
     let Some(git) = project.folder(".git")? else { return Ok(()) };

@@ -53,14 +53,7 @@ impl Connection {
     /// Takes over an accepted socket.
     pub fn new(id: u64, stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self {
-            id,
-            stream,
-            stage: Stage::Opening,
-            since: Instant::now(),
-            inbox: Vec::new(),
-            outbox: Vec::new(),
-        })
+        Ok(Self { id, stream, stage: Stage::Opening, since: Instant::now(), inbox: Vec::new(), outbox: Vec::new() })
     }
 
     /// What to poll.
@@ -130,7 +123,12 @@ impl Connection {
         Ok(Some((code, body)))
     }
 
-    fn accept(&mut self, code: &[u8; KEY_LENGTH], body: &[u8], keyring: &mut Keyring) -> Result<Option<Request>, Close> {
+    fn accept(
+        &mut self,
+        code: &[u8; KEY_LENGTH],
+        body: &[u8],
+        keyring: &mut Keyring,
+    ) -> Result<Option<Request>, Close> {
         match &mut self.stage {
             Stage::Opening => {
                 let open: Open = parse(body)?;

@@ -28,7 +28,8 @@ impl Resolver {
 
     fn new(hosts: &str, resolv: &str) -> Self {
         let lines = |text: &str| -> Vec<Vec<String>> {
-            let words = |line: &str| line.split('#').next().unwrap_or("").split_whitespace().map(str::to_owned).collect();
+            let words =
+                |line: &str| line.split('#').next().unwrap_or("").split_whitespace().map(str::to_owned).collect();
             text.lines().map(words).filter(|words: &Vec<String>| words.len() > 1).collect()
         };
         let mut resolver = Self { hosts: Vec::new(), servers: Vec::new(), search: Vec::new() };
@@ -95,7 +96,8 @@ fn ask(name: &str, kind: u16, server: IpAddr, until: Instant) -> io::Result<Vec<
     socket.connect(SocketAddr::new(server, 53))?;
     let [a, b, ..] = random()?;
     let id = u16::from_be_bytes([a, b]);
-    let query = query(name, kind, id).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no host name"))?;
+    let query =
+        query(name, kind, id).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is no host name"))?;
     socket.send(&query)?;
     let until = until.min(Instant::now() + ANSWER_WITHIN);
     let mut answer = [0; 4096];

@@ -126,7 +126,9 @@ fn not_started(name: &str, error: &io::Error) -> NotLaunched {
         _ => 126,
     };
     let hint = match error.raw_os_error() {
-        Some(libc::E2BIG) => ": environment and arguments together, or one of them alone, are longer than the kernel takes",
+        Some(libc::E2BIG) => {
+            ": environment and arguments together, or one of them alone, are longer than the kernel takes"
+        }
         Some(libc::EAGAIN) => ": the limit of processes is reached",
         Some(libc::ENOENT) => ": it does not exist here, or the loader or interpreter it names does not",
         _ => "",

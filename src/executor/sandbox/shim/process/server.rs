@@ -139,7 +139,9 @@ impl State {
                 polled.push(PollFd::from_borrowed_fd(connection.descriptor(), PollFlags::IN | output));
                 ids.push(*id);
             }
-            polled.extend(self.steps.iter().filter_map(RunningStep::words).map(|words| PollFd::new(words, PollFlags::IN)));
+            polled.extend(
+                self.steps.iter().filter_map(RunningStep::words).map(|words| PollFd::new(words, PollFlags::IN)),
+            );
             let limit = look_at.map(|at| at.saturating_duration_since(Instant::now()));
             // Rounded up by a little, so that what is due is due when we wake.
             let limit = limit.and_then(|limit| Timespec::try_from(limit + Duration::from_micros(500)).ok());

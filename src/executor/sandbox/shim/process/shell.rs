@@ -8,15 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 /// In this order, the first that can be executed: bash where there is one. GitLab's order (protocols/gitlab.md).
-pub const SHELLS: [&str; 7] = [
-    "/usr/local/bin/bash",
-    "/usr/bin/bash",
-    "/bin/bash",
-    "/usr/local/bin/sh",
-    "/usr/bin/sh",
-    "/bin/sh",
-    "/busybox/sh",
-];
+pub const SHELLS: [&str; 7] =
+    ["/usr/local/bin/bash", "/usr/bin/bash", "/bin/bash", "/usr/local/bin/sh", "/usr/bin/sh", "/bin/sh", "/busybox/sh"];
 
 /// What a step prints where there is none.
 pub const NOT_FOUND: &str = "shell not found\n";

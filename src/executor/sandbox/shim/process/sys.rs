@@ -79,7 +79,11 @@ pub fn block_all_signals(block: bool) {
     // SAFETY: `set` is initialised by sigfillset or sigemptyset; sigprocmask touches this thread only.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
-        if block { libc::sigfillset(&mut set) } else { libc::sigemptyset(&mut set) };
+        if block {
+            libc::sigfillset(&mut set)
+        } else {
+            libc::sigemptyset(&mut set)
+        };
         libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
     }
 }

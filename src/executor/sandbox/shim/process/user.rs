@@ -71,7 +71,8 @@ pub fn resolve(wanted: &str, etc: &Path) -> Result<Identity, UserError> {
             (found.ok_or_else(missing)?, Vec::new())
         }
         None => {
-            let member = |line: &GroupLine| name.as_deref().is_some_and(|name| line.members.split(',').any(|m| m == name));
+            let member =
+                |line: &GroupLine| name.as_deref().is_some_and(|name| line.members.split(',').any(|m| m == name));
             (own_gid, lines.filter(member).map(|line| line.gid).collect())
         }
     };
