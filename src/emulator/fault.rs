@@ -79,7 +79,15 @@ pub struct FaultRule {
 impl FaultRule {
     /// Spoils every request about `endpoint`.
     pub fn all(endpoint: Endpoint, action: FaultAction) -> Self {
-        Self { endpoint: Some(endpoint), method: None, path: String::new(), header: None, skip: 0, times: u32::MAX, action }
+        Self {
+            endpoint: Some(endpoint),
+            method: None,
+            path: String::new(),
+            header: None,
+            skip: 0,
+            times: u32::MAX,
+            action,
+        }
     }
 
     /// Spoils the first `times` requests about `endpoint`.

@@ -272,7 +272,10 @@ pub fn unsupported(response: &Value, features: &Value) -> Option<&'static str> {
         ("upload_raw_artifacts", artifacts.iter().any(|a| a["artifact_format"] == "raw")),
         ("artifacts_exclude", artifacts.iter().any(|a| filled(&a["exclude"]))),
         ("multi_build_steps", steps > 0),
-        ("fallback_cache_keys", response["cache"].as_array().into_iter().flatten().any(|c| filled(&c["fallback_keys"]))),
+        (
+            "fallback_cache_keys",
+            response["cache"].as_array().into_iter().flatten().any(|c| filled(&c["fallback_keys"])),
+        ),
     ];
     needs.into_iter().find(|(name, needed)| *needed && features[*name] != Value::Bool(true)).map(|(name, _)| name)
 }

@@ -74,7 +74,13 @@ impl Repository {
                 git(None, arguments.into_iter().chain([source.into(), target.into()]))?;
             }
             Repository::Files(files) => {
-                git(None, ["init", "--quiet", "--bare", "--initial-branch=main"].map(Into::into).into_iter().chain([target.into()]))?;
+                git(
+                    None,
+                    ["init", "--quiet", "--bare", "--initial-branch=main"]
+                        .map(Into::into)
+                        .into_iter()
+                        .chain([target.into()]),
+                )?;
                 commit(target, "main", files, "first commit")?;
             }
         }
@@ -87,7 +93,12 @@ impl Repository {
 }
 
 /// Adds a commit with `files` (over those that are there) to `branch` of a bare repository; its hash.
-pub fn commit(repository: &Path, branch: &str, files: &[RepositoryFile], message: &str) -> Result<String, RepositoryError> {
+pub fn commit(
+    repository: &Path,
+    branch: &str,
+    files: &[RepositoryFile],
+    message: &str,
+) -> Result<String, RepositoryError> {
     let index = repository.join("emulator-index");
     let branch_ref = format!("refs/heads/{branch}");
     let parent = resolve(repository, &branch_ref).ok();
@@ -97,7 +108,8 @@ pub fn commit(repository: &Path, branch: &str, files: &[RepositoryFile], message
         None => with_index(vec!["read-tree".into(), "--empty".into()])?,
     };
     for file in files {
-        let hash = git_with(Some(repository), ["hash-object", "-w", "--stdin"].map(Into::into), None, Some(&file.content))?;
+        let hash =
+            git_with(Some(repository), ["hash-object", "-w", "--stdin"].map(Into::into), None, Some(&file.content))?;
         let mode = if file.executable { "100755" } else { "100644" };
         let entry = format!("{mode},{},{}", hash.trim(), file.path);
         with_index(vec!["update-index".into(), "--add".into(), "--cacheinfo".into(), entry.into()])?;
@@ -113,7 +125,8 @@ pub fn commit(repository: &Path, branch: &str, files: &[RepositoryFile], message
 
 /// The commit that a name stands for: a branch or tag first, then anything git knows.
 pub fn resolve(repository: &Path, name: &str) -> Result<String, RepositoryError> {
-    let candidates = [format!("refs/heads/{name}^{{commit}}"), format!("refs/tags/{name}^{{commit}}"), format!("{name}^{{commit}}")];
+    let candidates =
+        [format!("refs/heads/{name}^{{commit}}"), format!("refs/tags/{name}^{{commit}}"), format!("{name}^{{commit}}")];
     let mut last = None;
     for candidate in candidates {
         match git(Some(repository), ["rev-parse".into(), "--verify".into(), "--quiet".into(), candidate.into()]) {

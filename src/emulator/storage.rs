@@ -35,7 +35,11 @@ fn sign(world: &World, job: u64, artifact_type: &str) -> String {
     hex::encode(Sha256::digest(text))
 }
 
-async fn get(State(world): State<Arc<World>>, Path((job, kind)): Path<(u64, String)>, request: Request) -> Response<Body> {
+async fn get(
+    State(world): State<Arc<World>>,
+    Path((job, kind)): Path<(u64, String)>,
+    request: Request,
+) -> Response<Body> {
     let index = request.extensions().get::<RequestIndex>().map_or(0, |index| index.0);
     for name in ["job-token", "runner-token", "private-token", "authorization"] {
         if request.headers().contains_key(name) {
@@ -64,7 +68,10 @@ fn xml(status: StatusCode, code: &str, message: &str) -> Response<Body> {
 /// Streams an artifact; the part that `Range: bytes=A-B` asks for, if it does.
 pub async fn send_file(artifact: &Artifact, headers: &HeaderMap) -> Response<Body> {
     let Ok(mut file) = tokio::fs::File::open(&artifact.path).await else { return answer_empty(StatusCode::NOT_FOUND) };
-    let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).and_then(|text| parse_range(text, artifact.size));
+    let range = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| parse_range(text, artifact.size));
     let (from, to) = range.unwrap_or((0, artifact.size.saturating_sub(1)));
     if file.seek(SeekFrom::Start(from)).await.is_err() {
         return answer_empty(StatusCode::INTERNAL_SERVER_ERROR);

@@ -62,7 +62,12 @@ fn run_all(folder: &Path) {
 }
 
 /// Works through `cases` with one agent, or a new one where a case has settings of its own.
-fn work(forge: &TestForge, cases: &Mutex<VecDeque<Case>>, options: impl Fn() -> AgentOptions, failures: &Mutex<Vec<String>>) {
+fn work(
+    forge: &TestForge,
+    cases: &Mutex<VecDeque<Case>>,
+    options: impl Fn() -> AgentOptions,
+    failures: &Mutex<Vec<String>>,
+) {
     let next = || cases.lock().expect("no thread panicked with it").pop_front();
     let mut usual: Option<Agent> = None;
     while let Some(case) = next() {

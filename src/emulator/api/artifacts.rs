@@ -156,7 +156,15 @@ async fn store(call: &Call, id: u64, mut field: Field<'_>) -> Result<Stored, Res
     let artifact_type = value("artifact_type").unwrap_or_else(|| "archive".to_owned());
     let format = value("artifact_format").unwrap_or_else(|| "zip".to_owned());
     let expire_in = value("expire_in").unwrap_or_default();
-    Ok(Stored::Whole(Artifact { artifact_type, format, filename, expire_in, path, size, sha256: hex::encode(hash.finalize()) }))
+    Ok(Stored::Whole(Artifact {
+        artifact_type,
+        format,
+        filename,
+        expire_in,
+        path,
+        size,
+        sha256: hex::encode(hash.finalize()),
+    }))
 }
 
 /// Throws away the rest of a part; how much was read in all.

@@ -134,7 +134,10 @@ impl Call {
         }
         let missing: Vec<&str> = FEATURES.into_iter().filter(|key| !info["features"][*key].is_boolean()).collect();
         if !missing.is_empty() {
-            self.violation(format!("`info.features` must name every feature, true or false; missing: {}", missing.join(", ")));
+            self.violation(format!(
+                "`info.features` must name every feature, true or false; missing: {}",
+                missing.join(", ")
+            ));
         }
     }
 

@@ -31,7 +31,8 @@ pub async fn register(State(world): Shared, request: Request) -> Response<Body> 
             }
         }
         let tags = body["tag_list"].as_str().unwrap_or_default();
-        let tags: Vec<String> = tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        let tags: Vec<String> =
+            tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         if tags.is_empty() && body["run_untagged"] == json!(false) {
             return Err(invalid("tags_list", "can not be empty when runner is not allowed to pick untagged jobs"));
         }
@@ -90,7 +91,11 @@ pub async fn unregister_manager(State(world): Shared, request: Request) -> Respo
         };
         let mut know = call.world.know();
         let known = know.runners.get_mut(&id).and_then(|runner| runner.managers.remove(system_id)).is_some();
-        if known { Ok(answer_empty(StatusCode::NO_CONTENT)) } else { Err(refuse(StatusCode::NOT_FOUND, "404 Not Found")) }
+        if known {
+            Ok(answer_empty(StatusCode::NO_CONTENT))
+        } else {
+            Err(refuse(StatusCode::NOT_FOUND, "404 Not Found"))
+        }
     })
     .await
 }

@@ -8,7 +8,8 @@ use crate::emulator::payload::variable;
 use crate::emulator::world::job::RunsWhen;
 
 /// Keywords at the top, besides job names.
-const TOP: [&str; 8] = ["stages", "default", "image", "services", "variables", "before_script", "after_script", "cache"];
+const TOP: [&str; 8] =
+    ["stages", "default", "image", "services", "variables", "before_script", "after_script", "cache"];
 /// Keywords below `default`.
 const DEFAULT: [&str; 8] =
     ["image", "services", "before_script", "after_script", "cache", "artifacts", "timeout", "tags"];
@@ -252,7 +253,9 @@ fn caches(node: &Node) -> Result<Vec<Value>, CiError> {
         for (key, node) in node.known_entries(&known)? {
             match key.as_str() {
                 "key" if node.value.is_mapping() => {
-                    return Err(node.wrong("a key made of files is not understood by the embedded forge's plain reader"));
+                    return Err(
+                        node.wrong("a key made of files is not understood by the embedded forge's plain reader")
+                    );
                 }
                 "paths" | "fallback_keys" => cache[&key] = json!(node.texts()?),
                 "untracked" => cache["untracked"] = json!(node.boolean()?),
@@ -268,7 +271,8 @@ fn caches(node: &Node) -> Result<Vec<Value>, CiError> {
 }
 
 fn artifacts(node: &Node) -> Result<Vec<Value>, CiError> {
-    let known = ["name", "paths", "exclude", "untracked", "when", "expire_in", "reports", "expose_as", "access", "public"];
+    let known =
+        ["name", "paths", "exclude", "untracked", "when", "expire_in", "reports", "expose_as", "access", "public"];
     let mut archive = json!({ "name": "artifacts", "untracked": false, "paths": [], "exclude": [], "when": "on_success",
         "expire_in": "30 days", "artifact_type": "archive", "artifact_format": "zip" });
     let mut reports = Vec::new();
@@ -339,8 +343,10 @@ mod tests {
 
     #[test]
     fn reports_stand_beside_the_archive() {
-        let pipeline =
-            read("x:\n  script: a\n  artifacts:\n    paths: [out]\n    expire_in: 1 day\n    reports: {junit: r.xml}\n").unwrap();
+        let pipeline = read(
+            "x:\n  script: a\n  artifacts:\n    paths: [out]\n    expire_in: 1 day\n    reports: {junit: r.xml}\n",
+        )
+        .unwrap();
         let [archive, junit] = &pipeline.jobs[0].artifacts[..] else { panic!("two artifacts") };
         assert_eq!((&archive["artifact_type"], &archive["artifact_format"]), (&json!("archive"), &json!("zip")));
         assert_eq!(junit["paths"], json!(["r.xml"]));

@@ -47,8 +47,14 @@ pub fn create_pipeline(world: &World, project: u64, git_ref: &str) -> Result<u64
     let definition = plan::plan(&plain)?;
     let id = world.know().next_id();
     repository::set_ref(&repository, &format!("refs/pipelines/{id}"), &sha)?;
-    let mut pipeline =
-        Pipeline { id, project, git_ref: git_ref.to_owned(), sha, definition: definition.clone(), jobs: Default::default() };
+    let mut pipeline = Pipeline {
+        id,
+        project,
+        git_ref: git_ref.to_owned(),
+        sha,
+        definition: definition.clone(),
+        jobs: Default::default(),
+    };
     for planned in &definition.jobs {
         let Some(job) = plain.jobs.iter().find(|job| job.name == planned.name) else { continue };
         let spec = JobSpec {

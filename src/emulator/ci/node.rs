@@ -36,7 +36,9 @@ impl Node {
 
     /// The keys and values of a mapping.
     pub fn entries(&self) -> Result<Vec<(String, Node)>, CiError> {
-        let Value::Mapping(mapping) = &self.value else { return Err(self.wrong("should be a mapping of keys to values")) };
+        let Value::Mapping(mapping) = &self.value else {
+            return Err(self.wrong("should be a mapping of keys to values"));
+        };
         let pairs = mapping.iter().map(|(key, value)| {
             let key = scalar(key).ok_or_else(|| self.wrong("a key should be a text"))?;
             let node = self.child(&key, value);
@@ -67,10 +69,9 @@ impl Node {
     /// A list of texts; one text counts as a list of one.
     pub fn texts(&self) -> Result<Vec<String>, CiError> {
         match &self.value {
-            Value::Sequence(items) => items
-                .iter()
-                .map(|item| scalar(item).ok_or_else(|| self.wrong("should be a list of texts")))
-                .collect(),
+            Value::Sequence(items) => {
+                items.iter().map(|item| scalar(item).ok_or_else(|| self.wrong("should be a list of texts"))).collect()
+            }
             _ => Ok(vec![self.text()?]),
         }
     }

@@ -29,7 +29,9 @@ pub fn plan(pipeline: &PlainPipeline) -> Result<PipelineDefinition, CiError> {
     }
     let definition = PipelineDefinition { name: super::FILE.to_owned(), jobs: planned };
     match in_a_circle(&definition) {
-        Some(name) => Err(CiError::Content { place: name, problem: "it waits for itself, by way of `needs`".to_owned() }),
+        Some(name) => {
+            Err(CiError::Content { place: name, problem: "it waits for itself, by way of `needs`".to_owned() })
+        }
         None => Ok(definition),
     }
 }
@@ -59,15 +61,17 @@ fn check_dependencies(job: &PlainJob, names: &HashSet<&str>) -> Result<(), CiErr
 
 /// A job that can never start; `None` when all can.
 fn in_a_circle(definition: &PipelineDefinition) -> Option<String> {
-    let mut waiting: HashMap<&str, HashSet<&str>> = definition
-        .jobs
-        .iter()
-        .map(|job| (job.name.as_str(), job.needs.iter().map(String::as_str).collect()))
-        .collect();
+    let mut waiting: HashMap<&str, HashSet<&str>> =
+        definition.jobs.iter().map(|job| (job.name.as_str(), job.needs.iter().map(String::as_str).collect())).collect();
     loop {
         let Some(free) = waiting.iter().find(|(_, needs)| needs.is_empty()).map(|(name, _)| *name) else {
             // In the order of the file, so that the message is the same each time.
-            return definition.jobs.iter().map(|job| &job.name).find(|name| waiting.contains_key(name.as_str())).cloned();
+            return definition
+                .jobs
+                .iter()
+                .map(|job| &job.name)
+                .find(|name| waiting.contains_key(name.as_str()))
+                .cloned();
         };
         waiting.remove(free);
         for needs in waiting.values_mut() {
@@ -101,7 +105,8 @@ mod tests {
 
     #[test]
     fn without_needs_a_job_waits_for_all_earlier_stages() {
-        let text = "stages: [a, b]\nlate: {stage: b, script: x}\none: {stage: a, script: x}\ntwo: {stage: a, script: x}\n";
+        let text =
+            "stages: [a, b]\nlate: {stage: b, script: x}\none: {stage: a, script: x}\ntwo: {stage: a, script: x}\n";
         assert_eq!(needs_of(text, "late"), ["one", "two"]);
         assert!(needs_of(text, "one").is_empty());
     }

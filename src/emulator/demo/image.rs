@@ -27,7 +27,9 @@ impl DemoImage {
         if let Some(name) = wanted {
             return Ok(Self { name, made_by: None });
         }
-        let tree = tokio::task::spawn_blocking(root_tree).await.map_err(|error| DemoError::Image(io::Error::other(error)))??;
+        let tree = tokio::task::spawn_blocking(root_tree)
+            .await
+            .map_err(|error| DemoError::Image(io::Error::other(error)))??;
         let tag = random_text(8);
         let options = CreateImageOptionsBuilder::new()
             .from_src("-")

@@ -22,7 +22,12 @@ pub fn jobs(view: &PipelineView) -> String {
         .iter()
         .flat_map(|job| {
             job.artifacts.iter().map(|artifact| {
-                [job.name.clone(), artifact.filename.clone(), format!("{:>10}", size(artifact.size)), artifact.sha256.clone()]
+                [
+                    job.name.clone(),
+                    artifact.filename.clone(),
+                    format!("{:>10}", size(artifact.size)),
+                    artifact.sha256.clone(),
+                ]
             })
         })
         .collect();

@@ -28,7 +28,11 @@ async fn an_archive_goes_up_and_comes_down_through_the_object_storage() {
     let house = House::new(EmulatorOptions::default()).await;
     let (id, token) = house.running_job(house.script()).await;
     assert_eq!(house.upload(id, &token, ARCHIVE, form(ZIP)).await.status(), 201);
-    assert_eq!(house.upload(id, &token, ARCHIVE, form(ZIP)).await.status(), 201, "the same bytes again are a repetition");
+    assert_eq!(
+        house.upload(id, &token, ARCHIVE, form(ZIP)).await.status(),
+        201,
+        "the same bytes again are a repetition"
+    );
     let kept = house.forge.job(id).unwrap();
     let archive = kept.artifact("archive").unwrap();
     assert_eq!((archive.filename.as_str(), archive.expire_in.as_str(), archive.size), ("artifacts.zip", "1 week", 22));
@@ -63,7 +67,11 @@ async fn uploads_that_are_not_one_file_are_refused() {
     let plain = house.call(Method::POST, &format!("jobs/{id}/artifacts?{ARCHIVE}")).header("JOB-TOKEN", &token);
     assert_eq!(plain.body("x").send().await.unwrap().status(), 400);
     assert!(house.forge.job(id).unwrap().artifacts.is_empty());
-    assert_eq!(std::fs::read_dir(house.forge.world().dir.join("artifacts")).unwrap().count(), 1, "only the first file of two");
+    assert_eq!(
+        std::fs::read_dir(house.forge.world().dir.join("artifacts")).unwrap().count(),
+        1,
+        "only the first file of two"
+    );
 }
 
 #[tokio::test]

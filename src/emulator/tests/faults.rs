@@ -22,7 +22,12 @@ async fn a_reset_connection_is_an_error_and_the_request_may_have_counted() {
     house.forge.fail(FaultRule::first(1, Endpoint::PatchTrace, FaultAction::ServeThenReset));
     let path = format!("{}/api/v4/jobs/{id}/trace?debug_trace=false", house.forge.url());
     let piece = || {
-        house.http.patch(&path).header("JOB-TOKEN", &token).header("Content-Type", "text/plain").header("Content-Range", "0-0")
+        house
+            .http
+            .patch(&path)
+            .header("JOB-TOKEN", &token)
+            .header("Content-Type", "text/plain")
+            .header("Content-Range", "0-0")
     };
     assert!(piece().body("x").send().await.is_err());
     assert_eq!(house.forge.log(id), b"x", "it was served before the connection went");

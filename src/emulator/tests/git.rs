@@ -58,6 +58,7 @@ async fn other_projects_open_to_jobs_only_when_they_say_so_and_nothing_can_be_pu
     let (output, dir) = clone(url("one"), &[]).await;
     assert!(output.status.success());
     let copy = dir.path().join("copy");
-    let output = tokio::task::spawn_blocking(move || git(&copy, &["push", "origin", "HEAD:refs/heads/new"])).await.unwrap();
+    let output =
+        tokio::task::spawn_blocking(move || git(&copy, &["push", "origin", "HEAD:refs/heads/new"])).await.unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("403"), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -6,7 +6,10 @@ async fn a_job_from_request_to_success() {
     let house = House::new(EmulatorOptions { persist_rounds: 1, ..Default::default() }).await;
     let (id, token) = house.running_job(house.script()).await;
     let piece = house.append(id, &token, 0, "one\n").await;
-    assert_eq!((piece.status().as_u16(), text(&piece, "range"), text(&piece, "job-status")), (202, "0-4".into(), "running".into()));
+    assert_eq!(
+        (piece.status().as_u16(), text(&piece, "range"), text(&piece, "job-status")),
+        (202, "0-4".into(), "running".into())
+    );
     assert_eq!(house.append(id, &token, 4, "two\n").await.status(), 202);
     let waiting = house.finish(id, &token, "success").await;
     assert_eq!((waiting.status().as_u16(), text(&waiting, "x-gitlab-trace-update-interval")), (202, "1".into()));
@@ -49,13 +52,22 @@ async fn malformed_pieces_of_log_are_refused_and_written_down() {
     let piece = || house.call(Method::PATCH, &path).header("JOB-TOKEN", &token);
     let no_range = piece().header("Content-Type", "text/plain").body("x").send().await.unwrap();
     assert_eq!(no_range.status(), 400);
-    let json = piece().header("Content-Type", "application/json").header("Content-Range", "0-0").body("x").send().await.unwrap();
+    let json = piece()
+        .header("Content-Type", "application/json")
+        .header("Content-Range", "0-0")
+        .body("x")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(json.status(), 415);
     assert_eq!(house.append(id, &token, 0, "").await.status(), 400);
-    let odd = piece().header("Content-Type", "text/plain").header("Content-Range", "0-7").body("x").send().await.unwrap();
+    let odd =
+        piece().header("Content-Type", "text/plain").header("Content-Range", "0-7").body("x").send().await.unwrap();
     assert_eq!(odd.status(), 202, "the real server takes the body's length");
     let broken = house.rules_broken();
-    for rule in ["no `Content-Range`", "not `application/json`", "without any bytes", "`Content-Range: 0-7` with 1 bytes"] {
+    for rule in
+        ["no `Content-Range`", "not `application/json`", "without any bytes", "`Content-Range: 0-7` with 1 bytes"]
+    {
         assert!(broken.iter().any(|seen| seen.contains(rule)), "{rule}: {broken:?}");
     }
 }
@@ -67,7 +79,8 @@ async fn only_the_jobs_own_token_opens_it() {
     assert_eq!(house.append(id, "glcbt-other", 0, "x").await.status(), 403);
     assert_eq!(house.append(id + 1, &token, 0, "x").await.status(), 404);
     let body = json!({ "token": "glcbt-other", "state": "running", "info": info(), "output": {} });
-    let mixed = house.call(Method::PUT, &format!("jobs/{id}")).header("JOB-TOKEN", &token).json(&body).send().await.unwrap();
+    let mixed =
+        house.call(Method::PUT, &format!("jobs/{id}")).header("JOB-TOKEN", &token).json(&body).send().await.unwrap();
     assert_eq!(mixed.status(), 403);
     assert_eq!(house.update(id, &token, json!({ "state": "sleeping" })).await.status(), 400);
 }
@@ -149,7 +162,8 @@ async fn an_overlay_is_merged_as_the_job_cases_want_it() {
     let first = house.forge.queue(JobSpec::script(house.project, "a", &["true"])).unwrap();
     let overlay = json!({ "variables": [{ "key": "A", "value": "1" }], "git_info": { "depth": 0 }, "dependencies": ["a"],
         "image": { "name": "x:1" }, "steps": [{ "name": "script", "script": ["b"] }] });
-    let id = house.forge.queue(JobSpec { runner_variables: false, ..JobSpec::new(house.project, "b", overlay) }).unwrap();
+    let id =
+        house.forge.queue(JobSpec { runner_variables: false, ..JobSpec::new(house.project, "b", overlay) }).unwrap();
     house.poll("").await;
     let job: Value = house.poll("").await.json().await.unwrap();
     assert_eq!(job["id"], json!(id));

@@ -96,7 +96,8 @@ impl House {
     async fn finish(&self, id: u64, token: &str, state: &str) -> Response {
         let log = self.forge.log(id);
         let checksum = format!("crc32:{:08x}", crc32fast::hash(&log));
-        let mut body = json!({ "state": state, "checksum": checksum, "output": { "checksum": checksum, "bytesize": log.len() } });
+        let mut body =
+            json!({ "state": state, "checksum": checksum, "output": { "checksum": checksum, "bytesize": log.len() } });
         if state == "failed" {
             body["failure_reason"] = json!("script_failure");
             body["exit_code"] = json!(37);
@@ -123,8 +124,10 @@ impl House {
 }
 
 fn info() -> Value {
-    let features: serde_json::Map<String, Value> =
-        crate::emulator::api::FEATURES.iter().map(|name| ((*name).to_owned(), json!(*name != "two_phase_job_commit"))).collect();
+    let features: serde_json::Map<String, Value> = crate::emulator::api::FEATURES
+        .iter()
+        .map(|name| ((*name).to_owned(), json!(*name != "two_phase_job_commit")))
+        .collect();
     json!({ "name": "gitlab-runner", "version": "19.3.0", "revision": "abc", "platform": "linux", "architecture": "amd64",
         "executor": "docker", "shell": "bash", "features": features, "config": { "gpus": "" } })
 }

@@ -44,7 +44,9 @@ async fn registration_tokens_make_runners_unless_they_are_switched_off() {
 
 #[tokio::test]
 async fn a_reset_token_replaces_the_old_one_and_expires() {
-    let house = House::new(EmulatorOptions { runner_token_lifetime: Some(Duration::from_secs(3600)), ..Default::default() }).await;
+    let house =
+        House::new(EmulatorOptions { runner_token_lifetime: Some(Duration::from_secs(3600)), ..Default::default() })
+            .await;
     let path = "runners/reset_authentication_token";
     let answer = house.runner_call(Method::POST, path, json!({ "token": house.token })).await;
     assert_eq!(answer.status(), 201);
@@ -52,7 +54,8 @@ async fn a_reset_token_replaces_the_old_one_and_expires() {
     assert!(told["token_expires_at"].is_string());
     assert_eq!(house.runner_call(Method::POST, path, json!({ "token": house.token })).await.status(), 403);
     let by_id = format!("runners/{}/reset_authentication_token", house.runner);
-    let answer = house.call(Method::POST, &by_id).header("PRIVATE-TOKEN", "glpat-emulator-administrator").send().await.unwrap();
+    let answer =
+        house.call(Method::POST, &by_id).header("PRIVATE-TOKEN", "glpat-emulator-administrator").send().await.unwrap();
     assert_eq!(answer.status(), 201);
 }
 

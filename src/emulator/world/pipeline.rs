@@ -51,7 +51,8 @@ impl Knowledge {
     /// How pipeline `id` looks now.
     pub fn pipeline_view(&self, id: u64) -> Option<PipelineView> {
         let pipeline = self.pipelines.get(&id)?;
-        let jobs: Vec<&Job> = pipeline.definition.jobs.iter().filter_map(|job| self.job_named(pipeline, &job.name)).collect();
+        let jobs: Vec<&Job> =
+            pipeline.definition.jobs.iter().filter_map(|job| self.job_named(pipeline, &job.name)).collect();
         let status = if jobs.iter().any(|job| !job.has_ended()) {
             PipelineStatus::Running
         } else if jobs.iter().any(|job| job.status() == JobStatus::Failed && !job.spec.allow_failure) {

@@ -64,7 +64,9 @@ impl Differences<'_> {
             expected.sort();
             seen.sort();
         }
-        if let [only] = &expected[..] && is_summary(only) {
+        if let [only] = &expected[..]
+            && is_summary(only)
+        {
             seen = vec![summary(&seen)];
         }
         if expected != seen {
@@ -93,15 +95,20 @@ impl Differences<'_> {
             return;
         }
         for expected in &self.expected.artifacts {
-            let Some(artifact) = uploaded.iter().find(|artifact| artifact.artifact_type == expected.artifact_type) else {
+            let Some(artifact) = uploaded.iter().find(|artifact| artifact.artifact_type == expected.artifact_type)
+            else {
                 self.list.push(format!("artifacts: no `{}` was uploaded", expected.artifact_type));
                 continue;
             };
             self.artifact(expected, artifact);
         }
-        let wanted = |artifact: &&Artifact| self.expected.artifacts.iter().any(|e| e.artifact_type == artifact.artifact_type);
-        let extra: Vec<&str> =
-            uploaded.iter().filter(|artifact| !wanted(artifact)).map(|artifact| artifact.artifact_type.as_str()).collect();
+        let wanted =
+            |artifact: &&Artifact| self.expected.artifacts.iter().any(|e| e.artifact_type == artifact.artifact_type);
+        let extra: Vec<&str> = uploaded
+            .iter()
+            .filter(|artifact| !wanted(artifact))
+            .map(|artifact| artifact.artifact_type.as_str())
+            .collect();
         if !extra.is_empty() {
             self.list.push(format!("artifacts: uploaded but not expected: {}", extra.join(", ")));
         }

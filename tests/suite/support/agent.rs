@@ -90,8 +90,19 @@ impl Agent {
             fs::write(agent.config_file(), &agent.options.config).expect("the configuration is written");
         }
         let (executor, image) = (agent.options.executor.clone(), agent.options.image.clone());
-        let arguments =
-            ["register", "--url", forge.url(), "--token", &token, "--name", "test", "--executor", &executor, "--image", &image];
+        let arguments = [
+            "register",
+            "--url",
+            forge.url(),
+            "--token",
+            &token,
+            "--name",
+            "test",
+            "--executor",
+            &executor,
+            "--image",
+            &image,
+        ];
         let output = agent.forgehand(&arguments);
         assert!(output.status.success(), "register failed with {}:\n{}", output.status, said(&output));
         agent
@@ -100,7 +111,8 @@ impl Agent {
     /// Starts `forgehand run`. Again, after it was killed: over the same state directory.
     pub fn run(&mut self) {
         assert!(self.child.is_none(), "the agent is running already");
-        let file = |name: &str| File::options().create(true).append(true).open(self.dir.path().join(name)).expect("a file");
+        let file =
+            |name: &str| File::options().create(true).append(true).open(self.dir.path().join(name)).expect("a file");
         let mut command = self.command();
         command.arg("run").arg("--max-jobs").arg(self.options.max_jobs.to_string()).args(&self.options.run_arguments);
         command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
@@ -114,7 +126,10 @@ impl Agent {
 
     /// The binary with this agent's state and configuration, and nothing else from outside.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_forgehand"));
+        // Another build of it (a package's, an older one) can be put to the same tests.
+        let program =
+            std::env::var_os("FORGEHAND_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_forgehand").into());
+        let mut command = Command::new(program);
         command.env_clear().env("PATH", PATH).env("HOME", self.dir.path().join("home"));
         if let Some(host) = std::env::var_os("DOCKER_HOST") {
             command.env("DOCKER_HOST", host);

@@ -81,13 +81,7 @@ const KINDS: [Kind; 3] = [
         id: "{{.ID}}",
         format: "{{.Names}} ({{.Status}})",
     },
-    Kind {
-        name: "network",
-        list: &["network", "ls"],
-        remove: &["network", "rm"],
-        id: "{{.ID}}",
-        format: "{{.Name}}",
-    },
+    Kind { name: "network", list: &["network", "ls"], remove: &["network", "rm"], id: "{{.ID}}", format: "{{.Name}}" },
     Kind {
         name: "volume",
         list: &["volume", "ls"],

@@ -12,8 +12,15 @@ static HEADER: LazyLock<Regex> = LazyLock::new(|| {
 static ESCAPE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\x1b\[[0-9;]*[A-Za-z]").unwrap());
 
 /// What a runner itself writes into the sections of steps, besides echoed commands.
-const REMARKS: [&str; 7] =
-    ["Executing \"", "Running after", "Using docker image", "WARNING: ", "ERROR: ", "Service container logs", "Health check"];
+const REMARKS: [&str; 7] = [
+    "Executing \"",
+    "Running after",
+    "Using docker image",
+    "WARNING: ",
+    "ERROR: ",
+    "Service container logs",
+    "Health check",
+];
 
 /// A log.
 #[derive(Clone, Debug, Default)]
@@ -126,7 +133,8 @@ fn without_times(bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut joined: Vec<(&[u8], Vec<u8>)> = Vec::new();
     for line in all {
         let Some(header) = HEADER.captures(line) else { continue };
-        let (stream, kind, text) = (header.get(1).map_or(&b""[..], |m| m.as_bytes()), &header[2], &line[header[0].len()..]);
+        let (stream, kind, text) =
+            (header.get(1).map_or(&b""[..], |m| m.as_bytes()), &header[2], &line[header[0].len()..]);
         let previous = joined.iter_mut().rev().find(|(known, _)| *known == stream);
         match previous {
             Some((_, previous)) if kind == b"+" => previous.extend_from_slice(text),

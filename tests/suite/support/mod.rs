@@ -3,7 +3,12 @@
 //! A test says what it wants in the words of this module and never sleeps: [`wait_until`] is the only waiting.
 
 #![allow(dead_code, reason = "each test file uses its own part of the harness")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 pub mod agent;
 pub mod docker;
