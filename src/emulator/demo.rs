@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Emulator, EmulatorError, EmulatorOptions, PipelineStatus, PipelineView, RunnerSpec};
 use agent::DemoAgent;
@@ -98,13 +98,37 @@ pub enum DemoError {
 
 /// Runs the demo, printing as it goes; ends with the table.
 pub async fn run(settings: DemoSettings) -> Result<DemoOutcome, DemoError> {
+    // From here on a signal does not end the process, so that whatever was made is removed.
+    let mut stop = Stop::listen()?;
     let image = image::DemoImage::ready(settings.image.clone()).await?;
-    let result = with_image(&settings, image.name()).await;
+    let result = with_image(&settings, image.name(), &mut stop).await;
     image.remove().await;
     result
 }
 
-async fn with_image(settings: &DemoSettings, image: &str) -> Result<DemoOutcome, DemoError> {
+/// The user's wish to end the demo.
+#[derive(Debug)]
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, DemoError> {
+        let on = |kind| signal(kind).map_err(|cause| DemoError::System { what: "listening for signals", cause });
+        Ok(Self { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())? })
+    }
+
+    /// Waits for Ctrl-C or SIGTERM. Cancel-safe.
+    async fn wished(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn with_image(settings: &DemoSettings, image: &str, stop: &mut Stop) -> Result<DemoOutcome, DemoError> {
     let options = EmulatorOptions { trace_update_interval: 1, ..EmulatorOptions::default() };
     let forge = Arc::new(Emulator::start(options).await?);
     let mut live = Live::new();
@@ -117,7 +141,7 @@ async fn with_image(settings: &DemoSettings, image: &str) -> Result<DemoOutcome,
     live.say("forgehand run --max-jobs 2");
     agent.run()?;
     let pipeline = blocking(&forge, move |forge| forge.create_pipeline(project, "main")).await?;
-    let watched = watch(settings, &forge, &mut agent, pipeline, &mut live).await;
+    let watched = watch(settings, &forge, pipeline, &mut agent, &mut live, stop).await;
     live.finish();
     // The agent is ended in any case: with an error it still has containers to remove.
     let stopped = agent.stop(STOP_LIMIT).await;
@@ -139,13 +163,11 @@ async fn with_image(settings: &DemoSettings, image: &str) -> Result<DemoOutcome,
 async fn watch(
     settings: &DemoSettings,
     forge: &Arc<Emulator>,
-    agent: &mut DemoAgent,
     pipeline: u64,
+    agent: &mut DemoAgent,
     live: &mut Live,
+    stop: &mut Stop,
 ) -> Result<(PipelineView, bool), DemoError> {
-    let system = |what| move |cause| DemoError::System { what, cause };
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("waiting for Ctrl-C"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("waiting for SIGTERM"))?;
     let mut changes = forge.world().changes();
     let deadline = Instant::now() + settings.limit;
     let (mut cancelled, mut late) = (false, false);
@@ -155,7 +177,10 @@ async fn watch(
             let offsets = live.offsets();
             let (view, pieces) = blocking(&shown, move |forge| Ok(look(forge, pipeline, &offsets))).await?;
             let Some(view) = view else {
-                return Err(system("the pipeline is gone")(std::io::ErrorKind::NotFound.into()));
+                return Err(DemoError::System {
+                    what: "the pipeline is gone",
+                    cause: std::io::ErrorKind::NotFound.into(),
+                });
             };
             live.update(&view, pieces);
             view
@@ -166,8 +191,7 @@ async fn watch(
         tokio::select! {
             _ = changes.changed() => {}
             () = tokio::time::sleep(TICK) => {}
-            _ = interrupt.recv() => cancelled = true,
-            _ = terminate.recv() => cancelled = true,
+            () = stop.wished() => cancelled = true,
             error = agent.ended() => return Err(error),
         }
         if !late && Instant::now() > deadline {

@@ -1,5 +1,6 @@
 //! Failures on demand: rules that spoil chosen requests.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -117,10 +118,11 @@ impl FaultRule {
     }
 }
 
-/// The rules in force, each with the number of requests it has seen. Names a rule for [`Faults::remove`].
+/// The rules in force, each with its number and the number of requests it has seen.
 #[derive(Debug, Default)]
 pub struct Faults {
     rules: Mutex<Vec<(u64, FaultRule, u32)>>,
+    last_id: AtomicU64,
 }
 
 impl Faults {
@@ -130,9 +132,8 @@ impl Faults {
 
     /// Puts a rule in force and returns its number.
     pub fn add(&self, rule: FaultRule) -> u64 {
-        let mut rules = self.lock();
-        let id = rules.last().map_or(0, |(id, _, _)| id + 1);
-        rules.push((id, rule, 0));
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed);
+        self.lock().push((id, rule, 0));
         id
     }
 

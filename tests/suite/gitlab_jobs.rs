@@ -8,6 +8,7 @@ mod case;
 mod compare;
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -69,34 +70,53 @@ fn work(
     failures: &Mutex<Vec<String>>,
 ) {
     let next = || cases.lock().expect("no thread panicked with it").pop_front();
+    let fail = |text: String| failures.lock().expect("no thread panicked with it").push(text);
     let mut usual: Option<Agent> = None;
     while let Some(case) = next() {
-        let mut own = None;
-        let agent = if case.environment.is_empty() {
-            usual.get_or_insert_with(|| Agent::start(forge, options()))
-        } else {
-            let mut options = options();
-            options.environment.extend(case.environment.clone());
-            own.insert(Agent::start(forge, options))
+        let is_own = !case.environment.is_empty();
+        let mut agent = match usual.take() {
+            Some(agent) if !is_own => agent,
+            kept => {
+                usual = kept;
+                let mut options = options();
+                options.environment.extend(case.environment.clone());
+                Agent::start(forge, options)
+            }
         };
-        let problems = run_case(forge, agent, &case);
-        if !problems.is_empty() {
-            let text = format!("{} ({}):\n{}", case.name, case.about, problems.join("\n"));
-            failures.lock().expect("no thread panicked with it").push(text);
+        match run_case(forge, &mut agent, &case) {
+            Ok(problems) if problems.is_empty() => {}
+            Ok(problems) => fail(format!("{} ({}):\n{}", case.name, case.about, problems.join("\n"))),
+            Err(stuck) => {
+                fail(format!("{} ({}): {stuck}", case.name, case.about));
+                // Whatever holds it must not hold up the next case.
+                continue;
+            }
         }
-        if let Some(mut agent) = own {
-            agent.stop();
-            agent.assert_nothing_left();
+        if is_own {
+            end(agent, &case.name, fail);
+        } else {
+            usual = Some(agent);
         }
     }
-    if let Some(mut agent) = usual {
-        agent.stop();
-        agent.assert_nothing_left();
+    if let Some(agent) = usual {
+        end(agent, "after the cases", fail);
     }
 }
 
-/// Runs the jobs of a case one after the other; what is not as expected.
-fn run_case(forge: &TestForge, agent: &mut Agent, case: &Case) -> Vec<String> {
+/// Ends an agent tidily and looks for what it left; a panic becomes a failure among the others.
+fn end(mut agent: Agent, when: &str, fail: impl Fn(String)) {
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        agent.stop();
+        agent.assert_nothing_left();
+    }));
+    if let Err(panic) = ended {
+        let text = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "it panicked".to_owned());
+        fail(format!("the agent, {when}: {text}"));
+    }
+}
+
+/// Runs the jobs of a case one after the other: what is not as expected; `Err` when a job does not end.
+fn run_case(forge: &TestForge, agent: &mut Agent, case: &Case) -> Result<Vec<String>, String> {
     let project = forge.case_project(&format!("team/{}", case.name));
     let mut problems = Vec::new();
     for (job, expected) in case.jobs.iter().zip(&case.expect) {
@@ -107,10 +127,11 @@ fn run_case(forge: &TestForge, agent: &mut Agent, case: &Case) -> Vec<String> {
             ..JobSpec::new(project, &job.name, job.response.clone())
         };
         let id = forge.queue(spec).expect("the job is queued");
-        let what = format!("{}: job `{}` ends", case.name, job.name);
-        let ended = agent.wait_until(JOB_LIMIT, &what, || forge.job(id).filter(|job| job.has_ended()));
+        let ended = agent
+            .try_wait(JOB_LIMIT, || forge.job(id).filter(|job| job.has_ended()))
+            .map_err(|why| format!("job `{}` does not end: {why}", job.name))?;
         let wrong = compare::differences(expected, &ended, &forge.job_log(id));
         problems.extend(wrong.into_iter().map(|wrong| format!("  job `{}`: {wrong}", job.name)));
     }
-    problems
+    Ok(problems)
 }

@@ -1,5 +1,6 @@
 //! Whole-program tests: the built binary against the embedded forge, in real containers, with real git.
 
 mod architecture;
+mod demo;
 mod gitlab_jobs;
 mod support;

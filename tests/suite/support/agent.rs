@@ -1,11 +1,14 @@
 //! [`Agent`]: the built binary with a state directory of its own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forgehand::emulator::RunnerSpec;
+use forgehand::emulator::world::World;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::forge::TestForge;
@@ -65,7 +68,7 @@ pub struct Agent {
     /// Its runner's id at the forge.
     pub runner: u64,
     dir: tempfile::TempDir,
-    forge_url: String,
+    world: Arc<World>,
     options: AgentOptions,
     child: Option<Child>,
 }
@@ -84,7 +87,7 @@ impl Agent {
         let (runner, token) = forge.add_runner(options.runner.clone());
         // Short: sockets below it have at most 107 bytes.
         let dir = tempfile::Builder::new().prefix("fh-").tempdir().expect("a folder");
-        let agent = Self { runner, dir, forge_url: forge.url().to_owned(), options, child: None };
+        let agent = Self { runner, dir, world: forge.world().clone(), options, child: None };
         fs::create_dir(agent.dir.path().join("home")).expect("a folder");
         if !agent.options.config.is_empty() {
             fs::write(agent.config_file(), &agent.options.config).expect("the configuration is written");
@@ -126,7 +129,10 @@ impl Agent {
 
     /// The binary with this agent's state and configuration, and nothing else from outside.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_forgehand"));
+        // Another build of it (a package's, an older one) can be put to the same tests.
+        let program =
+            std::env::var_os("FORGEHAND_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_forgehand").into());
+        let mut command = Command::new(program);
         command.env_clear().env("PATH", PATH).env("HOME", self.dir.path().join("home"));
         if let Some(host) = std::env::var_os("DOCKER_HOST") {
             command.env("DOCKER_HOST", host);
@@ -198,28 +204,39 @@ impl Agent {
     }
 
     /// Waits until `condition` gives something; panics with the agent's log after `limit`, or once the agent is gone.
-    pub fn wait_until<T>(&mut self, limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    pub fn wait_until<T>(&mut self, limit: Duration, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+        self.try_wait(limit, condition).unwrap_or_else(|why| panic!("{what}: {why}"))
+    }
+
+    /// Waits until `condition` gives something; after `limit`, or once the agent is gone, says so with the agent's log.
+    pub fn try_wait<T>(&mut self, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Result<T, String> {
         let mut gone = None;
         let found = try_until(limit, || {
             if let Some(found) = condition() {
                 return Some(Some(found));
             }
-            if gone.is_none() && self.child.is_some() {
+            if self.child.is_some() {
                 gone = self.exited();
-                return gone.is_some().then(|| condition());
+                // Its last act may have been what is waited for.
+                return gone.is_some().then(&mut condition);
             }
             None
         });
         match (found.flatten(), gone) {
-            (Some(found), _) => found,
-            (None, Some(status)) => panic!("{what}: the agent ended with {status}; it wrote:\n{}", self.output()),
-            (None, None) => panic!("{what}: not within {limit:?}; the agent wrote:\n{}", self.output()),
+            (Some(found), _) => Ok(found),
+            (None, Some(status)) => Err(format!("the agent ended with {status}; it wrote:\n{}", self.output())),
+            (None, None) => Err(format!("not within {limit:?}; the agent wrote:\n{}", self.output())),
         }
     }
 
     /// What jobs left behind in the engine; empty is right.
     pub fn docker_leftovers(&self) -> Vec<String> {
-        docker::leftovers(&self.forge_url)
+        docker::leftovers(&self.world.base_url, &self.jobs())
+    }
+
+    /// The ids of the jobs that were handed to this agent.
+    fn jobs(&self) -> BTreeSet<u64> {
+        self.world.know().jobs.values().filter(|job| job.runner == Some(self.runner)).map(|job| job.id).collect()
     }
 
     /// Panics when a job left something behind in the engine.
@@ -236,7 +253,7 @@ impl Drop for Agent {
             let _ = child.kill();
             let _ = child.wait();
         }
-        docker::remove_all(&self.forge_url, &self.state_dir());
+        docker::remove_all(&self.world.base_url, &self.jobs());
     }
 }
 

@@ -2,7 +2,6 @@
 //! agent's own code vouches for the agent.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
 
@@ -23,46 +22,61 @@ pub fn docker(arguments: &[&str]) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).filter(|line| !line.is_empty()).collect()
 }
 
-/// Containers, networks and volumes that belong to jobs of the forge at `forge_url`.
-pub fn leftovers(forge_url: &str) -> Vec<String> {
-    let of_forge = format!("label=forgehand.forge={}", forge_url.trim_end_matches('/'));
-    let mut found = Vec::new();
-    for kind in KINDS {
-        let mut arguments = kind.list.to_vec();
-        arguments.extend(["--filter", &of_forge, "--filter", "label=forgehand.job", "--format", kind.format]);
-        found.extend(docker(&arguments).into_iter().map(|name| format!("{} {name}", kind.name)));
-    }
-    found
+/// Containers, networks and volumes that belong to the jobs with these ids (of the forge at `forge_url`).
+pub fn leftovers(forge_url: &str, jobs: &BTreeSet<u64>) -> Vec<String> {
+    let found = KINDS.iter().flat_map(|kind| of_jobs(kind, forge_url, jobs).into_iter().map(|it| (kind.name, it)));
+    found.map(|(kind, object)| format!("{kind} {} of job {}", object.id, object.job)).collect()
 }
 
-/// Removes everything of the forge at `forge_url`, and of the agents that worked for it (pooled networks carry no forge).
-pub fn remove_all(forge_url: &str, state_dir: &Path) {
-    let mut filters = vec![format!("label=forgehand.forge={}", forge_url.trim_end_matches('/'))];
-    filters.extend(agents(&filters[0], state_dir).into_iter().map(|agent| format!("label=forgehand.agent={agent}")));
+/// Removes what belongs to the jobs with these ids, and everything else of the agents that made it (pooled networks carry
+/// no job).
+pub fn remove_all(forge_url: &str, jobs: &BTreeSet<u64>) {
+    let mut agents = BTreeSet::new();
     // Containers first: networks and volumes in use cannot go.
-    for kind in KINDS {
-        for filter in &filters {
+    for kind in &KINDS {
+        for object in of_jobs(kind, forge_url, jobs) {
+            agents.insert(object.agent);
+            remove(kind, &object.id);
+        }
+    }
+    for kind in &KINDS {
+        for agent in &agents {
+            let filter = format!("label=forgehand.agent={agent}");
             let mut arguments = kind.list.to_vec();
-            arguments.extend(["--filter", filter, "--format", kind.id]);
+            arguments.extend(["--filter", &filter, "--format", kind.id]);
             for id in docker(&arguments) {
-                let mut arguments = kind.remove.to_vec();
-                arguments.push(&id);
-                docker(&arguments);
+                remove(kind, &id);
             }
         }
     }
 }
 
-/// The values of `forgehand.agent` on what belongs to the forge or is mounted from the agent's state directory.
-fn agents(of_forge: &str, state_dir: &Path) -> BTreeSet<String> {
-    let label = "{{.Label \"forgehand.agent\"}}";
-    let mount = format!("volume={}", state_dir.display());
-    let mut agents = BTreeSet::new();
-    for filter in [of_forge, mount.as_str()] {
-        agents.extend(docker(&["ps", "--all", "--no-trunc", "--filter", filter, "--format", label]));
-    }
-    agents.extend(docker(&["network", "ls", "--filter", of_forge, "--format", label]));
-    agents
+fn remove(kind: &Kind, id: &str) {
+    let mut arguments = kind.remove.to_vec();
+    arguments.push(id);
+    docker(&arguments);
+}
+
+struct Object {
+    id: String,
+    job: String,
+    agent: String,
+}
+
+/// A job's key begins with its id and a dash.
+fn of_jobs(kind: &Kind, forge_url: &str, jobs: &BTreeSet<u64>) -> Vec<Object> {
+    let of_forge = format!("label=forgehand.forge={}", forge_url.trim_end_matches('/'));
+    let format = format!("{}|{{{{.Label \"forgehand.job\"}}}}|{{{{.Label \"forgehand.agent\"}}}}", kind.id);
+    let mut arguments = kind.list.to_vec();
+    arguments.extend(["--filter", &of_forge, "--filter", "label=forgehand.job", "--format", &format]);
+    let objects = docker(&arguments).into_iter().filter_map(|line| {
+        let mut parts = line.split('|').map(str::to_owned);
+        Some(Object { id: parts.next()?, job: parts.next()?, agent: parts.next()? })
+    });
+    let is_ours = |object: &Object| {
+        object.job.split('-').next().and_then(|id| id.parse().ok()).is_some_and(|id| jobs.contains(&id))
+    };
+    objects.filter(is_ours).collect()
 }
 
 struct Kind {
@@ -70,23 +84,10 @@ struct Kind {
     list: &'static [&'static str],
     remove: &'static [&'static str],
     id: &'static str,
-    format: &'static str,
 }
 
 const KINDS: [Kind; 3] = [
-    Kind {
-        name: "container",
-        list: &["ps", "--all"],
-        remove: &["rm", "--force", "--volumes"],
-        id: "{{.ID}}",
-        format: "{{.Names}} ({{.Status}})",
-    },
-    Kind { name: "network", list: &["network", "ls"], remove: &["network", "rm"], id: "{{.ID}}", format: "{{.Name}}" },
-    Kind {
-        name: "volume",
-        list: &["volume", "ls"],
-        remove: &["volume", "rm", "--force"],
-        id: "{{.Name}}",
-        format: "{{.Name}}",
-    },
+    Kind { name: "container", list: &["ps", "--all"], remove: &["rm", "--force", "--volumes"], id: "{{.ID}}" },
+    Kind { name: "network", list: &["network", "ls"], remove: &["network", "rm"], id: "{{.ID}}" },
+    Kind { name: "volume", list: &["volume", "ls"], remove: &["volume", "rm", "--force"], id: "{{.Name}}" },
 ];
