@@ -275,7 +275,9 @@ impl<'a> Preparation<'a> {
         let networks = self.docker.networks();
         let why = match tokio::time::timeout(UNDO, removal).await {
             Ok(Ok(())) => {
-                self.network.get().map(|network| networks.release(network));
+                if let Some(network) = self.network.get() {
+                    networks.release(network);
+                }
                 return;
             }
             Ok(Err(error)) => error.to_string(),
