@@ -51,8 +51,9 @@ pub use settings::{ConfiguredService, DEFAULT_PIDS, DockerSettings, Hardening, L
 pub use sweep::Swept;
 pub use utility::UtilityProgram;
 
+use image::auth::MachineAuth;
 use image::owner::ImageOwners;
-use network::pool::NetworkPool;
+use network::pool::{NetworkPool, Shape};
 
 /// What the agent knows before it connects to an engine. One a process: registrations share it.
 #[derive(Clone, Debug)]
@@ -63,8 +64,8 @@ pub struct EngineSettings {
     pub agent: String,
     /// A folder of the state directory for records and volumes kept from job to job.
     pub folder: PathBuf,
-    /// The folder of the agent user's Docker configuration (`$DOCKER_CONFIG`, else `~/.docker`).
-    pub user_config: Option<PathBuf>,
+    /// Credentials that the machine has for registries.
+    pub auth: MachineAuth,
     /// Networks of jobs.
     pub pool: PoolSettings,
     /// The program of utility containers.
@@ -119,6 +120,14 @@ impl Docker {
         &self.inner.engine
     }
 
+    /// Makes networks for jobs of a registration ahead of the first one. Returns at once; they are made beside.
+    pub async fn make_networks_ready(&self, settings: &DockerSettings) {
+        if settings.network_mode == NetworkMode::Job {
+            let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
+            self.inner.networks.make_ready(&shape).await;
+        }
+    }
+
     /// Removes networks that no job uses, and waits for what is under way. Sandboxes of running jobs stay.
     pub async fn close(&self) {
         self.inner.networks.close().await;
@@ -128,8 +137,8 @@ impl Docker {
         &self.inner.settings.agent
     }
 
-    fn agent_config(&self) -> Option<PathBuf> {
-        self.inner.settings.user_config.clone()
+    fn machine_auth(&self) -> &MachineAuth {
+        &self.inner.settings.auth
     }
 
     fn kept_volumes(&self) -> &Path {

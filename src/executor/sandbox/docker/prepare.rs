@@ -32,6 +32,8 @@ use crate::pipeline::{FailureReason, JobFailure, PipelineJob, Secret};
 /// How often an error without a reason is tried, and the pause between.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(3);
+/// How long the removal of a failed attempt may hold its job up.
+const UNDO: Duration = Duration::from_secs(90);
 /// Bytes of what a container prints before its shim says hello.
 const ENTRYPOINT_OUTPUT: usize = 256 * 1024;
 
@@ -161,7 +163,7 @@ impl Docker {
         let patience = spec.job.timeouts.prepare.unwrap_or(spec.job.timeouts.job);
         let deadline = Instant::now() + patience;
         let behalf = OnBehalf { owner: &spec.job.owner, auth: &spec.job.registry_auth };
-        let images = JobImages::new(self.engine(), self.image_owners(), self.agent_config(), behalf, log);
+        let images = JobImages::new(self.engine(), self.image_owners(), self.machine_auth(), behalf, log);
         let mut attempt = 1;
         loop {
             let preparation = Preparation::new(self, spec, log, &images);
@@ -263,15 +265,27 @@ impl<'a> Preparation<'a> {
         })
     }
 
-    /// Removes what this attempt made, whatever was under way.
+    /// Removes what this attempt made, whatever was under way. An engine that hangs does not hold the job up: then the sweeper
+    /// finds it by its labels.
     async fn undo(&self) {
-        self.changes.settle().await;
-        if let Err(error) = self.docker.remove_job(&self.spec.job.key).await {
-            tracing::warn!(job_id = %self.spec.job.key, %error, "what was made for the job stays for the sweeper");
-            return;
-        }
+        let removal = async {
+            self.changes.settle().await;
+            self.docker.remove_job(&self.spec.job.key).await
+        };
+        let networks = self.docker.networks();
+        let why = match tokio::time::timeout(UNDO, removal).await {
+            Ok(Ok(())) => {
+                if let Some(network) = self.network.get() {
+                    networks.release(network);
+                }
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "the engine does not answer".to_owned(),
+        };
+        tracing::warn!(job_id = %self.spec.job.key, why, "what was made for the job stays for the sweeper");
         if let Some(network) = self.network.get() {
-            self.docker.networks().release(network);
+            networks.forget(network);
         }
     }
 
@@ -303,7 +317,11 @@ impl<'a> Preparation<'a> {
         }
         let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
         let owner = self.spec.job.owner.slug();
-        let network = self.docker.networks().take(&owner, &shape, services + 1).await?;
+        let network = match self.docker.networks().take(&owner, &shape, services + 1).await {
+            // No room, in the range or in one network: trying again does not make any.
+            Err(EngineError::Unsupported(words)) => return Err(JobFailure::system(words).into()),
+            taken => taken?,
+        };
         self.network.get_or_init(|| network.id.clone());
         Ok(Connection::of(&settings.network_mode, Some(&network.name)))
     }
@@ -321,8 +339,7 @@ impl<'a> Preparation<'a> {
             let hosts = local_hosts(plan, connection);
             return tokio::try_join!(services, self.job_container(connection, mounts, hosts));
         }
-        let image = async { Ok(self.job_image().await?) };
-        let (services, _image) = tokio::try_join!(services, image)?;
+        let (services, _image) = tokio::try_join!(services, self.job_image())?;
         let hosts = self.bridge_hosts(&services).await?;
         let container = self.job_container(connection, mounts, hosts).await?;
         Ok((services, container))

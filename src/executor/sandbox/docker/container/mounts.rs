@@ -53,7 +53,7 @@ pub(in crate::executor::sandbox::docker) fn plan(of: &MountsOf<'_>) -> Result<Mo
     let mut taken: Vec<String> = vec![HOME.to_owned()];
     for volume in &of.settings.volumes {
         let volume = Volume::parse(volume, of)?;
-        if taken.iter().any(|other| *other == volume.target) {
+        if taken.contains(&volume.target) {
             let words = format!("`docker.volumes` mounts {} twice", volume.target);
             return Err(JobFailure::configuration(words));
         }

@@ -3,6 +3,7 @@
 //! the longest matching path counts.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,15 @@ impl AuthSource {
             Self::Job => "the job payload (GitLab Registry)",
         }
     }
+}
+
+/// What the machine gives jobs to log in with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineAuth {
+    /// The folder of the agent user's Docker configuration (`$DOCKER_CONFIG`, else `~/.docker`).
+    pub config: Option<PathBuf>,
+    /// Where credential helpers are looked for; `None`: as the agent's PATH says.
+    pub helper_path: Option<OsString>,
 }
 
 /// Credentials that a registry is shown.
@@ -98,22 +108,23 @@ impl RegistryLogin {
 pub async fn find(
     registry_path: &str,
     job: &RegistryAuth,
-    agent_config: Option<&Path>,
+    machine: &MachineAuth,
 ) -> (Option<RegistryLogin>, Vec<String>) {
     let mut remarks = Vec::new();
+    let helpers = machine.helper_path.as_deref();
     if let Some(text) = job.docker_config.as_ref().filter(|text| !text.is_empty()) {
         match DockerConfigFile::parse(text.expose().as_bytes()) {
             Ok(config) => {
-                if let Some(kind) = config.login(registry_path, &mut remarks).await {
+                if let Some(kind) = config.login(registry_path, helpers, &mut remarks).await {
                     return (Some(login(AuthSource::JobVariable, registry_path, kind)), remarks);
                 }
             }
             Err(why) => remarks.push(format!("DOCKER_AUTH_CONFIG cannot be read and is ignored: {why}")),
         }
     }
-    if let Some(folder) = agent_config
+    if let Some(folder) = &machine.config
         && let Some(config) = read_agent_config(folder, &mut remarks).await
-        && let Some(kind) = config.login(registry_path, &mut remarks).await
+        && let Some(kind) = config.login(registry_path, helpers, &mut remarks).await
     {
         return (Some(login(AuthSource::AgentConfig, registry_path, kind)), remarks);
     }
@@ -205,7 +216,12 @@ impl DockerConfigFile {
 
     /// The login this configuration knows for `registry_path`. A helper counts where its key is at least as long as that
     /// of a stored entry; the store is asked for what nothing else names more exactly than by the host.
-    async fn login(&self, registry_path: &str, remarks: &mut Vec<String>) -> Option<Login> {
+    async fn login(
+        &self,
+        registry_path: &str,
+        helper_path: Option<&OsStr>,
+        remarks: &mut Vec<String>,
+    ) -> Option<Login> {
         let helpers = self.cred_helpers.iter().flatten().map(|(key, name)| (key.as_str(), (key, name)));
         let helper = best(registry_path, helpers);
         let entries = self.auths.iter().flatten().map(|(key, entry)| (key.as_str(), entry));
@@ -220,7 +236,7 @@ impl DockerConfigFile {
             _ => None,
         };
         if let Some((name, server)) = asked {
-            match helper::get(name, &server).await {
+            match helper::get(name, &server, helper_path).await {
                 Ok(Some(login)) => return Some(login),
                 Ok(None) => {}
                 Err(error) => remarks.push(error.to_string()),
@@ -318,7 +334,8 @@ mod tests {
     }
 
     async fn user(path: &str, job: &RegistryAuth, folder: Option<&Path>) -> Option<(AuthSource, String)> {
-        let (login, _) = find(path, job, folder).await;
+        let machine = MachineAuth { config: folder.map(Path::to_owned), helper_path: None };
+        let (login, _) = find(path, job, &machine).await;
         login.map(|login| match login.kind {
             Login::Password { username, .. } => (login.source, username),
             other => panic!("{other:?}"),
@@ -368,8 +385,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_broken_source_is_told_without_its_content_and_the_next_is_asked() {
-        let (login, remarks) =
-            find("r/x", &job(Some("{\"auths\": hunter2".into()), &["r"]), Some(Path::new("/nonexistent"))).await;
+        let machine = MachineAuth { config: Some("/nonexistent".into()), helper_path: None };
+        let (login, remarks) = find("r/x", &job(Some("{\"auths\": hunter2".into()), &["r"]), &machine).await;
         assert_eq!(login.unwrap().source, AuthSource::Job);
         assert!(remarks[0].contains("DOCKER_AUTH_CONFIG") && !remarks[0].contains("hunter2"), "{remarks:?}");
     }

@@ -1,6 +1,7 @@
 //! Credential helpers: programs `docker-credential-NAME` that hand out logins (protocol of Docker's credential store:
 //! `get` reads a server address on stdin and prints `{"ServerURL", "Username", "Secret"}`).
 
+use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -49,13 +50,14 @@ struct Answer {
     secret: String,
 }
 
-/// Asks the helper `name` for the login of `server`. `None`: it knows none.
-pub(super) async fn get(name: &str, server: &str) -> Result<Option<Login>, HelperError> {
+/// Asks the helper `name` for the login of `server`. `None`: it knows none. `path` is where helpers are looked for; `None`: as the
+/// agent's own PATH says.
+pub(super) async fn get(name: &str, server: &str, path: Option<&OsStr>) -> Result<Option<Login>, HelperError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > 128 || !name.chars().all(is_plain) {
         return Err(HelperError::BadName(name.chars().filter(|c| !c.is_control()).take(128).collect()));
     }
-    match tokio::time::timeout(DEADLINE, ask(name, server)).await {
+    match tokio::time::timeout(DEADLINE, ask(name, server, path)).await {
         Ok(answer) => answer,
         Err(_elapsed) => {
             let why = format!("it took longer than {} s", DEADLINE.as_secs());
@@ -64,8 +66,12 @@ pub(super) async fn get(name: &str, server: &str) -> Result<Option<Login>, Helpe
     }
 }
 
-async fn ask(name: &str, server: &str) -> Result<Option<Login>, HelperError> {
-    let mut child = Command::new(format!("docker-credential-{name}"))
+async fn ask(name: &str, server: &str, path: Option<&OsStr>) -> Result<Option<Login>, HelperError> {
+    let mut command = Command::new(format!("docker-credential-{name}"));
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    let mut child = command
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -108,13 +114,13 @@ mod tests {
     #[tokio::test]
     async fn a_helper_that_could_be_another_program_is_refused() {
         for name in ["../evil", "a/b", "", "a b", "a\0b"] {
-            assert!(matches!(get(name, "r").await, Err(HelperError::BadName(_))), "{name:?}");
+            assert!(matches!(get(name, "r", None).await, Err(HelperError::BadName(_))), "{name:?}");
         }
     }
 
     #[tokio::test]
     async fn a_missing_helper_is_named() {
-        let error = get("forgehand-has-no-such-helper", "r").await.unwrap_err();
+        let error = get("forgehand-has-no-such-helper", "r", None).await.unwrap_err();
         assert!(error.to_string().contains("docker-credential-forgehand-has-no-such-helper"), "{error}");
     }
 }

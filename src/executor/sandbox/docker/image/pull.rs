@@ -1,7 +1,6 @@
 //! Gets an image onto the machine: policies in order, attempts, and whose fault a failure is (protocols: GitLab 5.3, 9.6).
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use rand::RngExt;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::LocalImage;
-use super::auth::{self, RegistryLogin};
+use super::auth::{self, MachineAuth, RegistryLogin};
 use super::owner::{Claim, ImageOwners};
 use super::reference::{ImageName, ImageReference};
 use crate::executor::log::{StageLog, Tone};
@@ -59,7 +58,7 @@ pub enum ImageError {
 pub struct JobImages<'a> {
     engine: &'a Engine,
     owners: &'a ImageOwners,
-    agent_config: Option<PathBuf>,
+    machine: &'a MachineAuth,
     behalf: OnBehalf<'a>,
     log: &'a dyn StageLog,
     got: Mutex<HashMap<Key, Arc<OnceCell<LocalImage>>>>,
@@ -69,15 +68,15 @@ pub struct JobImages<'a> {
 type Key = (String, Option<String>, Vec<PullPolicy>);
 
 impl<'a> JobImages<'a> {
-    /// Images of one job. `agent_config` is the folder of the agent user's Docker configuration.
+    /// Images of one job.
     pub fn new(
         engine: &'a Engine,
         owners: &'a ImageOwners,
-        agent_config: Option<PathBuf>,
+        machine: &'a MachineAuth,
         behalf: OnBehalf<'a>,
         log: &'a dyn StageLog,
     ) -> Self {
-        Self { engine, owners, agent_config, behalf, log, got: Mutex::default() }
+        Self { engine, owners, machine, behalf, log, got: Mutex::default() }
     }
 
     /// The image `wanted`, from the machine or a registry. Asked again, it answers at once. Cancel-safe.
@@ -181,7 +180,7 @@ impl<'a> JobImages<'a> {
     }
 
     async fn login(&self, registry_path: &str) -> Option<RegistryLogin> {
-        let (login, remarks) = auth::find(registry_path, self.behalf.auth, self.agent_config.as_deref()).await;
+        let (login, remarks) = auth::find(registry_path, self.behalf.auth, self.machine).await;
         for remark in remarks {
             self.log.say(Tone::Warning, &remark);
         }

@@ -119,12 +119,13 @@ impl NetworkPool {
             )));
         }
         let idle = self.lock().take_idle(owner, shape);
-        let mut network = match idle {
+        let network = match idle {
             Some(network) => network,
-            None => self.make_now(shape).await?,
+            None => {
+                let made = self.make_now(shape).await?;
+                self.lock().use_it(made, owner)
+            }
         };
-        network.owner = Some(owner.to_owned());
-        self.lock().used.insert(network.id.clone(), network.clone());
         self.refill(shape);
         Ok(network)
     }
@@ -158,6 +159,20 @@ impl NetworkPool {
         let pool = self.clone();
         self.inner.background.spawn(async move { pool.discard(network).await });
         true
+    }
+
+    /// Makes networks of this shape ahead of the first job that needs one. Failures are told in the log only: the job that
+    /// needs a network tries again.
+    pub async fn make_ready(&self, shape: &Shape) {
+        match self.choose_range().await {
+            Ok(()) => self.refill(shape),
+            Err(error) => tracing::warn!(%error, "no network could be made ahead of need"),
+        }
+    }
+
+    /// Leaves a network whose job could not be removed to the sweeper.
+    pub fn forget(&self, id: &str) {
+        self.lock().used.remove(id);
     }
 
     /// Ids of all networks that this process knows.
@@ -236,7 +251,8 @@ impl NetworkPool {
         let late = {
             let mut state = self.lock();
             state.used.remove(&network.id);
-            if state.is_closed {
+            let clean = state.idle.iter().filter(|idle| idle.owner.is_none() && idle.shape == network.shape).count();
+            if state.is_closed || clean >= self.inner.settings.ready {
                 Some(network)
             } else {
                 state.idle.push(network);
@@ -334,7 +350,15 @@ impl State {
             self.idle.iter().position(|idle| idle.shape == *shape && idle.owner.as_deref() == wanted)
         };
         let at = fits(Some(owner)).or_else(|| fits(None))?;
-        Some(self.idle.swap_remove(at))
+        let network = self.idle.swap_remove(at);
+        // Under the same lock: a network that is in neither list is the sweeper's.
+        Some(self.use_it(network, owner))
+    }
+
+    fn use_it(&mut self, network: PooledNetwork, owner: &str) -> PooledNetwork {
+        let network = PooledNetwork { owner: Some(owner.to_owned()), ..network };
+        self.used.insert(network.id.clone(), network.clone());
+        network
     }
 
     fn give_back(&mut self, subnet: u32) {

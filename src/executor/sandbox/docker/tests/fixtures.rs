@@ -143,7 +143,7 @@ impl House {
             host: None,
             agent: agent.clone(),
             folder: folder.path().join("docker"),
-            user_config: None,
+            auth: MachineAuth::default(),
             pool: PoolSettings { ready: 0, ..PoolSettings::default() },
             utility: UtilityProgram {
                 path: std::env::current_exe().unwrap(),

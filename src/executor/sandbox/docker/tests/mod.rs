@@ -1,5 +1,6 @@
 //! Against the real engine.
 
+mod cost;
 mod fixtures;
 mod images;
 mod isolation;
