@@ -32,10 +32,11 @@ pub struct SectionStyle {
 /// are exported first.
 pub fn assemble(commands: &[String], env_file: Option<&str>, style: &ScriptStyle) -> String {
     let body = quote(&body(commands, env_file, style));
-    // The body runs in a subshell that sees no input: what is left of this text must not be read by a command. `eval`
-    // parses it as a whole first, so that a syntax error in the last command runs nothing.
+    // One compound command: the shell has read all of it before it runs any, so that standard input, which brought this
+    // text, can be closed to the commands. `eval` parses the body as a whole, so that a syntax error in its last command runs
+    // nothing. No subshell: a shell that is told to end does so at once, without a word about the child it waited for.
     format!(
-        "trap 'exit 1' TERM\nif (set -o pipefail) 2>/dev/null; then set -o pipefail; fi\nset -o errexit\nset +o noclobber\n(eval {body}) </dev/null\nexit 0\n"
+        "if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi\nset -o errexit\nset +o noclobber\n{{ exec </dev/null; eval {body}; exit 0; }}\n"
     )
 }
 

@@ -118,9 +118,12 @@ impl<R: Reporter> JobSide for Side<'_, R> {
     ) -> BoxFuture<'h, Result<(), (String, Option<i32>)>> {
         Box::pin(async move {
             let id = format!("{hook}-{}", self.attempt);
-            steps::run_aside(self.running, &id, commands)
+            let dirs = &self.running.run.job.dirs;
+            // Before the sources are there, the work tree may not be.
+            let cwd = if hook == "pre_get_sources_script" { &dirs.builds } else { &dirs.project };
+            steps::run_aside(self.running, &id, cwd, commands)
                 .await
-                .map_err(|failure| (format!("{hook}: {}", failure.message), failure.exit_code))
+                .map_err(|failure| (failure.message, failure.exit_code))
         })
     }
 

@@ -130,11 +130,11 @@ fn main_limit<R: Reporter>(running: &Running<R>, began_ms: u64) -> Limit {
     if left <= job_left { Limit { left, whole, cause: HaltCause::PartTimeout } } else { of_job }
 }
 
-/// Runs commands of the job that are no step of it (hooks), beside the stage at hand, from the root of the work trees: the
-/// work tree itself may not be there.
+/// Runs commands of the job that are no step of it (hooks) in the folder `cwd`, as part of the stage at hand.
 pub(super) async fn run_aside<R: Reporter>(
     running: &Running<R>,
     id: &str,
+    cwd: &str,
     commands: &[String],
 ) -> Result<(), JobFailure> {
     let shim = running.shim()?;
@@ -145,7 +145,7 @@ pub(super) async fn run_aside<R: Reporter>(
         id: id.clone(),
         program: Program::Shell { script: Secret::new(script) },
         env: running.environment.for_step("running"),
-        cwd: running.run.job.dirs.builds.clone(),
+        cwd: cwd.to_owned(),
         user: None,
         timeout: Some(running.time_left().1),
         grace: GRACE,

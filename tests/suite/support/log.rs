@@ -59,6 +59,10 @@ impl JobLog {
             take(text, &mut open, &mut whole);
             let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
             if &marker[1] == b"start" {
+                // What stands behind the marker of a command's own section is its title, not output.
+                if name.starts_with("section_") {
+                    at += plain[at..].iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                }
                 log.sections.push(Section { name, lines: Vec::new() });
                 open.push((log.sections.len() - 1, Vec::new()));
                 continue;
@@ -85,9 +89,11 @@ impl JobLog {
         self.sections.iter().map(|section| section.name.as_str()).collect()
     }
 
-    /// The lines that the job's own processes wrote in a section.
+    /// The lines that the job's own processes wrote in a section, but for empty ones: the recorded cases have none.
     pub fn output(&self, section: &str) -> Vec<String> {
-        let is_output = |line: &&String| !is_echo(line) && !REMARKS.iter().any(|remark| line.starts_with(remark));
+        let is_output = |line: &&String| {
+            !line.is_empty() && !is_echo(line) && !REMARKS.iter().any(|remark| line.starts_with(remark))
+        };
         self.lines(section).filter(is_output).cloned().collect()
     }
 
