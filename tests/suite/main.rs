@@ -3,4 +3,5 @@
 mod architecture;
 mod demo;
 mod gitlab_jobs;
+mod shim;
 mod support;

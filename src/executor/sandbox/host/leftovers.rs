@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::Signal;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
@@ -88,11 +87,8 @@ where
         let members = members.clone();
         let left = tokio::task::spawn_blocking(move || {
             let left = tree::living(&members);
-            // A single process may be on its way out already; more are stopped first, so that none escapes by forking.
-            match left.as_slice() {
-                [] => {}
-                [one] => drop(tree::signal(one, Signal::KILL)),
-                _ => drop(tree::kill_all(&members)),
+            if !left.is_empty() {
+                tree::kill_all(&members);
             }
             left
         });
@@ -135,26 +131,27 @@ mod tests {
 
     #[tokio::test]
     async fn exactly_the_marked_processes_and_their_descendants_end() {
-        let mark = mark(tempfile::tempdir().unwrap().path());
-        let spawn = |script: &str, marked: bool| {
-            let mut command = Command::new("/bin/sh");
-            command.args(["-c", script]);
-            if marked {
-                command.env(MARK_VARIABLE, &mark);
-            }
-            command.spawn().unwrap()
-        };
-        let mut ours = spawn("env -i sleep 1000 & wait", true);
-        let mut others = spawn("exec sleep 1000", false);
-        let mut keeper = Command::new("/bin/sleep").arg0("forgehand-shim").arg("1000").spawn().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mark = mark(dir.path());
+        let ready = dir.path().join("ready");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &ready, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        // The child has no mark of its own and says when it is there.
+        let script = format!("env -i /bin/sh -c 'echo > {}; exec sleep 1000' & wait", ready.display());
+        let mut ours = Command::new("/bin/sh").args(["-c", &script]).env(MARK_VARIABLE, &mark).spawn().unwrap();
+        std::fs::read(&ready).unwrap();
+        let children = tree::below(&tree::snapshot().unwrap(), [ours.id() as i32]);
+        assert_eq!(children.len(), 1);
+        let mut other = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        let mut namesake = Command::new("/bin/sleep").arg0("forgehand-shim").arg("1000").spawn().unwrap();
         end_marked(&mark).await.unwrap();
         assert!(!ours.wait().unwrap().success());
-        assert!(others.try_wait().unwrap().is_none(), "an unmarked process was ended");
-        assert!(keeper.try_wait().unwrap().is_none(), "the name alone is no mark");
-        others.kill().unwrap();
-        others.wait().unwrap();
-        keeper.kill().unwrap();
-        keeper.wait().unwrap();
+        assert!(tree::process(children[0].pid).is_none_or(|p| !p.lives), "a descendant lives");
+        assert!(other.try_wait().unwrap().is_none(), "an unmarked process was ended");
+        assert!(namesake.try_wait().unwrap().is_none(), "the name alone is no mark");
+        for stranger in [&mut other, &mut namesake] {
+            stranger.kill().unwrap();
+            stranger.wait().unwrap();
+        }
     }
 
     #[test]

@@ -377,7 +377,14 @@ impl Connected {
 }
 
 async fn within<T>(deadline: Instant, work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
-    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+    match timeout_at(deadline, work).await {
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            let told = "it closed the connection: it has ended, or does not accept the job's key";
+            Err(std::io::Error::new(error.kind(), told))
+        }
+        Ok(done) => done,
+        Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it did not answer in time")),
+    }
 }
 
 async fn read_frame(

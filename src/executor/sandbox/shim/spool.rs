@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustix::fs::inotify;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{sleep, timeout};
 
@@ -136,7 +137,9 @@ impl SpoolReader {
         let file = Arc::new(run.open_file(&id.spool_name())?);
         let watch = Watch::new(&run);
         let offset = if offset < HEADER as u64 { 0 } else { offset };
-        Ok(Self { run, id: id.clone(), file, offset, ahead: Bytes::new(), block: BLOCK.0, record: None, watch })
+        // Known from the start where the step has ended already: what stands behind its end is not read at all.
+        let record = run.exit_of(id)?;
+        Ok(Self { run, id: id.clone(), file, offset, ahead: Bytes::new(), block: BLOCK.0, record, watch })
     }
 
     /// Where to go on reading after what has been handed out, bytes into the file.
@@ -295,7 +298,8 @@ impl Watch {
         // The spool is written in place, the exit file moved to its name.
         let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ONLYDIR;
         inotify::add_watch(&events, run.handle_path(), flags)?;
-        Ok(AsyncFd::new(events)?)
+        // SAFETY: the AsyncFd owns the descriptor, which is neither taken out nor replaced: it stays open and the same.
+        Ok(unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }?)
     }
 
     /// Waits for a change; `fruitless` waits before it changed nothing that counts.

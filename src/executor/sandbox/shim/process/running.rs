@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::super::LEFTOVER_GRACE;
 use super::super::step::{StepExit, StepId, StepRecord};
+use super::super::wire::StepState;
 use super::keeper::{WORD, Word};
 use super::launch::Launched;
 use super::memory::OomCounter;
@@ -288,6 +289,11 @@ impl RunningStep {
         if code == 137 && oom.read() > self.oom_before { StepExit::OomKilled } else { StepExit::Code(code) }
     }
 
+    /// What the agent is told. Never `Running` when it can have seen the exit file.
+    pub fn state(&self) -> StepState {
+        self.exit.map_or(StepState::Running, StepState::Ended)
+    }
+
     /// How it ended, once its exit file is there.
     pub fn recorded(&self) -> Option<StepExit> {
         self.exit.filter(|_| self.spooler.is_recorded())
@@ -300,19 +306,17 @@ impl RunningStep {
 }
 
 impl Processes {
+    /// Parents come before their children: a shell hears of the end before it sees its command die.
     fn members(&self, all: &[Process], around: &Surroundings) -> Vec<Process> {
-        let mut roots: Vec<i32> = self.keeper.into_iter().chain(self.main).collect();
-        let mut found = Vec::new();
+        // While the keeper lives everything is below it, the main process too.
+        let mut found = tree::below(all, self.keeper);
         if self.orphaned {
-            let adopted = all.iter().filter(|p| p.parent == around.shim && !around.not_ours.contains(&p.pid));
-            for process in adopted {
-                roots.push(process.pid);
-                found.push(*process);
-            }
+            let ours = |p: &&Process| p.parent == around.shim && !around.not_ours.contains(&p.pid);
+            let adopted: Vec<Process> = all.iter().filter(ours).copied().collect();
+            found.extend(&adopted);
+            found.extend(tree::below(all, adopted.iter().map(|p| p.pid)));
         }
-        found.extend(tree::below(all, roots.iter().copied()));
-        let unique: HashSet<Process> = found.into_iter().filter(|p| Some(p.pid) != self.keeper).collect();
-        unique.into_iter().collect()
+        found
     }
 
     fn living(&self, around: &Surroundings) -> Vec<Process> {

@@ -264,13 +264,13 @@ impl State {
 
     fn list(&self) -> Vec<(StepId, StepState)> {
         let ended = self.ended.iter().map(|(id, exit)| (id.clone(), StepState::Ended(*exit)));
-        ended.chain(self.steps.iter().map(|step| (step.id().clone(), StepState::Running))).collect()
+        ended.chain(self.steps.iter().map(|step| (step.id().clone(), step.state()))).collect()
     }
 
     fn state_of(&self, id: &StepId) -> Option<StepState> {
         match self.ended.get(id) {
             Some(exit) => Some(StepState::Ended(*exit)),
-            None => self.steps.iter().any(|step| step.id() == id).then_some(StepState::Running),
+            None => self.steps.iter().find(|step| step.id() == id).map(RunningStep::state),
         }
     }
 

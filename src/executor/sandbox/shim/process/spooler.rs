@@ -162,17 +162,18 @@ impl Work {
         }
         self.write_batch();
         loop {
+            // Before the pipes are read: what was written before the order was given is read after it.
+            self.take_order();
+            let ordered = self.order.as_ref().map(|(_, since)| *since);
             let got = self.collect();
             self.write_batch();
             if self.pipes.iter().all(Option::is_none) && !self.shared.at_end.swap(true, Ordering::AcqRel) {
                 self.shared.to_loop.wake();
             }
-            self.take_order();
-            let enough = |since: &Instant| got == 0 || since.elapsed() > LAST_READ;
-            if self.order.as_ref().is_some_and(|(_, since)| enough(since)) {
+            if ordered.is_some_and(|since| got == 0 || since.elapsed() > LAST_READ) {
                 break;
             }
-            if got == 0 {
+            if got == 0 && self.order.is_none() {
                 self.wait(None);
             }
         }
@@ -189,7 +190,6 @@ impl Work {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         // An interrupted wait is one that ends early.
         let _ = poll(&mut polled, limit.as_ref());
-        self.take_order();
     }
 
     fn take_order(&mut self) {
@@ -312,6 +312,7 @@ impl Work {
                         break;
                     }
                     self.wait(Some(RETRY));
+                    self.take_order();
                 }
             }
         }
@@ -325,9 +326,12 @@ impl Work {
         }
         record.spool_bytes = self.at;
         record.lost_bytes = self.lost;
-        // Its room is taken, so this fails on broken disks or a removed folder only; then nobody could read it either.
-        if self.files.folder.publish_exit(&self.files.pending_exit, &record).is_err() {
-            std::thread::sleep(RETRY);
+        // Its room is taken, so this works on a full disk. It fails when the job has removed the file or put a folder in
+        // its way; then another is made, as long as the job lets us.
+        if self.files.folder.publish_exit(&self.files.pending_exit, &record).is_err()
+            && let Ok(another) = self.files.folder.create_pending_exit(&record.step)
+        {
+            self.files.pending_exit = another;
             let _ = self.files.folder.publish_exit(&self.files.pending_exit, &record);
         }
         // The agent sees it now; that it is durable, too, need not delay the next step.

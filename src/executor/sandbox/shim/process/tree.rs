@@ -57,7 +57,7 @@ pub fn snapshot() -> io::Result<Vec<Process>> {
     Ok(all)
 }
 
-/// Everything below `roots`, without the roots themselves.
+/// Everything below `roots`, without the roots themselves; parents before their children.
 pub fn below(all: &[Process], roots: impl IntoIterator<Item = i32>) -> Vec<Process> {
     let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
     for process in all {
