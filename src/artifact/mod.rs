@@ -47,6 +47,29 @@ impl Remark {
     }
 }
 
+/// Remarks about single files. There can be as many as there are files, and a log is no place for millions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Remarks {
+    list: Vec<Remark>,
+    more: u64,
+}
+
+impl Remarks {
+    /// How many are kept; of the rest only the number.
+    const KEPT: usize = 100;
+
+    pub(crate) fn push(&mut self, remark: Remark) {
+        if self.list.len() < Self::KEPT { self.list.push(remark) } else { self.more += 1 }
+    }
+
+    pub(crate) fn into_list(mut self) -> Vec<Remark> {
+        if self.more > 0 {
+            self.list.push(Remark::warning(format!("and {} more of this kind", self.more)));
+        }
+        self.list
+    }
+}
+
 /// Ends long work on files from another thread: packing and unpacking look at it between pieces of at most 4 MiB.
 /// Clones share the state.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +105,15 @@ pub(crate) fn shown(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remarks_do_not_flood_the_log() {
+        let mut remarks = Remarks::default();
+        (0..250).for_each(|n| remarks.push(Remark::warning(n.to_string())));
+        let list = remarks.into_list();
+        assert_eq!(list.len(), 101);
+        assert_eq!(list[100].text, "and 150 more of this kind");
+    }
 
     #[test]
     fn a_name_cannot_write_lines_of_its_own() {

@@ -40,6 +40,8 @@ pub(super) enum Part {
     More { piece: Piece, last: bool },
     /// An entry that could not be packed.
     LeftOut(Remark),
+    /// The compression itself failed: there is nothing to go on with.
+    Failed(io::Error),
 }
 
 /// Part of a file's content.
@@ -118,7 +120,7 @@ struct Shared<'a> {
     done: BTreeMap<usize, Part>,
     /// All work is given out.
     planned: bool,
-    workers: usize,
+    /// Nobody takes parts any more, or a worker is lost with one.
     stop: bool,
 }
 
@@ -158,6 +160,7 @@ impl<'a> Floor<'a> {
             }
             None => {
                 shared.planned = true;
+                self.changed.notify_all(); // the writer may be waiting for a part that does not exist
                 None
             }
         }
@@ -178,26 +181,26 @@ impl<'a> Floor<'a> {
                 self.changed.notify_all();
                 return Ok(Some(part));
             }
-            if shared.workers == 0 {
-                // Everything given out was finished, or a worker is lost with a part.
-                return if shared.planned && number == shared.next {
-                    Ok(None)
-                } else {
-                    Err(ArchiveError::io("compressing", io::Error::other("a compressing thread ended early")))
-                };
+            if shared.stop {
+                return Err(ArchiveError::io("compressing", io::Error::other("a compressing thread broke down")));
+            }
+            if shared.planned && number == shared.next {
+                return Ok(None);
             }
             shared = self.wait(shared);
         }
     }
 }
 
-/// Tells the writer that a worker has ended, also when it panicked.
+/// Tells everybody when a worker panicked: the part it had will never come.
 struct Bell<'f, 'a>(&'f Floor<'a>);
 
 impl Drop for Bell<'_, '_> {
     fn drop(&mut self) {
-        self.0.lock().workers -= 1;
-        self.0.changed.notify_all();
+        if std::thread::panicking() {
+            self.0.lock().stop = true;
+            self.0.changed.notify_all();
+        }
     }
 }
 
@@ -221,8 +224,7 @@ pub(super) fn compress<C: Codec>(
     mut write: impl FnMut(Part) -> Result<(), ArchiveError>,
 ) -> Result<(), ArchiveError> {
     let plan = Plan { source: Source::new(root), entries: selection.entries.iter(), open: None, piece: C::PIECE };
-    let shared =
-        Shared { plan, next: 0, taken: 0, done: BTreeMap::new(), planned: false, workers: threads, stop: false };
+    let shared = Shared { plan, next: 0, taken: 0, done: BTreeMap::new(), planned: false, stop: false };
     let window = (WINDOW_BYTES / C::PIECE).max(threads + 1);
     let floor = Floor { shared: Mutex::new(shared), changed: Condvar::new(), window };
     let mut codecs = Vec::with_capacity(threads);
@@ -269,7 +271,7 @@ fn run<C: Codec>(work: Work, codec: &mut C) -> Part {
     crc.update(&plain);
     let packed = match codec.compress(&plain, last) {
         Ok(packed) => packed,
-        Err(error) => return left_out(&error),
+        Err(error) => return Part::Failed(error),
     };
     let keep = last && meta.is_some() && packed.len() >= plain.len();
     let length = plain.len() as u64;
@@ -295,4 +297,33 @@ fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     }
     plain.truncate(filled);
     Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::select;
+    use crate::pipeline::definition::FileSelection;
+
+    struct Broken;
+
+    impl Codec for Broken {
+        const PIECE: usize = 4;
+
+        fn compress(&mut self, piece: &[u8], _last: bool) -> io::Result<Vec<u8>> {
+            assert_ne!(piece, b"bad!", "breaks on purpose");
+            Ok(piece.to_vec())
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "scoped thread panicked")]
+    fn a_thread_that_breaks_down_ends_the_work_and_hangs_nobody() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("f"), "good".repeat(1000) + "bad!" + &"good".repeat(10_000_000)).unwrap();
+        let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        let files = FileSelection { paths: vec!["f".into()], ..FileSelection::default() };
+        let selection = select::select(&root, "/p", &files, Vec::new()).unwrap();
+        let _ = compress(&root, &selection, 2, &Interrupt::default(), || Ok(Broken), |_| Ok(()));
+    }
 }

@@ -9,7 +9,7 @@ use super::error::ArchiveError;
 use super::source::{Meta, Opened, Source};
 use super::{Counted, Packed, Packing};
 use crate::artifact::select::{EntryKind, Selection};
-use crate::artifact::{Interrupt, Remark, beneath, shown};
+use crate::artifact::{Interrupt, Remark, Remarks, beneath, shown};
 
 /// One gzip member a file. Folders are passed over, since what is in them has entries of its own.
 pub(super) fn pack(
@@ -20,7 +20,7 @@ pub(super) fn pack(
 ) -> Result<Packed, ArchiveError> {
     let mut out = Counted::new(out);
     let mut source = Source::new(root);
-    let mut packed = Packed::default();
+    let (mut packed, mut remarks) = (Packed::default(), Remarks::default());
     for entry in selection.entries.iter().filter(|entry| entry.kind != EntryKind::Folder) {
         match source.open(entry) {
             Ok(Opened::File { meta, file, size }) => {
@@ -33,11 +33,12 @@ pub(super) fn pack(
                 packed.entries += 1;
             }
             Ok(Opened::Folder(meta) | Opened::Symlink { meta, .. }) => return Err(not_regular(&meta)),
-            Err(remark) => packed.remarks.push(remark),
+            Err(remark) => remarks.push(remark),
         }
     }
     out.flush().map_err(|e| ArchiveError::io("writing the archive", e))?;
     packed.bytes = out.bytes;
+    packed.remarks = remarks.into_list();
     Ok(packed)
 }
 

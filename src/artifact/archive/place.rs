@@ -15,10 +15,7 @@ use super::error::ArchiveError;
 use super::limits::Budget;
 use super::{Unpacked, Unpacking};
 use crate::artifact::beneath::{self, Node};
-use crate::artifact::{Interrupt, Remark, shown};
-
-/// Remarks kept; a hostile archive could make millions.
-const MAX_REMARKS: usize = 100;
+use crate::artifact::{Interrupt, Remark, Remarks, shown};
 
 /// Bytes copied at a time.
 const BUFFER: usize = 256 << 10;
@@ -80,7 +77,7 @@ pub(super) struct Tree<'a> {
     may_chown: bool,
     buffer: Vec<u8>,
     unpacked: Unpacked,
-    more_remarks: u64,
+    remarks: Remarks,
 }
 
 impl<'a> Tree<'a> {
@@ -94,16 +91,12 @@ impl<'a> Tree<'a> {
             may_chown: rustix::process::geteuid().is_root(),
             buffer: vec![0; BUFFER],
             unpacked: Unpacked::default(),
-            more_remarks: 0,
+            remarks: Remarks::default(),
         }
     }
 
     pub(super) fn remark(&mut self, text: impl Into<String>) {
-        if self.unpacked.remarks.len() < MAX_REMARKS {
-            self.unpacked.remarks.push(Remark::warning(text));
-        } else {
-            self.more_remarks += 1;
-        }
+        self.remarks.push(Remark::warning(text));
     }
 
     /// An error as soon as somebody wants the work to end.
@@ -156,10 +149,7 @@ impl<'a> Tree<'a> {
                 self.remark(format!("{}: mode and time not restored: {error}", shown(&path)));
             }
         }
-        if self.more_remarks > 0 {
-            let text = format!("and {} more remarks of this kind", self.more_remarks);
-            self.unpacked.remarks.push(Remark::warning(text));
-        }
+        self.unpacked.remarks = self.remarks.into_list();
         self.unpacked.bytes = self.budget.content_so_far();
         Ok(self.unpacked)
     }

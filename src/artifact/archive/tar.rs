@@ -17,7 +17,7 @@ use super::place::{Attributes, Name, Tree};
 use super::source::{Meta, Opened, Source};
 use super::{Counted, Packed, Packing, Unpacked, Unpacking};
 use crate::artifact::select::Selection;
-use crate::artifact::{Interrupt, Remark, shown};
+use crate::artifact::{Interrupt, Remark, Remarks, shown};
 
 const BLOCK: u64 = 512;
 
@@ -117,13 +117,13 @@ fn write(
     out: &mut impl Write,
 ) -> Result<Packed, ArchiveError> {
     let mut source = Source::new(root);
-    let mut packed = Packed::default();
+    let (mut packed, mut remarks) = (Packed::default(), Remarks::default());
     let mut buffer = vec![0; 256 << 10];
     let failed = |e| ArchiveError::io("writing the archive", e);
     for entry in &selection.entries {
         match source.open(entry) {
             Err(remark) => {
-                packed.remarks.push(remark);
+                remarks.push(remark);
                 continue;
             }
             Ok(Opened::Folder(meta)) => put_header(out, &meta, EntryType::Directory, 0, &[]).map_err(failed)?,
@@ -135,7 +135,7 @@ fn write(
                 let missing = copy(file, size, interrupt, &mut buffer, out)?;
                 if missing > 0 {
                     let text = "became shorter while it was packed; zeros stand for what was gone";
-                    packed.remarks.push(Remark::warning(format!("{}: {text}", shown(&meta.name))));
+                    remarks.push(Remark::warning(format!("{}: {text}", shown(&meta.name))));
                 }
                 packed.content_bytes += size;
             }
@@ -146,6 +146,7 @@ fn write(
         }
     }
     out.write_all(&[0; 2 * BLOCK as usize]).map_err(failed)?;
+    packed.remarks = remarks.into_list();
     Ok(packed)
 }
 

@@ -12,7 +12,7 @@ use super::error::ArchiveError;
 use super::source::Meta;
 use super::{Counted, Packed, Packing};
 use crate::artifact::select::Selection;
-use crate::artifact::shown;
+use crate::artifact::{Remarks, shown};
 use crate::pipeline::definition::ArtifactFormat;
 
 /// Threads that compress. Jobs share the machine with other jobs.
@@ -114,19 +114,28 @@ struct ZipWriter<'a, W> {
     directory: Vec<u8>,
     growing: Option<Growing>,
     packed: Packed,
+    remarks: Remarks,
 }
 
 impl<'a, W: Write + Seek> ZipWriter<'a, W> {
     fn new(out: &'a mut W, method: u16) -> Self {
-        Self { out: Counted::new(out), method, directory: Vec::new(), growing: None, packed: Packed::default() }
+        Self {
+            out: Counted::new(out),
+            method,
+            directory: Vec::new(),
+            growing: None,
+            packed: Packed::default(),
+            remarks: Remarks::default(),
+        }
     }
 
     fn part(&mut self, part: Part) -> Result<(), ArchiveError> {
         match part {
             Part::LeftOut(remark) => {
-                self.packed.remarks.push(remark);
+                self.remarks.push(remark);
                 Ok(())
             }
+            Part::Failed(error) => Err(ArchiveError::io("compressing", error)),
             Part::Node { meta, target } => self.node(meta, target),
             Part::Whole { meta, piece } => self.whole(meta, piece),
             Part::Begin { meta, size, piece } => self.begin(meta, size, piece),
@@ -315,6 +324,7 @@ impl<'a, W: Write + Seek> ZipWriter<'a, W> {
         self.write(&end)?;
         self.out.flush().map_err(|e| ArchiveError::io("writing the archive", e))?;
         self.packed.bytes = self.out.bytes;
+        self.packed.remarks = self.remarks.into_list();
         Ok(self.packed)
     }
 

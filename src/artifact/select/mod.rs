@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::Dir;
 
 use super::beneath::{self, Node};
-use super::{Remark, shown};
+use super::{Remark, Remarks, shown};
 use crate::pipeline::definition::FileSelection;
 
 pub mod expand;
@@ -107,6 +107,8 @@ struct Finder<'a> {
     found: BTreeMap<Vec<u8>, EntryKind>,
     specials: u64,
     remarks: Vec<Remark>,
+    /// Names that git lists and that lead out; at most a few, unless somebody tampers.
+    strays: Remarks,
 }
 
 impl<'a> Finder<'a> {
@@ -120,7 +122,15 @@ impl<'a> Finder<'a> {
                 None => remarks.push(outside(text, project_dir)),
             }
         }
-        Self { root, project_dir, exclude: rules, found: BTreeMap::new(), specials: 0, remarks }
+        Self {
+            root,
+            project_dir,
+            exclude: rules,
+            found: BTreeMap::new(),
+            specials: 0,
+            remarks,
+            strays: Remarks::default(),
+        }
     }
 
     fn pattern(&mut self, text: &str) -> Result<(), SelectError> {
@@ -157,7 +167,7 @@ impl<'a> Finder<'a> {
         let mut matches = BTreeMap::new();
         for path in list {
             let Some(clean) = inside(path) else {
-                self.remarks.push(outside(&shown(path.as_os_str().as_bytes()), self.project_dir));
+                self.strays.push(outside(&shown(path.as_os_str().as_bytes()), self.project_dir));
                 continue;
             };
             let (folder, name) = beneath::split(&clean);
@@ -203,6 +213,7 @@ impl<'a> Finder<'a> {
     }
 
     fn finish(mut self) -> Selection {
+        self.remarks.extend(std::mem::take(&mut self.strays).into_list());
         for rule in self.exclude.iter().filter(|rule| rule.dropped > 0) {
             self.remarks.push(Remark::note(format!(
                 "{}: excluded {} files",
