@@ -47,6 +47,7 @@ pub(super) fn restore(
     origin: &str,
 ) -> io::Result<Left> {
     let git = project.folder(".git")?.ok_or_else(|| io::Error::other("no repository is left"))?;
+    open_entry(project, OsStr::new(".git"))?;
     open_files(project, 0)?;
     open_folders(&git, 0)?;
     let mut left = Left::FilesOnly;

@@ -36,11 +36,6 @@ impl Rewrites {
         text
     }
 
-    /// The same for a text.
-    pub fn apply_to_text(&self, text: &str) -> String {
-        String::from_utf8_lossy(&self.apply(text.as_bytes())).into_owned()
-    }
-
     fn longest(&self) -> usize {
         self.0.first().map_or(0, |(real, _)| real.len())
     }
