@@ -10,8 +10,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 /// The newest interface whose rights are asked for; older kernels give what they have.
@@ -44,9 +44,9 @@ impl Confinement {
     pub fn remark(self) -> Option<&'static str> {
         match self {
             Confinement::Full => None,
-            Confinement::Partial => {
-                Some("this kernel's landlock is an early one: git is confined to its folders, with small gaps; use Linux 6.12")
-            }
+            Confinement::Partial => Some(
+                "this kernel's landlock is an early one: git is confined to its folders, with small gaps; use Linux 6.12",
+            ),
             Confinement::None => Some(
                 "this kernel has no landlock: git is not confined to its folders; use Linux 5.13 or later and enable \
                  landlock (boot with lsm=landlock,...)",
@@ -74,8 +74,18 @@ pub(super) enum Grant<'a> {
 }
 
 /// System folders with programs and libraries.
-const SYSTEM: &[&str] =
-    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store", "/run/current-system"];
+const SYSTEM: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/gnu/store",
+    "/run/current-system",
+];
 
 /// What the dynamic linker, name resolution and TLS read. Not `/etc` as a whole: git often runs as root.
 const SYSTEM_FILES: &[&str] = &[

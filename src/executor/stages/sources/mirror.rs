@@ -202,10 +202,10 @@ impl Mirror {
         }
         let mut tips = BTreeSet::new();
         for line in String::from_utf8_lossy(&listed).lines() {
-            if let [object, "commit", _] = line.split(' ').collect::<Vec<_>>()[..] {
-                if tips.len() < KEPT_TIPS {
-                    tips.insert(object.to_owned());
-                }
+            if let [object, "commit", _] = line.split(' ').collect::<Vec<_>>()[..]
+                && tips.len() < KEPT_TIPS
+            {
+                tips.insert(object.to_owned());
             }
         }
         tokio::task::spawn_blocking(move || rewrite_refs(&repository, &tips))
@@ -223,7 +223,8 @@ impl Mirror {
     ) -> Result<(), RefreshFailure> {
         let spec = request.spec;
         let repository = self.repository();
-        let mut args = vec!["fetch", "--quiet", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"];
+        let mut args =
+            vec!["fetch", "--quiet", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"];
         let depth = Depth::read(&self.folder).max(Depth::of(spec.depth));
         let option = match depth {
             Depth::All if repository.join("shallow").exists() => Some("--unshallow".to_owned()),

@@ -1,7 +1,9 @@
 //! What git prints, on its way into the job's log: the machine's paths become what the job knows them as.
 
 use std::borrow::Cow;
+use std::path::Path;
 
+use super::settings::names_of;
 use crate::executor::log::StageLog;
 
 /// A line longer than this is passed on in pieces.
@@ -22,6 +24,13 @@ impl Rewrites {
             self.0.push((real, shown.into()));
             // The longest first: a folder's path must not hide that of a folder inside it.
             self.0.sort_by_key(|(real, _)| std::cmp::Reverse(real.len()));
+        }
+    }
+
+    /// The same for a folder of the machine, whatever name git has for it.
+    pub fn add_folder(&mut self, folder: &Path, shown: &str) {
+        for name in names_of(folder) {
+            self.add(name.as_os_str().as_encoded_bytes(), shown);
         }
     }
 

@@ -173,7 +173,8 @@ mod tests {
             std::fs::write(dir.path().join(name), "x").expect("written");
         }
         clear_but(&Folder::open(dir.path()).expect("opened"), &["b"]).expect("cleared");
-        let left: Vec<_> = std::fs::read_dir(dir.path()).expect("listed").map(|e| e.expect("read").file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(dir.path()).expect("listed").map(|e| e.expect("read").file_name()).collect();
         assert_eq!(left, ["b"]);
     }
 }

@@ -123,7 +123,8 @@ impl Mirror {
         let repository = self.repository();
         let deadline = Instant::now() + limit;
         let trusted: [&Path; 1] = [&repository];
-        let git = Git::new(program, private, None, &trusted, Rewrites::default(), deadline, cancel).map_err(machine())?;
+        let git =
+            Git::new(program, private, None, &trusted, Rewrites::default(), deadline, cancel).map_err(machine())?;
         let call = git.call("packing a mirror", Place::Bare(&repository), Reach::Nothing);
         match call.args(["repack", "-a", "-d", "-q"]).run(None).await {
             Ok(finished) if finished.is_success() => Ok(true),
@@ -150,12 +151,7 @@ fn survey(root: &Path) -> io::Result<Vec<Known>> {
         let (Some(slug), true) = (path.file_name().and_then(|name| name.to_str()), path.is_dir()) else { continue };
         let used = used_at(&path).unwrap_or(SystemTime::UNIX_EPOCH);
         forget_lost_trees(&path.join("trees"));
-        known.push(Known {
-            slug: slug.to_owned(),
-            used,
-            bytes: size_of(&path),
-            packs: pack_count(&path.join("repo")),
-        });
+        known.push(Known { slug: slug.to_owned(), used, bytes: size_of(&path), packs: pack_count(&path.join("repo")) });
     }
     Ok(known)
 }

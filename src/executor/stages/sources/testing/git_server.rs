@@ -119,7 +119,11 @@ async fn handle(State(server): State<Arc<Inner>>, request: Request) -> Response 
         Behaviour::Refuse(status) => return plain(StatusCode::from_u16(status).expect("a status")),
         Behaviour::Redirect(to) => {
             let to = format!("{to}{}", parts.uri.path_and_query().map_or("", |path| path.as_str()));
-            return Response::builder().status(302).header(header::LOCATION, to).body(Body::empty()).expect("an answer");
+            return Response::builder()
+                .status(302)
+                .header(header::LOCATION, to)
+                .body(Body::empty())
+                .expect("an answer");
         }
         Behaviour::HangInTransfer if parts.uri.path().ends_with("/info/refs") => {}
         Behaviour::Hang | Behaviour::HangInTransfer => std::future::pending().await,

@@ -40,7 +40,8 @@ impl House {
         for folder in ["forge", "state/builds/ws", "state/private", "work"] {
             std::fs::create_dir_all(dir.path().join(folder)).expect("made");
         }
-        std::fs::set_permissions(dir.path().join("state/builds/ws"), std::fs::Permissions::from_mode(0o777)).expect("set");
+        std::fs::set_permissions(dir.path().join("state/builds/ws"), std::fs::Permissions::from_mode(0o777))
+            .expect("set");
         let forge = GitServer::start(&dir.path().join("forge")).await;
         Self {
             forge,
@@ -57,7 +58,10 @@ impl House {
 
     /// The project's repository on the forge, made with a first commit.
     pub(crate) fn repository(&self, name: &str) -> Repository {
-        Repository::new(&self.dir.path().join("work").join(name), &self.dir.path().join("forge").join(format!("{name}.git")))
+        Repository::new(
+            &self.dir.path().join("work").join(name),
+            &self.dir.path().join("forge").join(format!("{name}.git")),
+        )
     }
 
     /// The repository that most tests use: a tag, then 25 commits, as in the corpus.
@@ -172,6 +176,18 @@ impl House {
         std::fs::read_to_string(self.project().join(name)).unwrap_or_default()
     }
 
+    /// Makes git-lfs one that writes down how it is called.
+    pub(crate) fn install_fake_lfs(&mut self) {
+        let bin = self.dir.path().join("bin");
+        std::fs::create_dir(&bin).expect("made");
+        let script = "#!/bin/sh\necho \"lfs $* $(git config filter.lfs.required)\" >> .git/lfs-calls\n";
+        std::fs::write(bin.join("git-lfs"), script).expect("written");
+        std::fs::set_permissions(bin.join("git-lfs"), std::fs::Permissions::from_mode(0o755)).expect("set");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&path))).expect("joined");
+        self.program = GitProgram::find(&path).expect("git");
+    }
+
     /// What git says of the work tree, as the job's own git would.
     pub(crate) fn git(&self, args: &[&str]) -> String {
         git(&self.project(), args)
@@ -194,7 +210,8 @@ impl JobSide for TestSide {
         Box::pin(async move {
             for command in commands {
                 let mut shell = std::process::Command::new("sh");
-                let code = shell.args(["-c", command]).current_dir(&self.0).env("HOOK", hook).status().expect("sh").code();
+                let code =
+                    shell.args(["-c", command]).current_dir(&self.0).env("HOOK", hook).status().expect("sh").code();
                 if code != Some(0) {
                     return Err(("a command failed".to_owned(), code));
                 }
@@ -204,7 +221,10 @@ impl JobSide for TestSide {
     }
 
     fn remove_as_root<'h>(&'h self, folder: &'h Path) -> BoxFuture<'h, io::Result<()>> {
-        Box::pin(async move { std::fs::remove_dir_all(folder) })
+        Box::pin(async move {
+            std::process::Command::new("chattr").args(["-R", "-i"]).arg(folder).status()?;
+            std::fs::remove_dir_all(folder)
+        })
     }
 }
 
@@ -234,7 +254,7 @@ impl Repository {
 
     /// Commits and returns the commit's name.
     pub(crate) fn commit(&self, message: &str) -> String {
-        self.run(&["commit", "-q", "-m", message]);
+        self.run(&["commit", "-q", "--allow-empty", "-m", message]);
         self.head()
     }
 
@@ -264,6 +284,9 @@ pub(crate) fn desk_git(folder: &Path, args: &[&str]) -> std::process::Command {
     let committer = [("GIT_COMMITTER_NAME", "a"), ("GIT_COMMITTER_EMAIL", "a@example.com")];
     command.args(["-c", "protocol.file.allow=always", "-c", "safe.directory=*"]).args(args).current_dir(folder);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(who).envs(committer);
-    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", OsStr::new("/nonexistent"));
+    command
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("HOME", OsStr::new("/nonexistent"));
     command
 }

@@ -68,7 +68,7 @@ fn is_reused(log: &str) -> bool {
 async fn configuration_that_runs_programs_is_gone() {
     let trap = Trap::new().await;
     let command = trap.command();
-    for (section, key) in [
+    let settings = [
         ("core", "fsmonitor"),
         ("core", "sshCommand"),
         ("core", "pager"),
@@ -85,13 +85,26 @@ async fn configuration_that_runs_programs_is_gone() {
         ("filter \"evil\"", "process"),
         ("merge \"evil\"", "driver"),
         ("submodule \"lib\"", "update"),
-    ] {
-        trap.house.plant(".git/config", &format!("[{section}]\n\t{key} = \"{command}; false\"\n"));
-        trap.house.plant(".git/config.worktree", &format!("[{section}]\n\t{key} = \"{command}; false\"\n"));
+    ];
+    let evil: String =
+        settings.iter().map(|(section, key)| format!("[{section}]\n\t{key} = \"{command}; false\"\n")).collect();
+    let worktree = "[core]\n\trepositoryformatversion = 1\n[extensions]\n\tworktreeConfig = true\n";
+    for config in [evil.clone(), worktree.to_owned(), format!("{worktree}{evil}")] {
+        trap.house.plant(".git/config", &config);
+        trap.house.plant(".git/config.worktree", &evil);
         trap.house.plant(".gitattributes", "* filter=evil diff=evil merge=evil\n");
         let log = trap.next_job().await;
-        assert!(is_reused(&log), "{section}.{key}: {log}");
+        assert!(is_reused(&log), "{log}");
     }
+}
+
+/// The planted settings do run where nothing is done about them: otherwise the tests here would prove nothing.
+#[tokio::test]
+async fn the_trap_works() {
+    let trap = Trap::new().await;
+    trap.house.plant(".git/config", &format!("[core]\n\tfsmonitor = \"{}; false\"\n", trap.command()));
+    trap.house.git(&["status"]);
+    assert!(trap.marker().exists());
 }
 
 #[tokio::test]
@@ -110,7 +123,8 @@ async fn includes_and_hooks_are_gone() {
     let trap = Trap::new().await;
     let included = trap.house.project().join(".git/evil");
     trap.house.plant(".git/evil", &format!("[core]\n\tfsmonitor = \"{}\"\n", trap.command()));
-    trap.house.plant(".git/config", &format!("[include]\n\tpath = {}\n[core]\n\thooksPath = hooks\n", included.display()));
+    trap.house
+        .plant(".git/config", &format!("[include]\n\tpath = {}\n[core]\n\thooksPath = hooks\n", included.display()));
     for hook in ["post-checkout", "reference-transaction", "post-index-change", "pre-auto-gc", "fsmonitor-watchman"] {
         trap.program(&format!(".git/hooks/{hook}"));
         trap.program(&format!("hooks/{hook}"));
@@ -124,7 +138,8 @@ async fn includes_and_hooks_are_gone() {
 async fn a_repository_that_is_a_link_or_a_pointer_is_replaced_and_its_target_untouched() {
     for kind in ["link", "pointer", "file", "link to nothing"] {
         let trap = Trap::new().await;
-        let (git, elsewhere) = (trap.house.project().join(".git"), trap.house.dir.path().join("state/builds/ws/elsewhere"));
+        let (git, elsewhere) =
+            (trap.house.project().join(".git"), trap.house.dir.path().join("state/builds/ws/elsewhere"));
         std::fs::rename(&git, &elsewhere).expect("moved");
         let config = format!("[core]\n\tfsmonitor = \"touch {}\"\n", elsewhere.join("PWNED").display());
         std::fs::write(elsewhere.join("config"), &config).expect("written");
@@ -166,7 +181,9 @@ async fn alternates_and_other_pointers_out_of_the_repository_are_gone() {
     trap.house.plant(".git/info/grafts", "x\n");
     trap.house.plant(".git/info/sparse-checkout", "/nothing\n");
     assert!(is_reused(&trap.next_job().await));
-    for gone in ["objects/info/alternates", "objects/info/http-alternates", "commondir", "gitdir", "remotes", "info/grafts"] {
+    for gone in
+        ["objects/info/alternates", "objects/info/http-alternates", "commondir", "gitdir", "remotes", "info/grafts"]
+    {
         assert!(!trap.house.project().join(".git").join(gone).exists(), "{gone}");
     }
 }
@@ -292,6 +309,20 @@ async fn files_of_another_owner_do_not_disturb() {
     assert!(status.expect("chown").success());
     let log = trap.next_job().await;
     assert!(!log.contains("dubious"), "{log}");
+}
+
+#[tokio::test]
+async fn what_only_root_may_remove_is_removed_by_root() {
+    let trap = Trap::new().await;
+    trap.house.plant("root/owned", "x");
+    let file = trap.house.project().join("root/owned");
+    // What the agent's user meets in a folder of root's; this test may be root itself.
+    if !std::process::Command::new("chattr").arg("+i").arg(&file).status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this file system has no immutable files");
+        return;
+    }
+    let log = trap.next_job().await;
+    assert!(!file.exists(), "{log}");
 }
 
 #[tokio::test]

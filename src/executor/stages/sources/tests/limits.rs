@@ -179,7 +179,19 @@ async fn git_gets_none_of_the_agents_environment() {
     let seen = std::fs::read_to_string(house.project().join("seen")).expect("written");
     for line in seen.lines() {
         let name = line.split_once('=').map_or(line, |(name, _)| name);
-        let known = ["PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "LANG", "LC_ALL", "GCM_INTERACTIVE", "PWD", "OLDPWD", "SHLVL", "_"];
+        let known = [
+            "PATH",
+            "HOME",
+            "XDG_CONFIG_HOME",
+            "TMPDIR",
+            "LANG",
+            "LC_ALL",
+            "GCM_INTERACTIVE",
+            "PWD",
+            "OLDPWD",
+            "SHLVL",
+            "_",
+        ];
         assert!(name.starts_with("GIT_") || known.contains(&name), "{line}");
     }
     let umask = confined(&house, "test $(umask) = 0000").await;

@@ -55,7 +55,10 @@ async fn the_work_tree_does_not_need_the_mirror() {
     let inodes = |folder: &Path| {
         use std::os::unix::fs::MetadataExt as _;
         let entries = std::fs::read_dir(folder.join("objects/pack")).expect("listed");
-        entries.map(|entry| entry.expect("read").metadata().expect("there")).map(|m| (m.ino(), m.nlink())).collect::<Vec<_>>()
+        entries
+            .map(|entry| entry.expect("read").metadata().expect("there"))
+            .map(|m| (m.ino(), m.nlink()))
+            .collect::<Vec<_>>()
     };
     let mirror = house.mirrors.folder_of(&house.owner).join("repo");
     let (ours, its) = (inodes(&house.project().join(".git")), inodes(&mirror));
@@ -88,7 +91,11 @@ async fn what_comes_through_the_mirror_is_what_comes_from_the_remote() {
         (3, &["+refs/heads/main:refs/remotes/origin/main"], &["--prune", "--quiet"]),
         (5, &["+refs/heads/side-7:refs/remotes/origin/side-7"], &["--quiet"]),
         (4, &["+refs/heads/main:refs/remotes/origin/main"], &["--prune", "--quiet"]),
-        (2, &["+refs/heads/main:refs/remotes/origin/main", "+refs/heads/side-3:refs/pipelines/9"], &["--quiet", "--no-tags"]),
+        (
+            2,
+            &["+refs/heads/main:refs/remotes/origin/main", "+refs/heads/side-3:refs/pipelines/9"],
+            &["--quiet", "--no-tags"],
+        ),
         (0, &sides, &["--prune", "--quiet"]),
         (6, &sides, &["--quiet"]),
         (1, &["+refs/heads/main:refs/remotes/origin/main"], &["--quiet", "--tags"]),
@@ -288,7 +295,11 @@ async fn many_packs_are_merged_before_they_slow_git_down() {
         std::fs::write(&blob, noise(number, 100)).expect("written");
         let object = git(&mirror, &["hash-object", "-w", &blob.to_string_lossy()]);
         let script = format!("echo {object} | git pack-objects -q {}/objects/pack/pack", mirror.display());
-        let status = std::process::Command::new("sh").args(["-c", &script]).current_dir(&mirror).stdout(std::process::Stdio::null()).status();
+        let status = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(&mirror)
+            .stdout(std::process::Stdio::null())
+            .status();
         assert!(status.expect("sh").success());
     }
     repository.write("new", "x");

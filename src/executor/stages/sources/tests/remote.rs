@@ -3,6 +3,7 @@
 use super::super::SourcesError;
 use super::super::testing::git_server::Behaviour;
 use super::super::testing::house::House;
+use crate::pipeline::Secret;
 
 #[tokio::test]
 async fn a_commit_that_is_not_there_is_an_error_that_says_why() {
@@ -88,4 +89,65 @@ async fn what_the_job_may_not_say_is_refused_before_anything_is_touched() {
     assert!(matches!(&error, SourcesError::Refused { setting, .. } if setting == "GIT_FETCH_EXTRA_FLAGS"), "{error}");
     assert!(!error.may_retry());
     assert_eq!(house.read("second.txt"), "two\n");
+}
+
+#[tokio::test]
+async fn the_proxy_is_used_and_resolves_names() {
+    let mut house = House::new().await;
+    let sha = house.usual_repository().head();
+    let mut spec = house.spec("app", &sha);
+    spec.url = "http://forge.invalid/app.git".to_owned();
+    let proxy = house.forge.url().replace("http://", "http://proxy-user:proxy-password@");
+    house.network.env = vec![("http_proxy".to_owned(), Secret::new(proxy)), ("OTHER".to_owned(), Secret::new("x"))];
+    let log = house.get_well(&spec).await;
+    assert!(!log.contains("proxy-password"), "{log}");
+    let seen = house.forge.seen();
+    assert!(!seen.is_empty() && seen.iter().all(|request| request.headers.contains_key("proxy-authorization")));
+    assert!(
+        seen.iter().all(|request| request.headers.get("user-agent").is_some_and(|agent| agent == "forgehand test"))
+    );
+}
+
+#[tokio::test]
+async fn a_forge_with_a_certificate_of_a_private_authority() {
+    let mut house = House::new().await;
+    let sha = house.usual_repository().head();
+    let port = house.forge.url().rsplit(':').next().expect("a port").to_owned();
+    let (url, certificate) = tls_in_front_of(&format!("127.0.0.1:{port}")).await;
+    let mut spec = house.spec("app", &sha);
+    spec.url = format!("{url}/app.git");
+    let (result, log) = house.get(&spec).await;
+    assert!(result.is_err() && log.contains("certificate"), "{log}");
+    let file = house.dir.path().join("authority.pem");
+    std::fs::write(&file, certificate).expect("written");
+    house.network.ca_file = Some(file);
+    house.get_well(&spec).await;
+}
+
+/// Takes TLS connections and passes what comes on to `to`. Returns the address and the certificate.
+async fn tls_in_front_of(to: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a configuration");
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("an address"));
+    let to = to.to_owned();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, to) = (acceptor.clone(), to.clone());
+            tokio::spawn(async move {
+                let mut inner = tokio::net::TcpStream::connect(to).await.expect("connected");
+                if let Ok(mut outer) = acceptor.accept(stream).await {
+                    let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+                }
+            });
+        }
+    });
+    (url, made.cert.pem())
 }

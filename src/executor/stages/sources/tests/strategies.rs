@@ -296,3 +296,42 @@ async fn a_checkout_of_this_machine_is_a_remote_where_it_is_allowed() {
     assert_eq!(house.read("second.txt"), "two\n");
     assert!(desk_git(&project, &["fsck"]).status().expect("git").success());
 }
+
+#[tokio::test]
+async fn large_files_are_fetched_where_git_lfs_is_installed() {
+    let mut house = House::new().await;
+    let repository = house.usual_repository();
+    repository.write(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
+    repository.write("big.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
+    let sha = repository.commit("large");
+    repository.publish();
+    if !house.program.has_lfs {
+        let log = house.get_well(&house.spec("app", &sha)).await;
+        assert!(log.contains("WARNING: this repository keeps files in Git LFS, but git-lfs is not installed"), "{log}");
+    }
+    house.install_fake_lfs();
+    let mut spec = house.spec("app", &sha);
+    let log = house.get_well(&spec).await;
+    assert!(!log.contains("WARNING"), "{log}");
+    assert_eq!(house.read(".git/lfs-calls"), "lfs pull true\n");
+    assert!(house.read("big.bin").starts_with("version"), "no filter ran at checkout");
+    spec.lfs = false;
+    house.get_well(&spec).await;
+    assert_eq!(house.read(".git/lfs-calls"), "");
+}
+
+#[tokio::test]
+async fn a_state_directory_behind_a_link_works_and_is_not_shown() {
+    let house = House::new().await;
+    let sha = house.usual_repository().head();
+    let (state, real) = (house.dir.path().join("state"), house.dir.path().join("real"));
+    std::fs::rename(&state, &real).expect("moved");
+    std::os::unix::fs::symlink(&real, &state).expect("linked");
+    let mut spec = house.spec("app", &sha);
+    spec.fetch_flags = vec!["--verbose".to_owned()];
+    for _ in 0..2 {
+        let log = house.get_well(&spec).await;
+        assert!(!log.contains(&*house.dir.path().to_string_lossy()), "{log}");
+        assert!(log.contains(&format!("From {}/app\n", house.forge.url())), "{log}");
+    }
+}

@@ -51,7 +51,10 @@ async fn none_normal_and_recursive() {
 
     let log = nest.house.get_well(&nest.spec(SubmoduleStrategy::Normal)).await;
     assert!(log.contains("Updating/initializing submodules with git depth set to 20...\n"), "{log}");
-    assert_eq!((nest.house.read("lib/lib.txt").as_str(), nest.house.read("lib/deep/inner/inner.txt").as_str()), ("lib\n", ""));
+    assert_eq!(
+        (nest.house.read("lib/lib.txt").as_str(), nest.house.read("lib/deep/inner/inner.txt").as_str()),
+        ("lib\n", "")
+    );
 
     let log = nest.house.get_well(&nest.spec(SubmoduleStrategy::Recursive)).await;
     assert!(log.contains("Updating/initializing submodules recursively with git depth set to 20...\n"), "{log}");
@@ -95,7 +98,10 @@ async fn what_a_job_planted_in_submodules_does_not_run() {
     let nest = Nest::new().await;
     nest.house.get_well(&nest.spec(SubmoduleStrategy::Recursive)).await;
     let marker = nest.house.project().join(".git/PWNED");
-    let evil = format!("[core]\n\tfsmonitor = \"touch {0}\"\n[filter \"e\"]\n\tsmudge = \"touch {0}; cat\"\n", marker.display());
+    let evil = format!(
+        "[core]\n\tfsmonitor = \"touch {0}\"\n[filter \"e\"]\n\tsmudge = \"touch {0}; cat\"\n",
+        marker.display()
+    );
     let hook = format!("#!/bin/sh\ntouch {}\n", marker.display());
     for module in ["lib", "lib/modules/deep/inner"] {
         let config = nest.house.read(&format!(".git/modules/{module}/config"));
