@@ -12,7 +12,7 @@ use super::recovery::{Found, ShimState};
 use super::sweep::Sweeper;
 use crate::config::DockerConfig;
 use crate::executor::sandbox::SandboxRecord;
-use crate::executor::sandbox::docker::{Docker, EngineSettings, PoolSettings, Reattached, UtilityProgram};
+use crate::executor::sandbox::docker::{Docker, EngineSettings, MachineAuth, PoolSettings, Reattached, UtilityProgram};
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::pipeline::JobKey;
 use crate::state::{OpenJob, StateDir, durable};
@@ -47,7 +47,7 @@ impl Engines {
             host: Some(address.socket().display().to_string()),
             agent: self.agent.clone(),
             folder: self.folder().await?,
-            user_config: user_config(),
+            auth: MachineAuth { config: user_config(), helper_path: None },
             pool: PoolSettings {
                 range: docker.network_pool,
                 prefix: docker.network_size,
@@ -135,14 +135,6 @@ impl Sweeper for Engines {
             }
         }
         Ok(())
-    }
-}
-
-/// How many networks are made ahead of need: none where jobs do not get one.
-fn ready_networks(docker: &DockerConfig) -> usize {
-    match docker.network_mode {
-        crate::config::docker_values::NetworkMode::Job => PoolSettings::default().ready,
-        _ => 0,
     }
 }
 

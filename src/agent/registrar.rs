@@ -134,11 +134,12 @@ impl ConfiguredRegistrar {
         outbound: Outbound,
     ) -> Result<Tools, String> {
         let place = match registration.executor {
-            ExecutorKind::Docker => Place::Docker(Box::new(DockerPlace {
-                engine: self.engines.get(&registration.docker).await?,
-                settings: docker_settings::of(&registration.docker, registration.hardening),
-                shim: self.engines.shim().clone(),
-            })),
+            ExecutorKind::Docker => {
+                let engine = self.engines.get(&registration.docker).await?;
+                let settings = docker_settings::of(&registration.docker, registration.hardening);
+                engine.make_networks_ready(&settings).await;
+                Place::Docker(Box::new(DockerPlace { engine, settings, shim: self.engines.shim().clone() }))
+            }
             ExecutorKind::Host => Place::Host(Box::new(HostPlace {
                 shim: self.engines.shim().clone(),
                 host_name: self.host_name.clone(),

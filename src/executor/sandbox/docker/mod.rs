@@ -51,7 +51,7 @@ pub use settings::{ConfiguredService, DEFAULT_PIDS, DockerSettings, Hardening, L
 pub use sweep::Swept;
 pub use utility::UtilityProgram;
 
-use image::auth::MachineAuth;
+pub use image::auth::MachineAuth;
 use image::owner::ImageOwners;
 use network::pool::{NetworkPool, Shape};
 

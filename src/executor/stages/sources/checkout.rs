@@ -26,8 +26,7 @@ pub(super) async fn check_out(
     log.say(Tone::Notice, &format!("Checking out {short} as detached HEAD (ref is {})...", request.shown_ref()));
     // With objects left out on purpose, git fetches those of the commit now.
     let reach = if is_partial(request) { Reach::Remote } else { Reach::Nothing };
-    make_sure_of_commit(git, request, tree, reach, log).await.map_err(FetchFailure::Final)?;
-    put_files(git, request, tree, reach, log).await.map_err(FetchFailure::WorkTree)?;
+    put_files(git, request, tree, reach, log).await?;
     if spec.lfs { fetch_large_files(git, tree, log).await.map_err(FetchFailure::Final) } else { Ok(()) }
 }
 
@@ -37,13 +36,18 @@ async fn put_files(
     tree: &WorkTree,
     reach: Reach<'_>,
     log: &dyn StageLog,
-) -> Result<(), SourcesError> {
+) -> Result<(), FetchFailure> {
     let (spec, place) = (request.spec, Place::WorkTree(tree));
     let checkout = git.call("checking out", place, reach).args(["checkout", "-f", "-q", &spec.sha]);
-    checkout.run(Some(log)).await?.or_fail("git checkout failed")?;
+    let finished = checkout.run(Some(log)).await.map_err(FetchFailure::Final)?;
+    if !finished.is_success() {
+        is_commit_there(git, request, place, reach).await.map_err(FetchFailure::Final)?;
+    }
+    finished.or_fail("git checkout failed").map_err(FetchFailure::WorkTree)?;
     let Some(flags) = &spec.clean_flags else { return Ok(()) };
     let clean = git.call("cleaning the work tree", place, Reach::Nothing).args(["clean"]).args(flags);
-    clean.run(Some(log)).await?.or_fail("git clean failed")
+    let finished = clean.run(Some(log)).await.map_err(FetchFailure::Final)?;
+    finished.or_fail("git clean failed").map_err(FetchFailure::WorkTree)
 }
 
 /// Whether objects are left out on purpose.
@@ -56,21 +60,19 @@ pub(super) fn is_partial_spec(spec: &SourceSpec) -> bool {
     spec.fetch_flags.iter().any(|flag| flag.starts_with("--filter"))
 }
 
-async fn make_sure_of_commit(
+/// A checkout fails for the remote's reasons or for the work tree's: an error says that the commit never came.
+async fn is_commit_there(
     git: &Git<'_>,
     request: &Request<'_>,
-    tree: &WorkTree,
+    place: Place<'_>,
     reach: Reach<'_>,
-    log: &dyn StageLog,
 ) -> Result<(), SourcesError> {
     let spec = request.spec;
     let commit = format!("{}^{{commit}}", spec.sha);
-    let finished = git.call("looking for the commit", Place::WorkTree(tree), reach).args(["cat-file", "-e", &commit]);
-    let finished = finished.run(None).await?;
+    let finished = git.call("looking for the commit", place, reach).args(["cat-file", "-e", &commit]).run(None).await?;
     if finished.is_success() {
         return Ok(());
     }
-    log.output(format!("fatal: reference is not a tree: {}\n", spec.sha).as_bytes());
     let depth = match spec.depth {
         0 => "the whole history".to_owned(),
         1 => "1 commit of history".to_owned(),
@@ -87,7 +89,7 @@ async fn make_sure_of_commit(
 
 /// `git lfs pull`, where git-lfs is installed on the runner's machine.
 async fn fetch_large_files(git: &Git<'_>, tree: &WorkTree, log: &dyn StageLog) -> Result<(), SourcesError> {
-    if !has_lfs(git, tree).await? {
+    if !git.has_lfs() {
         if uses_lfs(tree) {
             let line = "this repository keeps files in Git LFS, but git-lfs is not installed on the runner's machine: \
                         they are pointers only";
@@ -105,12 +107,6 @@ pub(super) fn with_lfs_filters(call: Call<'_>) -> Call<'_> {
         .setting("filter.lfs.smudge", "git-lfs smudge --skip -- %f")
         .setting("filter.lfs.process", "git-lfs filter-process --skip")
         .setting("filter.lfs.required", "true")
-}
-
-/// Whether git-lfs is installed.
-pub(super) async fn has_lfs(git: &Git<'_>, tree: &WorkTree) -> Result<bool, SourcesError> {
-    let version = git.call("asking for git-lfs", Place::WorkTree(tree), Reach::Nothing).args(["lfs", "version"]);
-    Ok(version.run(None).await?.is_success())
 }
 
 fn uses_lfs(tree: &WorkTree) -> bool {

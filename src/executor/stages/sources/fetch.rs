@@ -92,7 +92,7 @@ impl Fetch<'_> {
     /// From the remote itself.
     async fn directly(&self) -> Result<(), FetchFailure> {
         let finished = self
-            .into_tree("fetching from the remote", Reach::Remote)
+            .fetch_call("fetching from the remote", Reach::Remote)
             .map_err(FetchFailure::Final)?
             .run(Some(self.log))
             .await
@@ -134,7 +134,7 @@ impl Fetch<'_> {
         let path = repository.to_string_lossy();
         let held = HeldBack::default();
         let finished = self
-            .into_tree("copying from the runner's mirror", Reach::Copy(&repository))
+            .fetch_call("copying from the runner's mirror", Reach::Copy(&repository))
             .map_err(MirrorFailure::Stopped)?
             .setting(format!("url.{path}.insteadOf"), &self.request.spec.url)
             .run(Some(&held))
@@ -153,7 +153,7 @@ impl Fetch<'_> {
     }
 
     /// The fetch into the work tree's repository, the same whatever it reads from.
-    fn into_tree<'c>(&'c self, doing: &'c str, reach: Reach<'c>) -> Result<Call<'c>, SourcesError> {
+    fn fetch_call<'c>(&'c self, doing: &'c str, reach: Reach<'c>) -> Result<Call<'c>, SourcesError> {
         let spec = self.request.spec;
         let call = self.git.call(doing, Place::WorkTree(self.tree), reach);
         let call = call.args(["fetch", "--no-recurse-submodules", "origin"]).args(&spec.refspecs);

@@ -126,6 +126,11 @@ impl<'a> Git<'a> {
         Call { git: self, doing, place, reach, args: Vec::new(), settings: Vec::new(), deadline: self.deadline }
     }
 
+    /// Whether git-lfs is installed on the runner's machine.
+    pub fn has_lfs(&self) -> bool {
+        self.program.has_lfs
+    }
+
     /// When the stage must be over.
     pub fn deadline(&self) -> Instant {
         self.deadline
@@ -367,7 +372,7 @@ async fn collect(reader: io::PipeReader, limit: u64) -> io::Result<Vec<u8>> {
 /// Files of another owner are what git refuses to work on; these folders are expected to have any.
 fn safe_folders(folders: &[&Path]) -> io::Result<String> {
     let mut text = String::from("[safe]\n");
-    for folder in folders {
+    for folder in folders.iter().flat_map(|folder| settings::names_of(folder)) {
         let folder = folder.to_str().ok_or_else(|| io::Error::other("the state directory's name is not UTF-8"))?;
         text.push_str(&format!("\tdirectory = {}\n", config_value(folder)));
     }

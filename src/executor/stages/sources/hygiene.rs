@@ -42,6 +42,7 @@ pub(super) enum Left {
 /// It cannot be made fit (too deep, foreign files, not a repository): remove it and start anew.
 pub(super) fn restore(project: &Folder, record: &TreeRecord, kept: &RecordFolder, origin: &str) -> io::Result<Left> {
     let git = project.folder(".git")?.ok_or_else(|| io::Error::other("no repository is left"))?;
+    open_entry(project, OsStr::new(".git"))?;
     open_files(project, 0)?;
     open_folders(&git, 0)?;
     let mut left = Left::FilesOnly;
@@ -248,10 +249,10 @@ fn enter(folder: &Folder, name: &OsStr, depth: usize) -> io::Result<Option<Folde
         return Err(io::Error::other("the work tree's folders lie too deep in each other"));
     }
     let inner = folder.folder(name)?;
-    if let Some(inner) = &inner {
-        if inner.own_stat()?.st_dev != folder.own_stat()?.st_dev {
-            return Err(io::Error::other("another file system is mounted in the work tree"));
-        }
+    if let Some(inner) = &inner
+        && inner.own_stat()?.st_dev != folder.own_stat()?.st_dev
+    {
+        return Err(io::Error::other("another file system is mounted in the work tree"));
     }
     Ok(inner)
 }

@@ -75,7 +75,7 @@ pub(super) async fn record(
     git: &Git<'_>,
     request: &Request<'_>,
     tree: &WorkTree,
-    records: RecordFolder,
+    records: &RecordFolder,
 ) -> Result<(), SourcesError> {
     let machine = || SourcesError::machine("recording the work tree");
     records.renew().map_err(machine())?;
@@ -85,7 +85,7 @@ pub(super) async fn record(
     let mut repositories = Vec::new();
     for path in paths {
         let number = repositories.len();
-        match record_one(git, request, tree, &folder, path, &records, number).await? {
+        match record_one(git, request, tree, &folder, path, records, number).await? {
             Some(repository) => repositories.push(repository),
             // Without the work tree's own repository there is nothing to go on with.
             None if number == 0 => return Ok(()),
@@ -93,12 +93,7 @@ pub(super) async fn record(
         }
     }
     let object_format = if request.spec.object_format == "sha256" { "sha256" } else { "sha1" };
-    let record = TreeRecord::new(object_format, repositories);
-    tokio::task::spawn_blocking(move || records.put(&record))
-        .await
-        .map_err(io::Error::other)
-        .and_then(|done| done)
-        .map_err(machine())
+    records.put(&TreeRecord::new(object_format, repositories)).map_err(machine())
 }
 
 async fn record_one(

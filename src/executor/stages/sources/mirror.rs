@@ -202,10 +202,10 @@ impl Mirror {
         }
         let mut tips = BTreeSet::new();
         for line in String::from_utf8_lossy(&listed).lines() {
-            if let [object, "commit", _] = line.split(' ').collect::<Vec<_>>()[..] {
-                if tips.len() < KEPT_TIPS {
-                    tips.insert(object.to_owned());
-                }
+            if let [object, "commit", _] = line.split(' ').collect::<Vec<_>>()[..]
+                && tips.len() < KEPT_TIPS
+            {
+                tips.insert(object.to_owned());
             }
         }
         tokio::task::spawn_blocking(move || rewrite_refs(&repository, &tips))

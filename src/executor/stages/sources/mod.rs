@@ -193,7 +193,13 @@ impl Stage<'_> {
     }
 
     async fn leave(&self, git: &Git<'_>, request: &Request<'_>, tree: &WorkTree) -> Result<(), SourcesError> {
-        leave::record(git, request, tree, self.records()).await?;
+        match leave::record(git, request, tree, &self.records()).await {
+            // Without a record the next job starts anew, which is no reason for this one to fail.
+            Err(SourcesError::Machine { doing, source }) => {
+                tracing::warn!(doing, error = %source, "no record was kept")
+            }
+            other => other?,
+        }
         leave::configure_for_job(request, &tree.folder, self.cx.token_variable)
             .map_err(SourcesError::machine("writing the repository's configuration"))
     }
@@ -218,11 +224,10 @@ impl Stage<'_> {
         let private = private.map_err(SourcesError::machine("making git's private folder"))?;
         let mirror = self.cx.mirrors.folder_of(self.cx.owner).join("repo");
         let mut rewrites = Rewrites::default();
-        rewrites.add(self.cx.mirrors.root().as_os_str().as_encoded_bytes(), "(mirrors)");
-        rewrites
-            .add(mirror.as_os_str().as_encoded_bytes(), self.spec.url.strip_suffix(".git").unwrap_or(&self.spec.url));
-        rewrites.add(self.project_dir.as_os_str().as_encoded_bytes(), self.cx.job_project_dir);
-        rewrites.add(self.cx.workspace.as_os_str().as_encoded_bytes(), self.job_builds_dir());
+        rewrites.add_folder(self.cx.mirrors.root(), "(mirrors)");
+        rewrites.add_folder(&mirror, self.spec.url.strip_suffix(".git").unwrap_or(&self.spec.url));
+        rewrites.add_folder(self.project_dir, self.cx.job_project_dir);
+        rewrites.add_folder(self.cx.workspace, self.job_builds_dir());
         let trusted = [self.project_dir, &mirror];
         Git::new(
             self.cx.program,

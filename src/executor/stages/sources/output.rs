@@ -1,7 +1,9 @@
 //! What git prints, on its way into the job's log: the machine's paths become what the job knows them as.
 
 use std::borrow::Cow;
+use std::path::Path;
 
+use super::settings::names_of;
 use crate::executor::log::StageLog;
 
 /// A line longer than this is passed on in pieces.
@@ -25,6 +27,13 @@ impl Rewrites {
         }
     }
 
+    /// The same for a folder of the machine, whatever name git has for it.
+    pub fn add_folder(&mut self, folder: &Path, shown: &str) {
+        for name in names_of(folder) {
+            self.add(name.as_os_str().as_encoded_bytes(), shown);
+        }
+    }
+
     /// `text` with everything replaced.
     pub fn apply<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let mut text = Cow::Borrowed(text);
@@ -34,11 +43,6 @@ impl Rewrites {
             }
         }
         text
-    }
-
-    /// The same for a text.
-    pub fn apply_to_text(&self, text: &str) -> String {
-        String::from_utf8_lossy(&self.apply(text.as_bytes())).into_owned()
     }
 
     fn longest(&self) -> usize {

@@ -168,10 +168,10 @@ pub(super) fn identities(git: &Folder) -> io::Result<Option<BTreeMap<PathBuf, Id
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let mut found = BTreeMap::new();
     for part in KEPT {
-        if let Some(folder) = git.folder(part)? {
-            if !gather(&folder, Path::new(part), 0, now, &mut found)? {
-                return Ok(None);
-            }
+        if let Some(folder) = git.folder(part)?
+            && !gather(&folder, Path::new(part), 0, now, &mut found)?
+        {
+            return Ok(None);
         }
     }
     Ok(Some(found))

@@ -89,7 +89,9 @@ fn check_remote(url: &str, allowed: AllowedRemotes) -> Result<bool, SourcesError
             )),
         };
     }
-    let parsed = Url::parse(url).ok().filter(|parsed| parsed.has_host());
+    // The parser forgives a missing host by taking the first part of the path.
+    let has_host = !url.contains(":///");
+    let parsed = Url::parse(url).ok().filter(|parsed| parsed.has_host() && has_host);
     match parsed {
         Some(parsed) if matches!(parsed.scheme(), "http" | "https") => {
             if parsed.username().is_empty() && parsed.password().is_none() {

@@ -23,6 +23,7 @@ pub struct GitProgram {
     pub(super) path: OsString,
     /// Where git and git-lfs really lie, should it be outside the system's folders.
     pub(super) folders: Vec<PathBuf>,
+    pub(super) has_lfs: bool,
 }
 
 impl GitProgram {
@@ -36,11 +37,19 @@ impl GitProgram {
         let program = found("git").ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, "git is not installed on the runner's machine, or not in its PATH")
         })?;
-        let homes = [Some(program.clone()), found("git-lfs")].into_iter().flatten();
+        let lfs = found("git-lfs");
+        let has_lfs = lfs.is_some();
+        let homes = [Some(program.clone()), lfs].into_iter().flatten();
         let homes = homes.filter_map(|program| Some(program.canonicalize().ok()?.parent()?.to_owned())).collect();
         let path = std::env::join_paths(&folders).map_err(io::Error::other)?;
-        Ok(Self { program, path, folders: homes })
+        Ok(Self { program, path, folders: homes, has_lfs })
     }
+}
+
+/// A folder by the name it was given, and by the one git finds when it follows links on the way there.
+pub(super) fn names_of(folder: &Path) -> Vec<PathBuf> {
+    let real = folder.canonicalize().ok().filter(|real| real != folder);
+    [Some(folder.to_owned()), real].into_iter().flatten().collect()
 }
 
 /// What git needs to get through to the forge.

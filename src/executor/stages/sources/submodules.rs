@@ -1,6 +1,6 @@
 //! Fills the folders of submodules (protocols/gitlab.md, section 8.5).
 
-use super::checkout::{has_lfs, with_lfs_filters};
+use super::checkout::with_lfs_filters;
 use super::error::SourcesError;
 use super::git::{Finished, Git, Place, Reach, WorkTree};
 use super::request::Request;
@@ -56,7 +56,7 @@ impl Update<'_> {
             self.sync().await?;
         }
         self.clean().await?;
-        if self.request.spec.lfs && has_lfs(self.git, self.tree).await? {
+        if self.request.spec.lfs && self.git.has_lfs() {
             let pull = self.git.call("fetching LFS objects of submodules", self.place(), Reach::Remote);
             let pull = pull.args(["submodule", "foreach"]).args(self.recursive).args(["git", "lfs", "pull"]);
             with_lfs_filters(pull).run(Some(self.log)).await?.or_fail("git lfs pull failed in a submodule")?;

@@ -46,7 +46,7 @@ pub async fn untracked_files(
     });
     let tree = tree.await.map_err(machine())?;
     let mut rewrites = Rewrites::default();
-    rewrites.add(project_dir.as_os_str().as_encoded_bytes(), cx.job_project_dir);
+    rewrites.add_folder(project_dir, cx.job_project_dir);
     let git = Git::new(cx.program, private, None, &[project_dir], rewrites, cx.deadline, cancel).map_err(machine())?;
     let call = git.call("listing untracked files", Place::Outside(&tree, &repository), Reach::Nothing);
     let (finished, listed) = call.args(["ls-files", "--others", "-z"]).output(LIST_LIMIT).await?;

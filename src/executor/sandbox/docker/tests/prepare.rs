@@ -275,7 +275,7 @@ async fn a_preparation_may_move_between_threads() {
     let case = house.case("true");
     let prepared = is_send(house.start(&case)).await.unwrap();
     is_send(house.docker.remove(&prepared.record)).await.unwrap();
-    is_send(house.docker.sweep(&[])).await.unwrap();
+    is_send(house.docker.sweep(&Vec::new)).await.unwrap();
     is_send(house.docker.reattach(&prepared.record)).await.unwrap();
     house.leave().await;
 }
