@@ -51,7 +51,7 @@ impl Engines {
             pool: PoolSettings {
                 range: docker.network_pool,
                 prefix: docker.network_size,
-                ready: ready_networks(docker),
+                ..PoolSettings::default()
             },
             utility: UtilityProgram { path: self.shim.path.clone(), args: Vec::new() },
         };
