@@ -1,7 +1,7 @@
 //! The forms in which a secret can appear in a log besides its own: base64 and URL-encoded.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Encoded forms of shorter secrets are left alone: they would hide ordinary text.
@@ -29,7 +29,7 @@ pub(super) fn of(secret: &str) -> Vec<Vec<u8>> {
 }
 
 /// The characters that `secret` alone decides, for each of the three ways it can lie in base64's groups of three bytes,
-/// in both alphabets.
+/// in both alphabets; and to the end of the text, for a secret that is the last thing in it.
 fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::new();
     for lead in 0..3_usize {
@@ -39,6 +39,10 @@ fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
         let skip = [0, 2, 3][lead];
         let bits = bytes.len() * 8;
         let whole = bits / 6;
+        for text in [STANDARD.encode(&bytes), URL_SAFE.encode(&bytes)] {
+            forms.push(text.as_bytes()[skip..].to_vec());
+            forms.push(text.trim_end_matches('=').as_bytes()[skip..].to_vec());
+        }
         for text in [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
             let core = &text.as_bytes()[skip..whole];
             if core.len() >= SHORTEST_ENCODED {
@@ -85,6 +89,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_secret_at_the_end_is_covered_with_its_padding() {
+        let text = STANDARD.encode("us:correct horse");
+        let longest = of("correct horse")
+            .into_iter()
+            .filter(|form| text.as_bytes().windows(form.len()).any(|window| window == form))
+            .max_by_key(Vec::len);
+        assert!(text.ends_with("=") && text.as_bytes().ends_with(&longest.unwrap()), "{text}");
     }
 
     #[test]
