@@ -51,7 +51,9 @@ pub fn run(args: &LogsArgs, locations: &Locations) -> Result<Verdict, miette::Re
         Ok(Printed::All) => Verdict::Success,
         Ok(Printed::Nothing) => render::failed(&absent(job), Verdict::Failed),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Verdict::Success,
-        Err(error) => render::failed(&format!("the log of job {} cannot be read: {error}", job.id), Verdict::Environment),
+        Err(error) => {
+            render::failed(&format!("the log of job {} cannot be read: {error}", job.id), Verdict::Environment)
+        }
     })
 }
 
@@ -59,7 +61,12 @@ pub fn run(args: &LogsArgs, locations: &Locations) -> Result<Verdict, miette::Re
 fn choose(found: &[JobRecord]) -> Option<&JobRecord> {
     let newest = found.first()?;
     if found.len() > 1 {
-        eprintln!("note: {} jobs are meant; this is the newest, `{}` of {}", found.len(), newest.key, newest.registration);
+        eprintln!(
+            "note: {} jobs are meant; this is the newest, `{}` of {}",
+            found.len(),
+            newest.key,
+            newest.registration
+        );
     }
     Some(newest)
 }

@@ -5,6 +5,7 @@
 pub mod config;
 pub mod control;
 pub mod doctor;
+pub mod forge_calls;
 pub mod list;
 pub mod logs;
 pub mod migrate;
@@ -16,6 +17,7 @@ pub mod status;
 pub mod unregister;
 pub mod verdict;
 pub mod verify;
+pub mod wiring;
 
 use std::path::PathBuf;
 
@@ -262,7 +264,8 @@ mod tests {
         ] {
             CommandLine::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        for line in ["forgehand", "forgehand run --max-jobs 0", "forgehand run --exit-when-idle soon", "forgehand fly"] {
+        for line in ["forgehand", "forgehand run --max-jobs 0", "forgehand run --exit-when-idle soon", "forgehand fly"]
+        {
             assert!(CommandLine::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }
     }

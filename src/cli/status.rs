@@ -73,9 +73,7 @@ fn text(agent: Option<&AgentStatus>, recent: &[JobRecord], dir: &StateDir, now: 
         Some(agent) => running(agent, now),
         None => format!("No agent runs with the state directory {}.\n", dir.root().display()),
     };
-    let is_shown = |record: &&JobRecord| {
-        agent.is_none_or(|agent| agent.jobs.iter().all(|job| job.key != record.key))
-    };
+    let is_shown = |record: &&JobRecord| agent.is_none_or(|agent| agent.jobs.iter().all(|job| job.key != record.key));
     let rows: Vec<Vec<String>> = recent.iter().filter(is_shown).map(|record| past(record, now)).collect();
     if !rows.is_empty() {
         text += "\nLast jobs:\n";

@@ -49,10 +49,8 @@ where
     let levels = Targets::new()
         .with_default(LevelFilter::WARN.min(filter(settings.level)))
         .with_target("forgehand", filter(settings.level));
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(settings.color)
-        .fmt_fields(JsonFields::new());
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(settings.color).fmt_fields(JsonFields::new());
     let registry = Registry::default().with(levels);
     match settings.format {
         LogFormat::Json => Box::new(registry.with(layer.event_format(lines::Json { clock: jiff::Timestamp::now }))),
