@@ -1,1 +1,3 @@
-//! x
+//! Whole-program tests, by capability.
+
+mod shim;
