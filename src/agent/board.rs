@@ -94,7 +94,7 @@ pub struct AgentStatus {
     /// `serving`, `paused`, `draining`, `cancelling` or `stopping`.
     pub state: String,
     /// Capacity, running and waiting jobs.
-    pub jobs_figures: Figures,
+    pub capacity: Figures,
     /// The registrations by name.
     pub registrations: Vec<RegistrationStatus>,
     /// The jobs, oldest first.

@@ -622,7 +622,7 @@ where
             forgehand: crate::VERSION.to_owned(),
             since: self.since,
             state: self.state().to_owned(),
-            jobs_figures: self.capacity.figures(),
+            capacity: self.capacity.figures(),
             registrations: self.board.registrations(),
             jobs: self.board.jobs(),
         }

@@ -405,7 +405,7 @@ async fn status_tells_what_each_job_and_each_poll_does() {
     within(house.forge("a").asked()).await;
     let Some(Answer::Status { status }) = control(&house, Command::Status).await.unwrap().pop() else { panic!() };
     assert_eq!((status.jobs[0].id.as_str(), status.jobs[0].stage.as_str()), ("7", "starting"));
-    assert_eq!(status.jobs_figures.running, 1);
+    assert_eq!(status.capacity.running, 1);
     assert_eq!(status.registrations[0].polls[0].activity, board::Activity::Asking);
     assert!(status.registrations[0].last_contact.is_some());
 }

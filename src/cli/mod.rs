@@ -53,10 +53,10 @@ pub struct GlobalArgs {
     /// The configuration file [default: /etc/forgehand/forgehand.toml as root, else below XDG_CONFIG_HOME].
     ///
     /// A file that does not exist counts as empty.
-    #[arg(long, global = true, value_name = "FILE", env = "FORGEHAND_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "FORGEHAND_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Where the agent keeps what it knows [default: /var/lib/forgehand as root, else below XDG_STATE_HOME].
-    #[arg(long, global = true, value_name = "DIR", env = "FORGEHAND_STATE_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "FORGEHAND_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
     /// What lines of the agent's own log look like [default: `log.format` of the configuration, else text].
     #[arg(long, global = true, value_name = "FORMAT")]

@@ -13,9 +13,11 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::{BoxFuture, join_all};
 use serde::Serialize;
+use url::Url;
 
 use super::config::load_or_explain;
 use super::{Verdict, block_on, render, wiring};
+use crate::config::docker_values::EngineAddress;
 use crate::config::{Config, ExecutorKind, Locations, Overrides};
 
 /// How long one check may take.
@@ -105,17 +107,28 @@ fn checks(config: &Config, state_dir: &Path) -> Vec<Box<dyn Check>> {
     ];
     // One check an engine, however many registrations use it.
     let mut seen = Vec::new();
-    for registration in config.registrations.iter().filter(|one| one.executor == ExecutorKind::Docker) {
-        let address = registration.docker.engine(std::env::var("DOCKER_HOST").ok().as_deref());
+    for address in engines(config) {
         if !seen.contains(&address) {
             seen.push(address.clone());
             checks.push(Box::new(engine::EngineSocket { address }));
         }
     }
-    if seen.is_empty() && config.registrations.is_empty() {
+    if config.registrations.is_empty() {
         checks.push(Box::new(machine::NoRegistration));
     }
     checks
+}
+
+/// The engines that registrations use; without any registration, the one that the first would use.
+fn engines(config: &Config) -> Vec<Result<EngineAddress, String>> {
+    let named = std::env::var("DOCKER_HOST").ok();
+    let in_docker = config.registrations.iter().filter(|one| one.executor == ExecutorKind::Docker);
+    let mut engines: Vec<_> = in_docker.map(|one| one.docker.engine(named.as_deref())).collect();
+    if config.registrations.is_empty() {
+        let of_none = Url::parse("https://none.invalid").map(|url| config.bare_registration("none", url));
+        engines.extend(of_none.map(|one| one.docker.engine(named.as_deref())));
+    }
+    engines
 }
 
 async fn look_at_all(checks: &[Box<dyn Check>]) -> Vec<CheckReport> {
