@@ -94,7 +94,7 @@ pub struct AgentStatus {
     /// `serving`, `paused`, `draining`, `cancelling` or `stopping`.
     pub state: String,
     /// Capacity, running and waiting jobs.
-    pub jobs_figures: Figures,
+    pub capacity: Figures,
     /// The registrations by name.
     pub registrations: Vec<RegistrationStatus>,
     /// The jobs, oldest first.
@@ -279,11 +279,9 @@ impl JobLine {
     /// The job is in this stage now. Names are those of the executor's stages.
     pub fn stage(&self, stage: &str) {
         let now = (self.board.clock)();
-        if let Some(line) = self.board.lock().jobs.get_mut(&self.key) {
-            if line.stage != stage {
-                line.stage = stage.to_owned();
-                line.stage_since = now;
-            }
+        if let Some(line) = self.board.lock().jobs.get_mut(&self.key).filter(|line| line.stage != stage) {
+            line.stage = stage.to_owned();
+            line.stage_since = now;
         }
     }
 

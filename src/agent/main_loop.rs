@@ -99,7 +99,6 @@ pub struct Agent<G: Registrar, R, W> {
     numbers: Numbers,
     pub(super) board: Board,
 
-    #[expect(clippy::type_complexity, reason = "the two parameters are the registrar's own types")]
     served: BTreeMap<String, Served<G::Forge, G::Settings>>,
     polls: JoinSet<()>,
     poll_tasks: HashMap<Id, (String, u32)>,
@@ -491,7 +490,6 @@ where
         self.slot_tasks.insert(task.id(), key);
     }
 
-    #[expect(clippy::type_complexity, reason = "the two parameters are the registrar's own types")]
     fn make_seat(
         &self,
         registration: Arc<Registration<G::Forge, G::Settings>>,
@@ -624,7 +622,7 @@ where
             forgehand: crate::VERSION.to_owned(),
             since: self.since,
             state: self.state().to_owned(),
-            jobs_figures: self.capacity.figures(),
+            capacity: self.capacity.figures(),
             registrations: self.board.registrations(),
             jobs: self.board.jobs(),
         }

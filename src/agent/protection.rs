@@ -3,10 +3,9 @@
 //! A job may use every core and all memory. The forge takes a job for dead when it hears nothing of it, so the threads
 //! that speak to forges come before what jobs do, and the kernel looks for other victims first when memory is short.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -22,18 +21,24 @@ const OOM_SCORE: &str = "-500";
 /// The runtime of the agent: few threads, and those that wait for the network come before what jobs do, where this user
 /// may arrange it. Blocking work (packing, hashing) has no such privilege.
 pub fn runtime() -> io::Result<Runtime> {
-    let started = Arc::new(AtomicUsize::new(0));
     Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(64)
         .thread_name("forgehand")
         .enable_all()
-        .on_thread_start(move || {
-            // The workers are started with the runtime, before any thread for blocking work can be.
-            let is_worker = started.fetch_add(1, Ordering::Relaxed) < WORKERS;
-            set_nice(if is_worker { NICE } else { 0 });
-        })
+        // A thread inherits from the one that starts it, and the same pool serves workers and blocking work.
+        .on_thread_start(|| set_nice(0))
+        // Only workers park: that is what tells them from the others.
+        .on_thread_park(come_first)
         .build()
+}
+
+/// Lets the calling thread come first, once.
+fn come_first() {
+    thread_local!(static DONE: Cell<bool> = const { Cell::new(false) });
+    if !DONE.replace(true) {
+        set_nice(NICE);
+    }
 }
 
 /// Shields this process from the kernel's search for memory. Only root may; for others nothing happens.
@@ -68,9 +73,17 @@ mod tests {
     fn blocking_work_does_not_come_before_what_jobs_do() {
         let runtime = runtime().unwrap();
         let nice = || rustix::process::getpriority_process(None).unwrap();
-        let blocking = runtime.block_on(async { tokio::task::spawn_blocking(nice).await.unwrap() });
-        let waiting = runtime.block_on(async { tokio::spawn(async move { nice() }).await.unwrap() });
-        assert!(waiting <= blocking, "{waiting} {blocking}");
-        assert_eq!(blocking, 0);
+        let is_root = rustix::process::geteuid().is_root();
+        runtime.block_on(async {
+            let waiting = tokio::spawn(async move {
+                // A worker comes first from its first rest on.
+                while is_root && nice() != NICE {
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+                let blocking = tokio::task::spawn_blocking(nice).await.unwrap();
+                assert_eq!(blocking, 0, "although a worker that comes first started it");
+            });
+            waiting.await.unwrap();
+        });
     }
 }

@@ -89,7 +89,7 @@ impl Registrar for ConfiguredRegistrar {
         let registration = config.registration(name).ok_or_else(|| format!("`{name}` is not configured any more"))?;
         let record = self.credentials.get(name).map_err(|error| error.to_string())?;
         let record = record.ok_or_else(|| format!("there is no token of `{name}`"))?;
-        let outbound = outbound(registration, &self.dir)?;
+        let outbound = outbound(registration, Some(&self.dir))?;
         let settings = gitlab_settings(registration, &record, &outbound, config.check_interval);
         let token =
             register::reset_token(&outbound, &settings, &record.token).await.map_err(|error| error.to_string())?;
@@ -114,7 +114,7 @@ impl ConfiguredRegistrar {
         if registration.forge != ForgeKind::Gitlab {
             return Err(in_words(&format_args!("this version does not serve {} yet", registration.forge)));
         }
-        let outbound = outbound(registration, &self.dir).map_err(|error| in_words(&error))?;
+        let outbound = outbound(registration, Some(&self.dir)).map_err(|error| in_words(&error))?;
         let settings = gitlab_settings(registration, &credential, &outbound, check_interval);
         let tools = self.tools(registration, &settings, outbound.clone()).await.map_err(|error| in_words(&error))?;
         Ok(Registration {
@@ -172,8 +172,8 @@ impl ConfiguredRegistrar {
     }
 }
 
-/// The door to the network of a registration.
-pub fn outbound(registration: &RegistrationConfig, dir: &StateDir) -> Result<Outbound, String> {
+/// The door to the network of a registration. `dir`: where what git needs of it is written, for those who run git.
+pub fn outbound(registration: &RegistrationConfig, dir: Option<&StateDir>) -> Result<Outbound, String> {
     let network = &registration.network;
     Outbound::new(OutboundSettings {
         proxy: network.proxy.as_ref().map(|proxy| proxy.url().clone()),
@@ -182,7 +182,7 @@ pub fn outbound(registration: &RegistrationConfig, dir: &StateDir) -> Result<Out
         client_certificate: network.client_certificate.clone(),
         client_key: network.client_key.clone(),
         environment: ProxyEnvironment::from_process(),
-        bundle_dir: Some(dir.root().to_owned()),
+        bundle_dir: dir.map(|dir| dir.root().to_owned()),
         ..OutboundSettings::default()
     })
     .map_err(|error| error.to_string())

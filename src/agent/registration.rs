@@ -59,7 +59,6 @@ pub trait Registrar: Send + Sync + 'static {
 
     /// Reads everything anew. Called at the start, on SIGHUP, and after a token was renewed. An error keeps what is
     /// being served; it says what is wrong, where, and how to mend it.
-    #[expect(clippy::type_complexity, reason = "the two parameters are the trait's own types")]
     fn plan(&self) -> impl Future<Output = Result<Plan<Self::Forge, Self::Settings>, String>> + Send;
 
     /// The tokens that expire, as kept now.

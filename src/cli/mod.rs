@@ -5,6 +5,7 @@
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod forge_calls;
 pub mod list;
 pub mod logs;
@@ -12,11 +13,12 @@ pub mod migrate;
 pub mod register;
 pub mod render;
 pub mod run;
+pub mod service;
 pub mod status;
 pub mod unregister;
 pub mod verdict;
 pub mod verify;
-mod wiring;
+pub mod wiring;
 
 use std::path::PathBuf;
 
@@ -52,10 +54,10 @@ pub struct GlobalArgs {
     /// The configuration file [default: /etc/forgehand/forgehand.toml as root, else below XDG_CONFIG_HOME].
     ///
     /// A file that does not exist counts as empty.
-    #[arg(long, global = true, value_name = "FILE", env = "FORGEHAND_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "FORGEHAND_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Where the agent keeps what it knows [default: /var/lib/forgehand as root, else below XDG_STATE_HOME].
-    #[arg(long, global = true, value_name = "DIR", env = "FORGEHAND_STATE_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "FORGEHAND_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
     /// What lines of the agent's own log look like [default: `log.format` of the configuration, else text].
     #[arg(long, global = true, value_name = "FORMAT")]
@@ -108,12 +110,16 @@ enum Command {
     Resume,
     /// Take no more jobs, and end the agent when the running ones have ended.
     Drain(control::DrainArgs),
-    /// Show what forgehand does: an embedded forge, one registration, one real pipeline in Docker.
-    Demo(demo::DemoArgs),
+    /// Check this machine, and say how to mend what is wrong.
+    Doctor(doctor::DoctorArgs),
+    /// Run the agent as a systemd service.
+    Service(service::ServiceArgs),
     /// Look at the configuration.
     Config(config::ConfigArgs),
     /// Take over the registrations of another runner.
     Migrate(migrate::MigrateArgs),
+    /// Show what forgehand does: an embedded forge, one registration, one real pipeline in Docker.
+    Demo(demo::DemoArgs),
 }
 
 /// Reads the process's arguments, does what they ask for, and says how it went.
@@ -164,9 +170,11 @@ impl CommandLine {
             Command::Pause(args) => control::pause(&args, &locations),
             Command::Resume => control::resume(&locations),
             Command::Drain(args) => control::drain(&args, &locations),
-            Command::Demo(args) => demo::run(args),
+            Command::Doctor(args) => doctor::run(&args, &locations),
+            Command::Service(args) => service::run(&args, &locations),
             Command::Config(args) => config::run(&args, &locations),
             Command::Migrate(args) => migrate::run(&args, &locations),
+            Command::Demo(args) => demo::run(args),
         }
     }
 }

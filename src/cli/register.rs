@@ -76,7 +76,7 @@ enum ForgeArg {
 
 /// Runs `forgehand register`.
 pub fn run(args: &RegisterArgs, locations: &Locations) -> Result<Verdict, miette::Report> {
-    block_on(register(args, locations, &Forges { state_dir: &locations.state_dir }))
+    block_on(register(args, locations, &Forges))
 }
 
 async fn register<C: ForgeCalls>(args: &RegisterArgs, locations: &Locations, forges: &C) -> Verdict {

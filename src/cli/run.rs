@@ -8,6 +8,7 @@ use miette::IntoDiagnostic;
 
 use super::config::load_or_explain;
 use super::{GlobalArgs, Verdict, render, wiring};
+use crate::agent::main_loop::AgentError;
 use crate::agent::signals::Signals;
 use crate::agent::{Agent, AgentParts, JobRunner, Registrar, RunOptions, Stopping, Sweeper, protection};
 use crate::config::units::parse_duration;
@@ -107,7 +108,13 @@ where
     };
     let agent = match Agent::start(parts).await {
         Ok(agent) => agent,
-        Err(error) => return render::failed(&error, Verdict::Environment),
+        Err(error) => {
+            let verdict = match error {
+                AgentError::Configuration(_) => Verdict::BadInput,
+                AgentError::Journal(_) | AgentError::Control { .. } => Verdict::Environment,
+            };
+            return render::failed(&error, verdict);
+        }
     };
     let verdict = verdict(agent.run().await);
     drop(premises.lock); // only now may another agent begin

@@ -83,7 +83,7 @@ fn text(agent: Option<&AgentStatus>, recent: &[JobRecord], dir: &StateDir, now: 
 }
 
 fn running(agent: &AgentStatus, now: jiff::Timestamp) -> String {
-    let figures = agent.jobs_figures;
+    let figures = agent.capacity;
     let mut text = format!(
         "The agent (process {}, forgehand {}) is {} for {}: {} of {} jobs running, {} waiting.\n",
         agent.pid,
@@ -178,7 +178,7 @@ mod tests {
             forgehand: "0.1.0".into(),
             since: noon(),
             state: "serving".into(),
-            jobs_figures: Figures { concurrent: 4, running: 1, waiting: 0 },
+            capacity: Figures { concurrent: 4, running: 1, waiting: 0 },
             registrations: board.registrations(),
             jobs: board.jobs(),
         }

@@ -29,7 +29,7 @@ pub struct UnregisterArgs {
 
 /// Runs `forgehand unregister`.
 pub fn run(args: &UnregisterArgs, locations: &Locations) -> Result<Verdict, miette::Report> {
-    block_on(unregister(args, locations, &Forges { state_dir: &locations.state_dir }))
+    block_on(unregister(args, locations, &Forges))
 }
 
 async fn unregister<C: ForgeCalls>(args: &UnregisterArgs, locations: &Locations, forges: &C) -> Verdict {

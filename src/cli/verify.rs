@@ -18,7 +18,7 @@ pub struct VerifyArgs {
 
 /// Runs `forgehand verify`. Exit code 1 when a forge refuses one, 3 when one could not be asked.
 pub fn run(args: &VerifyArgs, locations: &Locations) -> Result<Verdict, miette::Report> {
-    block_on(verify(args, locations, &Forges { state_dir: &locations.state_dir }))
+    block_on(verify(args, locations, &Forges))
 }
 
 async fn verify<C: ForgeCalls>(args: &VerifyArgs, locations: &Locations, forges: &C) -> Verdict {

@@ -1,42 +1,43 @@
 //! Where the rooms meet: the one file of the command line that names the forges, sandboxes and executors there are.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
+use super::doctor::Check;
+use super::doctor::forge::{self, Contact, ForgeProbe};
 use super::forge_calls::{ForgeCalls, Removal, RunnerWishes, TokenVerdict};
 use super::run::Premises;
 use super::{Verdict, render};
 use crate::agent::engines::Engines;
 use crate::agent::registrar::{self, ConfiguredRegistrar};
 use crate::agent::slot::ExecutorRunner;
-use crate::config::{CredentialRecord, Credentials, RegistrationConfig};
+use crate::config::{Config, CredentialRecord, Credentials, Locations, RegistrationConfig};
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors};
 use crate::forge::detect;
 use crate::forge::gitlab::register::{self, RegisterOptions, Unregister, Verified};
-use crate::outbound::Outbound;
-use crate::state::StateDir;
 
 /// Where programs are looked for when the environment does not say.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// A pace nobody polls at: these calls do not poll.
 const NO_POLL: Duration = Duration::from_secs(3);
 
-/// The forges of this build.
-pub struct Forges<'a> {
-    /// The state directory, for what the network needs there.
-    pub state_dir: &'a Path,
-}
+/// How long a forge may take to answer that it is there.
+const CONTACT: Duration = Duration::from_secs(20);
 
-impl ForgeCalls for Forges<'_> {
+/// The forges of this build.
+pub struct Forges;
+
+impl ForgeCalls for Forges {
     async fn register(
         &self,
         registration: &RegistrationConfig,
         wishes: &RunnerWishes,
     ) -> Result<CredentialRecord, String> {
-        let outbound = self.outbound(registration)?;
+        let outbound = registrar::outbound(registration, None)?;
         let known = detect::by_token(wishes.token.expose());
         match known {
             Some(forge) => detect::supported(forge, &registration.url).map_err(|error| error.to_string())?,
@@ -64,7 +65,7 @@ impl ForgeCalls for Forges<'_> {
     }
 
     async fn verify(&self, registration: &RegistrationConfig, record: &CredentialRecord) -> TokenVerdict {
-        let outbound = match self.outbound(registration) {
+        let outbound = match registrar::outbound(registration, None) {
             Ok(outbound) => outbound,
             Err(error) => return TokenVerdict::Unknown(error),
         };
@@ -83,19 +84,13 @@ impl ForgeCalls for Forges<'_> {
         record: &CredentialRecord,
         removal: Removal,
     ) -> Result<(), String> {
-        let outbound = self.outbound(registration)?;
+        let outbound = registrar::outbound(registration, None)?;
         let settings = registrar::gitlab_settings(registration, record, &outbound, NO_POLL);
         let what = match removal {
             Removal::ThisMachine => Unregister::ThisMachine,
             Removal::Runner => Unregister::Runner,
         };
         register::unregister(&outbound, &settings, what).await.map_err(|error| error.to_string())
-    }
-}
-
-impl Forges<'_> {
-    fn outbound(&self, registration: &RegistrationConfig) -> Result<Outbound, String> {
-        registrar::outbound(registration, &StateDir::at(self.state_dir))
     }
 }
 
@@ -126,4 +121,50 @@ pub async fn serve(premises: Premises) -> Verdict {
     let verdict = super::run::serve(premises, Arc::new(registrar), ExecutorRunner, Arc::new(engines.clone())).await;
     engines.close().await;
     verdict
+}
+
+/// The checks of `doctor` that need a forge or the engine's own room.
+pub fn checks(config: &Config, locations: &Locations) -> Vec<Box<dyn Check>> {
+    let mut all: Vec<Box<dyn Check>> = Vec::new();
+    for registration in &config.registrations {
+        all.extend(forge::checks(RegisteredForge { registration: registration.clone(), locations: locations.clone() }));
+    }
+    all
+}
+
+/// Asks the forge of one registration.
+struct RegisteredForge {
+    registration: RegistrationConfig,
+    locations: Locations,
+}
+
+impl ForgeProbe for RegisteredForge {
+    fn registration(&self) -> String {
+        self.registration.name.clone()
+    }
+
+    fn contact(&self) -> BoxFuture<'_, Result<Contact, String>> {
+        Box::pin(async {
+            let outbound = registrar::outbound(&self.registration, None)?;
+            let url = &self.registration.url;
+            let before = jiff::Timestamp::now();
+            let answer = outbound.http().get(url.clone()).timeout(CONTACT).send().await;
+            let answer = answer.map_err(|error| outbound.explain(&error, url))?;
+            let middle = (before.as_millisecond() + jiff::Timestamp::now().as_millisecond()) / 2;
+            let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+            Ok(Contact {
+                url: register::clean_url(url),
+                date: date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp()),
+                asked_at: jiff::Timestamp::from_millisecond(middle).unwrap_or(before),
+            })
+        })
+    }
+
+    fn token(&self) -> BoxFuture<'_, Option<TokenVerdict>> {
+        Box::pin(async {
+            let credentials = Credentials::open(&self.locations.state_dir).ok()?;
+            let record = credentials.get(&self.registration.name).ok()??;
+            Some(Forges.verify(&self.registration, &record).await)
+        })
+    }
 }

@@ -58,7 +58,7 @@ pub enum LockError {
 }
 
 impl StateLock {
-    /// Takes the lock or says who has it. Blocking, for a fifth of a second at most.
+    /// Takes the lock or says who has it. Blocking, for half a second at most.
     pub fn take(dir: &StateDir, since: jiff::Timestamp) -> Result<Self, LockError> {
         let path = dir.lock();
         let unusable = |cause| LockError::Unusable { path: path.clone(), cause };
@@ -98,9 +98,10 @@ impl Holder {
     }
 }
 
-/// Whether the lock could be had. Tries a few times, since [`StateLock::holder`] has it for an instant to look.
+/// Whether the lock could be had. Tries for half a second: [`StateLock::holder`] has it for an instant to look, and a
+/// child that a killed agent was about to start has it until it runs its program.
 fn lock_exclusively(file: &File) -> io::Result<bool> {
-    for _ in 0..4 {
+    for _ in 0..10 {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),
             Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(50)),
@@ -157,8 +158,9 @@ mod tests {
         assert!(message.contains("2026-02-03 04:05:06 UTC"), "{message}");
         assert_eq!(StateLock::holder(&dir).unwrap().map(|h| h.pid), Some(std::process::id()));
         drop(held);
-        assert_eq!(StateLock::holder(&dir).unwrap(), None);
         StateLock::take(&dir, since).unwrap();
+        let unused = tempfile::tempdir().unwrap();
+        assert_eq!(StateLock::holder(&StateDir::at(unused.path())).unwrap(), None);
     }
 
     #[test]
