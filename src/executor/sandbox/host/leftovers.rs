@@ -49,6 +49,15 @@ pub fn why_gone(record: &SandboxRecord) -> io::Result<Option<String>> {
     })
 }
 
+/// Waits until a shim that has said that it ends has done so, for `limit` at most.
+pub(super) async fn until_gone(record: &SandboxRecord, limit: Duration) -> io::Result<()> {
+    let until = Instant::now() + limit;
+    while why_gone(record)?.is_none() && Instant::now() < until {
+        sleep(LOOK / 4).await;
+    }
+    Ok(())
+}
+
 /// Ends a shim that does not end itself, and its descendants.
 pub(super) async fn end_tree(pid: u32, start_time: u64) -> Result<(), HostError> {
     let Ok(pid) = i32::try_from(pid) else { return Ok(()) };

@@ -177,10 +177,14 @@ impl HostSandbox {
                 Ok((shim, _)) => shim.shutdown(REMOVE_GRACE).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = asked {
-                tracing::warn!(%error, pid, "the host sandbox's shim does not end itself; ending it and its processes");
-                leftovers::end_tree(*pid, *start_time).await?;
+            match asked {
+                Ok(()) => leftovers::until_gone(record, REMOVE_GRACE).await?,
+                Err(error) => {
+                    tracing::warn!(%error, pid, "the host sandbox's shim does not end itself; ending its processes");
+                }
             }
+            // Nothing to do where it has ended itself.
+            leftovers::end_tree(*pid, *start_time).await?;
         }
         leftovers::end_marked(&leftovers::mark(&paths.run)).await
     }

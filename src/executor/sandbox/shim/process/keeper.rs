@@ -13,10 +13,10 @@ use std::os::fd::RawFd;
 
 use super::sys;
 
-/// What a keeper tells: 4 bytes which, 4 bytes value.
+/// What the shim is told: 4 bytes which, 4 bytes value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// The process id of the main process.
+    /// The process id of the main process; its own first word.
     Main(i32),
     /// The main process ended with this wait status.
     MainEnded(i32),
@@ -61,6 +61,9 @@ pub unsafe fn put_between(words: RawFd) -> io::Result<()> {
     // SAFETY: one thread, as the caller promises; both sides stay with bare system calls until exec or exit.
     match unsafe { sys::split()? } {
         0 => {
+            // Said by the main process itself, so that it is known before the step can do anything to its keeper.
+            // SAFETY: a plain system call.
+            say(words, Word::Main(unsafe { libc::getpid() }));
             sys::block_all_signals(false);
             Ok(())
         }
@@ -81,32 +84,49 @@ fn keep(main: i32, words: RawFd) -> ! {
         // Nor may it hold a folder of the workspace.
         libc::chdir(c"/".as_ptr());
         libc::prctl(libc::PR_SET_NAME, c"forgehand-keep".as_ptr());
-        say(Word::Main(main));
         loop {
-            let mut status = 0;
-            let pid = libc::waitpid(-1, &mut status, 0);
-            if pid == main {
-                say(Word::MainEnded(status));
-            } else if pid < 0 && *libc::__errno_location() != libc::EINTR {
+            // Looked at, told, and only then reaped: a keeper that is killed in between leaves the status to the shim.
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            if libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOWAIT) < 0 {
+                if *libc::__errno_location() == libc::EINTR {
+                    continue;
+                }
                 // ECHILD: nobody is left.
                 libc::_exit(0);
             }
+            let pid = info.si_pid();
+            if pid == main {
+                say(0, Word::MainEnded(wait_status(info.si_code, info.si_status())));
+            }
+            libc::waitpid(pid, std::ptr::null_mut(), 0);
         }
     }
 }
 
-fn say(word: Word) {
+/// A wait status from what waitid tells.
+fn wait_status(code: i32, value: i32) -> i32 {
+    if code == libc::CLD_EXITED { (value & 0xff) << 8 } else { value & 0x7f }
+}
+
+fn say(words: RawFd, word: Word) {
     let bytes = word.to_bytes();
     // SAFETY: the pointer and length are those of `bytes`. Eight bytes into a pipe are written whole. A shim that is
     // gone cannot be told; SIGPIPE is blocked.
     unsafe {
-        libc::write(0, bytes.as_ptr().cast(), bytes.len());
+        libc::write(words, bytes.as_ptr().cast(), bytes.len());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_is_what_waitpid_would_have_said() {
+        assert_eq!(libc::WEXITSTATUS(wait_status(libc::CLD_EXITED, 37)), 37);
+        let killed = wait_status(libc::CLD_KILLED, libc::SIGKILL);
+        assert!(libc::WIFSIGNALED(killed) && libc::WTERMSIG(killed) == libc::SIGKILL);
+    }
 
     #[test]
     fn words_survive_the_pipe() {

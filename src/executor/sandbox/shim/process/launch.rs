@@ -29,7 +29,7 @@ pub struct Ground {
     pub uid: u32,
     /// Our group.
     pub gid: u32,
-    /// Our own out-of-memory score; steps have 0.
+    /// Our own out-of-memory score; where it is negative steps have 0.
     pub oom_score: i32,
 }
 
@@ -175,7 +175,7 @@ fn start(mut command: Command, who: Option<Identity>, ground: &Ground) -> io::Re
     rustix::io::ioctl_fionbio(&words, true)?;
     command.stdout(Stdio::from(stdout_end)).stderr(Stdio::from(stderr_end));
     let words_number = words_end.as_raw_fd();
-    let reset_oom = ground.oom_score != 0 && ground.uid == 0;
+    let reset_oom = ground.oom_score < 0 && ground.uid == 0;
     let groups: Vec<Gid> =
         who.iter().flat_map(|who| &who.groups).filter_map(|gid| valid(*gid).map(Gid::from_raw)).collect();
     // SAFETY: between fork and exec the closure makes bare system calls only; it allocates nothing (`groups` is ready).
@@ -185,8 +185,10 @@ fn start(mut command: Command, who: Option<Identity>, ground: &Ground) -> io::Re
             keeper::put_between(words_number)?;
             setsid()?;
             if reset_oom {
-                let score = open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-                rustix::io::write(&score, b"0")?;
+                // A step that stays shielded is better than one that does not start.
+                if let Ok(score) = open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+                    let _ = rustix::io::write(&score, b"0");
+                }
             }
             match &who {
                 Some(who) => become_user(who, &groups),

@@ -210,6 +210,7 @@ impl RunningStep {
         if self.exit.is_some() {
             return None;
         }
+        self.notice_lost_status(around);
         self.begin_ending(now);
         if self.processes.nobody_left(around) {
             self.finish(oom);
@@ -233,6 +234,16 @@ impl RunningStep {
                 self.ending.as_ref().map(|ending| ending.next_look)
             }
             None => [self.deadline, self.drained_at()].into_iter().flatten().min(),
+        }
+    }
+
+    /// A keeper that was killed between reaping the main process and telling of it took the status with it.
+    fn notice_lost_status(&mut self, around: &Surroundings) {
+        if self.processes.orphaned && self.processes.words.is_none() && self.main_ended.is_none() {
+            let main = self.processes.main.and_then(tree::process);
+            if main.is_none_or(|main| main.parent != around.shim) {
+                self.main_ended = Some(Instant::now());
+            }
         }
     }
 
