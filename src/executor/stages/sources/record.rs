@@ -215,10 +215,12 @@ fn gather(
     Ok(true)
 }
 
-/// What git can make again, and would believe if it were there: commit graphs, alternates, pack indexes of many packs.
+/// What git can make again, and would believe if it were there: commit graphs, alternates, pack indexes of many packs,
+/// all of git-lfs but its objects.
 pub(super) fn is_derived(path: &Path) -> bool {
-    let is_info = path.starts_with("objects/info") || path.starts_with("lfs/tmp");
-    is_info || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("multi-pack-index"))
+    let is_info = path.starts_with("objects/info");
+    let is_lfs = path.starts_with("lfs/") && path != Path::new("lfs") && !path.starts_with("lfs/objects");
+    is_info || is_lfs || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("multi-pack-index"))
 }
 
 /// The folder of a submodule as its repository's configuration names it (`core.worktree`, relative to the repository),

@@ -136,6 +136,9 @@ async fn handle(State(server): State<Arc<Inner>>, request: Request) -> Response 
         return answer.body(Body::empty()).expect("an answer");
     }
     let body = axum::body::to_bytes(body, 64 << 20).await.expect("a body");
+    if let Some(answer) = large_files(&server.root, &parts.uri, &parts.headers, &body) {
+        return answer;
+    }
     let answer = backend(&server.root, parts.method.as_str(), &parts.uri, &parts.headers, &body).await;
     *server.sent.lock().expect("unpoisoned") += answer.1.len() as u64;
     let (head, content) = answer;
@@ -150,6 +153,27 @@ async fn handle(State(server): State<Arc<Inner>>, request: Request) -> Response 
         }
     }
     response.body(Body::from(content)).expect("an answer")
+}
+
+/// Git LFS: the batch call, and objects from the folder `lfs` below the root.
+fn large_files(root: &Path, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Option<Response> {
+    if let Some(oid) = uri.path().strip_prefix("/lfs/") {
+        let content = std::fs::read(root.join("lfs").join(oid)).expect("an object");
+        return Some(Response::new(Body::from(content)));
+    }
+    if !uri.path().ends_with("/info/lfs/objects/batch") {
+        return None;
+    }
+    let asked: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+    let host = headers[header::HOST].to_str().expect("text");
+    let objects = asked["objects"].as_array().expect("a list").iter().map(|object| {
+        let oid = object["oid"].as_str().expect("text");
+        let download = serde_json::json!({ "href": format!("http://{host}/lfs/{oid}") });
+        serde_json::json!({ "oid": oid, "size": object["size"], "actions": { "download": download } })
+    });
+    let answer = serde_json::json!({ "transfer": "basic", "objects": objects.collect::<Vec<_>>() });
+    let response = Response::builder().header(header::CONTENT_TYPE, "application/vnd.git-lfs+json");
+    Some(response.body(Body::from(answer.to_string())).expect("an answer"))
 }
 
 fn plain(status: StatusCode) -> Response {

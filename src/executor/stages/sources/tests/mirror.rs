@@ -180,6 +180,8 @@ async fn a_damaged_mirror_is_made_anew() {
         match damage {
             "packs cut" => {
                 for pack in packs() {
+                    let writable = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+                    std::fs::set_permissions(&pack, writable).expect("set");
                     std::fs::File::options().write(true).open(&pack).expect("opened").set_len(40).expect("cut");
                 }
             }

@@ -335,3 +335,31 @@ async fn a_state_directory_behind_a_link_works_and_is_not_shown() {
         assert!(log.contains(&format!("From {}/app\n", house.forge.url())), "{log}");
     }
 }
+
+#[tokio::test]
+async fn git_lfs_itself_gets_through() {
+    use sha2::Digest as _;
+    let house = House::new().await;
+    if !house.program.has_lfs {
+        eprintln!("skipped: git-lfs is not installed; see scripts/setup");
+        return;
+    }
+    let repository = house.usual_repository();
+    let content = "a large file\n";
+    let oid = hex::encode(sha2::Sha256::digest(content));
+    std::fs::create_dir(house.dir.path().join("forge/lfs")).expect("made");
+    std::fs::write(house.dir.path().join("forge/lfs").join(&oid), content).expect("written");
+    repository.write(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", content.len());
+    repository.write("big.bin", &pointer);
+    let sha = repository.commit("large");
+    repository.publish();
+    let asked = || house.forge.seen().iter().filter(|seen| seen.path.starts_with("/lfs/")).count();
+    let mut before = None;
+    for _ in 0..2 {
+        let log = house.get_well(&house.private_spec("app", &sha)).await;
+        assert_eq!(house.read("big.bin"), content, "{log}");
+        assert!(!log.contains(&*house.dir.path().to_string_lossy()), "{log}");
+        assert!(asked() > 0 && *before.get_or_insert(asked()) == asked(), "the second job has the object");
+    }
+}
