@@ -284,20 +284,14 @@ pub(super) fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
+    use super::super::testing::house::write_program;
     use super::*;
 
     #[test]
     fn a_git_that_would_not_obey_is_refused() {
         let dir = tempfile::tempdir().expect("a folder");
         let find = |says: &str| {
-            let program = dir.path().join("git");
-            let _ = std::fs::remove_file(&program);
-            std::fs::write(dir.path().join("new"), format!("#!/bin/sh\necho '{says}'\n")).expect("written");
-            let executable = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(dir.path().join("new"), executable).expect("set");
-            std::fs::rename(dir.path().join("new"), &program).expect("renamed");
+            write_program(&dir.path().join("git"), &format!("#!/bin/sh\necho '{says}'\n"));
             GitProgram::find(dir.path().as_os_str()).map(drop).map_err(|error| error.to_string())
         };
         assert_eq!(find("git version 2.32.0"), Ok(()));
