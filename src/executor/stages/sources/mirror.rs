@@ -321,7 +321,7 @@ pub(super) fn is_the_remotes(words: &str) -> bool {
         "RPC failed",
         "remote error",
         "remote: ",
-        "not found",
+        "' not found",
         "not valid: is this a git repository",
         "unable to update url base from redirection",
         "the remote end hung up",

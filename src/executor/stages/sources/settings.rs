@@ -27,16 +27,24 @@ pub struct GitProgram {
 }
 
 impl GitProgram {
-    /// Finds git in the folders of `path` (the agent's `PATH`).
+    /// Finds git in the folders of `path` (the agent's `PATH`) and asks it for its version. Blocking, some milliseconds;
+    /// once at the agent's start.
     ///
     /// # Errors
-    /// No folder holds it: git must be installed.
+    /// No folder holds it, or it is older than 2.32: those do not read their configuration from the environment, and
+    /// nothing would keep them from a repository's own.
     pub fn find(path: &OsStr) -> io::Result<Self> {
         let folders: Vec<PathBuf> = std::env::split_paths(path).filter(|folder| folder.is_absolute()).collect();
         let found = |name: &str| folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file());
         let program = found("git").ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, "git is not installed on the runner's machine, or not in its PATH")
         })?;
+        let output = std::process::Command::new(&program).arg("version").env_clear().output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if version_of(&said).is_none_or(|version| version < OLDEST) {
+            let problem = format!("git 2.32 or later is needed; {} says: {}", program.display(), said.trim());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
+        }
         let lfs = found("git-lfs");
         let has_lfs = lfs.is_some();
         let homes = [Some(program.clone()), lfs].into_iter().flatten();
@@ -44,6 +52,15 @@ impl GitProgram {
         let path = std::env::join_paths(&folders).map_err(io::Error::other)?;
         Ok(Self { program, path, folders: homes, has_lfs })
     }
+}
+
+/// The first version with `GIT_CONFIG_COUNT` and `GIT_CONFIG_GLOBAL`.
+const OLDEST: (u32, u32) = (2, 32);
+
+/// The first two numbers of what `git version` prints.
+fn version_of(said: &str) -> Option<(u32, u32)> {
+    let mut numbers = said.strip_prefix("git version ")?.split(['.', ' ', '\n']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// A folder by the name it was given, and by the one git finds when it follows links on the way there.
@@ -263,4 +280,33 @@ fn base_of(url: &str) -> Option<String> {
 /// A word for `sh`.
 pub(super) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::house::write_program;
+    use super::*;
+
+    #[test]
+    fn a_git_that_would_not_obey_is_refused() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let find = |says: &str| {
+            write_program(&dir.path().join("git"), &format!("#!/bin/sh\necho '{says}'\n"));
+            GitProgram::find(dir.path().as_os_str()).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(find("git version 2.32.0"), Ok(()));
+        assert_eq!(find("git version 3.0"), Ok(()));
+        assert_eq!(find("git version 2.50.1 (Apple Git-155)"), Ok(()));
+        for says in ["git version 2.31.9", "git version 1.99", "something else", ""] {
+            assert!(find(says).is_err_and(|error| error.contains("git 2.32 or later is needed")), "{says}");
+        }
+        std::fs::remove_file(dir.path().join("git")).expect("removed");
+        let error = GitProgram::find(dir.path().as_os_str()).map(drop).expect_err("none");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_word_for_the_shell_stays_one_word() {
+        assert_eq!(quoted("it's $x"), r"'it'\''s $x'");
+    }
 }

@@ -181,8 +181,7 @@ impl House {
         let bin = self.dir.path().join("bin");
         std::fs::create_dir(&bin).expect("made");
         let script = "#!/bin/sh\necho \"lfs $* $(git config filter.lfs.required)\" >> .git/lfs-calls\n";
-        std::fs::write(bin.join("git-lfs"), script).expect("written");
-        std::fs::set_permissions(bin.join("git-lfs"), std::fs::Permissions::from_mode(0o755)).expect("set");
+        write_program(&bin.join("git-lfs"), script);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&path))).expect("joined");
         self.program = GitProgram::find(&path).expect("git");
@@ -289,4 +288,12 @@ pub(crate) fn desk_git(folder: &Path, args: &[&str]) -> std::process::Command {
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("HOME", OsStr::new("/nonexistent"));
     command
+}
+
+/// Writes a program, by another process: one that this process has open for writing cannot be run while any other thread
+/// forks.
+pub(crate) fn write_program(path: &Path, script: &str) {
+    let command = "printf %s \"$2\" > \"$1\" && chmod 755 \"$1\"";
+    let status = std::process::Command::new("sh").args(["-c", command, "sh"]).arg(path).arg(script).status();
+    assert!(status.expect("sh").success());
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::testing::house::{House, desk_git, git, owner};
 use super::super::{Mirrors, UpkeepLimits};
 use crate::pipeline::Trust;
-use crate::pipeline::definition::SourceStrategy;
+use crate::pipeline::definition::{SourceSpec, SourceStrategy};
 
 /// Text that does not compress.
 fn noise(seed: u64, length: usize) -> String {
@@ -30,17 +30,25 @@ async fn a_second_job_transfers_only_what_is_new() {
         repository.publish();
         spec.strategy = SourceStrategy::Clone;
         spec.depth = depth;
-        house.get_well(&spec).await;
-        let first = house.forge.take_sent();
-
-        house.get_well(&spec).await;
-        let again = house.forge.take_sent();
+        // Bytes and time: the figures are printed, the bytes are asserted.
+        let measured = async |spec: &SourceSpec| {
+            let start = std::time::Instant::now();
+            house.get_well(spec).await;
+            (house.forge.take_sent(), start.elapsed())
+        };
+        let (first, first_took) = measured(&spec).await;
+        let (again, again_took) = measured(&spec).await;
         repository.write("small", &noise(2, 1000));
         spec.sha = repository.commit("small");
         repository.publish();
-        house.get_well(&spec).await;
-        let second = house.forge.take_sent();
-        eprintln!("depth {depth}: first job {first} bytes, the same again {again}, with one commit more {second}");
+        let (second, second_took) = measured(&spec).await;
+        spec.strategy = SourceStrategy::Fetch;
+        let (reused, reused_took) = measured(&spec).await;
+        eprintln!(
+            "depth {depth}: first job {first} bytes in {first_took:?}, again {again} in {again_took:?}, one commit more \
+             {second} in {second_took:?}, in the same work tree {reused} in {reused_took:?}"
+        );
+        assert!(reused < 2_000, "{reused}");
         assert!(first > 2_000_000, "{first}");
         assert!(again < 2_000 && second < 4_000, "{again}, {second}");
         assert_eq!(house.read("big").len(), 4_000_000);
