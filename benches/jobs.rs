@@ -13,6 +13,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
+use forgehand::emulator::repository::RepositoryFile;
 use forgehand::emulator::{Emulator, EmulatorOptions, JobSpec, Repository, RunnerSpec};
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -68,7 +69,7 @@ impl Bench {
     async fn start() -> Result<Self, Failure> {
         let options = EmulatorOptions { long_poll: Some(Duration::from_secs(50)), ..EmulatorOptions::default() };
         let forge = Emulator::start(options).await?;
-        let project = forge.add_project("bench/project", &Repository::default())?;
+        let project = forge.add_project("bench/project", &Repository::Files(vec![RepositoryFile::text("readme", "bench")]))?;
         let (_, token) = forge.add_runner(RunnerSpec::default());
         let dir = tempfile::tempdir()?;
         let state = dir.path().join("state");
