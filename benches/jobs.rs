@@ -116,8 +116,9 @@ impl Bench {
                 .await
                 .ok_or("a job did not end in time")?;
             if state != "success" {
-                let log = String::from_utf8_lossy(&self.forge.log(id)).into_owned();
-                return Err(format!("a job ended as {state}:\n{log}").into());
+                let log = self.forge.log(id);
+                let end = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned();
+                return Err(format!("a job ended as {state}:\n{end}").into());
             }
         }
         Ok(began.elapsed())

@@ -256,12 +256,15 @@ impl Sweeper for FakeSweeper {
     }
 }
 
+/// What its forge says, its fingerprint, its limit.
+pub type FakeEntry = (Arc<ForgeScript>, String, u32);
+
 /// A configuration that the test changes.
 #[derive(Default)]
 pub struct FakeRegistrar {
     pub concurrent: Mutex<u32>,
-    /// Name, fingerprint, limit.
-    pub entries: Mutex<BTreeMap<String, (Arc<ForgeScript>, String, u32)>>,
+    /// By name.
+    pub entries: Mutex<BTreeMap<String, FakeEntry>>,
     pub broken: Mutex<Option<String>>,
     pub drain_timeout: Mutex<Option<Duration>>,
     pub expiring: Mutex<Vec<ExpiringToken>>,

@@ -48,18 +48,6 @@ pub fn shield_from_oom() {
     }
 }
 
-/// Takes the agent's privileges away from a child of it between fork and exec, so that git or a job's process is as
-/// likely a victim as any other. Safe there: no allocation, no lock.
-pub fn be_ordinary() -> io::Result<()> {
-    set_nice(0);
-    // Raising one's own score is always allowed.
-    let file = rustix::fs::open("/proc/self/oom_score_adj", rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty());
-    if let Ok(file) = file {
-        let _ = rustix::io::write(&file, b"0");
-    }
-    Ok(())
-}
-
 /// On Linux this is about the calling thread alone, and inherited by what it starts. Refused without privilege.
 fn set_nice(nice: i32) {
     let _ = rustix::process::setpriority_process(None, nice);

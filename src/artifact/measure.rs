@@ -84,7 +84,7 @@ fn unpack_in_turns(work: &Path, bytes: u64) {
             if what.contains("tar x") {
                 shell(&format!("zstd -dc floor.tzst | tar x -C {}", into.display()), work);
             } else {
-                let mut file = File::open(work.join(&*what)).unwrap();
+                let mut file = File::open(work.join(*what)).unwrap();
                 archive::unpack(&mut file, &dir(&into), &Limits::default()).unwrap();
             }
             *best = start.elapsed().min(*best);

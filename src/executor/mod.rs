@@ -10,6 +10,7 @@ pub mod environment;
 pub mod halt;
 pub mod job;
 pub mod log;
+mod ordinary;
 pub mod progress;
 pub mod sandbox;
 pub mod script;

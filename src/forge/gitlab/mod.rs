@@ -55,6 +55,8 @@ pub struct GitLab {
     last_update: Mutex<Option<String>>,
     /// Refusals in a row. (2.5)
     refusals: Mutex<u32>,
+    /// Answers without a job in a row that a server which holds polls gave at once. (2.4)
+    quick_answers: Mutex<u32>,
     requests: RequestPace,
 }
 
@@ -69,6 +71,7 @@ impl GitLab {
             token: RwLock::new(settings.token.clone()),
             last_update: Mutex::new(None),
             refusals: Mutex::new(0),
+            quick_answers: Mutex::new(0),
             requests: RequestPace::new(settings.request_concurrency, adaptive),
             settings: Arc::new(settings),
             api,

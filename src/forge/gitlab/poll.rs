@@ -24,6 +24,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 /// A poll this young may be in the middle of being given a job; an older one is being held, and a held one is ended
 /// without a job. (2.4)
 const YOUNG: Duration = Duration::from_secs(2);
+/// The header by which a server says that it holds polls. (2.4)
+const POLLS_ARE_HELD: &str = "Gitlab-Ci-Builds-Polling";
+/// An answer that came sooner was not held.
+const QUICK: Duration = Duration::from_secs(1);
+/// So many of those in a row are in order: the first has no version of the queue to wait for, the second may be the word
+/// that there is a job, which another runner gets.
+const QUICK_ANSWERS: u32 = 3;
 /// The queue's version is some digits; what is longer is none, and would push the request over the server's limit.
 const LONGEST_LAST_UPDATE: usize = 1024;
 
@@ -94,7 +101,7 @@ fn understand(forge: &GitLab, answer: &Answer, took: Duration) -> Result<Polled,
         _ if busy => PollYield::Busy,
         _ => PollYield::Nothing,
     });
-    let pause = forge.settings.check_interval.saturating_sub(took);
+    let pause = pause(forge, answer, took);
     let unavailable = |what: &str| PollError::Unavailable {
         message: format!("{} answered {} to the request for a job{what}", forge.api.remote(), answer.said()),
         retry_after: answer.retry_after,
@@ -120,6 +127,16 @@ fn understand(forge: &GitLab, answer: &Answer, took: Duration) -> Result<Polled,
         StatusCode::SERVICE_UNAVAILABLE => Err(unavailable("; it is not available at the moment")),
         _ => Err(unavailable("")),
     }
+}
+
+/// How long to wait before the next poll. A server that holds polls says so, and wants to be asked again at once: the answer
+/// that a job was queued does not bring the job. One that says so and answers at once again and again does not hold
+/// them after all, and is asked at the usual pace.
+fn pause(forge: &GitLab, answer: &Answer, took: Duration) -> Duration {
+    let mut quick = forge.quick_answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let holds = answer.header(POLLS_ARE_HELD).is_some_and(|value| value.eq_ignore_ascii_case("yes"));
+    *quick = if holds && answer.status == StatusCode::NO_CONTENT && took < QUICK { quick.saturating_add(1) } else { 0 };
+    if holds && *quick <= QUICK_ANSWERS { Duration::ZERO } else { forge.settings.check_interval.saturating_sub(took) }
 }
 
 /// Counts refusals in a row; gives the count.

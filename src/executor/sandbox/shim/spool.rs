@@ -310,10 +310,10 @@ impl Watch {
                     sleep(HUSH).await;
                 }
                 // Its end by time is the safety net.
-                if let Ok(Ok(mut ready)) = timeout(SAFETY_NET, events.readable()).await {
-                    if drain(events.get_ref()) {
-                        ready.clear_ready();
-                    }
+                if let Ok(Ok(mut ready)) = timeout(SAFETY_NET, events.readable()).await
+                    && drain(events.get_ref())
+                {
+                    ready.clear_ready();
                 }
             }
             None => sleep((LOOK.0 * 2_u32.pow(fruitless.min(8))).min(LOOK.1)).await,

@@ -144,6 +144,7 @@ fn enter(parent: Pid, terminal: Option<&OwnedFd>, umask: Mode, confinement: Opti
         let _ = rustix::process::ioctl_tiocsctty(terminal);
     }
     rustix::process::umask(umask);
+    let _ = rustix::process::setpriority_process(None, 0);
     prefer_as_victim_of_memory_shortage();
     rustix::thread::set_no_new_privs(true)?;
     if let Some(confinement) = confinement {
