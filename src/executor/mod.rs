@@ -6,5 +6,14 @@
 //! - [`log`]: what the processes print, from the spool through the masker into the job's log and to the forge.
 //! - [`script`]: commands of a step to shell text.
 
+pub mod environment;
+pub mod halt;
+pub mod job;
 pub mod log;
+mod ordinary;
+pub mod progress;
 pub mod sandbox;
+pub mod script;
+pub mod stage;
+pub mod stages;
+pub mod tools;

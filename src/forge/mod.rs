@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec};
 use crate::pipeline::{JobFailure, JobId, JobKey, JobOutcome, Owner, PipelineJob, Secret};
 
+pub mod detect;
 pub mod gitlab;
 
 /// One registration at one forge.

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// A token, password or masked value. `Debug` hides it, there is no `Display` and no `Serialize`, and the memory is
 /// overwritten when it is dropped. Take the text out with [`Secret::expose`] at the last moment only.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Secret(SecretString);
 
 impl Secret {

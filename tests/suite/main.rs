@@ -1,3 +1,7 @@
-//! Whole-program tests, by capability.
+//! Whole-program tests: the built binary against the embedded forge, in real containers, with real git.
 
+mod architecture;
+mod demo;
+mod gitlab_jobs;
 mod shim;
+mod support;

@@ -6,7 +6,7 @@
 //! or reads what it left.
 //!
 //! The life of a sandbox, in the order of calls:
-//! 1. [`docker::DockerSandbox::prepare`] or [`host::HostSandbox::prepare`] makes the place and says hello to the shim;
+//! 1. [`docker::Docker::prepare`] or [`host::HostSandbox::prepare`] makes the place and says hello to the shim;
 //!    the [`SandboxRecord`] is handed to `on_created` (which journals it) before anything runs in it.
 //! 2. Steps: [`shim::client::ShimClient`].
 //! 3. After a crash: `reattach` with the record.
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod docker;
 pub mod host;
+pub mod place;
 pub mod shim;
 
 /// Folders of one job on the machine.

@@ -1,1 +1,121 @@
 //! GitLab: the runner API.
+//!
+//! - [`settings`]: what the operator wants of a registration; [`info`]: what we tell the server of ourselves.
+//! - [`wire`]: what goes over the wire, read leniently ([`lenient`]).
+//! - [`client`]: requests and what their answers have in common.
+//! - [`register`], [`system_id`]: from a token to a registration and back.
+//! - [`poll`]: asking for jobs; [`pace`]: how many polls at the same time.
+//! - [`convert`]: payload to model; pure. [`flags`]: which feature flags count.
+//! - [`report`], [`transfer`]: log, states, artifacts of one job.
+//!
+//! What is supported and what is not stands in docs/gitlab.md.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Assignment, Forge, PollError, Polled, RunnerFacts, RunnerToken};
+use crate::outbound::Outbound;
+use crate::pipeline::{ForgeInstance, JobFailure, PipelineJob, Secret};
+
+pub mod client;
+pub mod convert;
+pub mod flags;
+pub mod info;
+mod lenient;
+pub mod pace;
+pub mod poll;
+pub mod register;
+pub mod report;
+pub mod settings;
+pub mod system_id;
+pub mod transfer;
+pub mod wire;
+
+#[cfg(test)]
+mod client_tests;
+#[cfg(test)]
+mod wire_tests;
+
+pub use report::GitLabReporter;
+pub use settings::{ConfiguredService, Executor, GitLabSettings};
+
+use client::{Api, ApiError};
+use info::Info;
+use pace::RequestPace;
+
+/// One registration at a GitLab.
+pub struct GitLab {
+    settings: Arc<GitLabSettings>,
+    info: Arc<Info>,
+    api: Api,
+    instance: ForgeInstance,
+    token: RwLock<Secret>,
+    /// The queue's version as the server told it last. (2.3)
+    last_update: Mutex<Option<String>>,
+    /// Refusals in a row. (2.5)
+    refusals: Mutex<u32>,
+    /// Answers without a job in a row that a server which holds polls gave at once. (2.4)
+    quick_answers: Mutex<u32>,
+    requests: RequestPace,
+}
+
+impl GitLab {
+    /// A registration; opens nothing. Fails where the address is none.
+    pub fn new(settings: GitLabSettings, outbound: Outbound) -> Result<Self, ApiError> {
+        let api = Api::new(outbound, &settings.url)?;
+        let adaptive = settings.feature_flags.get("FF_USE_ADAPTIVE_REQUEST_CONCURRENCY").copied().unwrap_or(true);
+        Ok(Self {
+            info: Arc::new(Info::of(&settings)),
+            instance: client::instance(&settings.url),
+            token: RwLock::new(settings.token.clone()),
+            last_update: Mutex::new(None),
+            refusals: Mutex::new(0),
+            quick_answers: Mutex::new(0),
+            requests: RequestPace::new(settings.request_concurrency, adaptive),
+            settings: Arc::new(settings),
+            api,
+        })
+    }
+
+    /// The forge as it is named in owners and job keys.
+    pub fn instance(&self) -> &ForgeInstance {
+        &self.instance
+    }
+
+    /// What the registration was made with.
+    pub fn settings(&self) -> &GitLabSettings {
+        &self.settings
+    }
+
+    /// Polls go on with a new token, after [`register::reset_token`].
+    pub fn replace_token(&self, token: Secret) {
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// When `token` is due to be renewed with [`register::reset_token`]. `None`: never, or the operator forbids it.
+    pub fn token_due_at(&self, token: &RunnerToken) -> Option<jiff::Timestamp> {
+        let forbidden = self.settings.feature_flags.get("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION").copied() == Some(true);
+        if forbidden { None } else { register::reset_due_at(token) }
+    }
+
+    fn current_token(&self) -> Secret {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Forge for GitLab {
+    type Reporter = GitLabReporter;
+
+    async fn poll(&self, stop: &CancellationToken) -> Result<Polled, PollError> {
+        poll::poll(self, stop).await
+    }
+
+    fn reporter(&self, assignment: &Assignment) -> Result<GitLabReporter, JobFailure> {
+        GitLabReporter::new(self.settings.clone(), self.info.clone(), self.api.clone(), assignment)
+    }
+
+    fn define(&self, assignment: &Assignment, facts: &RunnerFacts) -> Result<PipelineJob, JobFailure> {
+        convert::job(&self.settings, assignment, facts)
+    }
+}

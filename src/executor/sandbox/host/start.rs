@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::executor::ordinary::be_ordinary;
 use super::super::SandboxRecord;
 use super::super::shim::SHIM_NAME;
 use super::super::shim::process::HOST_ARGUMENT;
@@ -39,6 +40,11 @@ pub(super) async fn start(spec: &HostSpec<'_>, who: Option<Identity>) -> Result<
     command.current_dir(&spec.paths.run);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     environment(&mut command, spec, who.as_ref());
+    // Before the user changes: the agent may have privileges that jobs must not inherit.
+    // SAFETY: bare system calls only.
+    unsafe {
+        command.pre_exec(be_ordinary);
+    }
     if let Some(who) = who {
         change_user(&mut command, who);
     }

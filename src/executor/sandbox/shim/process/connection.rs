@@ -46,8 +46,8 @@ pub struct Connection {
     outbox: Vec<u8>,
 }
 
-/// Authentication code and body.
-type ReceivedFrame = ([u8; KEY_LENGTH], Vec<u8>);
+/// A message's code and body, as they came.
+type Frame = ([u8; KEY_LENGTH], Vec<u8>);
 
 /// A connection that is to be closed. Nothing is said to who cannot be trusted.
 pub struct Close;
@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    fn take_frame(&mut self) -> Result<Option<ReceivedFrame>, Close> {
+    fn take_frame(&mut self) -> Result<Option<Frame>, Close> {
         let Some(head) = self.inbox.first_chunk::<HEAD>() else { return Ok(None) };
         let (length, code) = wire::parse_head(head);
         let limit = match self.stage {

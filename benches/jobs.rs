@@ -1,0 +1,293 @@
+//! What forgehand costs over the engine itself: jobs, log and memory, each beside its floor, measured in turn in the same
+//! run. Trust the ratios; the machine's speed drifts.
+//!
+//! `scripts/bench` runs it. Needs a Docker engine and the images of `fixtures/images/build`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{
+    CreateContainerOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
+};
+use forgehand::emulator::repository::RepositoryFile;
+use forgehand::emulator::{Emulator, EmulatorOptions, JobSpec, Repository, RunnerSpec};
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_forgehand");
+const IMAGE: &str = "case/sh:1";
+const LIMIT: Duration = Duration::from_secs(300);
+/// Bytes of output for the log row.
+const LOG_BYTES: u64 = 64 << 20;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
+    // `cargo bench` passes flags of the usual harness; a filter chooses rows.
+    let rows: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |row: &str| rows.is_empty() || rows.iter().any(|wanted| row.contains(wanted.as_str()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let docker = Docker::connect_with_unix_defaults()?;
+        let bench = Bench::start().await?;
+        println!("| what | floor | forgehand | ratio |\n| --- | --- | --- | --- |");
+        if wanted("memory") {
+            bench.memory_idle().await?;
+        }
+        if wanted("one") {
+            bench.jobs(&docker, "job with 1 step", 1, 15).await?;
+        }
+        if wanted("five") {
+            bench.jobs(&docker, "job with 5 steps", 5, 15).await?;
+        }
+        if wanted("twenty") {
+            bench.twenty(&docker, 3).await?;
+        }
+        if wanted("log") {
+            bench.log(&docker, 3).await?;
+        }
+        if wanted("memory") {
+            bench.memory_busy().await?;
+        }
+        Ok(())
+    })
+}
+
+/// An embedded forge and an agent beside it.
+struct Bench {
+    forge: Emulator,
+    project: u64,
+    agent: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn start() -> Result<Self, Failure> {
+        let options = EmulatorOptions { long_poll: Some(Duration::from_secs(50)), ..EmulatorOptions::default() };
+        let forge = Emulator::start(options).await?;
+        let project = forge.add_project("bench/project", &Repository::Files(vec![RepositoryFile::text("readme", "bench")]))?;
+        let (_, token) = forge.add_runner(RunnerSpec::default());
+        let dir = tempfile::tempdir()?;
+        let state = dir.path().join("state");
+        let command = |arguments: &[&str]| {
+            let mut command = Command::new(BINARY);
+            command
+                .args(arguments)
+                .env("FORGEHAND_CONFIG", dir.path().join("forgehand.toml"))
+                .env("FORGEHAND_STATE_DIR", &state)
+                .env("FORGEHAND_DOCKER__NETWORK_MODE", "none")
+                .env("FORGEHAND_OUTPUT_LIMIT", "1GiB")
+                .stdin(Stdio::null());
+            command
+        };
+        let url = forge.url().to_owned();
+        let registered =
+            command(&["register", "--url", &url, "--token", &token, "--executor", "docker", "--image", IMAGE])
+                .stdout(Stdio::null())
+                .status()?;
+        if !registered.success() {
+            return Err("the agent could not be registered".into());
+        }
+        let log = fs::File::create(dir.path().join("agent.log"))?;
+        let agent = command(&["run", "--max-jobs", "20"]).stdout(Stdio::null()).stderr(log).spawn()?;
+        Ok(Self { forge, project, agent, _dir: dir })
+    }
+
+    /// Runs jobs and waits until the forge has their ends; how long it took from the first one queued.
+    async fn run(&self, specs: Vec<JobSpec>) -> Result<Duration, Failure> {
+        let began = Instant::now();
+        let mut ids = Vec::new();
+        for spec in specs {
+            ids.push(self.forge.queue(spec)?);
+        }
+        for id in ids {
+            let state = self
+                .forge
+                .wait_for(LIMIT, |forge| {
+                    forge
+                        .job(id)
+                        .filter(|job| matches!(job.state, "success" | "failed" | "canceled"))
+                        .map(|job| job.state)
+                })
+                .await
+                .ok_or("a job did not end in time")?;
+            if state != "success" {
+                let log = self.forge.log(id);
+                let end = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned();
+                return Err(format!("a job ended as {state}:\n{end}").into());
+            }
+        }
+        Ok(began.elapsed())
+    }
+
+    fn spec(&self, steps: &[&str]) -> JobSpec {
+        let steps: Vec<_> = steps
+            .iter()
+            .enumerate()
+            .map(|(index, command)| {
+                let name = if index == 0 { "script".to_owned() } else { format!("part{index}") };
+                json!({"name": name, "script": [command], "timeout": 600, "when": "on_success", "allow_failure": false})
+            })
+            .collect();
+        let variables = json!([{"key": "GIT_STRATEGY", "value": "none", "public": true, "masked": false}]);
+        JobSpec::new(self.project, "bench", json!({"steps": steps, "variables": variables, "image": {"name": IMAGE}}))
+    }
+
+    async fn jobs(&self, docker: &Docker, what: &str, steps: usize, rounds: usize) -> Result<(), Failure> {
+        let commands = vec!["true"; steps];
+        let (mut floor, mut ours) = (Vec::new(), Vec::new());
+        self.run(vec![self.spec(&commands)]).await?; // warm
+        container(docker, &["true"], None).await?;
+        for _ in 0..rounds {
+            floor.push(container(docker, &["true"], None).await?);
+            ours.push(self.run(vec![self.spec(&commands)]).await?);
+        }
+        row(what, &mut floor, &mut ours);
+        Ok(())
+    }
+
+    async fn twenty(&self, docker: &Docker, rounds: usize) -> Result<(), Failure> {
+        let (mut floor, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let began = Instant::now();
+            let all = (0..20).map(|_| container(docker, &["true"], None));
+            for one in futures_util::future::join_all(all).await {
+                one?;
+            }
+            floor.push(began.elapsed());
+            ours.push(self.run((0..20).map(|_| self.spec(&["true"])).collect()).await?);
+        }
+        row("20 jobs at once", &mut floor, &mut ours);
+        Ok(())
+    }
+
+    /// 64 MiB of lines: into a file by a bare container, to the forge by a job.
+    async fn log(&self, docker: &Docker, rounds: usize) -> Result<(), Failure> {
+        let lines = format!(
+            "yes 'a line of output as builds print them, some eighty characters long, more or less' | head -c {LOG_BYTES}"
+        );
+        let dir = tempfile::tempdir()?;
+        let (mut floor, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let to_file = format!("{lines} >/out/spool");
+            let empty = container(docker, &["true"], Some(dir.path())).await?;
+            let full = container(docker, &["sh", "-c", &to_file], Some(dir.path())).await?;
+            floor.push(full.saturating_sub(empty));
+            let empty = self.run(vec![self.spec(&["true"])]).await?;
+            let before = cpu_time(self.agent.id());
+            let full = self.run(vec![self.spec(&[&lines])]).await?;
+            let cpu = cpu_time(self.agent.id()).saturating_sub(before);
+            let mib = LOG_BYTES >> 20;
+            eprintln!(
+                "the agent used {} ms of CPU for {mib} MiB of log, peak memory {} KiB",
+                cpu.as_millis(),
+                status(self.agent.id(), "VmHWM")
+            );
+            ours.push(full.saturating_sub(empty));
+        }
+        row("64 MiB of output", &mut floor, &mut ours);
+        Ok(())
+    }
+
+    async fn memory_idle(&self) -> Result<(), Failure> {
+        // Idle: after one job, so that everything that is made lazily is there.
+        self.run(vec![self.spec(&["true"])]).await?;
+        println!("| idle agent, resident | 15 MiB | {:.1} MiB | |", mib(status(self.agent.id(), "VmRSS")));
+        Ok(())
+    }
+
+    async fn memory_busy(&self) -> Result<(), Failure> {
+        let idle = status(self.agent.id(), "VmRSS");
+        let jobs = 10;
+        let mut ids = Vec::new();
+        for _ in 0..jobs {
+            ids.push(self.forge.queue(self.spec(&["echo begun; while [ ! -e stop ]; do sleep 1; done"]))?);
+        }
+        for id in &ids {
+            let begun = |forge: &Emulator| forge.log(*id).windows(6).any(|w| w == b"begun\n").then_some(());
+            self.forge.wait_for(LIMIT, begun).await.ok_or("a job did not begin in time")?;
+        }
+        let busy = status(self.agent.id(), "VmRSS");
+        println!("| a running job, resident | 2 MiB | {:.2} MiB | |", mib(busy.saturating_sub(idle)) / f64::from(jobs));
+        for id in ids {
+            self.forge.cancel(id);
+            self.forge
+                .wait_for(LIMIT, |forge| forge.job(id).filter(|job| job.state != "running" && job.state != "canceling"))
+                .await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // Twice: the second ends what still runs.
+        for _ in 0..2 {
+            if let Some(pid) = rustix::process::Pid::from_raw(self.agent.id().cast_signed()) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+        }
+        let _ = self.agent.wait();
+    }
+}
+
+/// The floor: one container through the raw API, created, started, waited for and removed.
+async fn container(docker: &Docker, command: &[&str], mount: Option<&Path>) -> Result<Duration, Failure> {
+    let began = Instant::now();
+    let body = ContainerCreateBody {
+        image: Some(IMAGE.to_owned()),
+        cmd: Some(command.iter().map(|word| (*word).to_owned()).collect()),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            binds: mount.map(|path| vec![format!("{}:/out", path.display())]),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    };
+    let id = docker.create_container(None::<CreateContainerOptions>, body).await?.id;
+    docker.start_container(&id, None::<StartContainerOptions>).await?;
+    let mut ended = docker.wait_container(&id, None::<WaitContainerOptions>);
+    while ended.next().await.is_some() {}
+    docker.remove_container(&id, Some(RemoveContainerOptions { force: true, ..Default::default() })).await?;
+    Ok(began.elapsed())
+}
+
+fn row(what: &str, floor: &mut [Duration], ours: &mut [Duration]) {
+    let mut ratios: Vec<f64> = floor.iter().zip(ours.iter()).map(|(f, o)| o.as_secs_f64() / f.as_secs_f64()).collect();
+    ratios.sort_by(f64::total_cmp);
+    floor.sort();
+    ours.sort();
+    let middle = ratios.len() / 2;
+    println!(
+        "| {what} | {} ms | {} ms | {:.2} ({:.2} to {:.2}) |",
+        floor[middle].as_millis(),
+        ours[middle].as_millis(),
+        ratios[middle],
+        ratios[0],
+        ratios[ratios.len() - 1]
+    );
+}
+
+/// A line of `/proc/PID/status` in KiB; 0 when the process is gone.
+fn status(pid: u32, line: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    text.lines()
+        .find_map(|l| l.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// User and system time of a process.
+fn cpu_time(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|&index| fields.get(index)?.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}

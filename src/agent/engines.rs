@@ -1,0 +1,164 @@
+//! The Docker engines of this machine that registrations use, each connected to once, and the sandboxes on them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use super::recovery::{Found, ShimState};
+use super::sweep::Sweeper;
+use crate::config::DockerConfig;
+use crate::executor::sandbox::SandboxRecord;
+use crate::executor::sandbox::docker::{Docker, EngineSettings, MachineAuth, PoolSettings, Reattached, UtilityProgram};
+use crate::executor::sandbox::shim::ShimBinary;
+use crate::pipeline::JobKey;
+use crate::state::{OpenJob, StateDir, durable};
+
+/// File in the state directory with this agent's id.
+const AGENT_ID: &str = "agent.id";
+
+/// The engines, by the address of their socket. Cheap to clone.
+#[derive(Clone)]
+pub struct Engines {
+    dir: StateDir,
+    agent: String,
+    shim: ShimBinary,
+    connected: Arc<Mutex<BTreeMap<String, Docker>>>,
+}
+
+impl Engines {
+    /// No engine is connected to yet. Blocking.
+    pub fn new(dir: StateDir, shim: ShimBinary) -> io::Result<Self> {
+        let agent = agent_id(&dir)?;
+        Ok(Self { dir, agent, shim, connected: Arc::default() })
+    }
+
+    /// The engine that `docker` names; connected to at the first call.
+    pub async fn get(&self, docker: &DockerConfig) -> Result<Docker, String> {
+        let address = docker.engine(std::env::var("DOCKER_HOST").ok().as_deref())?;
+        let mut connected = self.connected.lock().await;
+        if let Some(engine) = connected.get(&address.to_string()) {
+            return Ok(engine.clone());
+        }
+        let settings = EngineSettings {
+            host: Some(address.socket().display().to_string()),
+            agent: self.agent.clone(),
+            folder: self.folder().await?,
+            auth: MachineAuth { config: user_config(), helper_path: None },
+            pool: PoolSettings {
+                range: docker.network_pool,
+                prefix: docker.network_size,
+                ..PoolSettings::default()
+            },
+            utility: UtilityProgram { path: self.shim.path.clone(), args: Vec::new() },
+        };
+        let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;
+        for warning in engine.caps().warnings() {
+            warn!(engine = %address, "{warning}");
+        }
+        info!(engine = %address, version = %engine.caps().version, "connected to the engine");
+        connected.insert(address.to_string(), engine.clone());
+        Ok(engine)
+    }
+
+    /// The shim that sandboxes run.
+    pub fn shim(&self) -> &ShimBinary {
+        &self.shim
+    }
+
+    /// Removes what only a running agent needs: networks made ahead of need.
+    pub async fn close(&self) {
+        for engine in self.connected.lock().await.values() {
+            engine.close().await;
+        }
+    }
+
+    async fn folder(&self) -> Result<PathBuf, String> {
+        let folder = self.dir.root().join("docker");
+        let made = folder.clone();
+        let result = tokio::task::spawn_blocking(move || {
+            use std::os::unix::fs::DirBuilderExt as _;
+            std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&made)
+        });
+        match result.await {
+            Ok(Ok(())) => Ok(folder),
+            Ok(Err(error)) => Err(format!("{} cannot be made: {error}", folder.display())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn all(&self) -> Vec<Docker> {
+        self.connected.lock().await.values().cloned().collect()
+    }
+
+    async fn find_one(&self, job: &OpenJob) -> Result<Option<Found>, String> {
+        let found = |shim| Some(Found { job: job.assignment.key.clone(), shim });
+        match &job.sandbox {
+            None => Ok(None),
+            // Whether the process still is the one of the record is seen when the job goes on.
+            Some(SandboxRecord::Host { .. }) => Ok(found(ShimState::Unknown)),
+            Some(record) => {
+                for engine in self.all().await {
+                    match engine.reattach(record).await {
+                        Ok(Reattached::Running) => return Ok(found(ShimState::Answers)),
+                        // Its spool and exit files may tell how its steps ended; the job looks.
+                        Ok(Reattached::Gone { .. }) => {}
+                        Err(error) => return Err(error.to_string()),
+                    }
+                }
+                Ok(found(ShimState::Exited))
+            }
+        }
+    }
+}
+
+impl Sweeper for Engines {
+    async fn find(&self, owed: &[OpenJob]) -> Result<Vec<Found>, String> {
+        let mut all = Vec::new();
+        for job in owed {
+            all.extend(self.find_one(job).await?);
+        }
+        Ok(all)
+    }
+
+    async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
+        for engine in self.all().await {
+            let swept = engine.sweep(known).await.map_err(|error| error.to_string())?;
+            if !swept.containers.is_empty() || !swept.networks.is_empty() || !swept.volumes.is_empty() {
+                info!(?swept, "removed what an earlier agent left");
+            }
+            for failure in &swept.failures {
+                warn!(%failure, "something that nobody needs could not be removed; trying again at the next sweep");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The folder of this user's own Docker configuration: `$DOCKER_CONFIG`, else `~/.docker`.
+fn user_config() -> Option<PathBuf> {
+    std::env::var_os("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")))
+}
+
+/// The id by which what this agent makes is labelled: made once for a state directory.
+fn agent_id(dir: &StateDir) -> io::Result<String> {
+    let path = dir.root().join(AGENT_ID);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if is_agent_id(text.trim()) => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    durable::replace(&path, &[id.as_bytes()])?;
+    Ok(id)
+}
+
+fn is_agent_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

@@ -1,0 +1,247 @@
+//! One poll loop: asks one registration's forge for work, for as long as the agent takes jobs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::{Backoff, Random};
+use super::board::{Activity, LaneHandle};
+use super::capacity::{Capacity, Question, Ticket};
+use super::claims::{Claim, Claims};
+use super::job::JobWork;
+use super::registration::Registration;
+use crate::forge::{Assignment, Forge, PollError, Polled};
+use crate::pipeline::JobFailure;
+use crate::state::{Accepted, JobPhase, Journal};
+
+/// No question takes longer than this: a forge may hold it for a minute or two, a slow one may take ten minutes to
+/// answer, five times in a row (protocols: GitLab 0). Later the loop counts as stuck.
+const LONGEST_QUESTION: Duration = Duration::from_secs(65 * 60);
+
+/// Keeping an assignment takes some fsyncs.
+const LONGEST_TAKING: Duration = Duration::from_secs(120);
+
+/// A forge that answers at once and wants to be asked at once is asked this often at most.
+const SHORTEST_ROUND: Duration = Duration::from_millis(100);
+
+/// A job that a poll loop hands to the agent.
+pub struct Assigned<F, S> {
+    /// The registration it came through.
+    pub registration: Arc<Registration<F, S>>,
+    /// What is due for it.
+    pub work: JobWork,
+    /// Its place in the queue for a slot.
+    pub ticket: Ticket,
+    /// Nobody else works on it.
+    pub claim: Claim,
+}
+
+/// What a poll loop needs.
+pub struct Poller<F, S> {
+    /// Whom to ask.
+    pub registration: Arc<Registration<F, S>>,
+    /// Which of the registration's loops this is. The first always asks; the others only while it is busy.
+    pub index: u32,
+    /// Shared by the loops of the registration.
+    pub pulse: Arc<Pulse>,
+    /// Who may ask when.
+    pub capacity: Capacity,
+    /// Where jobs are made ours.
+    pub journal: Journal,
+    /// Who works on what.
+    pub claims: Claims,
+    /// Cancelled when the registration is not to be asked any more.
+    pub stop: CancellationToken,
+    /// Where jobs go. Bounded: full means that the agent's loop is behind, and asking for more would not help.
+    pub assigned: mpsc::Sender<Assigned<F, S>>,
+    /// The loop's place on the board.
+    pub lane: LaneHandle,
+    /// How long a registration that is refused is left alone.
+    pub unhealthy_interval: Duration,
+    /// For jitter.
+    pub random: Random,
+}
+
+/// Whether a registration gets one job after the other, so that a second question beside the first is worth while.
+#[derive(Default)]
+pub struct Pulse {
+    is_busy: AtomicBool,
+    changed: Notify,
+}
+
+impl Pulse {
+    fn set_busy(&self, is_busy: bool) {
+        if self.is_busy.swap(is_busy, Ordering::Relaxed) != is_busy {
+            self.changed.notify_waiters();
+        }
+    }
+
+    async fn busy(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_busy.load(Ordering::Relaxed) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// Whether a loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Ask,
+    End,
+}
+
+impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
+    /// Runs until told to stop.
+    pub async fn run(self) {
+        let mut backoff = Backoff::new(self.random);
+        // Slot first, question second: nobody asks for a job that could not start.
+        while let Some(question) = self.turn().await {
+            let asked_at = Instant::now();
+            let (answer, question) = self.ask(question).await;
+            let next = match answer {
+                Ok(Polled::Job(assignment)) => {
+                    backoff.reset();
+                    self.lane.heard();
+                    self.take(*assignment, question).await
+                }
+                Ok(Polled::Nothing { pause }) => {
+                    backoff.reset();
+                    self.lane.heard();
+                    self.rest(pause, asked_at, question).await
+                }
+                Err(error) => {
+                    drop(question); // nothing is reserved while we wait
+                    self.back_off(&mut backoff, error).await
+                }
+            };
+            if next == Next::End {
+                return;
+            }
+        }
+    }
+
+    /// Waits until this loop may ask; `None` when it is to end.
+    async fn turn(&self) -> Option<Question> {
+        if self.index > 0 {
+            self.lane.does(Activity::Resting, None);
+            self.stop.run_until_cancelled(self.pulse.busy()).await?;
+        }
+        self.lane.does(Activity::WaitingForSlot, None);
+        self.capacity.ask(&self.registration.name, &self.stop).await
+    }
+
+    /// Asks the forge. Not raced against any stop: an answer dropped half-read is a job that nobody runs. The forge
+    /// itself gives up on the question's stop, and only where the protocol makes that safe.
+    async fn ask(&self, question: Question) -> (Result<Polled, PollError>, Question) {
+        self.lane.does(Activity::Asking, Some(Instant::now() + LONGEST_QUESTION));
+        let stop = question.stop().clone();
+        let mut answer = std::pin::pin!(self.registration.forge.poll(&stop));
+        if let Ok(answer) = tokio::time::timeout(self.capacity.grace(), answer.as_mut()).await {
+            return (answer, question);
+        }
+        question.is_held();
+        (answer.await, question)
+    }
+
+    /// Makes a job ours, on disk, before anybody acts on it.
+    async fn take(&self, assignment: Assignment, question: Question) -> Next {
+        self.lane.does(Activity::TakingJob, Some(Instant::now() + LONGEST_TAKING));
+        self.pulse.set_busy(true);
+        let ticket = question.brought_job();
+        let Some(claim) = self.claims.take(&assignment.key) else {
+            tracing::info!(job_id = %assignment.id, "the forge handed over a job again that is being worked on");
+            return Next::Ask;
+        };
+        let Some(work) = self.enter(assignment).await else { return Next::Ask };
+        let assigned = Assigned { registration: self.registration.clone(), work, ticket, claim };
+        match self.assigned.send(assigned).await {
+            Ok(()) => Next::Ask,
+            Err(_agent_is_gone) => Next::End, // the journal hands the job to the next one
+        }
+    }
+
+    /// What is due for a job that the forge handed over; `None` for one that is known and not over.
+    async fn enter(&self, assignment: Assignment) -> Option<JobWork> {
+        let id = assignment.id.clone();
+        let ended = match self.journal.accept(&assignment, &self.registration.name).await {
+            Ok(Accepted::New) => {
+                tracing::info!(
+                    job_id = %id,
+                    correlation_id = %assignment.correlation_id,
+                    registration = %self.registration.name,
+                    project = %assignment.project_path,
+                    "job assigned"
+                );
+                return Some(JobWork::Fresh { assignment });
+            }
+            Ok(Accepted::Known(JobPhase::Acknowledged)) => self.journal.ended(&assignment.key).await,
+            Ok(Accepted::Known(phase)) => {
+                tracing::info!(job_id = %id, %phase, "the forge handed over a job again that is not over here");
+                return None;
+            }
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(Some(ended)) => {
+                tracing::info!(job_id = %id, "the forge handed over a job again that is over; it is told once more");
+                Some(JobWork::Repeated { assignment, ended })
+            }
+            Ok(None) => None,
+            Err(error) => {
+                tracing::error!(job_id = %id, %error, "a job cannot be taken: the journal cannot be written");
+                let failure =
+                    JobFailure::system(format!("the runner could not write down that it has the job: {error}"));
+                Some(JobWork::Refused { assignment, failure })
+            }
+        }
+    }
+
+    /// There was no job: waits as long as the forge wants.
+    async fn rest(&self, pause: Duration, asked_at: Instant, question: Question) -> Next {
+        self.pulse.set_busy(false);
+        if question.stop().is_cancelled() {
+            return Next::Ask; // withdrawn: the next turn waits for a slot, or ends
+        }
+        drop(question); // nothing is reserved while we wait
+        let shortest = SHORTEST_ROUND.saturating_sub(asked_at.elapsed());
+        self.pause(Activity::Pausing, pause.max(shortest)).await
+    }
+
+    async fn back_off(&self, backoff: &mut Backoff, error: PollError) -> Next {
+        self.pulse.set_busy(false);
+        let (pause, is_unhealthy) = match &error {
+            PollError::Refused(_) => {
+                let refusal = backoff.after_refusal(self.unhealthy_interval);
+                (refusal.pause, refusal.is_unhealthy)
+            }
+            PollError::Unavailable { retry_after, .. } => (backoff.after_failure(*retry_after), false),
+        };
+        self.lane.failed(&error.to_string(), is_unhealthy);
+        let registration = &self.registration.name;
+        if is_unhealthy {
+            tracing::error!(registration, %error, ?pause, "the forge refuses this registration; it is left alone for a while");
+        } else {
+            tracing::warn!(registration, %error, ?pause, "the forge did not answer as it should; asking again");
+        }
+        self.pause(Activity::BackingOff, pause).await
+    }
+
+    async fn pause(&self, activity: Activity, pause: Duration) -> Next {
+        if pause.is_zero() {
+            return Next::Ask;
+        }
+        self.lane.does(activity, Some(Instant::now() + pause));
+        match self.stop.run_until_cancelled(tokio::time::sleep(pause)).await {
+            Some(()) => Next::Ask,
+            None => Next::End,
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! One job from its assignment to the last word, or from wherever an earlier agent was cut.
+//!
+//! Forge and executor meet here. The order matters, because the agent may be killed between any two lines: what is
+//! decided is journalled before it has an effect, the outcome is journalled before the forge hears it, and the sandbox is
+//! removed before the journal closes the job.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::board::JobLine;
+use super::job::{JobRunner, JobStart, JobWork, SlotEnded};
+use crate::executor::halt::Halt;
+use crate::executor::job::{self, JobRun, now_ms};
+use crate::executor::log::{JobLog, LogPump, PumpEnd, StageLog, Tone};
+use crate::executor::progress::Progress;
+use crate::executor::sandbox::{JobPaths, SandboxRecord};
+use crate::executor::stage::Stage;
+use crate::executor::tools::Tools;
+use crate::forge::{Assignment, Demand, Forge, LogDigest, ReportError, Reporter, RunnerFacts};
+use crate::pipeline::definition::LogSpec;
+use crate::pipeline::{JobFailure, JobOutcome, PipelineJob};
+use crate::state::JobJournal;
+
+/// How often the forge is told that a job begins before the job begins anyway; how often it is told of a job that is not
+/// journalled.
+const WORD_TRIES: u32 = 5;
+const WORD_PAUSE: Duration = Duration::from_secs(1);
+/// The log limit of a job that cannot even be read.
+const REFUSAL_LOG_LIMIT: u64 = 64 * 1024;
+
+/// Runs jobs with the executor.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExecutorRunner;
+
+/// What the configuration of a registration comes to, for its jobs.
+pub struct RegistrationTools {
+    /// What its jobs work with.
+    pub tools: Arc<Tools>,
+}
+
+/// One job that is being run here.
+struct Slot<'a, F> {
+    forge: &'a F,
+    registration: &'a str,
+    tools: Arc<Tools>,
+    page: JobJournal,
+    cancel: CancellationToken,
+    line: JobLine,
+    assignment: &'a Assignment,
+    facts: RunnerFacts,
+    paths: JobPaths,
+}
+
+/// What is known of a job when a slot takes it.
+#[derive(Default)]
+struct Start {
+    sandbox: Option<SandboxRecord>,
+    progress: Option<Progress>,
+    acked: u64,
+    outcome: Option<JobOutcome>,
+}
+
+impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
+    async fn run(&self, start: JobStart<F, RegistrationTools>) -> SlotEnded {
+        let JobStart { work, registration, concurrent_id, concurrent_project_id, page, cancel, line } = start;
+        let tools = registration.settings.tools.clone();
+        let known = match work {
+            JobWork::Refused { assignment, failure } => {
+                say_once(&registration.forge, &assignment, &JobOutcome::Failed(failure), LogDigest::default()).await;
+                return SlotEnded::Closed;
+            }
+            JobWork::Repeated { assignment, ended } => {
+                say_once(&registration.forge, &assignment, &ended.outcome, ended.digest.unwrap_or_default()).await;
+                return SlotEnded::Closed;
+            }
+            JobWork::Fresh { assignment } => {
+                info!(job = %assignment.name, project = %assignment.project_path, "job begins");
+                (assignment, None, Start::default())
+            }
+            JobWork::Recovered { open_job, repair } => {
+                info!(job = %open_job.assignment.name, ?repair, "job goes on after a restart");
+                let start = Start {
+                    sandbox: open_job.sandbox,
+                    // Progress that cannot be read is a job that has to begin again: nothing tells what it has done.
+                    progress: open_job.progress.and_then(|progress| serde_json::from_value(progress).ok()),
+                    acked: open_job.acked,
+                    outcome: open_job.outcome,
+                };
+                (open_job.assignment, open_job.facts.zip(open_job.paths), start)
+            }
+        };
+        let (assignment, decided, start) = known;
+        let (facts, paths) = decided.unwrap_or_else(|| {
+            let facts = RunnerFacts {
+                concurrent_id,
+                concurrent_project_id,
+                builds_dir: tools.builds_dir.clone(),
+                shared_environment: tools.place.is_shared(),
+            };
+            let paths = paths(&page, &registration.name, &assignment, &facts);
+            (facts, paths)
+        });
+        let slot = Slot {
+            forge: &registration.forge,
+            registration: &registration.name,
+            tools,
+            page,
+            cancel,
+            line,
+            assignment: &assignment,
+            facts,
+            paths,
+        };
+        slot.run(start).await
+    }
+}
+
+impl<F: Forge> Slot<'_, F> {
+    async fn run(self, start: Start) -> SlotEnded {
+        let folders = make_folders(&self.paths).map_err(|error| {
+            JobFailure::system(format!("the job's folders cannot be made on the runner's disk: {error}"))
+        });
+        if let Err(error) = self.page.set_facts(&self.facts, &self.paths).await {
+            return SlotEnded::Open { why: format!("the journal cannot be written: {error}") };
+        }
+        let reporter = match self.forge.reporter(self.assignment) {
+            Ok(reporter) => Arc::new(reporter),
+            // Without a way back there is nobody to tell.
+            Err(failure) => return self.close(&JobOutcome::Failed(failure), None, None).await,
+        };
+        let job = folders.and_then(|()| self.forge.define(self.assignment, &self.facts));
+        let spec = job.as_ref().map_or_else(|_| refusal_log(), |job| job.log.clone());
+        let log = match JobLog::open(&self.page.journal().dir().job_log(&self.assignment.key), &spec, keep(&start)) {
+            Ok(log) => log,
+            Err(error) => {
+                let failure = JobFailure::system(format!("the job's log cannot be made on the runner's disk: {error}"));
+                let outcome = JobOutcome::Failed(failure);
+                say_once(self.forge, self.assignment, &outcome, LogDigest::default()).await;
+                return self.close(&outcome, start.sandbox.as_ref(), None).await;
+            }
+        };
+        self.run_with_log(start, reporter, job, log).await
+    }
+
+    /// The job and, beside it, its log's way to the forge.
+    async fn run_with_log(
+        self,
+        start: Start,
+        reporter: Arc<F::Reporter>,
+        job: Result<PipelineJob, JobFailure>,
+        log: JobLog,
+    ) -> SlotEnded {
+        let (demand_sender, demand) = watch::channel(Demand::Wanted);
+        let (outcome_sender, outcome) = watch::channel(None);
+        let recorder = AckRecorder::new(self.page.clone());
+        let pump = LogPump::new(reporter.clone(), log.clone(), start.acked, demand_sender.clone(), move |sent| {
+            recorder.record(sent);
+        });
+        let work = async {
+            let (outcome, sandbox) = self.work(start, &reporter, job, &log, (&demand_sender, demand)).await;
+            let digest = log.close();
+            info!(?outcome, "job ended");
+            let journalled = match self.page.set_digest(digest).await {
+                Ok(()) => self.page.set_outcome(&outcome).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = journalled {
+                warn!(%error, "the job's outcome cannot be journalled; a restart before the forge knows would repeat work");
+            }
+            outcome_sender.send_replace(Some(outcome.clone()));
+            self.line.stage("reporting");
+            // The sandbox goes while the forge is told.
+            if let Some(sandbox) = &sandbox {
+                self.tools.place.remove(sandbox, &self.paths).await;
+            }
+            outcome
+        };
+        let (end, outcome) = tokio::join!(pump.run(outcome), work);
+        if end == PumpEnd::GaveUp {
+            warn!("the forge could not be told how the job ended; `forgehand logs` has its log");
+        }
+        self.close(&outcome, None, Some(log.digest())).await
+    }
+
+    /// Runs the job, unless it has ended before. Its outcome, and the sandbox that is left to remove.
+    async fn work(
+        &self,
+        start: Start,
+        reporter: &Arc<F::Reporter>,
+        job: Result<PipelineJob, JobFailure>,
+        log: &JobLog,
+        (demand_sender, demand): (&watch::Sender<Demand>, watch::Receiver<Demand>),
+    ) -> (JobOutcome, Option<SandboxRecord>) {
+        if let Some(outcome) = start.outcome {
+            return (outcome, start.sandbox);
+        }
+        if accept(reporter.as_ref(), demand_sender).await.is_err() {
+            return (JobOutcome::Cancelled, start.sandbox);
+        }
+        let job = match job {
+            Ok(job) => job,
+            Err(failure) => {
+                log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
+                return (JobOutcome::Failed(failure), start.sandbox);
+            }
+        };
+        let resumed = start.progress.is_some();
+        let run = JobRun {
+            halt: halt(&job, start.progress.as_ref(), demand, self.cancel.clone()),
+            job,
+            paths: self.paths.clone(),
+            reporter: reporter.clone(),
+            journal: self.page.clone(),
+            log: log.clone(),
+            tools: self.tools.clone(),
+            progress: start.progress.unwrap_or_else(|| Progress::begin(now_ms())),
+            sandbox: start.sandbox,
+        };
+        let line = self.line.clone();
+        job::run(run, resumed, move |stage| line.stage(stage.name())).await
+    }
+
+    /// Nothing is owed any more: the journal forgets the job and keeps its log.
+    async fn close(
+        &self,
+        outcome: &JobOutcome,
+        sandbox: Option<&SandboxRecord>,
+        digest: Option<LogDigest>,
+    ) -> SlotEnded {
+        if let Some(sandbox) = sandbox {
+            self.tools.place.remove(sandbox, &self.paths).await;
+        }
+        tracing::debug!(registration = self.registration, ?digest, "closing the job's page");
+        let closed = match self.page.set_outcome(outcome).await {
+            Ok(()) => self.page.close().await,
+            Err(error) => Err(error),
+        };
+        match closed {
+            Ok(()) => SlotEnded::Closed,
+            Err(error) => SlotEnded::Open { why: format!("the journal could not close the job: {error}") },
+        }
+    }
+}
+
+/// Where the log of a job goes on: behind what is final. A step's output is made again from its spool.
+fn keep(start: &Start) -> u64 {
+    match &start.progress {
+        Some(Progress { stage: Stage::Steps | Stage::AfterSteps, step: Some(step), .. }) if start.outcome.is_none() => {
+            step.log_offset
+        }
+        _ => u64::MAX,
+    }
+}
+
+fn halt(
+    job: &PipelineJob,
+    progress: Option<&Progress>,
+    demand: watch::Receiver<Demand>,
+    interrupt: CancellationToken,
+) -> Halt {
+    let began = progress.map_or_else(now_ms, |progress| progress.began_ms);
+    let passed = Duration::from_millis(now_ms().saturating_sub(began));
+    Halt { deadline: Instant::now() + job.timeouts.job.saturating_sub(passed), demand, interrupt }
+}
+
+/// Tells the forge that the job begins. `Err` when the forge does not want it any more.
+async fn accept<R: Reporter>(reporter: &R, demand: &watch::Sender<Demand>) -> Result<(), ()> {
+    for attempt in 1..=WORD_TRIES {
+        match reporter.accept().await {
+            Ok(Demand::Abort) | Err(ReportError::Final(_)) => {
+                demand.send_replace(Demand::Abort);
+                return Err(());
+            }
+            Ok(told) => {
+                demand.send_replace(told);
+                return Ok(());
+            }
+            Err(ReportError::Transient(message)) => {
+                warn!(%message, attempt, "the forge was not told that the job begins");
+                tokio::time::sleep(WORD_PAUSE).await;
+            }
+        }
+    }
+    // It will hear from the pump.
+    Ok(())
+}
+
+/// Where a job's things lie. Work trees are shared by the jobs of one owner and registration that have the same number.
+fn paths(page: &JobJournal, registration: &str, assignment: &Assignment, facts: &RunnerFacts) -> JobPaths {
+    let dir = page.journal().dir();
+    let mut hash = Sha256::new();
+    hash.update(registration.as_bytes());
+    hash.update([0]);
+    hash.update(assignment.owner.slug().as_bytes());
+    let place = hex::encode(&hash.finalize()[..8]);
+    JobPaths {
+        private: dir.job(&assignment.key),
+        run: dir.run(&assignment.key),
+        workspace: dir.builds().join(place).join(facts.concurrent_project_id.to_string()),
+    }
+}
+
+/// Tells the forge how a job ended of which nothing is kept here.
+async fn say_once<F: Forge>(forge: &F, assignment: &Assignment, outcome: &JobOutcome, digest: LogDigest) {
+    let Ok(reporter) = forge.reporter(assignment) else { return };
+    for _ in 0..WORD_TRIES {
+        match reporter.finish(outcome, digest).await {
+            Ok(_) | Err(ReportError::Final(_)) => return,
+            Err(ReportError::Transient(message)) => {
+                warn!(%message, "the forge was not told how a job ended; trying again");
+                tokio::time::sleep(WORD_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Makes the folders of a job: private ones 0700, those the job's processes share 0777 below.
+fn make_folders(paths: &JobPaths) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&paths.private)?;
+    for shared in [&paths.run, &paths.workspace] {
+        if let Some(parent) = shared.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        make_shared(shared)?;
+    }
+    Ok(())
+}
+
+fn make_shared(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    match fs::set_permissions(path, fs::Permissions::from_mode(0o777)) {
+        // A job's root made it its own; it is writable for that job's users all the same.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
+/// How the log of a job looks that cannot be defined: only the refusal stands in it.
+fn refusal_log() -> LogSpec {
+    LogSpec {
+        sections: false,
+        script_sections: false,
+        timestamps: false,
+        trace_commands: false,
+        services: false,
+        mask: Vec::new(),
+        mask_prefixes: Vec::new(),
+        limit: REFUSAL_LOG_LIMIT,
+    }
+}
+
+/// Journals how far the forge has the log, the latest state only, without keeping the pump waiting.
+struct AckRecorder(watch::Sender<u64>);
+
+impl AckRecorder {
+    fn new(page: crate::state::JobJournal) -> Self {
+        let (sender, mut receiver) = watch::channel(0);
+        // Ends with the pump, which owns the sender.
+        tokio::spawn(async move {
+            while receiver.changed().await.is_ok() {
+                let sent = *receiver.borrow_and_update();
+                if let Err(error) = page.set_acked(sent).await {
+                    warn!(%error, "how far the forge has the log was not journalled");
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    fn record(&self, sent: u64) {
+        self.0.send_replace(sent);
+    }
+}

@@ -1,0 +1,148 @@
+//! Finding what a pattern means, by walking only where it can match.
+//!
+//! Names without wildcards are opened, not searched for. A folder that the pattern names may be a symlink as long as
+//! it stays inside the tree; `**` and the walk below a match never follow one, so there are no loops.
+
+use std::collections::{BTreeMap, HashSet};
+
+use cap_std::fs::Dir;
+
+use super::glob::{Glob, Segment};
+use super::{MAX_ENTRIES, SelectError};
+use crate::artifact::beneath::{self, Node};
+
+/// Folders deep below which nothing is looked for: names longer than a path can be.
+const MAX_DEPTH: usize = 1024;
+
+/// Every path that the pattern matches and everything below those that are folders.
+pub(super) fn matches(root: &Dir, glob: &Glob) -> Result<BTreeMap<Vec<u8>, Node>, SelectError> {
+    let mut walk = Walk { root, found: BTreeMap::new(), searched: HashSet::new() };
+    for segments in glob.alternatives() {
+        walk.searched.clear();
+        walk.search(segments)?;
+    }
+    Ok(walk.found)
+}
+
+struct Walk<'a> {
+    root: &'a Dir,
+    found: BTreeMap<Vec<u8>, Node>,
+    /// Folders already searched with the same rest of the pattern: several `**` meet the same folder in many ways.
+    searched: HashSet<(usize, Vec<u8>)>,
+}
+
+/// A folder, and from which segment on the pattern applies to what is in it.
+type Place = (Vec<u8>, usize);
+
+impl Walk<'_> {
+    fn search(&mut self, segments: &[Segment]) -> Result<(), SelectError> {
+        if segments.iter().any(|segment| matches!(segment, Segment::Name(name) if name == b"..")) {
+            return Ok(());
+        }
+        let mut todo: Vec<Place> = vec![(Vec::new(), 0)];
+        while let Some((folder, at)) = todo.pop() {
+            if self.searched.insert((at, folder.clone())) {
+                self.step(segments, folder, at, &mut todo)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        segments: &[Segment],
+        folder: Vec<u8>,
+        at: usize,
+        todo: &mut Vec<Place>,
+    ) -> Result<(), SelectError> {
+        let last = at + 1 == segments.len();
+        match segments.get(at) {
+            None => self.hit(folder),
+            // The rest is `**`: everything from here on.
+            Some(Segment::AnyFolders) if last => self.hit(folder),
+            Some(Segment::AnyFolders) => {
+                for (name, node) in self.list(&folder) {
+                    if node == Node::Folder && depth(&folder) < MAX_DEPTH {
+                        todo.push((beneath::join(&folder, &name), at));
+                    }
+                }
+                todo.push((folder, at + 1));
+                Ok(())
+            }
+            Some(Segment::Name(name)) => {
+                let path = beneath::join(&folder, name);
+                if last {
+                    return self.hit(path);
+                }
+                todo.push((path, at + 1));
+                Ok(())
+            }
+            Some(segment @ Segment::Wild(_)) => {
+                for (name, node) in self.list(&folder) {
+                    if !segment.matches(&name) {
+                        continue;
+                    }
+                    let path = beneath::join(&folder, &name);
+                    if last {
+                        self.hit(path)?;
+                    } else if matches!(node, Node::Folder | Node::Symlink) {
+                        todo.push((path, at + 1));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What is in a folder that the pattern leads to; nothing where it is not there, not a folder, or leads out.
+    fn list(&self, folder: &[u8]) -> Vec<(Vec<u8>, Node)> {
+        beneath::folder_within(self.root, folder).and_then(|dir| beneath::children(&dir)).unwrap_or_default()
+    }
+
+    /// Takes a match and, if it is a folder, everything below it.
+    fn hit(&mut self, path: Vec<u8>) -> Result<(), SelectError> {
+        if path.is_empty() {
+            self.add(Vec::new(), Node::Folder)?;
+            return self.below(self.root, Vec::new());
+        }
+        if self.found.contains_key(&path) {
+            return Ok(()); // met before, and so was what is below
+        }
+        let (folder, name) = beneath::split(&path);
+        let Ok(dir) = beneath::folder_within(self.root, folder) else { return Ok(()) };
+        let Ok(stat) = beneath::stat(&dir, name) else { return Ok(()) };
+        let node = Node::of(&stat);
+        let inner = if node == Node::Folder { beneath::child_folder(&dir, name).ok() } else { None };
+        self.add(path.clone(), node)?;
+        match inner {
+            Some(inner) => self.below(&inner, path),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything below the folder `base`, whose path is `path`. One handle at a time, however wide or deep.
+    fn below(&mut self, base: &Dir, path: Vec<u8>) -> Result<(), SelectError> {
+        let mut todo = vec![Vec::new()];
+        while let Some(relative) = todo.pop() {
+            // Replaced by something else, unreadable or gone meanwhile: then there is nothing below it.
+            let Ok(dir) = beneath::folder_nofollow(base, &relative) else { continue };
+            for (name, node) in beneath::children(&dir).unwrap_or_default() {
+                let inner = beneath::join(&relative, &name);
+                self.add(beneath::join(&path, &inner), node)?;
+                if node == Node::Folder && depth(&inner) < MAX_DEPTH {
+                    todo.push(inner);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: Vec<u8>, node: Node) -> Result<(), SelectError> {
+        self.found.insert(path, node);
+        if self.found.len() > MAX_ENTRIES { Err(SelectError::TooMany) } else { Ok(()) }
+    }
+}
+
+fn depth(path: &[u8]) -> usize {
+    path.iter().filter(|b| **b == b'/').count() + usize::from(!path.is_empty())
+}

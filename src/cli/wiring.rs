@@ -1,0 +1,170 @@
+//! Where the rooms meet: the one file of the command line that names the forges, sandboxes and executors there are.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::doctor::Check;
+use super::doctor::forge::{self, Contact, ForgeProbe};
+use super::forge_calls::{ForgeCalls, Removal, RunnerWishes, TokenVerdict};
+use super::run::Premises;
+use super::{Verdict, render};
+use crate::agent::engines::Engines;
+use crate::agent::registrar::{self, ConfiguredRegistrar};
+use crate::agent::slot::ExecutorRunner;
+use crate::config::{Config, CredentialRecord, Credentials, Locations, RegistrationConfig};
+use crate::executor::sandbox::shim::ShimBinary;
+use crate::executor::stages::sources::{GitProgram, Mirrors};
+use crate::forge::detect;
+use crate::forge::gitlab::register::{self, RegisterOptions, Unregister, Verified};
+
+/// Where programs are looked for when the environment does not say.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// A pace nobody polls at: these calls do not poll.
+const NO_POLL: Duration = Duration::from_secs(3);
+
+/// How long a forge may take to answer that it is there.
+const CONTACT: Duration = Duration::from_secs(20);
+
+/// The forges of this build.
+pub struct Forges;
+
+impl ForgeCalls for Forges {
+    async fn register(
+        &self,
+        registration: &RegistrationConfig,
+        wishes: &RunnerWishes,
+    ) -> Result<CredentialRecord, String> {
+        let outbound = registrar::outbound(registration, None)?;
+        let known = detect::by_token(wishes.token.expose());
+        match known {
+            Some(forge) => detect::supported(forge, &registration.url).map_err(|error| error.to_string())?,
+            None => {
+                detect::detect(&outbound, &registration.url, &wishes.token).await.map_err(|error| error.to_string())?
+            }
+        };
+        let record = CredentialRecord {
+            token: wishes.token.clone(),
+            runner_id: None,
+            obtained_at: jiff::Timestamp::now(),
+            expires_at: None,
+            system_id: wishes.system_id.clone(),
+        };
+        let settings = registrar::gitlab_settings(registration, &record, &outbound, NO_POLL);
+        let options = RegisterOptions { description: wishes.name.clone(), tags: wishes.labels.clone() };
+        let registered = register::register(&outbound, &settings, &options).await.map_err(|error| error.to_string())?;
+        Ok(CredentialRecord {
+            token: registered.token.token,
+            runner_id: registered.runner_id,
+            obtained_at: registered.token.obtained_at,
+            expires_at: registered.token.expires_at,
+            ..record
+        })
+    }
+
+    async fn verify(&self, registration: &RegistrationConfig, record: &CredentialRecord) -> TokenVerdict {
+        let outbound = match registrar::outbound(registration, None) {
+            Ok(outbound) => outbound,
+            Err(error) => return TokenVerdict::Unknown(error),
+        };
+        let settings = registrar::gitlab_settings(registration, record, &outbound, NO_POLL);
+        match register::verify(&outbound, &settings).await {
+            Ok(Verified::Valid(_)) => TokenVerdict::Good,
+            Ok(Verified::Refused(why)) => TokenVerdict::Refused(why),
+            Ok(Verified::Orphaned(why)) => TokenVerdict::Idle(why),
+            Err(error) => TokenVerdict::Unknown(error.to_string()),
+        }
+    }
+
+    async fn unregister(
+        &self,
+        registration: &RegistrationConfig,
+        record: &CredentialRecord,
+        removal: Removal,
+    ) -> Result<(), String> {
+        let outbound = registrar::outbound(registration, None)?;
+        let settings = registrar::gitlab_settings(registration, record, &outbound, NO_POLL);
+        let what = match removal {
+            Removal::ThisMachine => Unregister::ThisMachine,
+            Removal::Runner => Unregister::Runner,
+        };
+        register::unregister(&outbound, &settings, what).await.map_err(|error| error.to_string())
+    }
+}
+
+/// Runs an agent that serves the forges of this build, by handing [`super::run::serve`] its parts.
+pub async fn serve(premises: Premises) -> Verdict {
+    let dir = premises.journal.dir().clone();
+    let made = async {
+        let shim = ShimBinary::install(&dir.shim()).await.map_err(|error| error.to_string())?;
+        let engines =
+            Engines::new(dir.clone(), shim).map_err(|error| format!("the agent's id cannot be kept: {error}"))?;
+        let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
+        Ok::<_, String>(ConfiguredRegistrar {
+            locations: premises.locations.clone(),
+            overrides: premises.overrides.clone(),
+            credentials: Credentials::open(&premises.locations.state_dir).map_err(|error| error.to_string())?,
+            engines,
+            git: GitProgram::find(&path).map_err(|error| error.to_string())?,
+            mirrors: Arc::new(Mirrors::new(dir.mirrors())),
+            host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            dir,
+        })
+    };
+    let registrar = match made.await {
+        Ok(registrar) => registrar,
+        Err(message) => return render::failed(&message, Verdict::Environment),
+    };
+    let engines = registrar.engines.clone();
+    let verdict = super::run::serve(premises, Arc::new(registrar), ExecutorRunner, Arc::new(engines.clone())).await;
+    engines.close().await;
+    verdict
+}
+
+/// The checks of `doctor` that need a forge or the engine's own room.
+pub fn checks(config: &Config, locations: &Locations) -> Vec<Box<dyn Check>> {
+    let mut all: Vec<Box<dyn Check>> = Vec::new();
+    for registration in &config.registrations {
+        all.extend(forge::checks(RegisteredForge { registration: registration.clone(), locations: locations.clone() }));
+    }
+    all
+}
+
+/// Asks the forge of one registration.
+struct RegisteredForge {
+    registration: RegistrationConfig,
+    locations: Locations,
+}
+
+impl ForgeProbe for RegisteredForge {
+    fn registration(&self) -> String {
+        self.registration.name.clone()
+    }
+
+    fn contact(&self) -> BoxFuture<'_, Result<Contact, String>> {
+        Box::pin(async {
+            let outbound = registrar::outbound(&self.registration, None)?;
+            let url = &self.registration.url;
+            let before = jiff::Timestamp::now();
+            let answer = outbound.http().get(url.clone()).timeout(CONTACT).send().await;
+            let answer = answer.map_err(|error| outbound.explain(&error, url))?;
+            let middle = (before.as_millisecond() + jiff::Timestamp::now().as_millisecond()) / 2;
+            let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+            Ok(Contact {
+                url: register::clean_url(url),
+                date: date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp()),
+                asked_at: jiff::Timestamp::from_millisecond(middle).unwrap_or(before),
+            })
+        })
+    }
+
+    fn token(&self) -> BoxFuture<'_, Option<TokenVerdict>> {
+        Box::pin(async {
+            let credentials = Credentials::open(&self.locations.state_dir).ok()?;
+            let record = credentials.get(&self.registration.name).ok()??;
+            Some(Forges.verify(&self.registration, &record).await)
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! What the processes of a job find in their environment.
+
+use std::collections::BTreeMap;
+
+use super::script::is_shell_name;
+use crate::pipeline::{PipelineJob, Secret};
+
+/// By this file a command hands variables to later scripts of its job.
+pub const ENV_FILE: &str = "gitlab_runner_env";
+
+/// The environment of a job's steps, and the files it refers to.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// Name and value of each variable, once.
+    pub variables: BTreeMap<String, Secret>,
+    /// Name and content of each file variable.
+    pub files: BTreeMap<String, Secret>,
+    /// Where `ENV_FILE` lies, as the job sees it.
+    pub env_file: String,
+    /// What was left out and why.
+    pub warnings: Vec<String>,
+}
+
+/// The environment of `job`. A name that no shell can hold, or a value that no environment can, is left out.
+pub fn of(job: &PipelineJob) -> Environment {
+    let env_file = format!("{}/{ENV_FILE}", job.dirs.temp);
+    let mut environment = Environment { env_file: env_file.clone(), ..Environment::default() };
+    for variable in job.variables.iter() {
+        let key = &variable.key;
+        if !is_shell_name(key) {
+            environment.warnings.push(format!(
+                "The variable {key:?} is left out: shells know names of letters, digits and underscores only."
+            ));
+            continue;
+        }
+        if variable.value.expose().contains('\0') {
+            environment.warnings.push(format!("The variable {key:?} is left out: it holds a NUL byte."));
+            continue;
+        }
+        if variable.file {
+            environment.files.insert(key.clone(), variable.value.clone());
+            environment.variables.insert(key.clone(), Secret::new(job.variables.file_path(key)));
+        } else {
+            environment.files.remove(key);
+            environment.variables.insert(key.clone(), variable.value.clone());
+        }
+    }
+    environment.variables.insert("GITLAB_ENV".into(), Secret::new(env_file));
+    environment
+}
+
+impl Environment {
+    /// As the shim takes it, with `status` as `CI_JOB_STATUS`.
+    pub fn for_step(&self, status: &str) -> Vec<(String, Secret)> {
+        let mut variables = self.variables.clone();
+        variables.insert("CI_JOB_STATUS".into(), Secret::new(status));
+        variables.into_iter().collect()
+    }
+
+    /// The value of `name`, as a command of the job would see it.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(Secret::expose)
+    }
+}

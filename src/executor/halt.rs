@@ -1,0 +1,172 @@
+//! Why a job that could go on must not: its time is up, its forge does not want it, the agent is told to end it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::forge::Demand;
+use crate::pipeline::{FailureReason, JobFailure};
+
+/// How long a part of a job that was told to stop may take to do so.
+const STOPPING: Duration = Duration::from_secs(60);
+
+/// Why a job must not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HaltCause {
+    /// The job's own time limit.
+    JobTimeout,
+    /// A limit of one part of the job.
+    PartTimeout,
+    /// The forge wants it to end tidily.
+    CancelledGracefully,
+    /// The forge has given it up.
+    Aborted,
+    /// The agent was told to end its jobs.
+    Interrupted,
+}
+
+impl HaltCause {
+    /// The failure that a job has which ended for this cause. `limit` is the time limit that passed.
+    pub fn failure(self, limit: Duration) -> JobFailure {
+        let limit = in_words(limit);
+        match self {
+            HaltCause::JobTimeout => JobFailure::new(
+                FailureReason::JobExecutionTimeout,
+                format!("execution took longer than {limit}: the job's time limit"),
+            ),
+            HaltCause::PartTimeout => {
+                JobFailure::new(FailureReason::JobExecutionTimeout, format!("execution took longer than {limit}"))
+            }
+            HaltCause::CancelledGracefully | HaltCause::Aborted => {
+                JobFailure::new(FailureReason::JobCanceled, "canceled")
+            }
+            HaltCause::Interrupted => JobFailure::new(
+                FailureReason::RunnerInterrupted,
+                "the runner was told to stop while the job ran; run the job again",
+            ),
+        }
+    }
+}
+
+/// What can halt one job.
+#[derive(Clone)]
+pub struct Halt {
+    /// When the job's time is up.
+    pub deadline: Instant,
+    /// What the forge wants.
+    pub demand: watch::Receiver<Demand>,
+    /// The agent ends its jobs.
+    pub interrupt: CancellationToken,
+}
+
+impl Halt {
+    /// Waits until the job must not go on. With `limit`, also for that limit of the part at hand.
+    /// `ignores_graceful`: a tidy end has begun already, only an abort counts.
+    pub async fn wait(&self, limit: Option<Instant>, ignores_graceful: bool) -> HaltCause {
+        let mut demand = self.demand.clone();
+        let threshold = if ignores_graceful { Demand::Abort } else { Demand::CancelGracefully };
+        let demanded = async {
+            match demand.wait_for(|demand| *demand >= threshold).await.map(|demand| *demand) {
+                Ok(Demand::Abort) => HaltCause::Aborted,
+                Ok(Demand::CancelGracefully | Demand::Wanted) => HaltCause::CancelledGracefully,
+                // Nobody listens to the forge any more; the deadline is left.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let part = async {
+            match limit {
+                Some(limit) => sleep_until(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            cause = demanded => cause,
+            () = self.interrupt.cancelled() => HaltCause::Interrupted,
+            () = sleep_until(self.deadline) => HaltCause::JobTimeout,
+            () = part => HaltCause::PartTimeout,
+        }
+    }
+
+    /// Runs a part of the agent's own work. When the job must not go on, the part is told through its token and given
+    /// a minute to put its things away.
+    pub async fn guard<T, F: Future<Output = T>>(
+        &self,
+        limit: Option<Duration>,
+        part: impl FnOnce(CancellationToken) -> F,
+    ) -> Result<T, HaltCause> {
+        let stop = CancellationToken::new();
+        let work = part(stop.clone());
+        tokio::pin!(work);
+        let limit = limit.map(|limit| Instant::now() + limit);
+        let cause = tokio::select! {
+            done = &mut work => return Ok(done),
+            cause = self.wait(limit, false) => cause,
+        };
+        stop.cancel();
+        // What it was about to say does not count any more.
+        let _ = timeout(STOPPING, work).await;
+        Err(cause)
+    }
+}
+
+/// `1h10m0s`, as GitLab's users read durations.
+pub fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn halt(deadline: Duration) -> (Halt, watch::Sender<Demand>) {
+        let (sender, demand) = watch::channel(Demand::Wanted);
+        (Halt { deadline: Instant::now() + deadline, demand, interrupt: CancellationToken::new() }, sender)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_forge_comes_before_the_clock() {
+        let (halt, forge) = halt(Duration::ZERO);
+        forge.send_replace(Demand::Abort);
+        assert_eq!(halt.wait(None, false).await, HaltCause::Aborted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tidy_end_that_has_begun_is_not_begun_again() {
+        let (halt, forge) = halt(Duration::from_secs(10));
+        forge.send_replace(Demand::CancelGracefully);
+        assert_eq!(halt.wait(None, false).await, HaltCause::CancelledGracefully);
+        assert_eq!(halt.wait(None, true).await, HaltCause::JobTimeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guarded_part_is_told_and_waited_for() {
+        let (halt, _forge) = halt(Duration::from_secs(5));
+        let put_away = std::cell::Cell::new(false);
+        let result = halt
+            .guard(None, |stop| async {
+                stop.cancelled_owned().await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                put_away.set(true);
+            })
+            .await;
+        assert_eq!(result, Err(HaltCause::JobTimeout));
+        assert!(put_away.get());
+    }
+
+    #[test]
+    fn durations_in_words() {
+        assert_eq!(in_words(Duration::from_secs(3)), "3s");
+        assert_eq!(in_words(Duration::from_secs(600)), "10m0s");
+        assert_eq!(in_words(Duration::from_secs(4200)), "1h10m0s");
+    }
+}

@@ -1,0 +1,170 @@
+//! Hides secrets in a stream, across the borders of writes.
+
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::forms;
+use crate::pipeline::Secret;
+
+/// What stands in place of a secret.
+pub(super) const MASK: &[u8] = b"[MASKED]";
+
+/// The texts to hide, ready to be searched for. Cheap to clone.
+#[derive(Clone)]
+pub struct Masks(Arc<Inner>);
+
+struct Inner {
+    /// Sorted, so that "could more bytes complete one of them" is a binary search.
+    phrases: Vec<Vec<u8>>,
+    finder: Option<AhoCorasick>,
+    longest: usize,
+    /// Whether a phrase begins with this byte.
+    begins: [bool; 256],
+}
+
+impl Masks {
+    /// Hides each secret and its encoded forms. White space around a secret does not count; empty ones are ignored.
+    pub fn new<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Self {
+        let mut phrases: Vec<Vec<u8>> =
+            secrets.map(|s| s.expose().trim()).filter(|s| !s.is_empty()).flat_map(forms::of).collect();
+        phrases.sort();
+        phrases.dedup();
+        // Too many or too long phrases cannot be compiled into one automaton: then the noncontiguous one takes longer,
+        // it does not fail for sizes that fit a job payload.
+        let finder = if phrases.is_empty() {
+            None
+        } else {
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&phrases).ok()
+        };
+        let longest = phrases.iter().map(Vec::len).max().unwrap_or(0);
+        let mut begins = [false; 256];
+        for phrase in &phrases {
+            begins[usize::from(phrase[0])] = true;
+        }
+        Self(Arc::new(Inner { phrases, finder, longest, begins }))
+    }
+
+    /// Where in `bytes`, not before `from`, a phrase could begin that is not complete yet; the length when nowhere.
+    fn undecided(&self, bytes: &[u8], from: usize) -> usize {
+        let start = from.max(bytes.len().saturating_sub(self.0.longest.saturating_sub(1)));
+        (start..bytes.len())
+            .find(|&at| self.0.begins[usize::from(bytes[at])] && self.is_beginning(&bytes[at..]))
+            .unwrap_or(bytes.len())
+    }
+
+    /// Whether some phrase begins with `bytes` and goes on after them.
+    fn is_beginning(&self, bytes: &[u8]) -> bool {
+        let phrases = &self.0.phrases;
+        let mut at = phrases.partition_point(|phrase| phrase.as_slice() < bytes);
+        if phrases.get(at).is_some_and(|phrase| phrase == bytes) {
+            at += 1;
+        }
+        phrases.get(at).is_some_and(|phrase| phrase.starts_with(bytes))
+    }
+}
+
+/// Hides the phrases of one [`Masks`] in one stream.
+pub(super) struct Masker {
+    masks: Masks,
+    held: Vec<u8>,
+}
+
+impl Masker {
+    pub(super) fn new(masks: Masks) -> Self {
+        Self { masks, held: Vec::new() }
+    }
+
+    /// What is certain after `bytes`. Keeps back what could be the beginning of a phrase.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let Some(finder) = self.masks.0.finder.clone() else { return bytes.to_vec() };
+        let mut buffer = std::mem::take(&mut self.held);
+        buffer.extend_from_slice(bytes);
+        let mut undecided = self.masks.undecided(&buffer, 0);
+        let mut out = Vec::with_capacity(buffer.len());
+        let mut done = 0;
+        for found in finder.find_iter(&buffer) {
+            if found.start() >= undecided {
+                break; // a longer phrase may begin here
+            }
+            out.extend_from_slice(&buffer[done..found.start()]);
+            out.extend_from_slice(MASK);
+            done = found.end();
+            if undecided < done {
+                undecided = self.masks.undecided(&buffer, done);
+            }
+        }
+        out.extend_from_slice(&buffer[done..undecided]);
+        buffer.drain(..undecided);
+        self.held = buffer;
+        out
+    }
+
+    /// What was kept back, with complete phrases in it hidden: no more bytes will come.
+    pub(super) fn flush(&mut self) -> Vec<u8> {
+        let held = std::mem::take(&mut self.held);
+        let Some(finder) = &self.masks.0.finder else { return held };
+        let mut out = Vec::with_capacity(held.len());
+        let mut done = 0;
+        for found in finder.find_iter(&held) {
+            out.extend_from_slice(&held[done..found.start()]);
+            out.extend_from_slice(MASK);
+            done = found.end();
+        }
+        out.extend_from_slice(&held[done..]);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn mask(secrets: &[&str], writes: &[&[u8]]) -> Vec<u8> {
+        let secrets: Vec<Secret> = secrets.iter().map(|s| Secret::new(*s)).collect();
+        let mut masker = Masker::new(Masks::new(secrets.iter()));
+        let mut out = Vec::new();
+        for write in writes {
+            out.extend(masker.write(write));
+        }
+        out.extend(masker.flush());
+        out
+    }
+
+    #[test]
+    fn the_longest_phrase_wins_wherever_the_write_ends() {
+        assert_eq!(mask(&["abc", "abcdef"], &[b"abc", b"def abc", b"dex"]), b"[MASKED] [MASKED]dex");
+    }
+
+    #[test]
+    fn a_secret_hidden_in_a_false_start_is_found() {
+        assert_eq!(mask(&["aab"], &[b"aa", b"ab"]), b"a[MASKED]");
+    }
+
+    #[test]
+    fn the_encoded_form_is_hidden_too() {
+        // base64 of "user:s3cr3tValue99"
+        let out = String::from_utf8(mask(&["s3cr3tValue99"], &[b"dXNlcjpzM2NyM3RWYWx1ZTk5"])).unwrap();
+        assert!(out.contains("[MASKED]"), "{out}");
+    }
+
+    proptest! {
+        /// Whatever the cuts, no secret is left, and cutting does not change the result.
+        #[test]
+        fn cuts_do_not_matter(text in "[ab]{0,40}", cuts in proptest::collection::vec(0usize..40, 0..6)) {
+            let secrets = ["aba", "abab", "bb"];
+            let whole = mask(&secrets, &[text.as_bytes()]);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(text.len())).collect();
+            cuts.sort_unstable();
+            let mut writes = Vec::new();
+            let mut from = 0;
+            for cut in cuts {
+                writes.push(&text.as_bytes()[from..cut]);
+                from = cut;
+            }
+            writes.push(&text.as_bytes()[from..]);
+            prop_assert_eq!(mask(&secrets, &writes), whole);
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The job's log: one file, appended by the stages and the steps' output, read by the pump that brings it to the forge.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use super::filter::{Chain, ChainRules, StreamTag};
+use super::{StageLog, Tone};
+use crate::forge::LogDigest;
+use crate::pipeline::definition::LogSpec;
+
+/// Which of a job's streams bytes belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStream {
+    /// The runner's own words.
+    Runner,
+    /// Standard output of a step, or of a program run for the job.
+    Stdout,
+    /// Standard error of a step.
+    Stderr,
+    /// Output of services.
+    Service,
+}
+
+/// The log of one job. Cheap to clone; all clones write the same file.
+///
+/// Writing never fails towards the writer: an error of the disk is kept and found by [`JobLog::checkpoint`].
+#[derive(Clone)]
+pub struct JobLog {
+    inner: Arc<Mutex<Inner>>,
+    grown: watch::Sender<Growth>,
+}
+
+/// How far the log has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Bytes in the file.
+    pub size: u64,
+    /// Nothing more will come.
+    pub is_closed: bool,
+}
+
+struct Inner {
+    file: File,
+    size: u64,
+    hasher: crc32fast::Hasher,
+    chains: [Chain; 4],
+    limit: u64,
+    is_cut: bool,
+    broken: Option<io::Error>,
+    scratch: Vec<u8>,
+    sections: bool,
+}
+
+impl JobLog {
+    /// Opens the log at `path`, or goes on with the first `keep` bytes of what an earlier agent wrote there.
+    ///
+    /// Bytes after `keep` are made again by the caller, the same as before.
+    pub fn open(path: &Path, spec: &LogSpec, keep: u64) -> io::Result<Self> {
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let size = keep.min(file.metadata()?.len());
+        file.set_len(size)?;
+        let hasher = hash_of(&mut file)?;
+        file.seek(SeekFrom::End(0))?;
+        let rules = ChainRules::new(spec);
+        let inner = Inner {
+            file,
+            size,
+            hasher,
+            chains: [StreamTag::RUNNER, StreamTag::STDOUT, StreamTag::STDERR, StreamTag::SERVICE]
+                .map(|tag| rules.chain(tag)),
+            limit: spec.limit,
+            is_cut: size >= spec.limit,
+            broken: None,
+            scratch: Vec::new(),
+            sections: spec.sections,
+        };
+        let (grown, _) = watch::channel(Growth { size, is_closed: false });
+        Ok(Self { inner: Arc::new(Mutex::new(inner)), grown })
+    }
+
+    /// Adds what `stream` brought at `time_us` (microseconds since 1970).
+    pub fn write(&self, stream: LogStream, time_us: u64, bytes: &[u8]) {
+        let mut inner = self.lock();
+        inner.write(stream, time_us, bytes);
+        self.tell(&inner);
+    }
+
+    /// Gives out everything that filters hold back, so that what comes next stands behind it. Returns the size, up to
+    /// which the log is final.
+    ///
+    /// # Errors
+    /// The disk's, if any write since the last call failed.
+    pub fn checkpoint(&self) -> io::Result<u64> {
+        let mut inner = self.lock();
+        inner.flush(now_us());
+        self.tell(&inner);
+        match inner.broken.take() {
+            Some(error) => Err(error),
+            None => Ok(inner.size),
+        }
+    }
+
+    /// Ends the log: nothing more will come.
+    pub fn close(&self) -> LogDigest {
+        let mut inner = self.lock();
+        inner.flush(now_us());
+        self.grown.send_replace(Growth { size: inner.size, is_closed: true });
+        inner.digest()
+    }
+
+    /// What the log amounts to so far.
+    pub fn digest(&self) -> LogDigest {
+        self.lock().digest()
+    }
+
+    /// Whether nothing more is kept because the limit was reached.
+    pub fn is_cut(&self) -> bool {
+        self.lock().is_cut
+    }
+
+    /// Tells of growth, the latest state only.
+    pub fn growth(&self) -> watch::Receiver<Growth> {
+        self.grown.subscribe()
+    }
+
+    /// At most `most` bytes from `at`. Fewer, or none, at the end of what is there.
+    pub fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        let inner = self.lock();
+        let there = usize::try_from(inner.size.saturating_sub(at)).unwrap_or(usize::MAX).min(most);
+        let mut bytes = vec![0; there];
+        inner.file.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+
+    /// Begins a section that the forge's UI folds and times, with its title line. (protocols: GitLab 4.7.)
+    pub fn begin_section(&self, name: &str, title: &str) {
+        let now = now_us();
+        let mut inner = self.lock();
+        inner.flush(now);
+        if inner.sections {
+            let marker = format!("section_start:{}:{name}\r\x1b[0K", now / 1_000_000);
+            inner.write(LogStream::Runner, now, marker.as_bytes());
+        }
+        let title = format!("\x1b[0K\x1b[36;1m{title}\x1b[0;m\x1b[0;m\n");
+        inner.write(LogStream::Runner, now, title.as_bytes());
+        self.tell(&inner);
+    }
+
+    /// Ends a section.
+    pub fn end_section(&self, name: &str) {
+        let now = now_us();
+        let mut inner = self.lock();
+        inner.flush(now);
+        if inner.sections {
+            let marker = format!("section_end:{}:{name}\r\x1b[0K", now / 1_000_000);
+            inner.write(LogStream::Runner, now, marker.as_bytes());
+        }
+        self.tell(&inner);
+    }
+
+    fn tell(&self, inner: &Inner) {
+        self.grown.send_if_modified(|growth| {
+            let changed = growth.size != inner.size;
+            growth.size = inner.size;
+            changed
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A writer that panicked leaves bytes, at worst fewer than it meant to: the log is still worth having.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StageLog for JobLog {
+    fn say(&self, tone: Tone, line: &str) {
+        let (before, after) = match tone {
+            Tone::Plain => ("\x1b[0K", "\x1b[0;m"),
+            Tone::Notice => ("\x1b[0K\x1b[32;1m", "\x1b[0;m"),
+            Tone::Warning => ("\x1b[0K\x1b[0;33mWARNING: ", "\x1b[0;m"),
+            Tone::Error => ("\x1b[0K\x1b[31;1mERROR: ", "\x1b[0;m"),
+        };
+        let (before, after) = if tone == Tone::Plain { ("", "") } else { (before, after) };
+        self.write(LogStream::Runner, now_us(), format!("{before}{line}{after}\n").as_bytes());
+    }
+
+    fn output(&self, bytes: &[u8]) {
+        self.write(LogStream::Stdout, now_us(), bytes);
+    }
+}
+
+impl Inner {
+    fn write(&mut self, stream: LogStream, time_us: u64, bytes: &[u8]) {
+        if self.is_cut {
+            return;
+        }
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        self.chains[stream as usize].write(time_us, bytes, &mut out);
+        self.append(&out);
+        self.scratch = out;
+    }
+
+    fn flush(&mut self, time_us: u64) {
+        let mut out = std::mem::take(&mut self.scratch);
+        for index in 0..self.chains.len() {
+            out.clear();
+            self.chains[index].flush(time_us, &mut out);
+            if !self.is_cut {
+                self.append(&out);
+            }
+        }
+        self.scratch = out;
+    }
+
+    /// Appends up to the limit; where the limit is reached, once, the notice. (protocols: GitLab 4.4.)
+    fn append(&mut self, bytes: &[u8]) {
+        let room = usize::try_from(self.limit.saturating_sub(self.size)).unwrap_or(usize::MAX);
+        if bytes.len() < room || bytes.is_empty() {
+            self.store(bytes);
+            return;
+        }
+        let mut end = room.min(bytes.len());
+        while end > 0 && end < bytes.len() && (bytes[end] & 0b1100_0000) == 0b1000_0000 {
+            end -= 1; // not inside a character
+        }
+        self.store(&bytes[..end]);
+        let notice = format!(
+            "\n\x1b[33;1mJob's log exceeded limit of {} bytes.\nJob execution will continue but no more output will be \
+             collected.\x1b[0;m\n",
+            self.limit
+        );
+        self.store(notice.as_bytes());
+        self.is_cut = true;
+    }
+
+    fn store(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() || self.broken.is_some() {
+            return;
+        }
+        match self.file.write_all_at(bytes, self.size) {
+            Ok(()) => {
+                self.size += bytes.len() as u64;
+                self.hasher.update(bytes);
+            }
+            Err(error) => self.broken = Some(error),
+        }
+    }
+
+    fn digest(&self) -> LogDigest {
+        LogDigest { crc32: self.hasher.clone().finalize(), size: self.size }
+    }
+}
+
+fn hash_of(file: &mut File) -> io::Result<crc32fast::Hasher> {
+    let mut hasher = crc32fast::Hasher::new();
+    file.seek(SeekFrom::Start(0))?;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hasher);
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+/// Microseconds since 1970.
+pub(crate) fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Secret;
+
+    fn spec(limit: u64) -> LogSpec {
+        LogSpec {
+            sections: true,
+            script_sections: false,
+            timestamps: false,
+            trace_commands: false,
+            services: false,
+            mask: vec![Secret::new("hunter2-hunter2")],
+            mask_prefixes: vec![],
+            limit,
+        }
+    }
+
+    fn text(log: &JobLog) -> String {
+        String::from_utf8(log.read_at(0, 1 << 20).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_limit_cuts_between_characters_and_says_so_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = JobLog::open(&dir.path().join("log"), &spec(5), 0).unwrap();
+        log.write(LogStream::Stdout, 0, "abcdüx".as_bytes());
+        log.write(LogStream::Stdout, 0, b"more");
+        let digest = log.close();
+        let text = text(&log);
+        assert!(text.starts_with("abcd\n\u{1b}[33;1mJob's log exceeded limit of 5 bytes.\n"), "{text:?}");
+        assert_eq!(text.matches("exceeded").count(), 1);
+        assert_eq!(digest, LogDigest { crc32: crc32fast::hash(text.as_bytes()), size: text.len() as u64 });
+    }
+
+    #[test]
+    fn a_later_agent_goes_on_where_the_log_is_final() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = JobLog::open(&path, &spec(1000), 0).unwrap();
+        log.write(LogStream::Stdout, 0, b"one hunter2-");
+        let keep = log.checkpoint().unwrap();
+        log.write(LogStream::Stdout, 0, b"lost");
+        drop(log);
+        let log = JobLog::open(&path, &spec(1000), keep).unwrap();
+        log.write(LogStream::Stdout, 0, b"two");
+        let digest = log.close();
+        assert_eq!(text(&log), "one hunter2-two");
+        assert_eq!(digest.crc32, crc32fast::hash(b"one hunter2-two"));
+    }
+
+    #[test]
+    fn sections_stand_where_the_ui_looks_for_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = JobLog::open(&dir.path().join("log"), &spec(1000), 0).unwrap();
+        log.begin_section("get_sources", "Getting source from Git repository");
+        log.end_section("get_sources");
+        log.close();
+        let text = text(&log);
+        let (start, end) = text.split_once('\n').unwrap();
+        assert!(start.starts_with("section_start:") && start.contains(":get_sources\r\u{1b}[0K\u{1b}[0K\u{1b}[36;1m"));
+        assert!(end.starts_with("section_end:") && end.ends_with(":get_sources\r\u{1b}[0K"));
+    }
+}

@@ -1,0 +1,206 @@
+//! Brings the job's log to its forge, and brings back whether the job is still wanted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use super::job_log::JobLog;
+use crate::forge::{Demand, FinishAck, ReportError, Reporter};
+use crate::pipeline::JobOutcome;
+
+/// The most that goes into one piece (protocols: GitLab 4.3).
+const LARGEST_PIECE: usize = 1 << 20;
+/// The pause after a piece that did not get through, at first and at most.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// For how long the end of a job is told again and again to a forge that does not answer.
+const LAST_WORD_FOR: Duration = Duration::from_secs(3 * 3600);
+
+/// How the pump ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PumpEnd {
+    /// The forge has the whole log and the last word.
+    Acknowledged,
+    /// The forge does not want to hear of the job any more.
+    Refused,
+    /// The forge could not be reached for so long that it has given the job up. Log and outcome stay on this machine.
+    GaveUp,
+}
+
+/// Carries one job's log to its forge. Back-pressure on the step: none; the log file is the queue, and at most one piece
+/// is held in memory.
+pub struct LogPump<R> {
+    reporter: Arc<R>,
+    log: JobLog,
+    sent: u64,
+    heard: Instant,
+    demand: watch::Sender<Demand>,
+    on_sent: Box<dyn Fn(u64) + Send + Sync>,
+}
+
+impl<R: Reporter> LogPump<R> {
+    /// A pump that goes on at offset `sent`. `demand` learns what the forge wants; `on_sent` hears how far the forge has
+    /// the log, so that it can be journalled.
+    pub fn new(
+        reporter: Arc<R>,
+        log: JobLog,
+        sent: u64,
+        demand: watch::Sender<Demand>,
+        on_sent: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Self {
+        Self { reporter, log, sent, heard: Instant::now(), demand, on_sent: Box::new(on_sent) }
+    }
+
+    /// Runs beside the job until `outcome` says how it ended, sends the rest, and says the last word.
+    pub async fn run(mut self, mut outcome: watch::Receiver<Option<JobOutcome>>) -> PumpEnd {
+        let mut growth = self.log.growth();
+        let mut retry = FIRST_RETRY;
+        loop {
+            if *self.demand.borrow() == Demand::Abort {
+                return self.after_abort(&mut outcome).await;
+            }
+            let ended = outcome.borrow_and_update().clone();
+            if let Some(ended) = ended {
+                return self.finish(&ended).await;
+            }
+            let result =
+                if growth.borrow_and_update().size > self.sent { self.send_piece().await } else { self.alive().await };
+            let pause = match result {
+                Ok(()) => {
+                    retry = FIRST_RETRY;
+                    self.reporter.update_interval()
+                }
+                Err(ReportError::Final(message)) => {
+                    warn!(%message, "the forge does not take the log");
+                    self.demand.send_replace(Demand::Abort);
+                    continue;
+                }
+                Err(ReportError::Transient(message)) => {
+                    debug!(%message, ?retry, "the log did not get through");
+                    retry = (retry * 2).min(LONGEST_RETRY);
+                    retry / 2
+                }
+            };
+            self.wait(pause, &mut growth, &mut outcome).await;
+        }
+    }
+
+    /// Waits until there is something to do: the pause between pieces is over and there is a piece, a sign of life is
+    /// due, or the job has ended.
+    async fn wait(
+        &self,
+        pause: Duration,
+        growth: &mut watch::Receiver<super::Growth>,
+        outcome: &mut watch::Receiver<Option<JobOutcome>>,
+    ) {
+        let next_piece = Instant::now() + pause;
+        let sign_of_life = self.heard + self.reporter.keep_alive_interval();
+        let sent = self.sent;
+        let piece = async {
+            sleep_until(next_piece).await;
+            // Cancel-safe; an error means that the log is gone, and with it the job: `outcome` tells.
+            if growth.wait_for(|growth| growth.size > sent).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let ended = async { outcome.wait_for(Option::is_some).await.is_err() };
+        tokio::select! {
+            () = piece => {}
+            () = sleep_until(sign_of_life.max(next_piece)) => {}
+            is_orphan = ended => if is_orphan { sleep_until(next_piece).await },
+        }
+    }
+
+    async fn send_piece(&mut self) -> Result<(), ReportError> {
+        let bytes = self
+            .log
+            .read_at(self.sent, LARGEST_PIECE)
+            .map_err(|error| ReportError::Transient(format!("the job's log cannot be read: {error}")))?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let ack = self.reporter.append_log(self.sent, Bytes::from(bytes)).await?;
+        self.sent = ack.next;
+        self.heard = Instant::now();
+        (self.on_sent)(self.sent);
+        self.take(ack.demand);
+        Ok(())
+    }
+
+    async fn alive(&mut self) -> Result<(), ReportError> {
+        if self.heard.elapsed() < self.reporter.keep_alive_interval() {
+            return Ok(());
+        }
+        let demand = self.reporter.keep_alive(self.log.digest()).await?;
+        self.heard = Instant::now();
+        self.take(demand);
+        Ok(())
+    }
+
+    /// A demand only ever becomes more urgent.
+    fn take(&self, demand: Demand) {
+        self.demand.send_if_modified(|known| {
+            let is_news = demand > *known;
+            if is_news {
+                *known = demand;
+            }
+            is_news
+        });
+    }
+
+    /// The forge has given the job up: wait for its end here, and say the last word once, in case it still listens.
+    async fn after_abort(&self, outcome: &mut watch::Receiver<Option<JobOutcome>>) -> PumpEnd {
+        if let Ok(ended) = outcome.wait_for(Option::is_some).await.map(|ended| ended.clone())
+            && let Some(ended) = ended
+            && let Err(error) = self.reporter.finish(&ended, self.log.digest()).await
+        {
+            debug!(%error, "the forge did not hear the end of a job it had given up");
+        }
+        PumpEnd::Refused
+    }
+
+    /// Sends what is left, then the last word, until the forge has both.
+    async fn finish(&mut self, outcome: &JobOutcome) -> PumpEnd {
+        let began = Instant::now();
+        let mut retry = FIRST_RETRY;
+        loop {
+            match self.finish_once(outcome).await {
+                Ok(FinishAck::Done) => return PumpEnd::Acknowledged,
+                Ok(FinishAck::Again { pause }) => tokio::time::sleep(pause).await,
+                Ok(FinishAck::ResendLog) => {
+                    self.sent = 0;
+                    tokio::time::sleep(self.reporter.update_interval().min(Duration::from_secs(3))).await;
+                }
+                Err(ReportError::Final(message)) => {
+                    debug!(%message, "the forge does not want the end of the job");
+                    return PumpEnd::Refused;
+                }
+                Err(ReportError::Transient(message)) => {
+                    if began.elapsed() > LAST_WORD_FOR {
+                        return PumpEnd::GaveUp;
+                    }
+                    warn!(%message, pause = ?retry, "the end of the job did not get through; trying again");
+                    tokio::time::sleep(retry).await;
+                    retry = (retry * 2).min(LONGEST_RETRY);
+                }
+            }
+        }
+    }
+
+    async fn finish_once(&mut self, outcome: &JobOutcome) -> Result<FinishAck, ReportError> {
+        let digest = self.log.digest();
+        while self.sent < digest.size {
+            let before = self.sent;
+            self.send_piece().await?;
+            if self.sent <= before {
+                // The forge asked for an earlier offset: give it time before the next try.
+                tokio::time::sleep(FIRST_RETRY).await;
+            }
+        }
+        self.reporter.finish(outcome, digest).await
+    }
+}

@@ -1,0 +1,86 @@
+//! How far a job has come: what the journal keeps so that the next agent goes on from there.
+
+use serde::{Deserialize, Serialize};
+
+use super::stage::{Stage, Standing};
+use crate::pipeline::JobFailure;
+
+/// How far a job has come. Written before the first effect of what it names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// When the job began, milliseconds since 1970: its time limit counts from here, over all agents.
+    pub began_ms: u64,
+    /// The stage that was begun last.
+    pub stage: Stage,
+    /// What the stages before mean for those to come.
+    pub standing: Standing,
+    /// The first failure: it names the job's reason, a later one cannot hide it.
+    pub failure: Option<JobFailure>,
+    /// What `CI_JOB_STATUS` says to the after-step.
+    pub status_word: StatusWord,
+    /// The step that was begun last.
+    pub step: Option<StepProgress>,
+    /// When the first of the main steps began, milliseconds since 1970: their common time limit counts from here.
+    pub steps_began_ms: Option<u64>,
+}
+
+/// A step that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepProgress {
+    /// Its position among the job's steps.
+    pub index: usize,
+    /// Its id in the sandbox.
+    pub id: String,
+    /// Up to here the job's log is final; what follows comes from the step's spool and can be made again.
+    pub log_offset: u64,
+}
+
+/// The job's status in the word that its own commands are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StatusWord {
+    /// The steps ended well.
+    Success,
+    /// A step failed.
+    Failed,
+    /// The forge's user cancelled the job.
+    Canceled,
+    /// The steps' time was up.
+    TimedOut,
+}
+
+impl StatusWord {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StatusWord::Success => "success",
+            StatusWord::Failed => "failed",
+            StatusWord::Canceled => "canceled",
+            StatusWord::TimedOut => "timedout",
+        }
+    }
+}
+
+impl Progress {
+    /// A job that begins now.
+    pub fn begin(now_ms: u64) -> Self {
+        Self {
+            began_ms: now_ms,
+            stage: Stage::PrepareSandbox,
+            standing: Standing::default(),
+            failure: None,
+            status_word: StatusWord::Success,
+            step: None,
+            steps_began_ms: None,
+        }
+    }
+
+    /// Notes a failure of the stage at hand. The first one names the reason.
+    pub fn fail(&mut self, failure: JobFailure) {
+        self.standing.has_failed = true;
+        if self.status_word == StatusWord::Success {
+            self.status_word = StatusWord::Failed;
+        }
+        self.failure.get_or_insert(failure);
+    }
+}

@@ -1,0 +1,63 @@
+//! How the containers of a job are connected.
+//!
+//! - [`subnets`]: a range of addresses free of the machine's routes, cut into small nets. Pure.
+//! - [`pool`]: networks from that range, made ahead of need, one a job.
+
+pub mod pool;
+pub mod subnets;
+
+use super::container::Attachment;
+use super::settings::NetworkMode;
+
+/// The name by which the job's own container is found on its network.
+pub(super) const BUILD_ALIAS: &str = "build";
+
+/// How the job's network mode is told to the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Connection {
+    /// A network with names: the job's own, or one that the operator made.
+    UserDefined(String),
+    /// The engine's default bridge: no names, so that hosts are written into `/etc/hosts`.
+    Bridge,
+    /// The machine's network: everybody is at the loopback address.
+    Host,
+    /// No network, or another container's: services cannot be found by a name.
+    Unnamed(String),
+}
+
+impl Connection {
+    /// The connection for `mode`; `own` is the job's network where the mode is [`NetworkMode::Job`].
+    pub(super) fn of(mode: &NetworkMode, own: Option<&str>) -> Self {
+        match mode {
+            NetworkMode::Job => own.map_or_else(|| Self::Unnamed("none".into()), |own| Self::UserDefined(own.into())),
+            NetworkMode::None => Self::Unnamed("none".into()),
+            NetworkMode::Bridge => Self::Bridge,
+            NetworkMode::Host => Self::Host,
+            NetworkMode::Named(name) if name.starts_with("container:") => Self::Unnamed(name.clone()),
+            NetworkMode::Named(name) => Self::UserDefined(name.clone()),
+        }
+    }
+
+    /// Whether the job can reach services at all.
+    pub(super) fn reaches_services(&self) -> bool {
+        !matches!(self, Self::Unnamed(mode) if mode == "none")
+    }
+
+    /// Whether the job's container must wait for the services' addresses.
+    pub(super) fn needs_addresses(&self) -> bool {
+        matches!(self, Self::Bridge)
+    }
+
+    /// How a container that is to be found as `aliases` is attached.
+    pub(super) fn attach(&self, aliases: Vec<String>, hosts: Vec<String>) -> Attachment {
+        match self {
+            Self::UserDefined(name) => {
+                Attachment { mode: name.clone(), aliases, is_user_defined: true, hosts: Vec::new() }
+            }
+            Self::Bridge => Attachment { mode: "bridge".into(), hosts, ..Attachment::default() },
+            Self::Host => Attachment { mode: "host".into(), hosts, ..Attachment::default() },
+            // The engine refuses hosts where another container's network is shared.
+            Self::Unnamed(mode) => Attachment { mode: mode.clone(), ..Attachment::default() },
+        }
+    }
+}

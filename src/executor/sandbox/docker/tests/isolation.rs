@@ -1,0 +1,92 @@
+//! What containers may not do, seen from inside.
+
+use super::fixtures::{House, container_of};
+use crate::executor::sandbox::docker::{Hardening, NetworkMode};
+
+const STATUS: &str = "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status";
+const NET_RAW: u64 = 1 << 13;
+const MKNOD: u64 = 1 << 27;
+
+/// Capabilities, whether new privileges are out of reach, whether there is a seccomp profile.
+fn status(output: &str) -> (u64, bool, bool) {
+    let field = |name: &str| {
+        output.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {output}")).trim()
+    };
+    (u64::from_str_radix(field("CapEff:"), 16).unwrap(), field("NoNewPrivs:") == "1", field("Seccomp:") == "2")
+}
+
+#[tokio::test]
+async fn containers_have_docker_s_defaults_and_less_where_hardened() {
+    let house = House::new().await;
+    let run = async |hardening, network_mode| {
+        let mut case = house.case(STATUS);
+        case.settings.hardening = hardening;
+        case.settings.network_mode = network_mode;
+        status(&house.run(&case).await.1)
+    };
+    let (caps, no_new_privileges, seccomp) = run(Hardening::Standard, NetworkMode::None).await;
+    assert_eq!((caps & (NET_RAW | MKNOD), no_new_privileges, seccomp), (NET_RAW | MKNOD, false, true));
+    let (caps, ..) = run(Hardening::Standard, NetworkMode::Bridge).await;
+    assert_eq!(caps & (NET_RAW | MKNOD), MKNOD, "no raw sockets on a shared network");
+    let (caps, no_new_privileges, seccomp) = run(Hardening::Strict, NetworkMode::None).await;
+    assert_eq!((caps & (NET_RAW | MKNOD), no_new_privileges, seccomp), (0, true, true));
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_on_the_list_runs_unprivileged_and_the_user_is_told() {
+    const SYS_ADMIN: u64 = 1 << 21;
+    let house = House::new().await;
+    let mut case = house.case(STATUS);
+    case.settings.privileged = true;
+    case.settings.allowed_privileged_images = vec!["docker:*".into()];
+    let (caps, _, seccomp) = status(&house.run(&case).await.1);
+    assert_eq!((caps & SYS_ADMIN, seccomp), (0, true));
+    assert!(house.log.text().contains("allowed_privileged_images"));
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn the_memory_limit_ends_what_goes_over_it_and_is_told() {
+    let house = House::new().await;
+    // The shell's child is what the kernel ends; its variable grows in memory, swap included.
+    let mut case = house.case("sh -c 'x=0123456789abcdef; while :; do x=$x$x; done'; echo ended-with-$?");
+    case.settings.limits.memory = Some(32 << 20);
+    case.settings.limits.memory_swap = Some(32 << 20);
+    let prepared = house.start(&case).await.unwrap();
+    let (_, output) = house.end_of(&prepared.record).await;
+    assert!(output.ends_with("ended-with-137"), "{output}");
+    assert!(house.docker.end_state(&prepared.record).await.unwrap().unwrap().oom_killed);
+    house.docker.remove(&prepared.record).await.unwrap();
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn processes_are_limited_even_when_nothing_is_configured() {
+    let house = House::new().await;
+    let read = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null";
+    assert_eq!(house.run(&house.case(read)).await.1, "4096");
+    let mut case = house.case("for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; echo not-reached");
+    case.settings.limits.pids = 5;
+    let (_, output) = house.run(&case).await;
+    assert!(output.contains("can't fork") && !output.contains("not-reached"), "{output}");
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn cpu_ulimits_shm_and_sysctls_reach_the_container() {
+    let house = House::new().await;
+    let mut case =
+        house.case("ulimit -n; df -k /dev/shm | tail -1 | awk '{print $2}'; cat /proc/sys/net/ipv4/ip_default_ttl");
+    case.settings.limits.ulimits =
+        vec![crate::executor::sandbox::docker::Ulimit { name: "nofile".into(), soft: 123, hard: 456 }];
+    case.settings.limits.shm_size = Some(8 << 20);
+    case.settings.limits.nano_cpus = Some(1_500_000_000);
+    case.settings.sysctls.insert("net.ipv4.ip_default_ttl".into(), "77".into());
+    let prepared = house.start(&case).await.unwrap();
+    assert_eq!(house.end_of(&prepared.record).await.1, "123\n8192\n77");
+    let inspect = house.docker.inspect(container_of(&prepared.record)).await.unwrap().unwrap();
+    assert_eq!(inspect.host_config.unwrap().nano_cpus, Some(1_500_000_000));
+    house.docker.remove(&prepared.record).await.unwrap();
+    house.leave().await;
+}

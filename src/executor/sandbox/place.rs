@@ -1,0 +1,340 @@
+//! Where a registration's jobs live: containers of the engine, or processes of this machine. What the stages need of
+//! either, in the order of a job's life.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::docker::{self, Docker, DockerSettings, Hooks, PrepareError, Reattached, SandboxSpec};
+use super::host::{HostReattached, HostSandbox, HostSpec};
+use super::shim::{ShimBinary, ShimClient, ShimKey};
+use super::{JobPaths, SandboxRecord};
+use crate::executor::log::StageLog;
+use crate::pipeline::{JobFailure, JobKey, PipelineJob, Secret};
+
+/// File in the job's private folder that holds the key to its shim.
+const KEY: &str = "shim.key";
+/// How long a running shim may take to say hello to a new agent.
+const REATTACH: Duration = Duration::from_secs(30);
+/// How often, and with which pause at first, the removal of a sandbox is tried before it is left to the sweeper.
+const REMOVALS: u32 = 5;
+const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a registration's jobs live.
+pub enum Place {
+    /// Containers of the Docker engine on this machine.
+    Docker(Box<DockerPlace>),
+    /// Processes of this machine.
+    Host(Box<HostPlace>),
+}
+
+/// Processes of this machine, as a registration configures them.
+pub struct HostPlace {
+    /// The shim to start.
+    pub shim: ShimBinary,
+    /// What this machine is called, for the log.
+    pub host_name: String,
+}
+
+/// Containers, as a registration configures them.
+pub struct DockerPlace {
+    /// The engine.
+    pub engine: Docker,
+    /// What the operator decided.
+    pub settings: DockerSettings,
+    /// The shim that containers mount.
+    pub shim: ShimBinary,
+}
+
+/// What a place is made for.
+pub struct PlaceRequest<'a> {
+    /// The job.
+    pub job: &'a PipelineJob,
+    /// Its folders.
+    pub paths: &'a JobPaths,
+    /// What an image's entrypoint finds in its environment. Steps get theirs with their message.
+    pub env: Vec<(String, Secret)>,
+    /// The job's log.
+    pub log: &'a dyn StageLog,
+    /// Ends the preparation.
+    pub stop: CancellationToken,
+}
+
+/// A place that is ready.
+pub struct Ready {
+    /// How to find it again.
+    pub record: SandboxRecord,
+    /// The way into it.
+    pub shim: ShimClient,
+    /// What the container printed before the shim said hello.
+    pub greeting: Vec<u8>,
+    /// What it is called.
+    pub host_name: String,
+}
+
+/// How a preparation ended that did not fail.
+pub enum Preparation {
+    /// The place is there.
+    Ready(Box<Ready>),
+    /// The image's entrypoint ended instead of running the shim. Users of this forge know that as a failure of their first
+    /// step, and so it is told there.
+    EntrypointEnded {
+        /// Its exit code.
+        exit_code: i32,
+        /// What it printed.
+        output: Vec<u8>,
+    },
+}
+
+impl Place {
+    /// The executor's name as the forge and its users know it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Place::Docker(_) => "docker",
+            Place::Host(_) => "host",
+        }
+    }
+
+    /// Whether a job's processes share the machine with others.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Place::Host(_))
+    }
+
+    /// Makes the place. `on_created` journals its record before anything runs in it. What an earlier try left is removed
+    /// first; after an error nothing stays.
+    pub async fn prepare<F>(
+        &self,
+        request: PlaceRequest<'_>,
+        on_created: impl Fn(SandboxRecord) -> F + Send + Sync + Clone + 'static,
+    ) -> Result<Preparation, JobFailure>
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.remove_job(&request.job.key).await;
+        let key = fresh_key(request.paths).await?;
+        let journal = move |record| {
+            let written = on_created(record);
+            let written: BoxFuture<'static, Result<(), JobFailure>> = Box::pin(async move {
+                written
+                    .await
+                    .map_err(|error| JobFailure::system(format!("the sandbox could not be journalled: {error}")))
+            });
+            written
+        };
+        match self {
+            Place::Docker(place) => place.prepare(request, &key, &journal).await,
+            Place::Host(place) => place.prepare(request, &key, &journal).await,
+        }
+    }
+
+    /// The way into a place that an earlier agent made. `Err` says why there is none; an engine that is away is waited for
+    /// until the job's own deadline, which the caller keeps.
+    pub async fn reattach(
+        &self,
+        record: &SandboxRecord,
+        paths: &JobPaths,
+        _job: &JobKey,
+    ) -> Result<ShimClient, String> {
+        let key =
+            ShimKey::load(&paths.private.join(KEY)).map_err(|error| format!("the key to its shim is lost: {error}"))?;
+        match self {
+            Place::Docker(place) => place.wait_reattached(record).await?,
+            Place::Host(_) => return host_reattach(record, paths, &key).await,
+        }
+        match ShimClient::connect_keyed(&paths.run, &key, Instant::now() + REATTACH).await {
+            Ok((shim, _hello)) => Ok(shim),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Why the place of a job ended by itself, in a sentence.
+    pub async fn end_cause(&self, record: &SandboxRecord) -> String {
+        let Place::Docker(place) = self else { return "the job's processes were ended from outside".to_owned() };
+        match place.engine.end_state(record).await {
+            Ok(Some(state)) if state.oom_killed => "the job's container was ended at its memory limit".to_owned(),
+            Ok(Some(state)) => match state.exit_code {
+                Some(code) if !state.is_running => format!("the job's container ended with exit code {code}"),
+                _ => "the shim in the job's container was ended".to_owned(),
+            },
+            Ok(None) => "the job's container was removed by another program".to_owned(),
+            Err(error) => format!("the job's container cannot be asked: {error}"),
+        }
+    }
+
+    /// Hands what the services of a job print to `take`, until they end. For jobs that ask for it.
+    pub async fn follow_services(&self, record: &SandboxRecord, take: impl Fn(&str, &[u8])) {
+        let Place::Docker(place) = self else { return };
+        match place.engine.service_logs(record).await {
+            Ok(stream) => {
+                futures_util::pin_mut!(stream);
+                while let Some(piece) = stream.next().await {
+                    take(&piece.aliases.join(","), &piece.bytes);
+                }
+            }
+            Err(error) => warn!(%error, "the output of the job's services cannot be shown"),
+        }
+    }
+
+    /// Ends everything of a job and leaves nothing. What cannot be removed now is left to the sweeper.
+    pub async fn remove(&self, record: &SandboxRecord, paths: &JobPaths) {
+        let mut pause = REMOVAL_PAUSE;
+        for attempt in 1..=REMOVALS {
+            let removed = match self {
+                Place::Docker(place) => place.engine.remove(record).await.map_err(|error| error.to_string()),
+                Place::Host(_) => host_remove(record, paths).await,
+            };
+            match removed {
+                Ok(()) => return,
+                Err(error) if attempt == REMOVALS => warn!(%error, "the job's sandbox is left to the sweeper"),
+                Err(error) => {
+                    warn!(%error, ?pause, "the job's sandbox could not be removed; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+            }
+        }
+    }
+
+    /// Removes what carries the job's label although no record tells of it.
+    async fn remove_job(&self, job: &JobKey) {
+        if let Place::Docker(place) = self
+            && let Err(error) = place.engine.remove_job(job).await
+        {
+            warn!(%error, "what an earlier try of the job left could not be removed");
+        }
+    }
+
+    /// Empties and removes a folder that a job's processes wrote, whoever owns what is in it.
+    pub async fn remove_folder(&self, folder: &Path) -> Result<(), String> {
+        match self {
+            Place::Docker(place) => place.engine.remove_folder(folder).await.map_err(|error| error.to_string()),
+            Place::Host(_) => {
+                let folder = folder.to_owned();
+                let removed = tokio::task::spawn_blocking(move || {
+                    docker::leftovers::empty(&folder).map_err(|error| error.to_string())?;
+                    std::fs::remove_dir(&folder).map_err(|error| error.to_string())
+                });
+                removed.await.unwrap_or_else(|error| Err(error.to_string()))
+            }
+        }
+    }
+}
+
+impl HostPlace {
+    async fn prepare(
+        &self,
+        request: PlaceRequest<'_>,
+        key: &ShimKey,
+        journal: &(dyn Fn(SandboxRecord) -> BoxFuture<'static, Result<(), JobFailure>> + Send + Sync),
+    ) -> Result<Preparation, JobFailure> {
+        let spec = HostSpec { paths: request.paths, shim: &self.shim, key, user: None, env: &[] };
+        let prepared = HostSandbox::prepare(&spec, journal).await;
+        let prepared = prepared.map_err(|error| JobFailure::system(error.to_string()))?;
+        Ok(Preparation::Ready(Box::new(Ready {
+            record: prepared.record,
+            shim: prepared.shim,
+            greeting: Vec::new(),
+            host_name: self.host_name.clone(),
+        })))
+    }
+}
+
+async fn host_reattach(record: &SandboxRecord, paths: &JobPaths, key: &ShimKey) -> Result<ShimClient, String> {
+    match HostSandbox::reattach(record, &paths.run, key).await {
+        Ok(HostReattached::Alive(shim, _hello)) => Ok(shim),
+        Ok(HostReattached::Gone { cause }) => Err(cause),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn host_remove(record: &SandboxRecord, paths: &JobPaths) -> Result<(), String> {
+    let key = ShimKey::load(&paths.private.join(KEY)).map_err(|error| error.to_string())?;
+    HostSandbox::remove(record, paths, &key).await.map_err(|error| error.to_string())
+}
+
+impl DockerPlace {
+    async fn prepare(
+        &self,
+        request: PlaceRequest<'_>,
+        key: &ShimKey,
+        journal: &(dyn Fn(SandboxRecord) -> BoxFuture<'static, Result<(), JobFailure>> + Send + Sync),
+    ) -> Result<Preparation, JobFailure> {
+        let spec = SandboxSpec {
+            job: request.job,
+            paths: request.paths,
+            settings: &self.settings,
+            env: &request.env,
+            shim: &self.shim.path,
+            command: vec![docker::SHIM.to_owned()],
+        };
+        let patience = request.job.timeouts.prepare.unwrap_or(request.job.timeouts.job);
+        let deadline = Instant::now() + patience;
+        let run = &request.paths.run;
+        let hooks = Hooks {
+            on_created: &|record| journal(record),
+            connect: &|| {
+                Box::pin(async move {
+                    let hello = ShimClient::connect(run, key, deadline).await;
+                    hello.map(|(shim, _)| shim).map_err(|error| JobFailure::system(error.to_string()))
+                })
+            },
+        };
+        match self.engine.prepare(&spec, request.log, &request.stop, &hooks).await {
+            Ok(prepared) => Ok(Preparation::Ready(Box::new(Ready {
+                record: prepared.record,
+                shim: prepared.shim,
+                greeting: prepared.entrypoint_output,
+                host_name: prepared.hostname.unwrap_or_else(|| "the machine's network".to_owned()),
+            }))),
+            Err(PrepareError::EntrypointEnded { exit_code, output }) => {
+                Ok(Preparation::EntrypointEnded { exit_code, output })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the container runs. While the engine is away nothing is known: it is asked again.
+    async fn wait_reattached(&self, record: &SandboxRecord) -> Result<(), String> {
+        let mut pause = REMOVAL_PAUSE;
+        loop {
+            match self.engine.reattach(record).await {
+                Ok(Reattached::Running) => return Ok(()),
+                Ok(Reattached::Gone { cause }) => return Err(cause),
+                Err(error) if error.is_engine_gone() => {
+                    warn!(%error, "the job waits for the engine");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(30));
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+/// A new key for a new shim, in a file that only the agent can read; an empty run directory for it.
+async fn fresh_key(paths: &JobPaths) -> Result<ShimKey, JobFailure> {
+    let (file, run) = (paths.private.join(KEY), paths.run.clone());
+    let made = tokio::task::spawn_blocking(move || {
+        docker::leftovers::empty(&run).map_err(|error| std::io::Error::other(error.to_string()))?;
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let key = ShimKey::generate()?;
+        key.save(&file)?;
+        Ok(key)
+    });
+    match made.await {
+        Ok(Ok(key)) => Ok(key),
+        Ok(Err(error)) => {
+            Err(JobFailure::system(format!("the job's folders cannot be written on the runner's disk: {error}")))
+        }
+        Err(error) => Err(JobFailure::system(format!("a part of the runner failed: {error}"))),
+    }
+}

@@ -1,0 +1,242 @@
+//! Files between jobs: what this one is given, what it gives away.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::files::below_workspace;
+use super::retry::Tries;
+use crate::artifact::archive::{self, Level, Packing, Unpacking};
+use crate::artifact::select::{self, Selection, expand_shell};
+use crate::artifact::{Interrupt, Remark, Severity};
+use crate::executor::environment::Environment;
+use crate::executor::job::{Running, StageError};
+use crate::executor::log::{JobLog, StageLog, Tone};
+use crate::forge::{Reporter, TransferError};
+use crate::pipeline::definition::{ArtifactSpec, DependencySpec, FileSelection, JobDirs};
+use crate::pipeline::{FailureReason, JobFailure};
+
+/// What archives of artifacts are called when the job gives no name.
+const USUAL_NAME: &str = "artifacts";
+
+/// Brings the files of the jobs this one depends on into the work tree, in their order: later ones win.
+pub(in crate::executor) async fn download<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
+    if running.run.job.dependencies.is_empty() {
+        return Ok(());
+    }
+    let mut tries = Tries::new(running.run.job.attempts.download_artifacts);
+    loop {
+        let _section = running.section("download_artifacts", "Downloading artifacts");
+        let all = running.run.halt.guard(None, |_stop| download_all(running)).await;
+        match all.map_err(|cause| StageError::Halted(cause, running.time_left().0))? {
+            Ok(()) => return Ok(()),
+            Err(failure) if tries.again(&failure.message, &running.run.log).await => {}
+            Err(failure) => return Err(StageError::Failed(failure)),
+        }
+    }
+}
+
+async fn download_all<R: Reporter>(running: &Running<R>) -> Result<(), JobFailure> {
+    for dependency in &running.run.job.dependencies {
+        download_one(running, dependency).await?;
+    }
+    Ok(())
+}
+
+async fn download_one<R: Reporter>(running: &Running<R>, dependency: &DependencySpec) -> Result<(), JobFailure> {
+    let DependencySpec { id, name, .. } = dependency;
+    running.run.log.say(Tone::Plain, &format!("Downloading artifacts for {name} ({id})..."));
+    let archive = running.run.paths.private.join("download");
+    running
+        .run
+        .reporter
+        .download_artifact(dependency, &archive)
+        .await
+        .map_err(|error| transfer_failure(&format!("the artifacts of {name} could not be downloaded"), error))?;
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let interrupt = RaiseOnDrop::default();
+    let flag = interrupt.0.clone();
+    let unpacked = blocking(move || {
+        let root = open_project(&workspace, &dirs)?;
+        let mut file = File::open(&archive).map_err(|error| disk("a downloaded archive cannot be read", &error))?;
+        let unpacking = Unpacking { interrupt: flag, ..Unpacking::default() };
+        let unpacked = archive::unpack_with(&mut file, &root, &unpacking)
+            .map_err(|error| JobFailure::system(format!("the downloaded archive cannot be unpacked: {error}")))?;
+        // Best effort: the job's private folder goes with the job.
+        let _ = std::fs::remove_file(&archive);
+        Ok(unpacked)
+    })
+    .await?;
+    tell(&running.run.log, &unpacked.remarks);
+    running
+        .run
+        .log
+        .say(Tone::Plain, &format!("Downloaded artifacts of {name}: {} files and folders", unpacked.entries));
+    Ok(())
+}
+
+/// Gives the forge what the job leaves, as far as it is due after this outcome.
+pub(in crate::executor) async fn upload<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
+    let success = !running.run.progress.standing.has_failed;
+    let due: Vec<ArtifactSpec> =
+        running.run.job.artifacts.iter().filter(|artifact| artifact.when.is_due(success)).cloned().collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    let (section, title) = if success {
+        ("upload_artifacts_on_success", "Uploading artifacts for successful job")
+    } else {
+        ("upload_artifacts_on_failure", "Uploading artifacts for failed job")
+    };
+    let _section = running.section(section, title);
+    for (index, artifact) in due.iter().enumerate() {
+        let one = running.run.halt.guard(None, |_stop| upload_one(running, index, artifact)).await;
+        one.map_err(|cause| StageError::Halted(cause, running.time_left().0))??;
+    }
+    Ok(())
+}
+
+async fn upload_one<R: Reporter>(
+    running: &Running<R>,
+    index: usize,
+    artifact: &ArtifactSpec,
+) -> Result<(), JobFailure> {
+    let log = &running.run.log;
+    log.say(Tone::Plain, "Uploading artifacts...");
+    let expand = |text: &str| expand(text, &running.environment, log);
+    let files = FileSelection {
+        paths: artifact.files.paths.iter().map(|path| expand(path)).collect(),
+        exclude: artifact.files.exclude.iter().map(|path| expand(path)).collect(),
+        untracked: artifact.files.untracked,
+    };
+    let untracked = if files.untracked { running.untracked_files().await } else { Vec::new() };
+    let interrupt = RaiseOnDrop::default();
+    let work = PackWork {
+        workspace: running.run.paths.workspace.clone(),
+        dirs: running.run.job.dirs.clone(),
+        files,
+        untracked,
+        packing: Packing {
+            format: artifact.format,
+            level: level(&running.environment, "ARTIFACT_COMPRESSION_LEVEL"),
+            interrupt: interrupt.0.clone(),
+        },
+        to: running.run.paths.private.join(format!("artifact-{index}")),
+    };
+    let to = work.to.clone();
+    let (remarks, packed) = blocking(move || work.pack()).await?;
+    tell(log, &remarks);
+    if !packed {
+        log.say(Tone::Error, "No files to upload");
+        return Ok(());
+    }
+    let name = if artifact.name.is_empty() { USUAL_NAME.to_owned() } else { expand(&artifact.name) };
+    let file_name = archive::file_name(&name, artifact.format);
+    let kind = if artifact.kind.is_empty() { "archive" } else { &artifact.kind };
+    let sent = running.run.reporter.upload_artifact(artifact, &file_name, &to).await;
+    // Best effort: the job's private folder goes with the job.
+    let _ = std::fs::remove_file(&to);
+    sent.map_err(|error| transfer_failure(&format!("the artifact {file_name} ({kind}) could not be uploaded"), error))?;
+    log.say(Tone::Plain, &format!("Uploaded artifacts as \"{kind}\": {file_name}"));
+    Ok(())
+}
+
+/// What is needed to pack one artifact.
+struct PackWork {
+    workspace: PathBuf,
+    dirs: JobDirs,
+    files: FileSelection,
+    untracked: Vec<PathBuf>,
+    packing: Packing,
+    to: PathBuf,
+}
+
+impl PackWork {
+    /// Writes the archive; false when there is nothing to pack.
+    fn pack(&self) -> Result<(Vec<Remark>, bool), JobFailure> {
+        let root = open_project(&self.workspace, &self.dirs)?;
+        let Selection { entries, mut remarks } =
+            select::select(&root, &self.dirs.project, &self.files, self.untracked.clone())
+                .map_err(|error| JobFailure::new(FailureReason::ScriptFailure, error.to_string()))?;
+        let selection = Selection { entries, remarks: Vec::new() };
+        if selection.is_empty() {
+            return Ok((remarks, false));
+        }
+        let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
+        let packed = archive::pack_with(&root, &selection, &self.packing, &mut file).map_err(|error| {
+            JobFailure::new(FailureReason::ScriptFailure, format!("the files could not be packed: {error}"))
+        })?;
+        remarks.extend(packed.remarks);
+        Ok((remarks, true))
+    }
+}
+
+/// `text` with the job's variables, as a command of the job would see them; unchanged, with a warning, when a shell would
+/// have to run something.
+pub(super) fn expand(text: &str, environment: &Environment, log: &JobLog) -> String {
+    match expand_shell(text, &|name| environment.value(name).map(str::to_owned)) {
+        Ok(expanded) => expanded,
+        Err(error) => {
+            log.say(Tone::Warning, &format!("{text:?} is taken as it stands: {error}"));
+            text.to_owned()
+        }
+    }
+}
+
+pub(super) fn level(environment: &Environment, variable: &str) -> Level {
+    environment.value(variable).map(Level::named).unwrap_or_default()
+}
+
+pub(super) fn tell(log: &JobLog, remarks: &[Remark]) {
+    for remark in remarks {
+        let tone = match remark.severity {
+            Severity::Note => Tone::Plain,
+            Severity::Warning => Tone::Warning,
+        };
+        log.say(tone, &remark.text);
+    }
+}
+
+/// The work tree, as a handle that leads nowhere else.
+pub(super) fn open_project(workspace: &Path, dirs: &JobDirs) -> Result<Dir, JobFailure> {
+    let relative = below_workspace(dirs, &dirs.project).ok_or_else(|| {
+        JobFailure::configuration(format!("the work tree {} lies outside {}", dirs.project, dirs.builds))
+    })?;
+    let open = || {
+        let root = Dir::open_ambient_dir(workspace, ambient_authority())?;
+        root.create_dir_all(&relative)?;
+        root.open_dir(&relative)
+    };
+    open().map_err(|error| JobFailure::system(format!("the work tree {} cannot be opened: {error}", dirs.project)))
+}
+
+/// Runs work that blocks on the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, JobFailure> + Send + 'static,
+) -> Result<T, JobFailure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(JobFailure::system(format!("a part of the runner failed: {error}"))),
+    }
+}
+
+/// Raises the interrupt when the stage that waits for the work is given up.
+#[derive(Default)]
+pub(super) struct RaiseOnDrop(pub(super) Interrupt);
+
+impl Drop for RaiseOnDrop {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
+pub(super) fn disk(what: &str, error: &std::io::Error) -> JobFailure {
+    JobFailure::system(format!("{what} on the runner's disk: {error}"))
+}
+
+fn transfer_failure(what: &str, error: TransferError) -> JobFailure {
+    let reason = if error.is_final { FailureReason::ScriptFailure } else { FailureReason::RunnerSystemFailure };
+    JobFailure::new(reason, format!("{what}: {}", error.message))
+}

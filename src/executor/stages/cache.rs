@@ -1,0 +1,162 @@
+//! Folders kept from job to job. Nothing here fails a job: a cache is never needed.
+
+use crate::artifact::Interrupt;
+use crate::artifact::archive::Limits;
+use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequest, Saved, Wanted};
+use crate::artifact::select;
+use crate::executor::job::{Running, StageError};
+use crate::executor::log::{StageLog, Tone};
+use crate::executor::stages::artifacts::{RaiseOnDrop, blocking, expand, level, open_project, tell};
+use crate::forge::Reporter;
+use crate::pipeline::JobFailure;
+use crate::pipeline::definition::{CacheSpec, FileSelection};
+
+/// Restores the caches of the job, each from the first of its keys that is there.
+pub(in crate::executor) async fn restore<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
+    if !running.run.job.caches.iter().any(names_files) {
+        return Ok(());
+    }
+    let _section = running.section("restore_cache", "Restoring cache");
+    for cache in running.run.job.caches.iter().filter(|cache| names_files(cache)) {
+        if !cache.pull {
+            running.run.log.say(Tone::Notice, &format!("Not downloading cache {} due to policy", cache.key));
+            continue;
+        }
+        let one = running.run.halt.guard(None, |_stop| restore_one(running, cache)).await;
+        warn_of(running, one.map_err(|cause| StageError::Halted(cause, running.time_left().0))?);
+    }
+    Ok(())
+}
+
+async fn restore_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), JobFailure> {
+    let log = &running.run.log;
+    log.say(Tone::Plain, &format!("Checking cache for {}...", cache.key));
+    let keys: Vec<Wanted> = std::iter::once(&cache.key)
+        .chain(&cache.fallback_keys)
+        .map(|key| Wanted::Exact(key.as_bytes().to_vec()))
+        .collect();
+    let (caches, owner) = (running.run.tools.caches.clone(), running.run.job.owner.clone());
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let raise = RaiseOnDrop::default();
+    let interrupt = raise.0.clone();
+    let restored = blocking(move || {
+        let root = open_project(&workspace, &dirs)?;
+        let request = RestoreRequest { owner: &owner, keys: &keys, limits: Limits::default(), interrupt };
+        caches.restore(&request, &root).map_err(|error| JobFailure::system(in_full(&error)))
+    })
+    .await?;
+    match restored {
+        Restored::Hit(hit) => {
+            tell(log, &hit.remarks);
+            let key = String::from_utf8_lossy(&hit.key);
+            log.say(Tone::Plain, &format!("Successfully extracted cache {key}: {} files and folders", hit.entries));
+        }
+        Restored::Miss { remarks } => {
+            tell(log, &remarks);
+            log.say(Tone::Warning, &format!("No cache is kept under {} or its fallback keys", cache.key));
+        }
+    }
+    Ok(())
+}
+
+/// Saves the caches that are due after this outcome.
+pub(in crate::executor) async fn save<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
+    let success = !running.run.progress.standing.has_failed;
+    let due: Vec<CacheSpec> = running
+        .run
+        .job
+        .caches
+        .iter()
+        .filter(|cache| names_files(cache) && cache.when.is_due(success))
+        .cloned()
+        .collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    let (section, title) = if success {
+        ("archive_cache", "Saving cache for successful job")
+    } else {
+        ("archive_cache_on_failure", "Saving cache for failed job")
+    };
+    let _section = running.section(section, title);
+    for cache in &due {
+        if !cache.push {
+            running.run.log.say(Tone::Notice, &format!("Not uploading cache {} due to policy", cache.key));
+            continue;
+        }
+        let one = running.run.halt.guard(None, |_stop| save_one(running, cache)).await;
+        warn_of(running, one.map_err(|cause| StageError::Halted(cause, running.time_left().0))?);
+    }
+    Ok(())
+}
+
+async fn save_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), JobFailure> {
+    let log = &running.run.log;
+    log.say(Tone::Plain, &format!("Creating cache {}...", cache.key));
+    let files = FileSelection {
+        paths: cache.files.paths.iter().map(|path| expand(path, &running.environment, log)).collect(),
+        exclude: Vec::new(),
+        untracked: cache.files.untracked,
+    };
+    let untracked = if files.untracked { running.untracked_files().await } else { Vec::new() };
+    let work = SaveWork {
+        level: level(&running.environment, "CACHE_COMPRESSION_LEVEL"),
+        key: cache.key.clone(),
+        files,
+        untracked,
+    };
+    let raise = RaiseOnDrop::default();
+    let interrupt: Interrupt = raise.0.clone();
+    let (caches, owner, job) =
+        (running.run.tools.caches.clone(), running.run.job.owner.clone(), running.run.job.key.clone());
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let (remarks, saved) = blocking(move || {
+        let root = open_project(&workspace, &dirs)?;
+        let selection = select::select(&root, &dirs.project, &work.files, work.untracked)
+            .map_err(|error| JobFailure::system(in_full(&error)))?;
+        let request = SaveRequest { owner: &owner, key: work.key.as_bytes(), job: &job, level: work.level, interrupt };
+        let saved = caches.save(&request, &root, &selection).map_err(|error| JobFailure::system(in_full(&error)))?;
+        Ok((selection.remarks, saved))
+    })
+    .await?;
+    tell(log, &remarks);
+    match saved {
+        Saved::Stored { stored_bytes, entries, remarks } => {
+            tell(log, &remarks);
+            log.say(Tone::Plain, &format!("Created cache: {entries} files and folders, {stored_bytes} bytes"));
+        }
+        Saved::UpToDate => log.say(Tone::Plain, "Archive is up to date!"),
+        Saved::Nothing => log.say(Tone::Warning, "No files to cache."),
+        Saved::Refused(remark) => tell(log, &[remark]),
+    }
+    Ok(())
+}
+
+struct SaveWork {
+    level: crate::artifact::archive::Level,
+    key: String,
+    files: FileSelection,
+    untracked: Vec<std::path::PathBuf>,
+}
+
+fn names_files(cache: &CacheSpec) -> bool {
+    !cache.files.paths.is_empty() || cache.files.untracked
+}
+
+fn warn_of<R: Reporter>(running: &Running<R>, result: Result<(), JobFailure>) {
+    if let Err(failure) = result {
+        running.run.log.say(Tone::Warning, &failure.message);
+    }
+}
+
+/// An error with all its causes.
+pub(super) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,24 @@
+//! The last stage: no secret stays in the workspace.
+
+use crate::executor::job::{Running, StageError};
+use crate::executor::log::{StageLog, Tone};
+use crate::executor::stages::files;
+use crate::forge::Reporter;
+
+/// Removes the job's file variables. Shown in the log only when there were any.
+pub(in crate::executor) async fn run<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
+    let has_files = running.run.job.variables.iter().any(|variable| variable.file);
+    let is_shown =
+        has_files && running.run.progress.standing.sandbox_was_ready && !running.run.progress.standing.is_over;
+    let section = is_shown
+        .then(|| running.section("cleanup_file_variables", "Cleaning up project directory and file based variables"));
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let removed = tokio::task::spawn_blocking(move || files::take_away(&workspace, &dirs)).await;
+    if let Ok(Err(error)) = removed
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        running.run.log.say(Tone::Warning, &format!("The job's file variables could not be removed: {error}"));
+    }
+    drop(section);
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Files that the runner puts into a job's workspace for its commands.
+//!
+//! The workspace is as trustworthy as the jobs that wrote it: every access goes through a directory handle, so that a
+//! link planted by an earlier job leads nowhere.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, PermissionsExt};
+
+use crate::executor::environment::{ENV_FILE, Environment};
+use crate::pipeline::definition::JobDirs;
+
+/// Where `path`, as the job sees it, lies below the workspace. `None` when it lies elsewhere.
+pub(in crate::executor) fn below_workspace(dirs: &JobDirs, path: &str) -> Option<PathBuf> {
+    let relative = Path::new(path).strip_prefix(&dirs.builds).ok()?;
+    let is_plain = relative.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    (is_plain && !relative.as_os_str().is_empty()).then(|| relative.to_owned())
+}
+
+/// Makes the job's temporary folder anew and writes its file variables into it. Any user of the job can read them and
+/// write beside them, as the job's image may run as any user.
+pub(in crate::executor) fn write(workspace: &Path, dirs: &JobDirs, environment: &Environment) -> io::Result<()> {
+    let (root, relative) = open(workspace, dirs)?;
+    remove(&root, &relative)?;
+    root.create_dir_all(&relative)?;
+    let temp = root.open_dir(&relative)?;
+    open_to_all(&root, &relative)?;
+    for (name, content) in &environment.files {
+        put(&temp, name, content.expose().as_bytes())?;
+    }
+    put(&temp, ENV_FILE, b"")
+}
+
+/// Takes the job's temporary folder, with all secrets in it, away.
+pub(in crate::executor) fn take_away(workspace: &Path, dirs: &JobDirs) -> io::Result<()> {
+    let (root, relative) = open(workspace, dirs)?;
+    remove(&root, &relative)
+}
+
+fn open(workspace: &Path, dirs: &JobDirs) -> io::Result<(Dir, PathBuf)> {
+    let root = Dir::open_ambient_dir(workspace, ambient_authority())?;
+    let relative = below_workspace(dirs, &dirs.temp).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{} lies outside {}", dirs.temp, dirs.builds))
+    })?;
+    Ok((root, relative))
+}
+
+fn remove(root: &Dir, relative: &Path) -> io::Result<()> {
+    let result = match root.symlink_metadata(relative) {
+        Ok(metadata) if metadata.is_dir() => root.remove_dir_all(relative),
+        Ok(_) => root.remove_file(relative),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The folders on the way are writable for every user of the job.
+fn open_to_all(root: &Dir, relative: &Path) -> io::Result<()> {
+    for folder in relative.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+        match root.set_permissions(folder, cap_std::fs::Permissions::from_mode(0o777)) {
+            // Not ours: an earlier job's user made it, who may do with it as they like.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn put(folder: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o666);
+    let mut file = folder.open_with(name, &options)?;
+    file.set_permissions(cap_std::fs::Permissions::from_mode(0o666))?;
+    file.write_all(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::pipeline::Secret;
+
+    fn dirs() -> JobDirs {
+        JobDirs { builds: "/builds".into(), project: "/builds/g/p".into(), temp: "/builds/g/p.tmp".into() }
+    }
+
+    fn environment() -> Environment {
+        let mut environment = Environment::default();
+        environment.files.insert("KEY".into(), Secret::new("content"));
+        environment
+    }
+
+    #[test]
+    fn file_variables_are_there_and_go_again() {
+        let workspace = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            write(workspace.path(), &dirs(), &environment()).unwrap();
+            let file = workspace.path().join("g/p.tmp/KEY");
+            assert_eq!(std::fs::read_to_string(file).unwrap(), "content");
+        }
+        take_away(workspace.path(), &dirs()).unwrap();
+        assert!(!workspace.path().join("g/p.tmp").exists());
+        take_away(workspace.path(), &dirs()).unwrap();
+    }
+
+    #[test]
+    fn a_planted_link_leads_nowhere() {
+        let workspace = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::create_dir(workspace.path().join("g")).unwrap();
+        symlink(outside.path(), workspace.path().join("g/p.tmp")).unwrap();
+        write(workspace.path(), &dirs(), &environment()).unwrap();
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+
+        std::fs::remove_dir_all(workspace.path().join("g")).unwrap();
+        symlink(outside.path(), workspace.path().join("g")).unwrap();
+        assert!(write(workspace.path(), &dirs(), &environment()).is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn paths_outside_the_workspace_have_no_place_in_it() {
+        assert_eq!(below_workspace(&dirs(), "/builds/a/b"), Some("a/b".into()));
+        for path in ["/etc", "/builds", "/builds/../etc", "relative"] {
+            assert_eq!(below_workspace(&dirs(), path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The work tree: git runs on this machine, the job's own hooks run in its sandbox.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::files::below_workspace;
+use super::retry::Tries;
+use super::sources::{self, AllowedRemotes, GitNetwork, JobSide, SourcesContext, SourcesError};
+use super::steps;
+use crate::executor::halt::HaltCause;
+use crate::executor::job::{Running, StageError};
+use crate::forge::Reporter;
+use crate::pipeline::{FailureReason, JobFailure};
+
+/// The variable by which the job's own git finds its password.
+const TOKEN_VARIABLE: &str = "CI_JOB_TOKEN";
+/// How long listing the untracked files may take.
+const LISTING: Duration = Duration::from_secs(300);
+
+/// Fills the work tree, as often as the job asks for until it works.
+pub(in crate::executor) async fn run<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
+    let mut tries = Tries::new(running.run.job.attempts.get_sources);
+    for attempt in 1.. {
+        let section = running.section("get_sources", "Getting source from Git repository");
+        let limit = running.run.job.timeouts.get_sources;
+        let filled = running.run.halt.guard(limit, |stop| fill(running, attempt, stop)).await;
+        drop(section);
+        let whole = limit.unwrap_or(running.run.job.timeouts.job);
+        match filled.map_err(|cause| StageError::Halted(cause, whole))? {
+            Ok(()) => break,
+            Err(SourcesError::TimedOut { .. }) => return Err(StageError::Halted(HaltCause::PartTimeout, whole)),
+            Err(error) if error.may_retry() && tries.again(&error.to_string(), &running.run.log).await => {}
+            Err(error) => return Err(StageError::Failed(failure(&error))),
+        }
+    }
+    Ok(())
+}
+
+async fn fill<R: Reporter>(running: &Running<R>, attempt: u32, stop: CancellationToken) -> Result<(), SourcesError> {
+    let run = &running.run;
+    let outside = || SourcesError::Refused {
+        setting: "GIT_CLONE_PATH".to_owned(),
+        problem: format!("{} lies outside {}", run.job.dirs.project, run.job.dirs.builds),
+    };
+    let project = below_workspace(&run.job.dirs, &run.job.dirs.project).ok_or_else(outside)?;
+    let (network, side) = (network(running), Side { running, attempt });
+    let left = run.job.timeouts.get_sources.unwrap_or(run.job.timeouts.job);
+    let deadline = run.halt.deadline.min(Instant::now() + left);
+    let cx = context(running, &network, &side, deadline, attempt);
+    sources::get_sources(&cx, &run.job.sources, &run.paths.workspace.join(project), &run.log, &stop).await
+}
+
+/// What git does not track in the work tree, ignored files included.
+pub(in crate::executor) async fn untracked<R: Reporter>(running: &Running<R>) -> Result<Vec<PathBuf>, String> {
+    let run = &running.run;
+    let project =
+        below_workspace(&run.job.dirs, &run.job.dirs.project).ok_or("the work tree lies outside the builds folder")?;
+    let (network, side) = (network(running), Side { running, attempt: 1 });
+    let deadline = run.halt.deadline.min(Instant::now() + LISTING);
+    let cx = context(running, &network, &side, deadline, 1);
+    let (format, tree) = (&run.job.sources.object_format, run.paths.workspace.join(project));
+    let listed = sources::untracked_files(&cx, format, &tree, &CancellationToken::new()).await;
+    listed.map_err(|error| error.to_string())
+}
+
+fn context<'a, R: Reporter>(
+    running: &'a Running<R>,
+    network: &'a GitNetwork,
+    side: &'a Side<'a, R>,
+    deadline: Instant,
+    attempt: u32,
+) -> SourcesContext<'a> {
+    let run = &running.run;
+    SourcesContext {
+        program: &run.tools.git,
+        mirrors: &run.tools.mirrors,
+        owner: &run.job.owner,
+        private_dir: &run.paths.private,
+        workspace: &run.paths.workspace,
+        job_project_dir: &run.job.dirs.project,
+        network,
+        remotes: AllowedRemotes::Http,
+        token_variable: Some(TOKEN_VARIABLE),
+        job_side: side,
+        deadline,
+        attempt,
+    }
+}
+
+/// What git needs to get through to the forge. A URL that is none is told by the stage itself.
+fn network<R: Reporter>(running: &Running<R>) -> GitNetwork {
+    let Ok(url) = url::Url::parse(&running.run.job.sources.url) else { return GitNetwork::default() };
+    let network = running.run.tools.outbound.for_git(&url);
+    GitNetwork {
+        env: network.env,
+        ca_file: network.ca_file,
+        client_certificate: network.client_certificate,
+        client_key: network.client_key,
+    }
+}
+
+/// What only the job's sandbox can do.
+struct Side<'a, R> {
+    running: &'a Running<R>,
+    attempt: u32,
+}
+
+impl<R: Reporter> JobSide for Side<'_, R> {
+    fn run_hook<'h>(
+        &'h self,
+        hook: &'static str,
+        commands: &'h [String],
+    ) -> BoxFuture<'h, Result<(), (String, Option<i32>)>> {
+        Box::pin(async move {
+            let id = format!("{hook}-{}", self.attempt);
+            let dirs = &self.running.run.job.dirs;
+            // Before the sources are there, the work tree may not be.
+            let cwd = if hook == "pre_get_sources_script" { &dirs.builds } else { &dirs.project };
+            steps::run_aside(self.running, &id, cwd, commands)
+                .await
+                .map_err(|failure| (failure.message, failure.exit_code))
+        })
+    }
+
+    fn remove_as_root<'h>(&'h self, folder: &'h Path) -> BoxFuture<'h, io::Result<()>> {
+        Box::pin(async move { self.running.run.tools.place.remove_folder(folder).await.map_err(io::Error::other) })
+    }
+}
+
+fn failure(error: &SourcesError) -> JobFailure {
+    let reason = match error {
+        SourcesError::Refused { .. } => FailureReason::RunnerConfigurationError,
+        SourcesError::Failed { .. } => FailureReason::ScriptFailure,
+        SourcesError::Cancelled { .. } => FailureReason::JobCanceled,
+        SourcesError::TimedOut { .. } => FailureReason::JobExecutionTimeout,
+        SourcesError::Machine { .. } => FailureReason::RunnerSystemFailure,
+    };
+    JobFailure {
+        exit_code: error.exit_code(),
+        ..JobFailure::new(reason, format!("getting the sources failed: {error}"))
+    }
+}

@@ -1,0 +1,59 @@
+//! The first stages: a place for the job, and what its commands find there.
+
+use crate::executor::job::{Running, StageError};
+use crate::executor::log::{StageLog, Tone};
+use crate::executor::sandbox::place::{PlaceRequest, Preparation};
+use crate::executor::stages::artifacts::{blocking, disk};
+use crate::executor::stages::files;
+use crate::forge::Reporter;
+
+/// Network, services, image, container, shim.
+pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
+    let title = format!("Preparing the \"{}\" executor", running.run.tools.place.name());
+    let section = running.section("prepare_executor", &title);
+    let run = &running.run;
+    let limit = run.job.timeouts.prepare;
+    let journal = run.journal.clone();
+    let prepared = run
+        .halt
+        .guard(limit, |stop| {
+            let request = PlaceRequest {
+                job: &run.job,
+                paths: &run.paths,
+                env: running.environment.for_step("running"),
+                log: &run.log,
+                stop,
+            };
+            run.tools.place.prepare(request, move |record| {
+                let journal = journal.clone();
+                async move { journal.set_sandbox(&record).await.map_err(|error| error.to_string()) }
+            })
+        })
+        .await;
+    drop(section);
+    let halted = |cause| StageError::Halted(cause, limit.unwrap_or(running.run.job.timeouts.job));
+    match prepared.map_err(halted)?? {
+        Preparation::Ready(ready) => {
+            running.greeting = ready.greeting;
+            running.run.sandbox = Some(ready.record);
+            running.host_name = ready.host_name;
+            running.shim = Some(ready.shim);
+        }
+        Preparation::EntrypointEnded { exit_code, output } => running.stillborn = Some((exit_code, output)),
+    }
+    Ok(())
+}
+
+/// File variables, and the line that says where the job runs.
+pub(in crate::executor) async fn environment<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
+    let _section = running.section("prepare_script", "Preparing environment");
+    running.run.log.say(Tone::Plain, &format!("Running on {}...", running.host_name));
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let environment = running.environment.clone();
+    blocking(move || {
+        files::write(&workspace, &dirs, &environment)
+            .map_err(|error| disk("prepare environment: the job's file variables cannot be written", &error))
+    })
+    .await?;
+    Ok(())
+}

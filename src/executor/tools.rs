@@ -1,0 +1,26 @@
+//! What a registration offers all its jobs.
+
+use std::sync::Arc;
+
+use super::sandbox::place::Place;
+use super::stages::sources::{GitProgram, Mirrors};
+use crate::artifact::cache::LocalCache;
+use crate::outbound::Outbound;
+
+/// What a registration offers all its jobs. Shared by them; nothing in it belongs to one job.
+pub struct Tools {
+    /// Where jobs live.
+    pub place: Place,
+    /// Folders kept from job to job.
+    pub caches: Arc<LocalCache>,
+    /// The machine's git.
+    pub git: GitProgram,
+    /// The agent's copies of repositories.
+    pub mirrors: Arc<Mirrors>,
+    /// The way to the network, for git.
+    pub outbound: Outbound,
+    /// Root of the work trees as jobs see it.
+    pub builds_dir: String,
+    /// How the runner introduces itself at the head of a log: name, short token, system id.
+    pub introduction: String,
+}

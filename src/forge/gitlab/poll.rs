@@ -1,0 +1,175 @@
+//! Asking for jobs. (protocols: GitLab 2.)
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode};
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Answer, Api, ApiError, Call, Caller};
+use super::convert::owner;
+use super::pace::PollYield;
+use super::wire::{JobHead, JobRequest, JobResponse};
+use super::{GitLab, convert};
+use crate::forge::{Assignment, PollError, Polled};
+use crate::outbound::{OutboundError, Patience};
+use crate::pipeline::{ForgeInstance, JobId, JobKey, Owner, ProjectId, Trust};
+
+/// The largest job taken.
+const PAYLOAD_LIMIT: u64 = 32 * 1024 * 1024;
+/// How long the server may hold a poll: far above what servers do, as the official runner.
+const ANSWER_WITHIN: Duration = Duration::from_secs(600);
+/// A poll this young may be in the middle of being given a job; an older one is being held, and a held one is ended
+/// without a job. (2.4)
+const YOUNG: Duration = Duration::from_secs(2);
+/// The header by which a server says that it holds polls. (2.4)
+const POLLS_ARE_HELD: &str = "Gitlab-Ci-Builds-Polling";
+/// An answer that came sooner was not held.
+const QUICK: Duration = Duration::from_secs(1);
+/// So many of those in a row are in order: the first has no version of the queue to wait for, the second may be the word
+/// that there is a job, which another runner gets.
+const QUICK_ANSWERS: u32 = 3;
+/// The queue's version is some digits; what is longer is none, and would push the request over the server's limit.
+const LONGEST_LAST_UPDATE: usize = 1024;
+
+pub(super) async fn poll(forge: &GitLab, stop: &CancellationToken) -> Result<Polled, PollError> {
+    let nothing = Ok(Polled::Nothing { pause: Duration::ZERO });
+    let Some(_right) = forge.requests.enter(stop).await else { return nothing };
+    if stop.is_cancelled() {
+        return nothing;
+    }
+    let begun = Instant::now();
+    let token = forge.current_token();
+    if token.expose().trim().is_empty() {
+        return Err(PollError::Refused(format!(
+            "the registration `{}` has no token; register it again",
+            forge.settings.name
+        )));
+    }
+    let last_update = forge.last_update.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let body = JobRequest {
+        info: &forge.info,
+        token: token.expose(),
+        system_id: &forge.settings.system_id,
+        last_update: last_update.as_deref(),
+    };
+    let mut call = Call::new(Method::POST, "jobs/request", Caller::Runner(&token)).json(&body);
+    call.patience = Patience::of(ANSWER_WITHIN);
+    let Some(started) = unless_stopped(forge.api.start(&call), begun, stop).await else { return nothing };
+    // From here on the answer is ours whatever happens: it may hold a job.
+    let answer = match started {
+        Ok((response, own_id)) => forge.api.read(response, own_id, PAYLOAD_LIMIT).await,
+        Err(error) => Err(error),
+    };
+    let answer = answer.map_err(|error| no_answer(forge, &error))?;
+    understand(forge, &answer, begun.elapsed())
+}
+
+/// Waits for `call` and, when `stop` comes, only as long as it is young.
+async fn unless_stopped<T>(call: impl Future<Output = T>, begun: Instant, stop: &CancellationToken) -> Option<T> {
+    let mut call = pin!(call);
+    tokio::select! {
+        biased;
+        done = &mut call => return Some(done),
+        () = stop.cancelled() => {}
+    }
+    let left = YOUNG.saturating_sub(begun.elapsed());
+    tokio::time::timeout(left, call).await.ok()
+}
+
+fn no_answer(forge: &GitLab, error: &ApiError) -> PollError {
+    forge.requests.note(PollYield::Nothing);
+    let retry_after = match error {
+        ApiError::Outbound(OutboundError::Resting { wait, .. }) => Some(*wait),
+        ApiError::Outbound(_) | ApiError::Address { .. } | ApiError::Nonsense { .. } => None,
+    };
+    PollError::Unavailable { message: error.to_string(), retry_after }
+}
+
+/// The table of 2.2.
+fn understand(forge: &GitLab, answer: &Answer, took: Duration) -> Result<Polled, PollError> {
+    if let Some(update) = answer.header("X-GitLab-Last-Update").filter(|text| !text.is_empty()) {
+        let known = (update.len() <= LONGEST_LAST_UPDATE).then(|| update.to_owned());
+        *forge.last_update.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+    let refusals = note_health(forge, answer.status);
+    let busy = crate::outbound::retry::is_busy(answer.status);
+    forge.requests.note(match answer.status {
+        StatusCode::CREATED => PollYield::Job,
+        _ if busy => PollYield::Busy,
+        _ => PollYield::Nothing,
+    });
+    let pause = pause(forge, answer, took);
+    let unavailable = |what: &str| PollError::Unavailable {
+        message: format!("{} answered {} to the request for a job{what}", forge.api.remote(), answer.said()),
+        retry_after: answer.retry_after,
+    };
+    match answer.status {
+        StatusCode::CREATED => assignment(&forge.api, &forge.instance, answer).map(|job| Polled::Job(Box::new(job))),
+        StatusCode::NO_CONTENT => Ok(Polled::Nothing { pause }),
+        StatusCode::FORBIDDEN if refusals >= forge.settings.unhealthy_requests_limit => {
+            Err(PollError::Refused(format!(
+                "{} refuses the registration `{}` ({}): its token was revoked or the runner deleted; register it again",
+                forge.api.remote(),
+                forge.settings.name,
+                answer.said()
+            )))
+        }
+        StatusCode::FORBIDDEN => Err(unavailable("; perhaps the token was revoked or the runner deleted")),
+        // Another runner was faster: ask again at the usual pace.
+        StatusCode::CONFLICT => Ok(Polled::Nothing { pause }),
+        StatusCode::UNPROCESSABLE_ENTITY => Err(unavailable("; a runner without an owner gets no jobs")),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(unavailable("; the request is too large, shorten the registration's labels"))
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Err(unavailable("; it is not available at the moment")),
+        _ => Err(unavailable("")),
+    }
+}
+
+/// How long to wait before the next poll. A server that holds polls says so, and wants to be asked again at once: the answer
+/// that a job was queued does not bring the job. One that says so and answers at once again and again does not hold
+/// them after all, and is asked at the usual pace.
+fn pause(forge: &GitLab, answer: &Answer, took: Duration) -> Duration {
+    let mut quick = forge.quick_answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let holds = answer.header(POLLS_ARE_HELD).is_some_and(|value| value.eq_ignore_ascii_case("yes"));
+    *quick = if holds && answer.status == StatusCode::NO_CONTENT && took < QUICK { quick.saturating_add(1) } else { 0 };
+    if holds && *quick <= QUICK_ANSWERS { Duration::ZERO } else { forge.settings.check_interval.saturating_sub(took) }
+}
+
+/// Counts refusals in a row; gives the count.
+fn note_health(forge: &GitLab, status: StatusCode) -> u32 {
+    let mut refusals = forge.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+    *refusals = if status == StatusCode::FORBIDDEN { refusals.saturating_add(1) } else { 0 };
+    *refusals
+}
+
+/// A job from its answer. One whose details cannot be read is taken all the same, on behalf of nobody trusted, so that
+/// its failure can be reported: it is ours, and nobody else will run it.
+fn assignment(api: &Api, forge: &ForgeInstance, answer: &Answer) -> Result<Assignment, PollError> {
+    let unusable =
+        |error: &dyn std::fmt::Display| PollError::Unavailable { message: error.to_string(), retry_after: None };
+    let head: JobHead = answer.json(api, "the request for a job").map_err(|error| unusable(&error))?;
+    if head.id <= 0 || head.token.is_empty() {
+        return Err(unusable(&format!("{} handed out a job without an id or a token", api.remote())));
+    }
+    let id = JobId::new(head.id.to_string());
+    let key = JobKey::of(forge, &id, head.token.expose());
+    let payload = convert::parse(&answer.body).ok();
+    let owner = match &payload {
+        Some(payload) => owner::owner(forge, payload),
+        None => Owner { forge: forge.clone(), project: ProjectId::new("unknown"), trust: Trust::Fork },
+    };
+    let payload: JobResponse = payload.unwrap_or_default();
+    Ok(Assignment {
+        key,
+        id,
+        name: payload.job_info.name,
+        project_path: payload.job_info.project_full_path,
+        owner,
+        payload: answer.body.clone(),
+        correlation_id: answer.request_id.clone(),
+    })
+}

@@ -1,0 +1,283 @@
+//! Artifacts of one job, there and back. (protocols: GitLab 6.1, 6.5.)
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{Method, StatusCode, header};
+use reqwest::multipart::{Form, Part};
+use tokio_util::io::ReaderStream;
+use url::Url;
+
+use super::client::{Answer, Api, Call, Caller, headers_of, new_request_id, shortened};
+use super::report::GitLabReporter;
+use crate::forge::TransferError;
+use crate::outbound::{OutboundError, Patience, remote_of, retry, save_limited};
+use crate::pipeline::definition::{ArtifactSpec, DependencySpec};
+
+/// Attempts to upload, and how many where the object storage is in trouble (503).
+const UPLOADS: u32 = 3;
+const UPLOADS_WHEN_BUSY: u32 = 6;
+/// Attempts to download.
+const DOWNLOADS: u32 = 3;
+/// How long headers of a download are waited for.
+const DOWNLOAD_ANSWER_WITHIN: Duration = Duration::from_secs(600);
+/// A whole download.
+const DOWNLOAD_WITHIN: Duration = Duration::from_secs(60 * 60);
+/// More hops are a loop.
+const REDIRECTS: u32 = 10;
+/// How often one upload may be sent to another host.
+const MOVES: u32 = 5;
+/// As much of an error's body as is read.
+const ERROR_BODY: u64 = 64 * 1024;
+
+/// What one attempt came to.
+enum Attempt {
+    Done,
+    /// Try again on this API.
+    Moved(Api),
+    Failed {
+        message: String,
+        is_final: bool,
+        is_busy: bool,
+    },
+}
+
+fn failed(message: impl Into<String>) -> Attempt {
+    Attempt::Failed { message: message.into(), is_final: false, is_busy: false }
+}
+
+fn fatal(message: impl Into<String>) -> Attempt {
+    Attempt::Failed { message: message.into(), is_final: true, is_busy: false }
+}
+
+/// Uploads one packed artifact.
+pub(super) async fn upload(
+    reporter: &GitLabReporter,
+    artifact: &ArtifactSpec,
+    file_name: &str,
+    file: &Path,
+) -> Result<(), TransferError> {
+    let path = upload_path(reporter.id, artifact);
+    let pace = reporter.api.outbound().clone();
+    let mut api = reporter.api.clone();
+    let (mut attempt, mut moves) = (1, 0);
+    loop {
+        match upload_once(reporter, &api, &path, file_name, file).await {
+            Attempt::Done => return Ok(()),
+            Attempt::Moved(other) if moves < MOVES => {
+                moves += 1;
+                api = other;
+            }
+            Attempt::Moved(_) => {
+                let message = format!("the upload of {file_name} is sent from host to host without end");
+                return Err(TransferError { message, is_final: true });
+            }
+            Attempt::Failed { message, is_final, is_busy } => {
+                if is_final || attempt >= if is_busy { UPLOADS_WHEN_BUSY } else { UPLOADS } {
+                    return Err(TransferError { message, is_final });
+                }
+                tracing::info!(attempt, %message, "an upload failed; trying again");
+                let (first, longest) = (Duration::from_secs(1), Duration::from_secs(5));
+                pace.pace().sleep(retry::growing_wait(first, longest, attempt, pace.pace().chance())).await;
+                attempt += 1;
+            }
+        }
+    }
+}
+
+/// Parameters only where they say something.
+fn upload_path(id: i64, artifact: &ArtifactSpec) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [
+        ("artifact_format", &artifact.format_on_wire),
+        ("artifact_type", &artifact.kind),
+        ("expire_in", &artifact.expire_in),
+    ] {
+        if !value.is_empty() {
+            query.append_pair(name, value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() { format!("jobs/{id}/artifacts") } else { format!("jobs/{id}/artifacts?{query}") }
+}
+
+async fn upload_once(reporter: &GitLabReporter, api: &Api, path: &str, file_name: &str, file: &Path) -> Attempt {
+    let url = match api.url(path) {
+        Ok(url) => url,
+        Err(error) => return fatal(error.to_string()),
+    };
+    let timeout = reporter.settings.upload_timeout;
+    let call = Call::new(Method::POST, path, Caller::Job(&reporter.token));
+    let own_id = new_request_id();
+    let headers = headers_of(&call, &own_id);
+    let outbound = api.outbound();
+    let sent = outbound
+        .send_with_retry(Patience { answer_within: timeout, ..call.patience }, |client| {
+            // Opened anew for each attempt: a body that was sent cannot be sent again.
+            let form = form_of(file_name, file)?;
+            let request = client.post(url.clone()).headers(headers.clone()).timeout(timeout).multipart(form).build();
+            request.map_err(|error| OutboundError::Transport(outbound.explain(&error, &url)))
+        })
+        .await;
+    let answer = match sent {
+        Ok(response) => api.read(response, own_id, ERROR_BODY).await.map_err(|error| error.to_string()),
+        Err(OutboundError::Disk(message)) => return fatal(message),
+        Err(error) => Err(error.to_string()),
+    };
+    match answer {
+        Ok(answer) => after_upload(api, file_name, &answer),
+        Err(message) => failed(message),
+    }
+}
+
+/// Exactly one part, named `file`, streamed from the disk.
+fn form_of(file_name: &str, file: &Path) -> Result<Form, OutboundError> {
+    let unreadable =
+        |error: std::io::Error| OutboundError::Disk(format!("the packed artifact {file_name} cannot be read: {error}"));
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    let length = opened.metadata().map_err(unreadable)?.len();
+    let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(opened), 256 * 1024);
+    let part = Part::stream_with_length(reqwest::Body::wrap_stream(stream), length).file_name(file_name.to_owned());
+    let part = part
+        .mime_str("application/octet-stream")
+        .map_err(|error| OutboundError::Transport(format!("the upload cannot be made: {error}")))?;
+    Ok(Form::new().part("file", part))
+}
+
+/// The table of 6.1.
+fn after_upload(api: &Api, file_name: &str, answer: &Answer) -> Attempt {
+    let said = format!("{} answered {} to the upload of {file_name}", api.remote(), answer.said());
+    match answer.status {
+        StatusCode::CREATED => Attempt::Done,
+        StatusCode::TEMPORARY_REDIRECT => match answer.header("Location").and_then(|to| api.moved_to(to)) {
+            Some(other) => Attempt::Moved(other),
+            None => fatal(format!("{said} and does not say where to (or to somewhere without TLS)")),
+        },
+        StatusCode::FORBIDDEN => fatal(format!("{said}: the job may not upload (any more)")),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            fatal(format!("{said}: it is larger than GitLab takes; make it smaller or raise the limit there"))
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed { message: said, is_final: false, is_busy: true },
+        _ => failed(said),
+    }
+}
+
+/// Downloads the archive of another job to `to`.
+pub(super) async fn download(
+    reporter: &GitLabReporter,
+    dependency: &DependencySpec,
+    to: &Path,
+) -> Result<(), TransferError> {
+    let pace = reporter.api.outbound().clone();
+    let mut attempt = 1;
+    loop {
+        let direct = attempt == 1 && reporter.direct_download;
+        match download_once(reporter, dependency, to, direct).await {
+            Attempt::Done => return Ok(()),
+            Attempt::Moved(_) => return Err(TransferError { message: "unexpected move".to_owned(), is_final: true }),
+            Attempt::Failed { message, is_final, .. } => {
+                if is_final || attempt >= DOWNLOADS {
+                    return Err(TransferError { message, is_final });
+                }
+                tracing::info!(attempt, %message, "a download failed; trying again");
+                pace.pace().sleep(Duration::from_secs(1)).await;
+                attempt += 1;
+            }
+        }
+    }
+}
+
+async fn download_once(reporter: &GitLabReporter, dependency: &DependencySpec, to: &Path, direct: bool) -> Attempt {
+    let api = &reporter.api;
+    let query = if direct { "?direct_download=true" } else { "" };
+    let path = format!("jobs/{}/artifacts{query}", dependency.id);
+    let start = match api.url(&path) {
+        Ok(url) => url,
+        Err(error) => return fatal(error.to_string()),
+    };
+    let call = Call::new(Method::GET, path, Caller::Job(&dependency.token));
+    let headers = headers_of(&call, &new_request_id());
+    let mut url = start.clone();
+    for _ in 0..=REDIRECTS {
+        // The token belongs to the forge: another host never sees it. A pre-signed address needs none.
+        let same_host = url.origin() == start.origin();
+        let outbound = api.outbound();
+        let patience = Patience { answer_within: DOWNLOAD_ANSWER_WITHIN, ..call.patience };
+        let sent = outbound
+            .send_with_retry(patience, |client| {
+                let request = client.get(url.clone()).timeout(DOWNLOAD_WITHIN);
+                let request = if same_host { request.headers(headers.clone()) } else { request };
+                request.build().map_err(|error| OutboundError::Transport(outbound.explain(&error, &url)))
+            })
+            .await;
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => return failed(error.to_string()),
+        };
+        if response.status().is_redirection() {
+            match next_hop(&url, &response) {
+                Ok(next) => url = next,
+                Err(attempt) => return attempt,
+            }
+            continue;
+        }
+        return receive(reporter, dependency, response, to).await;
+    }
+    fatal(format!("the artifacts of {} are redirected without end", dependency.name))
+}
+
+fn next_hop(from: &Url, response: &reqwest::Response) -> Result<Url, Attempt> {
+    let to = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
+    let next = to.and_then(|to| from.join(to).ok()).filter(|url| matches!(url.scheme(), "http" | "https"));
+    let Some(next) = next else {
+        return Err(failed(format!("{} answered {} without an address", remote_of(from), response.status())));
+    };
+    if from.scheme() == "https" && next.scheme() == "http" {
+        return Err(fatal(format!("{} redirects a download to {} without TLS", remote_of(from), remote_of(&next))));
+    }
+    Ok(next)
+}
+
+/// The table of 6.5.
+async fn receive(
+    reporter: &GitLabReporter,
+    dependency: &DependencySpec,
+    response: reqwest::Response,
+    to: &Path,
+) -> Attempt {
+    let outbound = reporter.api.outbound();
+    let remote = remote_of(response.url());
+    if response.status() == StatusCode::OK {
+        return match save_limited(outbound, response, reporter.settings.download_limit, to).await {
+            Ok(_size) => Attempt::Done,
+            Err(error @ (OutboundError::TooLarge { .. } | OutboundError::Disk(_))) => fatal(error.to_string()),
+            Err(error) => failed(error.to_string()),
+        };
+    }
+    let answer = match reporter.api.read(response, String::new(), ERROR_BODY).await {
+        Ok(answer) => answer,
+        Err(error) => return failed(error.to_string()),
+    };
+    let detail = storage_error(&answer.body).map(|text| format!(", {text}")).unwrap_or_default();
+    let said =
+        format!("{remote} answered {}{detail} to the request for the artifacts of {}", answer.said(), dependency.name);
+    match answer.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => fatal(format!("{said}: the job may not read them")),
+        StatusCode::NOT_FOUND => fatal(format!("{said}: they have expired or were deleted; run that job again")),
+        _ => failed(said),
+    }
+}
+
+/// Code and message of an object storage's XML.
+fn storage_error(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let field = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        let (value, _) = rest.split_once(&format!("</{name}>"))?;
+        Some(shortened(value, 200))
+    };
+    match (field("Code"), field("Message")) {
+        (Some(code), Some(message)) => Some(format!("{code}: {message}")),
+        (one, other) => one.or(other),
+    }
+}
