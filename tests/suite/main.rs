@@ -3,5 +3,7 @@
 mod architecture;
 mod demo;
 mod gitlab_jobs;
+mod load;
+mod proxy;
 mod shim;
 mod support;

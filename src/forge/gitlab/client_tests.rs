@@ -223,7 +223,7 @@ async fn log_is_appended_and_sent_again_from_where_the_server_is() {
         _ => Reply::new(202, &[("Job-Status", "canceled")], ""),
     })
     .await;
-    assert_eq!(reporter.update_interval(), Duration::from_secs(1));
+    assert_eq!(reporter.update_interval(), Duration::from_millis(800));
     let hello = || Bytes::from_static(b"hello");
     let ack = |next, demand| LogAck { next, demand };
     assert_eq!(reporter.append_log(0, hello()).await.unwrap(), ack(5, Demand::Wanted));
