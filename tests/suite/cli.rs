@@ -376,19 +376,26 @@ fn doctor_finds_nothing_wrong_or_says_the_fix() {
 }
 
 #[test]
-fn without_an_engine_or_a_forge_it_says_so() {
+fn without_an_engine_it_ends_and_without_a_forge_it_waits() {
     let forge = TestForge::start();
-    let mut agent = Agent::registered(&forge, options().env("FORGEHAND_DOCKER__HOST", "unix:///nowhere/docker.sock"));
+    let mut agent = Agent::registered(&forge, options());
+    let mut no_engine = agent.command();
+    no_engine.env("FORGEHAND_DOCKER__HOST", "unix:///nowhere/docker.sock").arg("run");
+    let output = no_engine.output().expect("it starts");
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    let told = stderr(&output);
+    assert!(told.contains("/nowhere/docker.sock") && told.contains("doctor"), "{told}");
+
+    forge.stop();
     agent.run();
     let log = agent.stderr_file();
-    let told = |text: &'static str| {
-        let log = log.clone();
-        move || fs::read_to_string(&log).ok().filter(|told| told.contains(text)).map(drop)
-    };
-    let ended = agent.try_wait(LIMIT, told("/nowhere/docker.sock"));
-    let output = agent.output();
-    assert!(ended.is_ok() || output.contains("/nowhere/docker.sock"), "{output}");
-    println!("{output}");
+    agent.wait_until(LIMIT, "the agent says that its forge is gone", || {
+        fs::read_to_string(&log).ok().filter(|told| told.contains("refuses connections"))
+    });
+    let status = json(&ends_with(&agent, 0, &["status", "--json"]));
+    assert!(status["agent"]["registrations"][0]["last_error"].is_string(), "{status}");
+    assert!(stdout(&ends_with(&agent, 0, &["status"])).contains("failing"));
+    agent.stop();
 }
 
 #[test]

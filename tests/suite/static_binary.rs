@@ -104,7 +104,8 @@ fn it_works_where_the_name_service_names_absent_modules() {
     agent.assert_nothing_left();
     let opened = traced.opened();
     assert!(opened.iter().any(|line| line.contains("/etc/hosts")), "nothing was traced: {opened:#?}");
-    for line in &opened {
+    // A path that is only named, to allow it to git, is not read.
+    for line in opened.iter().filter(|line| !line.contains("O_PATH")) {
         let is_module = ["libnss", "nsswitch", "ld-linux", "ld.so", "libc.so"].iter().any(|name| line.contains(name));
         assert!(!is_module, "the name service was asked: {line}");
     }
