@@ -40,7 +40,7 @@ const ASSIGNED: usize = 16;
 /// What the operator said on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
-    /// At most so many jobs at once, over `concurrent`.
+    /// At most so many jobs at once, in place of `concurrent`.
     pub max_jobs: Option<u32>,
     /// Drain after no job has run for so long.
     pub exit_when_idle: Option<Duration>,
@@ -360,7 +360,8 @@ where
 
     /// Serves `plan` from now on. What is the same as before is left alone; running jobs always are.
     fn serve(&mut self, plan: Plan<G::Forge, G::Settings>) {
-        let concurrent = self.options.max_jobs.map_or(plan.concurrent, |most| plan.concurrent.min(most));
+        // Flags are over the file, in both directions.
+        let concurrent = self.options.max_jobs.unwrap_or(plan.concurrent);
         self.drain_timeout = plan.drain_timeout;
         self.shutdown_timeout = plan.shutdown_timeout;
         self.unhealthy_interval = plan.unhealthy_interval;

@@ -331,6 +331,18 @@ async fn max_jobs_is_over_the_configuration() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn max_jobs_may_also_be_more_than_the_configuration_says() {
+    let mut house = House::new(1, &["a"]);
+    house.options.max_jobs = Some(2);
+    let _agent = house.start().await;
+    let forge = house.forge("a");
+    for id in ["1", "2"] {
+        forge.give(job(id));
+        within(house.runner.started(id, 1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_is_replaced_in_time_and_the_registration_served_with_the_new_one() {
     let house = House::new(1, &["a"]);
     let now = crate::state::journal::tests_support::noon();

@@ -24,7 +24,7 @@ use crate::telemetry::{self, LogSettings};
                   leave running jobs to the next agent, for an upgrade."
 )]
 pub struct RunArgs {
-    /// Run at most so many jobs at once, even where `concurrent` allows more.
+    /// Run at most so many jobs at once, whatever `concurrent` says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_jobs: Option<u32>,
     /// End when no job has run for so long, as in `10m`.

@@ -1,5 +1,6 @@
 //! [`Emulator`]: one embedded forge, started and asked from tests and the demo.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Emulator {
     world: Arc<World>,
     stop: CancellationToken,
     connections: TaskTracker,
+    api_address: SocketAddr,
+    storage_address: SocketAddr,
     _dir: tempfile::TempDir,
 }
 
@@ -59,9 +62,10 @@ impl Emulator {
         }
         let api_listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(EmulatorError::Start)?;
         let storage_listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(EmulatorError::Start)?;
-        let url = |listener: &TcpListener| listener.local_addr().map(|address| format!("http://{address}"));
-        let base_url = url(&api_listener).map_err(EmulatorError::Start)?;
-        let storage_url = url(&storage_listener).map_err(EmulatorError::Start)?;
+        let api_address = api_listener.local_addr().map_err(EmulatorError::Start)?;
+        let storage_address = storage_listener.local_addr().map_err(EmulatorError::Start)?;
+        let base_url = options.public_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
+        let storage_url = options.public_storage_url.clone().unwrap_or_else(|| format!("http://{storage_address}"));
         let world = Arc::new(World::new(dir.path().to_owned(), base_url, storage_url, options));
         let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
         let ports = [
@@ -72,7 +76,7 @@ impl Emulator {
             let serving = serve(listener, port, world.clone(), router, stop.clone(), connections.clone());
             connections.spawn(serving);
         }
-        Ok(Self { world, stop, connections, _dir: dir })
+        Ok(Self { world, stop, connections, api_address, storage_address, _dir: dir })
     }
 
     /// Closes both ports and every connection, and waits until that is done.
@@ -83,7 +87,17 @@ impl Emulator {
         let _ = tokio::time::timeout(Duration::from_secs(10), self.connections.wait()).await;
     }
 
-    /// Where the forge is, `http://127.0.0.1:PORT`.
+    /// Where the API port listens, whatever clients call it.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_address
+    }
+
+    /// Where the object storage listens.
+    pub fn storage_address(&self) -> SocketAddr {
+        self.storage_address
+    }
+
+    /// Where clients find the forge: `http://127.0.0.1:PORT`, or its public address.
     pub fn url(&self) -> &str {
         &self.world.base_url
     }

@@ -36,6 +36,10 @@ pub struct EmulatorOptions {
     pub admin_token: String,
     /// For how long a runner token that was reset is valid; `None`: for ever.
     pub runner_token_lifetime: Option<Duration>,
+    /// What clients call the API port where something stands before it (a TLS front); `None`: by its own address.
+    pub public_url: Option<String>,
+    /// The same for the object storage.
+    pub public_storage_url: Option<String>,
 }
 
 impl Default for EmulatorOptions {
@@ -52,6 +56,8 @@ impl Default for EmulatorOptions {
             registration_token: Some("GR1348941emulatorregistration".to_owned()),
             admin_token: "glpat-emulator-administrator".to_owned(),
             runner_token_lifetime: None,
+            public_url: None,
+            public_storage_url: None,
         }
     }
 }

@@ -103,8 +103,8 @@ fn usual(job: &Job, project: &Project, world: &World) -> Value {
 }
 
 fn repository_url(world: &World, project: &Project, token: &str) -> String {
-    let host = world.base_url.trim_start_matches("http://");
-    format!("http://gitlab-ci-token:{token}@{host}/{}.git", project.path)
+    let (scheme, host) = world.base_url.split_once("://").unwrap_or(("http", &world.base_url));
+    format!("{scheme}://gitlab-ci-token:{token}@{host}/{}.git", project.path)
 }
 
 /// A variable as it goes over the wire.

@@ -67,12 +67,16 @@ impl<R: Reporter> LogPump<R> {
             if let Some(ended) = ended {
                 return self.finish(&ended).await;
             }
+            let began = Instant::now();
             let result =
                 if growth.borrow_and_update().size > self.sent { self.send_piece().await } else { self.alive().await };
-            let pause = match result {
+            let next_piece = match result {
                 Ok(()) => {
                     retry = FIRST_RETRY;
-                    self.reporter.update_interval()
+                    // From the beginning of one piece to the beginning of the next: a slow answer does not add to it,
+                    // but a forge that is slower than its own interval gets some rest.
+                    let interval = self.reporter.update_interval();
+                    (began + interval).max(Instant::now() + interval / 4)
                 }
                 Err(ReportError::Final(message)) => {
                     warn!(%message, "the forge does not take the log");
@@ -82,10 +86,10 @@ impl<R: Reporter> LogPump<R> {
                 Err(ReportError::Transient(message)) => {
                     debug!(%message, ?retry, "the log did not get through");
                     retry = (retry * 2).min(LONGEST_RETRY);
-                    retry / 2
+                    Instant::now() + retry / 2
                 }
             };
-            self.wait(pause, &mut growth, &mut outcome).await;
+            self.wait(next_piece, &mut growth, &mut outcome).await;
         }
     }
 
@@ -93,11 +97,10 @@ impl<R: Reporter> LogPump<R> {
     /// due, or the job has ended.
     async fn wait(
         &self,
-        pause: Duration,
+        next_piece: Instant,
         growth: &mut watch::Receiver<super::Growth>,
         outcome: &mut watch::Receiver<Option<JobOutcome>>,
     ) {
-        let next_piece = Instant::now() + pause;
         let sign_of_life = self.heard + self.reporter.keep_alive_interval();
         let sent = self.sent;
         let piece = async {

@@ -93,6 +93,25 @@ async fn the_queue_version_is_sent_back_until_another_comes() {
 }
 
 #[tokio::test]
+async fn a_server_that_holds_polls_is_asked_again_at_once_unless_it_does_not_hold_them() {
+    let holds = ("Gitlab-Ci-Builds-Polling", "yes");
+    let server = TestServer::start(move |number, _| match number {
+        0 => Reply::new(204, &[holds, ("X-GitLab-Last-Update", "v1")], ""),
+        1 => Reply::new(204, &[holds, ("X-GitLab-Last-Update", "v1")], ""),
+        _ => Reply::new(204, &[holds], ""),
+    })
+    .await;
+    let forge = forge(&server);
+    let mut paused = Vec::new();
+    for _ in 0..8 {
+        let Ok(Polled::Nothing { pause }) = poll(&forge).await else { panic!("an answer without a job") };
+        paused.push(!pause.is_zero());
+    }
+    // The second is the queue's own word that nothing has changed; the last two were not held once too often.
+    assert_eq!(paused, [false, true, false, false, false, false, true, true]);
+}
+
+#[tokio::test]
 async fn refusals_count_in_a_row() {
     let server = TestServer::start(|number, _| match number {
         2 => Reply::new(204, &[], ""),
@@ -223,7 +242,7 @@ async fn log_is_appended_and_sent_again_from_where_the_server_is() {
         _ => Reply::new(202, &[("Job-Status", "canceled")], ""),
     })
     .await;
-    assert_eq!(reporter.update_interval(), Duration::from_secs(1));
+    assert_eq!(reporter.update_interval(), Duration::from_millis(800));
     let hello = || Bytes::from_static(b"hello");
     let ack = |next, demand| LogAck { next, demand };
     assert_eq!(reporter.append_log(0, hello()).await.unwrap(), ack(5, Demand::Wanted));

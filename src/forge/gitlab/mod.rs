@@ -10,6 +10,7 @@
 //!
 //! What is supported and what is not stands in docs/gitlab.md.
 
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
@@ -55,8 +56,8 @@ pub struct GitLab {
     last_update: Mutex<Option<String>>,
     /// Refusals in a row. (2.5)
     refusals: Mutex<u32>,
-    /// Answers without a job in a row that a server which holds polls gave at once. (2.4)
-    quick_answers: Mutex<u32>,
+    /// Polls in a row that the server did not hold although it says that it holds polls. (2.4)
+    unheld: AtomicU32,
     requests: RequestPace,
 }
 
@@ -71,7 +72,7 @@ impl GitLab {
             token: RwLock::new(settings.token.clone()),
             last_update: Mutex::new(None),
             refusals: Mutex::new(0),
-            quick_answers: Mutex::new(0),
+            unheld: AtomicU32::new(0),
             requests: RequestPace::new(settings.request_concurrency, adaptive),
             settings: Arc::new(settings),
             api,

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
@@ -24,13 +25,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 /// A poll this young may be in the middle of being given a job; an older one is being held, and a held one is ended
 /// without a job. (2.4)
 const YOUNG: Duration = Duration::from_secs(2);
-/// The header by which a server says that it holds polls. (2.4)
-const POLLS_ARE_HELD: &str = "Gitlab-Ci-Builds-Polling";
-/// An answer that came sooner was not held.
-const QUICK: Duration = Duration::from_secs(1);
-/// So many of those in a row are in order: the first has no version of the queue to wait for, the second may be the word
-/// that there is a job, which another runner gets.
-const QUICK_ANSWERS: u32 = 3;
+/// A poll that took so long was held.
+const HELD: Duration = Duration::from_secs(1);
+/// So many polls in a row may end early before a server that says that it holds them is asked at the usual pace: a busy
+/// queue, whose jobs other runners take, ends them all the time.
+const MOST_UNHELD: u32 = 5;
 /// The queue's version is some digits; what is longer is none, and would push the request over the server's limit.
 const LONGEST_LAST_UPDATE: usize = 1024;
 
@@ -57,6 +56,7 @@ pub(super) async fn poll(forge: &GitLab, stop: &CancellationToken) -> Result<Pol
     };
     let mut call = Call::new(Method::POST, "jobs/request", Caller::Runner(&token)).json(&body);
     call.patience = Patience::of(ANSWER_WITHIN);
+    let sent = last_update.as_deref();
     let Some(started) = unless_stopped(forge.api.start(&call), begun, stop).await else { return nothing };
     // From here on the answer is ours whatever happens: it may hold a job.
     let answer = match started {
@@ -64,7 +64,7 @@ pub(super) async fn poll(forge: &GitLab, stop: &CancellationToken) -> Result<Pol
         Err(error) => Err(error),
     };
     let answer = answer.map_err(|error| no_answer(forge, &error))?;
-    understand(forge, &answer, begun.elapsed())
+    understand(forge, &answer, sent, begun.elapsed())
 }
 
 /// Waits for `call` and, when `stop` comes, only as long as it is young.
@@ -88,8 +88,28 @@ fn no_answer(forge: &GitLab, error: &ApiError) -> PollError {
     PollError::Unavailable { message: error.to_string(), retry_after }
 }
 
+/// How long to wait after an answer without a job. A server that holds polls is asked again at once: it ends a poll to
+/// say that there is something now, and holds the next when there is nothing. (2.4)
+fn pause(forge: &GitLab, answer: &Answer, sent: Option<&str>, took: Duration) -> Duration {
+    let usual = forge.settings.check_interval.saturating_sub(took);
+    let is_news = match answer.header("X-GitLab-Last-Update") {
+        Some(update) => Some(update) != sent,
+        // The poll itself was ended; who sent no version was not held, and will not be next time.
+        None => sent.is_some(),
+    };
+    if answer.header("Gitlab-Ci-Builds-Polling") != Some("yes") || !is_news {
+        return usual;
+    }
+    if took >= HELD {
+        forge.unheld.store(0, Ordering::Relaxed);
+        return Duration::ZERO;
+    }
+    let in_a_row = forge.unheld.fetch_add(1, Ordering::Relaxed);
+    if in_a_row < MOST_UNHELD { Duration::ZERO } else { usual }
+}
+
 /// The table of 2.2.
-fn understand(forge: &GitLab, answer: &Answer, took: Duration) -> Result<Polled, PollError> {
+fn understand(forge: &GitLab, answer: &Answer, sent: Option<&str>, took: Duration) -> Result<Polled, PollError> {
     if let Some(update) = answer.header("X-GitLab-Last-Update").filter(|text| !text.is_empty()) {
         let known = (update.len() <= LONGEST_LAST_UPDATE).then(|| update.to_owned());
         *forge.last_update.lock().unwrap_or_else(PoisonError::into_inner) = known;
@@ -101,14 +121,16 @@ fn understand(forge: &GitLab, answer: &Answer, took: Duration) -> Result<Polled,
         _ if busy => PollYield::Busy,
         _ => PollYield::Nothing,
     });
-    let pause = pause(forge, answer, took);
     let unavailable = |what: &str| PollError::Unavailable {
         message: format!("{} answered {} to the request for a job{what}", forge.api.remote(), answer.said()),
         retry_after: answer.retry_after,
     };
     match answer.status {
-        StatusCode::CREATED => assignment(&forge.api, &forge.instance, answer).map(|job| Polled::Job(Box::new(job))),
-        StatusCode::NO_CONTENT => Ok(Polled::Nothing { pause }),
+        StatusCode::CREATED => {
+            forge.unheld.store(0, Ordering::Relaxed);
+            assignment(&forge.api, &forge.instance, answer).map(|job| Polled::Job(Box::new(job)))
+        }
+        StatusCode::NO_CONTENT => Ok(Polled::Nothing { pause: pause(forge, answer, sent, took) }),
         StatusCode::FORBIDDEN if refusals >= forge.settings.unhealthy_requests_limit => {
             Err(PollError::Refused(format!(
                 "{} refuses the registration `{}` ({}): its token was revoked or the runner deleted; register it again",
@@ -119,7 +141,7 @@ fn understand(forge: &GitLab, answer: &Answer, took: Duration) -> Result<Polled,
         }
         StatusCode::FORBIDDEN => Err(unavailable("; perhaps the token was revoked or the runner deleted")),
         // Another runner was faster: ask again at the usual pace.
-        StatusCode::CONFLICT => Ok(Polled::Nothing { pause }),
+        StatusCode::CONFLICT => Ok(Polled::Nothing { pause: forge.settings.check_interval.saturating_sub(took) }),
         StatusCode::UNPROCESSABLE_ENTITY => Err(unavailable("; a runner without an owner gets no jobs")),
         StatusCode::PAYLOAD_TOO_LARGE => {
             Err(unavailable("; the request is too large, shorten the registration's labels"))
@@ -127,16 +149,6 @@ fn understand(forge: &GitLab, answer: &Answer, took: Duration) -> Result<Polled,
         StatusCode::SERVICE_UNAVAILABLE => Err(unavailable("; it is not available at the moment")),
         _ => Err(unavailable("")),
     }
-}
-
-/// How long to wait before the next poll. A server that holds polls says so, and wants to be asked again at once: the answer
-/// that a job was queued does not bring the job. One that says so and answers at once again and again does not hold
-/// them after all, and is asked at the usual pace.
-fn pause(forge: &GitLab, answer: &Answer, took: Duration) -> Duration {
-    let mut quick = forge.quick_answers.lock().unwrap_or_else(PoisonError::into_inner);
-    let holds = answer.header(POLLS_ARE_HELD).is_some_and(|value| value.eq_ignore_ascii_case("yes"));
-    *quick = if holds && answer.status == StatusCode::NO_CONTENT && took < QUICK { quick.saturating_add(1) } else { 0 };
-    if holds && *quick <= QUICK_ANSWERS { Duration::ZERO } else { forge.settings.check_interval.saturating_sub(took) }
 }
 
 /// Counts refusals in a row; gives the count.

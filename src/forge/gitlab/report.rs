@@ -18,8 +18,9 @@ use crate::forge::{Assignment, Demand, FinishAck, LogAck, LogDigest, ReportError
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec};
 use crate::pipeline::{FailureReason, JobFailure, JobOutcome, Secret};
 
-/// How long log is collected until the server says otherwise: people who watch see a line within a second.
-const FIRST_UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long log is collected until the server says otherwise: people who watch see a line within a second, the way to the
+/// server included.
+const FIRST_UPDATE_INTERVAL: Duration = Duration::from_millis(800);
 /// No server makes us wait longer. (4.2)
 const LONGEST_UPDATE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// A server that hears nothing for longer begins to wonder. (4.3)

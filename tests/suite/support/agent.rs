@@ -32,6 +32,8 @@ pub struct AgentOptions {
     pub environment: Vec<(String, String)>,
     /// Further arguments of `run`.
     pub run_arguments: Vec<String>,
+    /// A program and its arguments that runs the binary somewhere else: in a network or mount namespace.
+    pub wrapper: Vec<String>,
     /// Text of `forgehand.toml` before `register` adds to it.
     pub config: String,
 }
@@ -45,6 +47,7 @@ impl Default for AgentOptions {
             max_jobs: 1,
             environment: Vec::new(),
             run_arguments: Vec::new(),
+            wrapper: Vec::new(),
             config: String::new(),
         }
     }
@@ -82,8 +85,8 @@ impl Agent {
         agent
     }
 
-    /// Registers only.
-    pub fn registered(forge: &TestForge, options: AgentOptions) -> Self {
+    /// A folder and a runner at the forge, with its token; nothing has been run.
+    pub fn unregistered(forge: &TestForge, options: AgentOptions) -> (Self, String) {
         let (runner, token) = forge.add_runner(options.runner.clone());
         // Short: sockets below it have at most 107 bytes.
         let dir = tempfile::Builder::new().prefix("fh-").tempdir().expect("a folder");
@@ -92,23 +95,28 @@ impl Agent {
         if !agent.options.config.is_empty() {
             fs::write(agent.config_file(), &agent.options.config).expect("the configuration is written");
         }
-        let (executor, image) = (agent.options.executor.clone(), agent.options.image.clone());
-        let arguments = [
-            "register",
-            "--url",
-            forge.url(),
-            "--token",
-            &token,
-            "--name",
-            "test",
-            "--executor",
-            &executor,
-            "--image",
-            &image,
-        ];
-        let output = agent.forgehand(&arguments);
-        assert!(output.status.success(), "register failed with {}:\n{}", output.status, said(&output));
+        (agent, token)
+    }
+
+    /// Registers only.
+    pub fn registered(forge: &TestForge, options: AgentOptions) -> Self {
+        let (agent, token) = Self::unregistered(forge, options);
+        agent.register(forge.url(), &token, "test");
         agent
+    }
+
+    /// Runs `forgehand register`; panics when it fails.
+    pub fn register(&self, url: &str, token: &str, name: &str) {
+        let output = self.try_register(url, token, name);
+        assert!(output.status.success(), "register failed with {}:\n{}", output.status, said(&output));
+    }
+
+    /// Runs `forgehand register`.
+    pub fn try_register(&self, url: &str, token: &str, name: &str) -> Output {
+        let (executor, image) = (&self.options.executor, &self.options.image);
+        let arguments =
+            ["register", "--url", url, "--token", token, "--name", name, "--executor", executor, "--image", image];
+        self.forgehand(&arguments)
     }
 
     /// Starts `forgehand run`. Again, after it was killed: over the same state directory.
@@ -132,7 +140,9 @@ impl Agent {
         // Another build of it (a package's, an older one) can be put to the same tests.
         let program =
             std::env::var_os("FORGEHAND_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_forgehand").into());
-        let mut command = Command::new(program);
+        let mut words = self.options.wrapper.iter().map(Into::into).chain([program]);
+        let mut command = Command::new(words.next().expect("the program at least"));
+        command.args(words);
         command.env_clear().env("PATH", PATH).env("HOME", self.dir.path().join("home"));
         if let Some(host) = std::env::var_os("DOCKER_HOST") {
             command.env("DOCKER_HOST", host);
@@ -157,6 +167,11 @@ impl Agent {
         let read = |name: &str| fs::read(Path::join(self.dir.path(), name)).unwrap_or_default();
         let (out, err) = (read("stdout"), read("stderr"));
         format!("{}{}", String::from_utf8_lossy(&out), String::from_utf8_lossy(&err))
+    }
+
+    /// Where its log goes.
+    pub fn stderr_file(&self) -> PathBuf {
+        self.dir.path().join("stderr")
     }
 
     /// Its process id.
@@ -257,6 +272,7 @@ impl Drop for Agent {
     }
 }
 
-fn said(output: &Output) -> String {
+/// What a program wrote: standard output, then standard error.
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -14,6 +14,7 @@ pub mod agent;
 pub mod docker;
 pub mod forge;
 pub mod log;
+pub mod proxied;
 
 use std::time::{Duration, Instant};
 
