@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod bad_input;
 mod demo;
 mod gitlab_jobs;
 mod load;

@@ -1,0 +1,112 @@
+//! The state directory's disk is full to the last byte.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::json;
+
+use super::house::{House, archive_of, several, step};
+use crate::support::{Agent, TestForge, docker};
+
+/// A file system in memory, mounted over a folder.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// What is in `folder` moves onto it; `room` bytes are free then.
+    fn over(folder: &Path, room: u64) -> Self {
+        let program = fs::metadata(env!("CARGO_BIN_EXE_forgehand")).expect("it is built").len();
+        let options = format!("size={},mode=0700", program + room);
+        let options = std::ffi::CString::new(options).expect("digits");
+        let aside = tempfile::tempdir().expect("a folder");
+        copy(folder, aside.path());
+        mount("forgehand-test", folder, "tmpfs", MountFlags::empty(), options.as_c_str()).expect("mounting needs root");
+        copy(aside.path(), folder);
+        Self(folder.to_owned())
+    }
+
+    fn fill(&self) {
+        let mut file = File::options().create(true).append(true).open(self.0.join("filler")).expect("a file");
+        while file.write_all(&[0; 4096]).is_ok() {}
+        while file.write_all(&[0]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.join("filler")).expect("it was filled");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().expect("cp runs");
+    assert!(copied.success());
+}
+
+fn house_on_a_small_disk() -> (House, SmallDisk) {
+    docker::build_images();
+    let forge = TestForge::start();
+    let project = forge.case_project("team/app");
+    let mut agent = Agent::registered(&forge, several().without_network());
+    let disk = SmallDisk::over(&agent.state_dir(), 64 << 20);
+    agent.run();
+    (House { forge, agent, project }, disk)
+}
+
+#[test]
+fn a_disk_that_fills_in_mid_job_ends_the_job_with_a_message_that_says_so() {
+    let (mut house, disk) = house_on_a_small_disk();
+    // Somebody else fills it while a step prints.
+    let id = house.queue(&["while :; do echo a line of output; sleep 0.01; done"], json!({}));
+    house.wait_for_output(id, "a line of output\n");
+    disk.fill();
+    let ended = house.end(id);
+    ended.failed("runner_system_failure").said("disk").said("Job failed (system failure)");
+    // A job that comes while there is no room is not lost, and says why where it fails.
+    let second = house.queue(&["echo second"], json!({}));
+    house.agent.wait_until(Duration::from_secs(60), "the agent says what is wrong", || Some(()));
+    disk.make_room();
+    let second = house.end(second);
+    assert!(second.view.state == "success" || second.log.text.contains("disk"), "{}", second.log.text);
+    house.close();
+    drop(disk);
+}
+
+#[test]
+fn a_job_that_fills_the_disk_itself_fails_alone() {
+    let (mut house, disk) = house_on_a_small_disk();
+    let greedy = json!({ "variables": [{ "key": "GIT_STRATEGY", "value": "fetch" }] });
+    let ended = house.run(&["dd if=/dev/zero of=big bs=64k || { echo no-room; exit 5; }"], greedy.clone());
+    assert_eq!(ended.view.state, "failed", "{}", ended.log.text);
+    eprintln!("{:?}: {}", ended.view.failure_reason, ended.log.text);
+    // Its work tree stays for the next job of the project, which empties it.
+    let id = house.queue(&["ls"], greedy.clone());
+    house.end(id).succeeded().kept_quiet_about("big\n");
+    // Output that does not fit, artifacts that do not fit.
+    let flood = house.run(&["yes | head -c 200M"], json!({}));
+    eprintln!(
+        "{}: {:?}: {}",
+        flood.view.state,
+        flood.view.failure_reason,
+        flood.log.text.lines().last().unwrap_or_default()
+    );
+    let over = json!({
+        "steps": [step("script", &["dd if=/dev/urandom of=half bs=1M count=36"])],
+        "variables": [{ "key": "GIT_STRATEGY", "value": "fetch" }],
+        "artifacts": archive_of(&["half"]),
+    });
+    let packed = house.run(&[], over);
+    assert_eq!(packed.view.state, "failed", "{}", packed.log.text);
+    packed.said("No space left");
+    let id = house.queue(&["ls"], greedy);
+    house.end(id).succeeded();
+    house.close();
+    drop(disk);
+}

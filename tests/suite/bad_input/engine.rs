@@ -1,0 +1,181 @@
+//! The Docker engine goes away while a job runs: a second engine of this test's own, never the machine's.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use super::house::{House, several};
+use crate::support::{Agent, TestForge, docker, wait_until};
+
+/// A second engine, without a network, below a folder of its own.
+struct Engine {
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+    keeps_containers: bool,
+}
+
+impl Engine {
+    /// `keeps_containers`: they run on while the engine is away (`live-restore`).
+    fn start(keeps_containers: bool) -> Self {
+        let dir = tempfile::Builder::new().prefix("fh-engine-").tempdir().expect("a folder");
+        let mut engine = Self { dir, child: None, keeps_containers };
+        engine.run();
+        engine.load("case/bash:1");
+        engine
+    }
+
+    fn run(&mut self) {
+        let path = |name: &str| self.dir.path().join(name);
+        let log = File::options().create(true).append(true).open(path("log")).expect("a file");
+        let mut command = Command::new("dockerd");
+        command
+            .arg("--data-root")
+            .arg(path("data"))
+            .arg("--exec-root")
+            .arg(path("exec"))
+            .arg("--pidfile")
+            .arg(path("pid"));
+        command.arg("--host").arg(self.host()).args(["--bridge", "none", "--iptables=false", "--ip6tables=false"]);
+        command.arg("--config-file").arg(path("none.json")).arg(format!("--live-restore={}", self.keeps_containers));
+        fs::write(path("none.json"), "{}").expect("written");
+        let errors = log.try_clone().expect("a second handle");
+        self.child = Some(command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("dockerd starts"));
+        wait_until(Duration::from_secs(60), "the second engine answers", || {
+            self.docker(&["version"]).status.success().then_some(())
+        });
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("sock")
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    fn docker(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new("docker").arg("--host").arg(self.host()).args(arguments).output().expect("docker runs")
+    }
+
+    fn containers(&self) -> String {
+        String::from_utf8_lossy(&self.docker(&["ps", "--all", "--format", "{{.Names}} {{.Status}}"]).stdout)
+            .into_owned()
+    }
+
+    /// Copies an image of the machine's engine.
+    fn load(&self, image: &str) {
+        let mut saved =
+            Command::new("docker").args(["save", image]).stdout(Stdio::piped()).spawn().expect("docker runs");
+        let load = Command::new("docker")
+            .args(["--host", &self.host(), "load"])
+            .stdin(saved.stdout.take().expect("piped"))
+            .output()
+            .expect("docker runs");
+        assert!(load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
+        saved.wait().expect("it ends");
+    }
+
+    /// Sends its process a signal and waits for its end.
+    fn end(&mut self, signal: Signal) {
+        let mut child = self.child.take().expect("it runs");
+        kill_process(Pid::from_child(&child), signal).expect("the signal is sent");
+        child.wait().expect("it ends");
+    }
+
+    /// Ends what a killed engine left running: the container daemon that it had started.
+    fn end_containerd(&self) {
+        let path = self.dir.path().join("exec/containerd/containerd.pid");
+        let pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let listed = self.docker(&["ps", "--all", "--quiet"]).stdout;
+        for id in String::from_utf8_lossy(&listed).split_whitespace() {
+            self.docker(&["rm", "--force", "--volumes", id]);
+        }
+        if self.child.is_some() {
+            self.end(Signal::TERM);
+        }
+        self.end_containerd();
+        unmount_below(self.dir.path());
+    }
+}
+
+/// An engine that was killed leaves its mounts.
+fn unmount_below(folder: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let below = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(folder));
+    for at in below.collect::<Vec<_>>().into_iter().rev() {
+        let _ = rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+fn house_on(engine: &Engine) -> House {
+    docker::build_images();
+    let forge = TestForge::start();
+    let project = forge.case_project("team/app");
+    let config = format!("[docker]\nhost = \"{}\"\n", engine.host());
+    let options = crate::support::AgentOptions { config, ..several().without_network() };
+    let agent = Agent::start(&forge, options);
+    House { forge, agent, project }
+}
+
+const COUNT: &str = "for n in $(seq 1 40); do echo line-$n; sleep 0.25; done";
+
+#[test]
+fn an_engine_that_keeps_its_containers_may_go_and_come_back() {
+    docker::build_images();
+    let mut engine = Engine::start(true);
+    let mut house = house_on(&engine);
+    let id = house.queue(&[COUNT], json!({}));
+    house.wait_for_output(id, "line-2\n");
+    engine.end(Signal::KILL);
+    // The steps do not need the engine: the log goes on.
+    house.wait_for_output(id, "line-20\n");
+    // A job that comes now needs it.
+    let stranded = house.queue(&["echo never"], json!({}));
+    let stranded = house.end(stranded);
+    stranded.failed("runner_system_failure").said("Docker engine cannot be reached").kept_quiet_about("$ echo never");
+    engine.run();
+    let ended = house.end(id);
+    ended.succeeded();
+    for n in 1..=40 {
+        assert_eq!(ended.log.text.matches(&format!("line-{n}\n")).count(), 1, "{}", ended.log.text);
+    }
+    house.assert_goes_on();
+    wait_until(Duration::from_secs(90), "every container is removed", || engine.containers().is_empty().then_some(()));
+    house.close_as_it_is();
+}
+
+#[test]
+fn an_engine_that_takes_its_containers_along_fails_their_jobs_only() {
+    docker::build_images();
+    let mut engine = Engine::start(false);
+    let mut house = house_on(&engine);
+    for signal in [Signal::TERM, Signal::KILL] {
+        let id = house.queue(&[COUNT, "sleep 100"], json!({}));
+        house.wait_for_output(id, "line-2\n");
+        engine.end(signal);
+        if signal == Signal::KILL {
+            engine.run(); // without live-restore it ends what it finds
+        }
+        let ended = house.end(id);
+        eprintln!("{signal:?}: {}", ended.log.text.lines().last().unwrap_or_default());
+        ended.failed("runner_system_failure").said("line-2").said("run the job again");
+        if signal == Signal::TERM {
+            engine.run();
+        }
+        house.assert_goes_on();
+    }
+    wait_until(Duration::from_secs(90), "every container is removed", || engine.containers().is_empty().then_some(()));
+    house.close_as_it_is();
+}

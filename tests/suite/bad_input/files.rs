@@ -1,0 +1,115 @@
+//! Artifacts: paths that leave the work tree or match nothing, links, uploads and downloads that fail.
+
+use forgehand::emulator::{Endpoint, FaultAction, FaultRule};
+use serde_json::{Value, json};
+
+use super::house::{House, archive_of};
+
+#[test]
+fn a_path_that_leaves_the_work_tree_brings_nothing_from_outside() {
+    let mut house = House::quick();
+    let outside = "/etc/passwd";
+    let paths =
+        ["../../../../etc/passwd", outside, "link-to-etc/passwd", "link-to-etc/**", "~/x", "a-link", "inside.txt"];
+    let commands = ["ln -s /etc link-to-etc; ln -s /etc/passwd a-link; ln -s ../../.. up; echo inside >inside.txt"];
+    let ended = house.run(&commands, json!({ "artifacts": archive_of(&paths) }));
+    ended.succeeded();
+    let archive = ended.view.artifact("archive").expect("what is inside is uploaded");
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(&archive.path).expect("it is there")).expect("a zip");
+    let names: Vec<String> = zip.file_names().map(|name| name.expect("readable").into_owned()).collect();
+    assert!(names.iter().any(|name| name == "inside.txt"), "{names:?}");
+    assert!(names.iter().all(|name| !name.contains("passwd") && !name.contains("..")), "{names:?}");
+    // A link goes as a link: what it leads to does not.
+    if let Ok(mut link) = zip.by_name("a-link") {
+        let mut target = String::new();
+        std::io::Read::read_to_string(&mut link, &mut target).expect("a text");
+        assert_eq!(target, outside);
+    }
+    ended.said("passwd");
+
+    let nothing = house.run(&["true"], json!({ "artifacts": archive_of(&["no/such/*", "../up", "[", "{a,b"]) }));
+    nothing.succeeded().said("no/such/*").said("No files to upload");
+    assert!(nothing.view.artifacts.is_empty());
+    house.close();
+}
+
+#[test]
+fn an_upload_that_is_refused_fails_the_job_and_one_that_is_in_trouble_is_repeated() {
+    let mut house = House::quick();
+    let with_artifact = || json!({ "artifacts": archive_of(&["file"]) });
+    let make = "head -c 100000 /dev/urandom >file";
+    for (code, said) in
+        [(413, "larger than GitLab takes"), (403, "may not upload"), (400, "400"), (404, "404"), (401, "401")]
+    {
+        let rule = house.forge.fail(FaultRule::all(Endpoint::UploadArtifact, FaultAction::status(code)));
+        let ended = house.run(&[make], with_artifact());
+        assert_eq!(ended.view.state, "failed", "{code}: {}", ended.log.text);
+        ended.said(said).said("artifacts.zip");
+        eprintln!("{code}: {:?}", ended.view.failure_reason);
+        house.forge.heal(rule);
+    }
+    for action in [FaultAction::status(500), FaultAction::status(503), FaultAction::Reset, FaultAction::html()] {
+        let what = format!("{action:?}");
+        let rule = house.forge.fail(FaultRule::first(2, Endpoint::UploadArtifact, action));
+        let ended = house.run(&[make], with_artifact());
+        assert!(ended.view.state == "success", "{what}: {}", ended.log.text);
+        assert_eq!(ended.view.artifacts.len(), 1, "{what}");
+        house.forge.heal(rule);
+    }
+    // The forge has it, but the answer is lost: it is sent again, and replaces the first.
+    let rule = house.forge.fail(FaultRule::first(1, Endpoint::UploadArtifact, FaultAction::ServeThenReset));
+    let ended = house.run(&[make], with_artifact());
+    ended.succeeded();
+    house.forge.heal(rule);
+    house.close();
+}
+
+#[test]
+fn a_download_that_fails_ends_the_job_before_its_commands() {
+    let mut house = House::quick();
+    let given = house.run(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]) }));
+    given.succeeded();
+    let (id, size) = (given.view.id, given.view.artifact("archive").expect("uploaded").size);
+    let needs = |id: u64, token: &str| {
+        json!({ "dependencies": [{
+            "id": id, "name": "giver", "token": token, "artifacts_file": { "filename": "artifacts.zip", "size": size },
+        }] })
+    };
+    let over: Value = needs(id, &given.view.token);
+    for code in [401, 403, 404, 500] {
+        let rule = house.forge.fail(FaultRule::all(Endpoint::DownloadArtifact, FaultAction::status(code)));
+        let ended = house.run(&["echo never-reached"], over.clone());
+        assert_eq!(ended.view.state, "failed", "{code}: {}", ended.log.text);
+        ended.said("giver").kept_quiet_about("$ echo never-reached");
+        eprintln!("{code}: {:?}: {}", ended.view.failure_reason, ended.log.text.lines().last().unwrap_or_default());
+        house.forge.heal(rule);
+    }
+    for (action, what) in [
+        (FaultAction::html(), "a page for people"),
+        (
+            FaultAction::Garbage {
+                body: b"PK\x03\x04 and then nothing".to_vec(),
+                content_type: "application/zip".into(),
+            },
+            "half a zip",
+        ),
+        (FaultAction::Garbage { body: Vec::new(), content_type: "application/zip".into() }, "nothing"),
+    ] {
+        let rule = house.forge.fail(FaultRule::all(Endpoint::DownloadArtifact, action));
+        let ended = house.run(&["echo never-reached"], over.clone());
+        assert_eq!(ended.view.state, "failed", "{what}: {}", ended.log.text);
+        ended.said("giver").kept_quiet_about("$ echo never-reached");
+        house.forge.heal(rule);
+    }
+    for endpoint in [Endpoint::DownloadArtifact, Endpoint::Storage] {
+        for action in [FaultAction::status(500), FaultAction::Reset, FaultAction::CutBody] {
+            let what = format!("{endpoint:?} {action:?}");
+            let rule = house.forge.fail(FaultRule::first(1, endpoint, action));
+            let ended = house.run(&["cat given"], over.clone());
+            assert_eq!(ended.view.state, "success", "{what}: {}", ended.log.text);
+            ended.said("given");
+            house.forge.heal(rule);
+        }
+    }
+    house.close();
+}

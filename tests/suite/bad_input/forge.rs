@@ -1,0 +1,103 @@
+//! A forge that refuses, fails, hangs or talks nonsense while a job runs.
+
+use std::time::{Duration, Instant};
+
+use forgehand::emulator::{ChecksumPolicy, Endpoint, FaultAction, FaultRule};
+use serde_json::json;
+
+use super::house::House;
+
+const SLOW: &str = "for n in 1 2 3 4 5 6 7 8; do echo line-$n; sleep 0.5; done";
+
+#[test]
+fn a_log_gets_through_whatever_the_forge_answers_in_between() {
+    let mut house = House::quick();
+    house.forge.set_options(|options| options.checksum = ChecksumPolicy::Refuse);
+    let nonsense = FaultAction::Garbage { body: b"\xff{{{".to_vec(), content_type: "application/json".into() };
+    let troubles = [
+        vec![FaultRule::first(7, Endpoint::PatchTrace, FaultAction::status(500))],
+        vec![
+            FaultRule::nth(2, Endpoint::PatchTrace, FaultAction::status(429)),
+            FaultRule::nth(3, Endpoint::PatchTrace, FaultAction::Reset),
+        ],
+        vec![FaultRule::nth(2, Endpoint::PatchTrace, FaultAction::ServeThenReset)],
+        vec![
+            FaultRule::nth(2, Endpoint::PatchTrace, FaultAction::html()),
+            FaultRule::nth(3, Endpoint::PatchTrace, nonsense.clone()),
+        ],
+        vec![FaultRule::nth(1, Endpoint::PatchTrace, FaultAction::Delay(Duration::from_secs(3)))],
+        vec![FaultRule::first(6, Endpoint::UpdateJob, FaultAction::status(500))],
+        vec![
+            FaultRule::first(1, Endpoint::UpdateJob, FaultAction::Reset),
+            FaultRule::nth(2, Endpoint::UpdateJob, nonsense),
+        ],
+        vec![FaultRule::first(3, Endpoint::UpdateJob, FaultAction::ServeThenReset)],
+        vec![FaultRule::first(2, Endpoint::UpdateJob, FaultAction::html())],
+    ];
+    for rules in troubles {
+        let what = format!("{rules:?}");
+        let rules: Vec<u64> = rules.into_iter().map(|rule| house.forge.fail(rule)).collect();
+        let ended = house.run(&[SLOW], json!({}));
+        assert_eq!(ended.view.state, "success", "{what}: {}", ended.log.text);
+        for n in 1..=8 {
+            assert_eq!(ended.log.text.matches(&format!("line-{n}\n")).count(), 1, "{what}: {}", ended.log.text);
+        }
+        assert!(
+            ended.log.faults.is_empty() && ended.log.text.ends_with("Job succeeded\n"),
+            "{what}: {}",
+            ended.log.text
+        );
+        // The forge compares checksum and size of every last word.
+        assert!(ended.view.updates.iter().all(|update| update.status != 412), "{what}: {:?}", ended.view.updates);
+        rules.into_iter().for_each(|rule| house.forge.heal(rule));
+    }
+    house.close();
+}
+
+#[test]
+fn a_forge_that_gives_a_job_up_ends_it_here() {
+    let mut house = House::quick();
+    let forever = "echo begun; sleep 600";
+    for (endpoint, code) in [(Endpoint::PatchTrace, 403), (Endpoint::PatchTrace, 404), (Endpoint::PatchTrace, 401)] {
+        let id = house.queue(&[forever], json!({}));
+        house.wait_for_output(id, "begun\n");
+        let began = Instant::now();
+        let rule =
+            house.forge.fail(FaultRule::all(endpoint, FaultAction::status(code)).on_path(format!("/jobs/{id}/")));
+        // Nothing more is printed, so a sign of life has to find out as well.
+        house.forge.force_cancel(id);
+        let label = format!("label=forgehand.forge={}", house.forge.url());
+        house.agent.wait_until(Duration::from_secs(100), &format!("the job that got {code} goes"), || {
+            let listed = crate::support::docker::docker(&["ps", "--all", "--quiet", "--filter", &label]);
+            listed.is_empty().then_some(())
+        });
+        eprintln!("{endpoint:?} {code}: gone after {:?}", began.elapsed());
+        house.forge.heal(rule);
+    }
+    let printing = house.queue(&["while :; do echo more; sleep 0.2; done"], json!({}));
+    house.wait_for_output(printing, "more\n");
+    let rule = house.forge.fail(FaultRule::all(Endpoint::PatchTrace, FaultAction::status(403)));
+    let label = format!("label=forgehand.forge={}", house.forge.url());
+    house.agent.wait_until(Duration::from_secs(60), "the job whose log is refused goes", || {
+        crate::support::docker::docker(&["ps", "--all", "--quiet", "--filter", &label]).is_empty().then_some(())
+    });
+    house.forge.heal(rule);
+    house.close();
+}
+
+#[test]
+fn a_forge_that_says_nothing_for_a_while_hears_everything_later() {
+    let mut house = House::quick();
+    let id = house.queue(&[SLOW, "echo said-in-silence"], json!({}));
+    house.wait_for_output(id, "line-1\n");
+    let rules: Vec<u64> = [Endpoint::PatchTrace, Endpoint::UpdateJob, Endpoint::RequestJob]
+        .map(|endpoint| house.forge.fail(FaultRule::all(endpoint, FaultAction::Reset)))
+        .into();
+    let House { forge, agent, .. } = &mut house;
+    agent.wait_until(Duration::from_secs(60), "several requests find nobody", || {
+        (forge.requests().iter().filter(|request| request.faulted).count() > 8).then_some(())
+    });
+    rules.into_iter().for_each(|rule| house.forge.heal(rule));
+    house.end(id).succeeded().said("said-in-silence");
+    house.close();
+}

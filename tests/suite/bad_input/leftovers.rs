@@ -1,0 +1,33 @@
+//! What a job leaves in its work tree is no trouble for the next.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use super::house::House;
+
+#[test]
+fn what_a_job_leaves_does_not_disturb_the_next() {
+    let mut house = House::quick();
+    let cloned = || json!({ "variables": [{ "key": "GIT_STRATEGY", "value": "fetch" }] });
+    let mess = [
+        "mkdir -p a/b/c && echo x >a/b/c/file && chmod 0555 a/b/c a/b && chmod 0000 a",
+        "mkdir '-rf' && touch -- '--' $'new\\nline' \"$(printf '\\377')\"",
+        "ln -s /etc etc-link; ln -s / a-root; ln -s loop loop; mkfifo pipe",
+        "d=.; for n in $(seq 200); do d=$d/ddddddddddddddddddddddd; mkdir $d; cd $d; d=.; done",
+        "rm -rf /builds/team/app/.git/refs; echo broken >/builds/team/app/.git/HEAD; touch /builds/team/app/.git/index.lock",
+    ];
+    for _ in 0..2 {
+        house.run(&mess, cloned()).succeeded();
+        house
+            .run(&["git --version 2>/dev/null; test ! -e a -a ! -e pipe -a ! -L a-root", "ls -A"], cloned())
+            .succeeded();
+    }
+    let clone = json!({ "variables": [{ "key": "GIT_STRATEGY", "value": "clone" }] });
+    house.run(&mess, cloned()).succeeded();
+    house.run(&["test ! -e a -a ! -e pipe"], clone).succeeded();
+    // The machine's own folder that the link led to is as it was.
+    let mode = std::fs::metadata("/etc").expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o755);
+    house.close();
+}
