@@ -1,8 +1,9 @@
 //! Whole-program tests: the built binary against the embedded forge, in real containers, with real git.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says no by a panic")]
 
 mod architecture;
-mod cli;
 mod bad_input;
+mod cli;
 mod demo;
 mod gitlab_jobs;
 mod load;
