@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::*;
 
 /// Puts something else in a file's place.
-type Spoil = Box<dyn Fn()>;
+type Spoil<'a> = Box<dyn Fn() + 'a>;
 
 fn shortly() -> Instant {
     Instant::now() + Duration::from_millis(300)
@@ -52,7 +52,7 @@ async fn a_replaced_socket_leads_nowhere_and_the_step_is_followed_by_its_files()
     house.shim.start(&script_step("s", &script)).await.unwrap();
     gate.word().await;
     std::fs::remove_file(&socket).unwrap();
-    let kinds: [(&str, Spoil); 4] = [
+    let kinds: [(&str, Spoil<'_>); 4] = [
         ("symlink", Box::new(|| std::os::unix::fs::symlink("/var/run/docker.sock", &socket).unwrap())),
         ("fifo", Box::new(|| drop(Gate::new(house.run_dir(), "shim.sock")))),
         ("file", Box::new(|| std::fs::write(&socket, "x").unwrap())),
