@@ -69,7 +69,8 @@ impl Bench {
     async fn start() -> Result<Self, Failure> {
         let options = EmulatorOptions { long_poll: Some(Duration::from_secs(50)), ..EmulatorOptions::default() };
         let forge = Emulator::start(options).await?;
-        let project = forge.add_project("bench/project", &Repository::Files(vec![RepositoryFile::text("readme", "bench")]))?;
+        let project =
+            forge.add_project("bench/project", &Repository::Files(vec![RepositoryFile::text("readme", "bench")]))?;
         let (_, token) = forge.add_runner(RunnerSpec::default());
         let dir = tempfile::tempdir()?;
         let state = dir.path().join("state");

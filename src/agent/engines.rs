@@ -48,11 +48,7 @@ impl Engines {
             agent: self.agent.clone(),
             folder: self.folder().await?,
             auth: MachineAuth { config: user_config(), helper_path: None },
-            pool: PoolSettings {
-                range: docker.network_pool,
-                prefix: docker.network_size,
-                ..PoolSettings::default()
-            },
+            pool: PoolSettings { range: docker.network_pool, prefix: docker.network_size, ..PoolSettings::default() },
             utility: UtilityProgram { path: self.shim.path.clone(), args: Vec::new() },
         };
         let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;

@@ -13,12 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::executor::ordinary::be_ordinary;
 use super::super::SandboxRecord;
 use super::super::shim::SHIM_NAME;
 use super::super::shim::process::HOST_ARGUMENT;
 use super::super::shim::process::user::Identity;
 use super::{HostError, HostSpec, leftovers};
+use crate::executor::ordinary::be_ordinary;
 
 /// What steps get of the agent's own environment.
 const INHERITED: [&str; 8] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SHELL", "TERM"];
