@@ -348,7 +348,7 @@ async fn a_step_is_one_message() {
     }
     println!("a trivial script in a container, from the call to its end: {:?}", begin.elapsed() / 20);
     let begin = std::time::Instant::now();
-    let mut step = script_step("output", "cat /dev/zero | busybox head -c 268435456");
+    let mut step = script_step("output", "busybox dd if=/dev/zero bs=65536 count=4096");
     step.cwd = PathBuf::from("/").display().to_string();
     soon(shim.start(&step)).await.unwrap();
     let mut reader = SpoolReader::open(&container.job.paths.run, &step.id).unwrap();

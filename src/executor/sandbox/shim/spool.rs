@@ -323,6 +323,16 @@ impl Watch {
     }
 }
 
+impl Drop for Watch {
+    /// The kernel takes some ten milliseconds to close an inotify instance: not on a thread that drives futures.
+    fn drop(&mut self) {
+        if let (Some(events), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            let events = events.into_inner();
+            runtime.spawn_blocking(move || drop(events));
+        }
+    }
+}
+
 /// Forgets the events that have come; what they say is read from the files. Whether none is left.
 fn drain(events: &OwnedFd) -> bool {
     let mut buffer = [MaybeUninit::uninit(); 4096];

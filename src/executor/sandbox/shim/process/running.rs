@@ -20,6 +20,9 @@ use super::tree::{self, Process};
 const QUIET: Duration = Duration::from_millis(500);
 /// ... but no longer than this.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+/// A keeper whose last child was the main process ends at once. Only one that has not by then has others, and /proc, a
+/// few milliseconds on a busy machine, is looked at.
+const KEEPER_EXIT: Duration = Duration::from_millis(20);
 /// How long killing goes on before processes that do not die are left behind.
 const KILL_FOR: Duration = Duration::from_secs(10);
 /// Between two looks at processes that are being ended: first, and at most.
@@ -264,7 +267,7 @@ impl RunningStep {
     fn drained_at(&self) -> Option<Instant> {
         let ended = self.main_ended?;
         if self.spooler.is_at_end() {
-            return Some(ended);
+            return Some(ended + KEEPER_EXIT);
         }
         Some((self.spooler.quiet_since().max(ended) + QUIET).min(ended + LONGEST_DRAIN))
     }
