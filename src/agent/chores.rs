@@ -9,7 +9,7 @@ use super::control::Answer;
 use super::job::JobRunner;
 use super::main_loop::Agent;
 use super::recovery::{self, Found, Owed, Repair, ShimState};
-use super::registration::{Plan, Registrar};
+use super::registration::{Plan, PlanError, Registrar};
 use super::seat::Place;
 use super::sweep::Sweeper;
 use crate::pipeline::{JobFailure, JobKey, JobOutcome};
@@ -36,7 +36,7 @@ pub enum Chore<F, S> {
     /// The configuration was read.
     Planned {
         /// What it says.
-        plan: Result<Plan<F, S>, String>,
+        plan: Result<Plan<F, S>, PlanError>,
         /// Who asked for it.
         reply: Option<oneshot::Sender<Answer>>,
     },

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::registration::ExpiringToken;
+use super::registration::{ExpiringToken, PlanError};
 use super::signals::{Signal, Signals};
 use super::*;
 use crate::executor::sandbox::JobPaths;
@@ -275,9 +275,9 @@ impl Registrar for FakeRegistrar {
     type Forge = FakeForge;
     type Settings = ();
 
-    async fn plan(&self) -> Result<Plan<FakeForge, ()>, String> {
+    async fn plan(&self) -> Result<Plan<FakeForge, ()>, PlanError> {
         if let Some(error) = self.broken.lock().unwrap().clone() {
-            return Err(error);
+            return Err(PlanError::Configuration(error));
         }
         let entries = self.entries.lock().unwrap();
         let registration =

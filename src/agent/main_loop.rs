@@ -18,7 +18,7 @@ use super::control::{Answer, Command, ControlRequest, ControlServer, Progress};
 use super::job::{JobRunner, SlotEnded};
 use super::numbers::Numbers;
 use super::poll::{Assigned, Poller, Pulse};
-use super::registration::{Plan, Registrar, Registration};
+use super::registration::{Plan, PlanError, Registrar, Registration};
 use super::seat::{Place, Seat};
 use super::signals::{Signal, Signals};
 use super::stopping::Stopping;
@@ -145,9 +145,9 @@ enum AgentEvent<F, S> {
 /// Why an agent could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The configuration cannot be used.
-    #[error("{0}")]
-    Configuration(String),
+    /// The configuration cannot be used, or what it names is not there.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The journal cannot be read.
     #[error("{0}")]
     Journal(#[from] JournalError),
@@ -170,7 +170,7 @@ where
 {
     /// Takes up what an agent before this one left, begins to ask for jobs, and listens for commands.
     pub async fn start(parts: AgentParts<G, R, W>) -> Result<Self, AgentError> {
-        let plan = parts.registrar.plan().await.map_err(AgentError::Configuration)?;
+        let plan = parts.registrar.plan().await?;
         let mut agent = Self::assemble(parts)?;
         agent.serve(plan);
         let open = agent.journal.open_jobs().await?;
@@ -450,7 +450,11 @@ where
         self.chores.spawn(async move { Chore::Planned { plan: registrar.plan().await, reply } });
     }
 
-    fn planned(&mut self, plan: Result<Plan<G::Forge, G::Settings>, String>, reply: Option<oneshot::Sender<Answer>>) {
+    fn planned(
+        &mut self,
+        plan: Result<Plan<G::Forge, G::Settings>, PlanError>,
+        reply: Option<oneshot::Sender<Answer>>,
+    ) {
         let answer = match plan {
             Ok(plan) => {
                 self.serve(plan);
@@ -460,9 +464,9 @@ where
                 tracing::info!(registrations = self.served.len(), "the configuration was read again");
                 Answer::Done
             }
-            Err(message) => {
-                tracing::error!(error = message, "the new configuration cannot be used; the old one stays");
-                Answer::Refused { message: format!("the old configuration stays: {message}") }
+            Err(error) => {
+                tracing::error!(%error, "the new configuration cannot be used; the old one stays");
+                Answer::Refused { message: format!("the old configuration stays: {error}") }
             }
         };
         if let Some(reply) = reply {

@@ -49,6 +49,6 @@ mod tests;
 pub use job::{JobRunner, JobStart, JobWork, SlotEnded};
 pub use main_loop::{Agent, AgentParts, RunOptions};
 pub use recovery::{Found, Repair, ShimState};
-pub use registration::{Plan, Registrar, Registration};
+pub use registration::{Plan, PlanError, Registrar, Registration};
 pub use stopping::Stopping;
 pub use sweep::Sweeper;

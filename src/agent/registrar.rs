@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::docker_settings;
 use super::engines::Engines;
-use super::registration::{ExpiringToken, Plan, Registrar, Registration};
+use super::registration::{ExpiringToken, Plan, PlanError, Registrar, Registration};
 use super::slot::RegistrationTools;
 use crate::artifact::cache::{CacheSettings, LocalCache};
 use crate::config::{
@@ -51,11 +51,13 @@ impl Registrar for ConfiguredRegistrar {
     type Forge = GitLab;
     type Settings = RegistrationTools;
 
-    async fn plan(&self) -> Result<Plan<GitLab, RegistrationTools>, String> {
-        let config = config::load(&self.locations.config_file, &self.overrides).map_err(|error| error.to_string())?;
+    async fn plan(&self) -> Result<Plan<GitLab, RegistrationTools>, PlanError> {
+        let config = config::load(&self.locations.config_file, &self.overrides)
+            .map_err(|error| PlanError::Configuration(error.to_string()))?;
         let mut registrations = Vec::new();
         for registration in &config.registrations {
-            match self.credentials.get(&registration.name).map_err(|error| error.to_string())? {
+            let credential = self.credentials.get(&registration.name);
+            match credential.map_err(|error| PlanError::Environment(error.to_string()))? {
                 Some(credential) => {
                     registrations.push(self.registration(registration, credential, config.check_interval).await?);
                 }
@@ -109,20 +111,26 @@ impl ConfiguredRegistrar {
         registration: &RegistrationConfig,
         credential: CredentialRecord,
         check_interval: Duration,
-    ) -> Result<Registration<GitLab, RegistrationTools>, String> {
+    ) -> Result<Registration<GitLab, RegistrationTools>, PlanError> {
         let in_words = |error: &dyn std::fmt::Display| format!("registration `{}`: {error}", registration.name);
+        let wrong = |error: &dyn std::fmt::Display| PlanError::Configuration(in_words(error));
         if registration.forge != ForgeKind::Gitlab {
-            return Err(in_words(&format_args!("this version does not serve {} yet", registration.forge)));
+            return Err(wrong(&format_args!("this version does not serve {} yet", registration.forge)));
         }
-        let outbound = outbound(registration, Some(&self.dir)).map_err(|error| in_words(&error))?;
+        if registration.executor == ExecutorKind::Docker {
+            let named = std::env::var("DOCKER_HOST").ok();
+            registration.docker.engine(named.as_deref()).map_err(|error| wrong(&error))?;
+        }
+        let outbound = outbound(registration, Some(&self.dir)).map_err(|error| wrong(&error))?;
         let settings = gitlab_settings(registration, &credential, &outbound, check_interval);
-        let tools = self.tools(registration, &settings, outbound.clone()).await.map_err(|error| in_words(&error))?;
+        let tools = self.tools(registration, &settings, outbound.clone()).await;
+        let tools = tools.map_err(|error| PlanError::Environment(in_words(&error)))?;
         Ok(Registration {
             name: registration.name.clone(),
             fingerprint: fingerprint(registration, &credential.token, check_interval),
             limit: registration.limit,
             request_concurrency: registration.request_concurrency,
-            forge: GitLab::new(settings, outbound).map_err(|error| in_words(&error))?,
+            forge: GitLab::new(settings, outbound).map_err(|error| wrong(&error))?,
             settings: RegistrationTools { tools: Arc::new(tools) },
         })
     }

@@ -50,6 +50,17 @@ pub struct ExpiringToken {
     pub expires_at: jiff::Timestamp,
 }
 
+/// Why there is no plan. Each says what is wrong, where, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The configuration says something that cannot be.
+    #[error("{0}")]
+    Configuration(String),
+    /// The configuration is sound, but what it names is not there: an engine, a folder, the credentials.
+    #[error("{0}")]
+    Environment(String),
+}
+
 /// Where registrations come from: the configuration file and the credentials beside the journal.
 pub trait Registrar: Send + Sync + 'static {
     /// The forges it makes.
@@ -59,7 +70,7 @@ pub trait Registrar: Send + Sync + 'static {
 
     /// Reads everything anew. Called at the start, on SIGHUP, and after a token was renewed. An error keeps what is
     /// being served; it says what is wrong, where, and how to mend it.
-    fn plan(&self) -> impl Future<Output = Result<Plan<Self::Forge, Self::Settings>, String>> + Send;
+    fn plan(&self) -> impl Future<Output = Result<Plan<Self::Forge, Self::Settings>, PlanError>> + Send;
 
     /// The tokens that expire, as kept now.
     fn expiring(&self) -> impl Future<Output = Vec<ExpiringToken>> + Send;

@@ -9,6 +9,7 @@ use miette::IntoDiagnostic;
 use super::config::load_or_explain;
 use super::{GlobalArgs, Verdict, render, wiring};
 use crate::agent::main_loop::AgentError;
+use crate::agent::registration::PlanError;
 use crate::agent::signals::Signals;
 use crate::agent::{Agent, AgentParts, JobRunner, Registrar, RunOptions, Stopping, Sweeper, protection};
 use crate::config::units::parse_duration;
@@ -110,8 +111,10 @@ where
         Ok(agent) => agent,
         Err(error) => {
             let verdict = match error {
-                AgentError::Configuration(_) => Verdict::BadInput,
-                AgentError::Journal(_) | AgentError::Control { .. } => Verdict::Environment,
+                AgentError::Plan(PlanError::Configuration(_)) => Verdict::BadInput,
+                AgentError::Plan(PlanError::Environment(_)) | AgentError::Journal(_) | AgentError::Control { .. } => {
+                    Verdict::Environment
+                }
             };
             return render::failed(&error, verdict);
         }
