@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::house::{House, several};
-use crate::support::{Agent, TestForge, docker, wait_until};
+use crate::support::{Agent, TestForge, docker, try_until, wait_until};
 
 /// A second engine, without a network, below a folder of its own.
 struct Engine {
@@ -44,9 +44,9 @@ impl Engine {
         fs::write(path("none.json"), "{}").expect("written");
         let errors = log.try_clone().expect("a second handle");
         self.child = Some(command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("dockerd starts"));
-        wait_until(Duration::from_secs(60), "the second engine answers", || {
-            self.docker(&["version"]).status.success().then_some(())
-        });
+        let answers = || self.docker(&["version"]).status.success().then_some(());
+        let said = || fs::read_to_string(path("log")).unwrap_or_default();
+        assert!(try_until(Duration::from_secs(90), answers).is_some(), "the second engine does not answer: {}", said());
     }
 
     fn socket(&self) -> PathBuf {
