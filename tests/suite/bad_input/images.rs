@@ -18,7 +18,7 @@ fn an_image_that_cannot_be_had_ends_the_job_with_its_name() {
         (json!({ "image": { "name": "case/bash:1", "entrypoint": ["/no/such/program"] } }), "*", "/no/such/program"),
         (
             json!({ "image": { "name": "case/bash:1", "executor_opts": { "docker": { "user": "nobody-known" } } } }),
-            "*",
+            "runner_configuration_error",
             "nobody-known",
         ),
     ];
