@@ -25,6 +25,9 @@ const LONGEST_QUESTION: Duration = Duration::from_secs(65 * 60);
 /// Keeping an assignment takes some fsyncs.
 const LONGEST_TAKING: Duration = Duration::from_secs(120);
 
+/// How often a full disk is looked at again.
+const ROOM_PAUSE: Duration = Duration::from_secs(5);
+
 /// A forge that answers at once and wants to be asked at once is asked this often at most.
 const SHORTEST_ROUND: Duration = Duration::from_millis(100);
 
@@ -135,7 +138,27 @@ impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
             self.stop.run_until_cancelled(self.pulse.busy()).await?;
         }
         self.lane.does(Activity::WaitingForSlot, None);
+        self.stop.run_until_cancelled(self.room()).await?;
         self.capacity.ask(&self.registration.name, &self.stop).await
+    }
+
+    /// Waits until the state directory's disk has room for a job. A runner that fails every job it gets takes them away from
+    /// those that could run them.
+    async fn room(&self) {
+        let dir = self.journal.dir();
+        let mut is_told = false;
+        while dir.is_short_of_room() {
+            if !is_told {
+                let error = format!("the disk of {} is full: no jobs are taken until there is room", dir.root().display());
+                tracing::error!(registration = %self.registration.name, "{error}");
+                self.lane.failed(&error, false);
+                is_told = true;
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
+        if is_told {
+            tracing::info!(registration = %self.registration.name, "the disk has room again: jobs are taken");
+        }
     }
 
     /// Asks the forge. Not raced against any stop: an answer dropped half-read is a job that nobody runs. The forge

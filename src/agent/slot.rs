@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -76,7 +77,7 @@ impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
         let tools = registration.settings.tools.clone();
         let known = match work {
             JobWork::Refused { assignment, failure } => {
-                say_once(&registration.forge, &assignment, &JobOutcome::Failed(failure), LogDigest::default()).await;
+                refuse(&registration.forge, &assignment, failure).await;
                 return SlotEnded::Closed;
             }
             JobWork::Repeated { assignment, ended } => {
@@ -144,8 +145,8 @@ impl<F: Forge> Slot<'_, F> {
             Ok(log) => log,
             Err(error) => {
                 let failure = JobFailure::system(format!("the job's log cannot be made on the runner's disk: {error}"));
-                let outcome = JobOutcome::Failed(failure);
-                say_once(self.forge, self.assignment, &outcome, LogDigest::default()).await;
+                let outcome = JobOutcome::Failed(failure.clone());
+                refuse(self.forge, self.assignment, failure).await;
                 return self.close(&outcome, start.sandbox.as_ref(), None).await;
             }
         };
@@ -183,6 +184,7 @@ impl<F: Forge> Slot<'_, F> {
             if let Some(sandbox) = &sandbox {
                 self.tools.place.remove(sandbox, &self.paths).await;
             }
+            self.make_room().await;
             outcome
         };
         let (end, outcome) = tokio::join!(pump.run(outcome), work);
@@ -190,6 +192,17 @@ impl<F: Forge> Slot<'_, F> {
             warn!("the forge could not be told how the job ended; `forgehand logs` has its log");
         }
         self.close(&outcome, None, Some(log.digest())).await
+    }
+
+    /// A job that filled the disk does not keep it full: its work tree is the next job's shortcut, and no more than that.
+    async fn make_room(&self) {
+        if !self.page.journal().dir().is_short_of_room() {
+            return;
+        }
+        warn!(work_tree = %self.paths.workspace.display(), "the disk is full; the job's work tree is removed");
+        if let Err(error) = self.tools.place.remove_folder(&self.paths.workspace).await {
+            warn!(%error, "the job's work tree could not be removed");
+        }
     }
 
     /// Runs the job, unless it has ended before. Its outcome, and the sandbox that is left to remove.
@@ -308,6 +321,26 @@ fn paths(page: &JobJournal, registration: &str, assignment: &Assignment, facts: 
         run: dir.run(&assignment.key),
         workspace: dir.builds().join(place).join(facts.concurrent_project_id.to_string()),
     }
+}
+
+/// Fails a job of which nothing can be kept here. Its whole log is the reason.
+async fn refuse<F: Forge>(forge: &F, assignment: &Assignment, failure: JobFailure) {
+    let line = format!("\x1b[0K\x1b[31;1mERROR: Job failed (system failure): {}\x1b[0;m\n", failure.message);
+    let mut digest = LogDigest::default();
+    if let Ok(reporter) = forge.reporter(assignment) {
+        for _ in 0..WORD_TRIES {
+            match reporter.append_log(0, Bytes::copy_from_slice(line.as_bytes())).await {
+                Ok(ack) if ack.next == line.len() as u64 => {
+                    digest = LogDigest { crc32: crc32fast::hash(line.as_bytes()), size: ack.next };
+                    break;
+                }
+                // The forge has a log of this job already, or does not take one.
+                Ok(_) | Err(ReportError::Final(_)) => break,
+                Err(ReportError::Transient(_)) => tokio::time::sleep(WORD_PAUSE).await,
+            }
+        }
+    }
+    say_once(forge, assignment, &JobOutcome::Failed(failure), digest).await;
 }
 
 /// Tells the forge how a job ended of which nothing is kept here.

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::pipeline::JobKey;
 
+/// Less than this free, in bytes, is too little for a job: its payload, its log, the journal's pages.
+const ROOM_FOR_A_JOB: u64 = 16 << 20;
+
 /// Folders directly below the state directory, all 0700. Names are short: sockets lie below some of them.
 const FOLDERS: [&str; 6] = ["jobs", "builds", "mirrors", "cache", "logs", "shim"];
 
@@ -97,6 +100,12 @@ impl StateDir {
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether the disk has so little room left that the next job would fail for it. A disk that does not tell has room.
+    pub fn is_short_of_room(&self) -> bool {
+        rustix::fs::statvfs(&self.root)
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_FOR_A_JOB)
     }
 
     /// The file that the running agent holds locked.

@@ -14,6 +14,11 @@ use super::{StageLog, Tone};
 use crate::forge::LogDigest;
 use crate::pipeline::definition::LogSpec;
 
+/// How much of a log is kept in memory while the disk has no room: of output, and of everything. The difference is for the
+/// runner's own last words, which say that the disk is full.
+const OUTPUT_IN_MEMORY: usize = 48 << 10;
+const MOST_IN_MEMORY: usize = 64 << 10;
+
 /// Which of a job's streams bytes belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStream {
@@ -29,7 +34,8 @@ pub enum LogStream {
 
 /// The log of one job. Cheap to clone; all clones write the same file.
 ///
-/// Writing never fails towards the writer: an error of the disk is kept and found by [`JobLog::checkpoint`].
+/// Writing never fails towards the writer: what the disk has no room for stays in memory up to a limit and goes to the disk
+/// when there is room again; [`JobLog::checkpoint`] finds the error meanwhile.
 #[derive(Clone)]
 pub struct JobLog {
     inner: Arc<Mutex<Inner>>,
@@ -52,6 +58,8 @@ struct Inner {
     chains: [Chain; 4],
     limit: u64,
     is_cut: bool,
+    /// The end of the log that is not in the file yet: the disk is full.
+    unwritten: Vec<u8>,
     broken: Option<io::Error>,
     scratch: Vec<u8>,
     sections: bool,
@@ -76,6 +84,7 @@ impl JobLog {
                 .map(|tag| rules.chain(tag)),
             limit: spec.limit,
             is_cut: size >= spec.limit,
+            unwritten: Vec::new(),
             broken: None,
             scratch: Vec::new(),
             sections: spec.sections,
@@ -99,6 +108,7 @@ impl JobLog {
     pub fn checkpoint(&self) -> io::Result<u64> {
         let mut inner = self.lock();
         inner.flush(now_us());
+        inner.write_out();
         self.tell(&inner);
         match inner.broken.take() {
             Some(error) => Err(error),
@@ -110,6 +120,7 @@ impl JobLog {
     pub fn close(&self) -> LogDigest {
         let mut inner = self.lock();
         inner.flush(now_us());
+        inner.write_out();
         self.grown.send_replace(Growth { size: inner.size, is_closed: true });
         inner.digest()
     }
@@ -134,7 +145,12 @@ impl JobLog {
         let inner = self.lock();
         let there = usize::try_from(inner.size.saturating_sub(at)).unwrap_or(usize::MAX).min(most);
         let mut bytes = vec![0; there];
-        inner.file.read_exact_at(&mut bytes, at)?;
+        let on_disk = inner.size - inner.unwritten.len() as u64;
+        let from_disk = usize::try_from(on_disk.saturating_sub(at)).unwrap_or(usize::MAX).min(there);
+        let (written, unwritten) = bytes.split_at_mut(from_disk);
+        inner.file.read_exact_at(written, at)?;
+        let skipped = usize::try_from(at.saturating_sub(on_disk)).unwrap_or(usize::MAX);
+        unwritten.copy_from_slice(&inner.unwritten[skipped..skipped + unwritten.len()]);
         Ok(bytes)
     }
 
@@ -203,7 +219,7 @@ impl Inner {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.chains[stream as usize].write(time_us, bytes, &mut out);
-        self.append(&out);
+        self.append(&out, room_in_memory(stream == LogStream::Runner));
         self.scratch = out;
     }
 
@@ -213,49 +229,74 @@ impl Inner {
             out.clear();
             self.chains[index].flush(time_us, &mut out);
             if !self.is_cut {
-                self.append(&out);
+                self.append(&out, room_in_memory(index == LogStream::Runner as usize));
             }
         }
         self.scratch = out;
     }
 
     /// Appends up to the limit; where the limit is reached, once, the notice. (protocols: GitLab 4.4.)
-    fn append(&mut self, bytes: &[u8]) {
+    fn append(&mut self, bytes: &[u8], in_memory: usize) {
         let room = usize::try_from(self.limit.saturating_sub(self.size)).unwrap_or(usize::MAX);
         if bytes.len() < room || bytes.is_empty() {
-            self.store(bytes);
+            self.store(bytes, in_memory);
             return;
         }
         let mut end = room.min(bytes.len());
         while end > 0 && end < bytes.len() && (bytes[end] & 0b1100_0000) == 0b1000_0000 {
             end -= 1; // not inside a character
         }
-        self.store(&bytes[..end]);
+        self.store(&bytes[..end], in_memory);
         let notice = format!(
             "\n\x1b[33;1mJob's log exceeded limit of {} bytes.\nJob execution will continue but no more output will be \
              collected.\x1b[0;m\n",
             self.limit
         );
-        self.store(notice.as_bytes());
+        self.store(notice.as_bytes(), MOST_IN_MEMORY);
         self.is_cut = true;
     }
 
-    fn store(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() || self.broken.is_some() {
+    /// Adds `bytes` to the file, or to what waits for room there, up to `in_memory` bytes; more is lost.
+    fn store(&mut self, bytes: &[u8], in_memory: usize) {
+        if bytes.is_empty() {
             return;
         }
-        match self.file.write_all_at(bytes, self.size) {
-            Ok(()) => {
-                self.size += bytes.len() as u64;
-                self.hasher.update(bytes);
+        self.write_out();
+        if self.unwritten.is_empty() {
+            match self.file.write_all_at(bytes, self.size) {
+                Ok(()) => return self.count(bytes),
+                Err(error) => self.broken = Some(error),
             }
+        }
+        if self.unwritten.len() + bytes.len() <= in_memory {
+            self.unwritten.extend_from_slice(bytes);
+            self.count(bytes);
+        }
+    }
+
+    /// Tries to bring what waits for room into the file.
+    fn write_out(&mut self) {
+        if self.unwritten.is_empty() {
+            return;
+        }
+        match self.file.write_all_at(&self.unwritten, self.size - self.unwritten.len() as u64) {
+            Ok(()) => self.unwritten.clear(),
             Err(error) => self.broken = Some(error),
         }
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        self.hasher.update(bytes);
     }
 
     fn digest(&self) -> LogDigest {
         LogDigest { crc32: self.hasher.clone().finalize(), size: self.size }
     }
+}
+
+fn room_in_memory(is_own_words: bool) -> usize {
+    if is_own_words { MOST_IN_MEMORY } else { OUTPUT_IN_MEMORY }
 }
 
 fn hash_of(file: &mut File) -> io::Result<crc32fast::Hasher> {

@@ -8,7 +8,7 @@ use cap_std::fs::Dir;
 
 use super::files::below_workspace;
 use super::retry::Tries;
-use crate::artifact::archive::{self, Level, Packing, Unpacking};
+use crate::artifact::archive::{self, ArchiveError, Level, Packing, Unpacking};
 use crate::artifact::select::{self, Selection, expand_shell};
 use crate::artifact::{Interrupt, Remark, Severity};
 use crate::executor::environment::Environment;
@@ -166,7 +166,12 @@ impl PackWork {
         }
         let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
         let packed = archive::pack_with(&root, &selection, &self.packing, &mut file).map_err(|error| {
-            JobFailure::new(FailureReason::ScriptFailure, format!("the files could not be packed: {error}"))
+            // The archive lies on the runner's disk, not in the job's place.
+            let reason = match error {
+                ArchiveError::NoSpace { .. } => FailureReason::RunnerSystemFailure,
+                _ => FailureReason::ScriptFailure,
+            };
+            JobFailure::new(reason, format!("the files could not be packed: {error}"))
         })?;
         remarks.extend(packed.remarks);
         Ok((remarks, true))

@@ -192,6 +192,7 @@ impl Api {
     pub async fn read(&self, response: reqwest::Response, own_id: String, limit: u64) -> Result<Answer, ApiError> {
         let status = response.status();
         let headers = response.headers().clone();
+        let path = response.url().path().to_owned();
         let body = tokio::time::timeout(ANSWER_WITHIN, read_limited(&self.outbound, response, limit)).await.map_err(
             |_elapsed| OutboundError::Transport(format!("the answer of {} did not end in time", self.remote())),
         )??;
@@ -201,7 +202,13 @@ impl Api {
             .filter(|id| !id.is_empty() && id.len() <= 128)
             .map_or(own_id, str::to_owned);
         let retry_after = retry::wished_wait(&headers, self.outbound.pace().now());
-        Ok(Answer { status, headers, request_id, body, retry_after })
+        let answer = Answer { status, headers, request_id, body, retry_after };
+        if status.is_success() && answer.is_page() {
+            let (remote, call) = (self.remote(), format!("`{path}`"));
+            let why = "it is a web page (the login of a proxy, perhaps)".to_owned();
+            return Err(ApiError::Nonsense { remote, call, status, why });
+        }
+        Ok(answer)
     }
 }
 
@@ -258,6 +265,13 @@ impl Answer {
     pub fn is_json(&self) -> bool {
         let kind = self.header("Content-Type").unwrap_or_default();
         kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    }
+
+    /// Whether this is a page for people, which no answer of the API is: something in between gave it, and whatever its
+    /// status says, the server has not heard the call.
+    fn is_page(&self) -> bool {
+        let kind = self.header("Content-Type").unwrap_or_default();
+        kind.to_ascii_lowercase().starts_with("text/html") && self.body.trim_ascii_start().starts_with(b"<")
     }
 
     /// A header as text.

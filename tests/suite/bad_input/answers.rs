@@ -101,7 +101,7 @@ fn a_job_with_absurd_values_fails_with_their_names_or_runs() {
             reason: system,
             said: "cannot be read",
         },
-        Spoiled { name: "git-list", spoil: |j| j["git_info"] = json!([1, 2]), reason: system, said: "cannot be read" },
+        Spoiled { name: "git-text", spoil: |j| j["git_info"] = json!("no"), reason: system, said: "cannot be read" },
         Spoiled {
             name: "script-object",
             spoil: |j| j["steps"][0]["script"] = json!({ "a": "b" }),

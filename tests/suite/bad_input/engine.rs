@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::house::{House, several};
-use crate::support::{Agent, TestForge, docker, wait_until};
+use crate::support::{Agent, TestForge, docker, try_until, wait_until};
 
 /// A second engine, without a network, below a folder of its own.
 struct Engine {
@@ -29,6 +29,8 @@ impl Engine {
     }
 
     fn run(&mut self) {
+        // What a killed engine had started dies with it, but not at once, and a new one would wait for it.
+        let _ = try_until(Duration::from_secs(20), || (!self.containerd_runs()).then_some(()));
         let path = |name: &str| self.dir.path().join(name);
         let log = File::options().create(true).append(true).open(path("log")).expect("a file");
         let mut command = Command::new("dockerd");
@@ -44,9 +46,9 @@ impl Engine {
         fs::write(path("none.json"), "{}").expect("written");
         let errors = log.try_clone().expect("a second handle");
         self.child = Some(command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("dockerd starts"));
-        wait_until(Duration::from_secs(60), "the second engine answers", || {
-            self.docker(&["version"]).status.success().then_some(())
-        });
+        let answers = || self.docker(&["version"]).status.success().then_some(());
+        let said = || fs::read_to_string(path("log")).unwrap_or_default();
+        assert!(try_until(Duration::from_secs(90), answers).is_some(), "the second engine does not answer: {}", said());
     }
 
     fn socket(&self) -> PathBuf {
@@ -86,11 +88,20 @@ impl Engine {
         child.wait().expect("it ends");
     }
 
+    fn containerd_runs(&self) -> bool {
+        let pid = self.containerd();
+        let state = pid.and_then(|pid| fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok());
+        state.is_some_and(|state| !state.contains(") Z "))
+    }
+
+    fn containerd(&self) -> Option<Pid> {
+        let path = self.dir.path().join("exec/containerd/containerd.pid");
+        fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).and_then(Pid::from_raw)
+    }
+
     /// Ends what a killed engine left running: the container daemon that it had started.
     fn end_containerd(&self) {
-        let path = self.dir.path().join("exec/containerd/containerd.pid");
-        let pid = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
+        if let Some(pid) = self.containerd().filter(|_| self.containerd_runs()) {
             let _ = kill_process(pid, Signal::TERM);
         }
     }

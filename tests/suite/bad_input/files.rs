@@ -1,7 +1,7 @@
 //! Artifacts: paths that leave the work tree or match nothing, links, uploads and downloads that fail.
 
-use forgehand::emulator::{Endpoint, FaultAction, FaultRule};
-use serde_json::{Value, json};
+use forgehand::emulator::{Endpoint, FaultAction, FaultRule, JobSpec};
+use serde_json::json;
 
 use super::house::{House, archive_of};
 
@@ -67,15 +67,10 @@ fn an_upload_that_is_refused_fails_the_job_and_one_that_is_in_trouble_is_repeate
 #[test]
 fn a_download_that_fails_ends_the_job_before_its_commands() {
     let mut house = House::quick();
-    let given = house.run(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]) }));
-    given.succeeded();
-    let (id, size) = (given.view.id, given.view.artifact("archive").expect("uploaded").size);
-    let needs = |id: u64, token: &str| {
-        json!({ "dependencies": [{
-            "id": id, "name": "giver", "token": token, "artifacts_file": { "filename": "artifacts.zip", "size": size },
-        }] })
-    };
-    let over: Value = needs(id, &given.view.token);
+    let giver = house.spec(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]) }));
+    let giver = house.queue_spec(JobSpec { name: "giver".to_owned(), ..giver });
+    house.end(giver).succeeded();
+    let over = json!({ "dependencies": ["giver"] });
     for code in [401, 403, 404, 500] {
         let rule = house.forge.fail(FaultRule::all(Endpoint::DownloadArtifact, FaultAction::status(code)));
         let ended = house.run(&["echo never-reached"], over.clone());

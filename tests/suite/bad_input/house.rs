@@ -78,6 +78,7 @@ impl House {
             let job = know.jobs.get_mut(&id).expect("it was queued");
             job.spec.verbatim = Some(body(id, &job.token));
             job.spec.held = false;
+            know.bump_queues(self.project, None);
         }
         self.forge.world().changed();
         id

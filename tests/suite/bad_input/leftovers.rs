@@ -19,9 +19,7 @@ fn what_a_job_leaves_does_not_disturb_the_next() {
     ];
     for _ in 0..2 {
         house.run(&mess, cloned()).succeeded();
-        house
-            .run(&["git --version 2>/dev/null; test ! -e a -a ! -e pipe -a ! -L a-root", "ls -A"], cloned())
-            .succeeded();
+        house.run(&["test ! -e a -a ! -e pipe -a ! -L a-root", "ls -A"], cloned()).succeeded();
     }
     let clone = json!({ "variables": [{ "key": "GIT_STRATEGY", "value": "clone" }] });
     house.run(&mess, cloned()).succeeded();

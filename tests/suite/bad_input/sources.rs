@@ -24,9 +24,9 @@ fn a_repository_that_cannot_be_had_ends_the_job_with_git_s_own_words() {
         ("no sha", json!({ "sha": "not-a-sha" }), "not-a-sha"),
         ("an option", json!({ "sha": "--upload-pack=/bin/true" }), "--upload-pack"),
         ("refspec", json!({ "refspecs": ["+refs/heads/nowhere:refs/remotes/origin/nowhere"] }), "nowhere"),
-        ("no url", json!({ "repo_url": "::::" }), "::::"),
-        ("a program", json!({ "repo_url": "ext::sh -c touch% /tmp/forgehand-was-here" }), "ext"),
-        ("a file", json!({ "repo_url": "file:///etc" }), "file"),
+        ("no url", json!({ "repo_url": "::::" }), "the repository's address"),
+        ("a program", json!({ "repo_url": "ext::sh -c touch% /tmp/forgehand-was-here" }), "the repository's address"),
+        ("a file", json!({ "repo_url": "file:///etc" }), "the repository's address"),
         (
             "nobody there",
             json!({ "repo_url": format!("http://gitlab-ci-token:{secret}@127.0.0.1:9/a/b.git") }),

@@ -71,7 +71,7 @@ fn a_step_that_ignores_every_signal_goes_when_its_time_is_up_or_its_user_says_so
     house.wait_for_output(forced, "deaf\n");
     assert!(house.forge.force_cancel(forced));
     house.end(late).failed("job_execution_timeout").said("execution took longer than 4s");
-    house.end(limited).failed("job_execution_timeout").said("execution took longer than 3s").said("after-failed");
+    house.end(limited).failed("job_execution_timeout").said("execution took longer than 3s").said("after-timedout");
     let cancelled = house.end(cancelled);
     assert_eq!(cancelled.view.state, "canceled", "{}", cancelled.log.text);
     cancelled.said("after-canceled");

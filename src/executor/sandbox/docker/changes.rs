@@ -97,6 +97,14 @@ fn refused(what: &str, error: EngineError) -> Attempt {
         EngineError::Refused { message, .. } => Attempt::Failure(JobFailure::configuration(format!(
             "{what}: {message}; check the job's image and `docker` options"
         ))),
+        // The engine finds this out late and calls it its own failure; the next attempt would find the same.
+        EngineError::Failed { message, .. }
+            if message.contains("unable to find user") || message.contains("unable to find group") =>
+        {
+            Attempt::Failure(JobFailure::configuration(format!(
+                "{what}: {message}; the user must exist in the image, or be given as a number"
+            )))
+        }
         error => Attempt::Engine(error),
     }
 }
