@@ -3,5 +3,6 @@
 mod architecture;
 mod demo;
 mod gitlab_jobs;
+mod recovery;
 mod shim;
 mod support;
