@@ -20,12 +20,12 @@ use tracing::{info, warn};
 
 use super::board::JobLine;
 use super::job::{JobRunner, JobStart, JobWork, SlotEnded};
+use super::recovery::{Lost, Repair};
 use crate::executor::halt::Halt;
 use crate::executor::job::{self, JobRun, now_ms};
 use crate::executor::log::{JobLog, LogPump, PumpEnd, StageLog, Tone};
 use crate::executor::progress::Progress;
 use crate::executor::sandbox::{JobPaths, SandboxRecord};
-use crate::executor::stage::Stage;
 use crate::executor::tools::Tools;
 use crate::forge::{Assignment, Demand, Forge, LogDigest, ReportError, Reporter, RunnerFacts};
 use crate::pipeline::definition::LogSpec;
@@ -60,6 +60,8 @@ struct Slot<'a, F> {
     assignment: &'a Assignment,
     facts: RunnerFacts,
     paths: JobPaths,
+    /// An agent before this one had it.
+    is_recovered: bool,
 }
 
 /// What is known of a job when a slot takes it.
@@ -69,6 +71,9 @@ struct Start {
     progress: Option<Progress>,
     acked: u64,
     outcome: Option<JobOutcome>,
+    /// It cannot be gone on with, for this reason.
+    lost: Option<JobOutcome>,
+    is_recovered: bool,
 }
 
 impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
@@ -90,7 +95,16 @@ impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
             }
             JobWork::Recovered { open_job, repair } => {
                 info!(job = %open_job.assignment.name, ?repair, "job goes on after a restart");
+                let lost = match repair {
+                    // Nobody knows how far it had come, and nothing of it may run twice.
+                    Repair::ReportLost { cause: cause @ Lost::JournalLost, .. } => {
+                        Some(JobOutcome::Failed(JobFailure::system(format!("{cause}; run the job again"))))
+                    }
+                    _ => None,
+                };
                 let start = Start {
+                    is_recovered: true,
+                    lost,
                     sandbox: open_job.sandbox,
                     // Progress that cannot be read is a job that has to begin again: nothing tells what it has done.
                     progress: open_job.progress.and_then(|progress| serde_json::from_value(progress).ok()),
@@ -121,6 +135,7 @@ impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
             assignment: &assignment,
             facts,
             paths,
+            is_recovered: start.is_recovered,
         };
         slot.run(start).await
     }
@@ -131,13 +146,19 @@ impl<F: Forge> Slot<'_, F> {
         let folders = make_folders(&self.paths).map_err(|error| {
             JobFailure::system(format!("the job's folders cannot be made on the runner's disk: {error}"))
         });
-        if let Err(error) = self.page.set_facts(&self.facts, &self.paths).await {
+        // Of a job that has ended, only the last word is owed.
+        if start.outcome.is_none()
+            && let Err(error) = self.page.set_facts(&self.facts, &self.paths).await
+        {
             return SlotEnded::Open { why: format!("the journal cannot be written: {error}") };
         }
         let reporter = match self.forge.reporter(self.assignment) {
             Ok(reporter) => Arc::new(reporter),
             // Without a way back there is nobody to tell.
-            Err(failure) => return self.close(&JobOutcome::Failed(failure), None, None).await,
+            Err(failure) => {
+                let outcome = start.outcome.unwrap_or(JobOutcome::Failed(failure));
+                return self.close(&outcome, start.sandbox.as_ref()).await;
+            }
         };
         let job = folders.and_then(|()| self.forge.define(self.assignment, &self.facts));
         let spec = job.as_ref().map_or_else(|_| refusal_log(), |job| job.log.clone());
@@ -145,9 +166,16 @@ impl<F: Forge> Slot<'_, F> {
             Ok(log) => log,
             Err(error) => {
                 let failure = JobFailure::system(format!("the job's log cannot be made on the runner's disk: {error}"));
-                let outcome = JobOutcome::Failed(failure.clone());
-                refuse(self.forge, self.assignment, failure).await;
-                return self.close(&outcome, start.sandbox.as_ref(), None).await;
+                match start.outcome {
+                    Some(outcome) => {
+                        say_once(self.forge, self.assignment, &outcome, LogDigest::default()).await;
+                        return self.close(&outcome, start.sandbox.as_ref()).await;
+                    }
+                    None => {
+                        refuse(self.forge, self.assignment, failure.clone()).await;
+                        return self.close(&JobOutcome::Failed(failure), start.sandbox.as_ref()).await;
+                    }
+                }
             }
         };
         self.run_with_log(start, reporter, job, log).await
@@ -181,9 +209,7 @@ impl<F: Forge> Slot<'_, F> {
             outcome_sender.send_replace(Some(outcome.clone()));
             self.line.stage("reporting");
             // The sandbox goes while the forge is told.
-            if let Some(sandbox) = &sandbox {
-                self.tools.place.remove(sandbox, &self.paths).await;
-            }
+            self.remove(sandbox.as_ref()).await;
             self.make_room().await;
             outcome
         };
@@ -191,7 +217,7 @@ impl<F: Forge> Slot<'_, F> {
         if end == PumpEnd::GaveUp {
             warn!("the forge could not be told how the job ended; `forgehand logs` has its log");
         }
-        self.close(&outcome, None, Some(log.digest())).await
+        self.close_page(&outcome).await
     }
 
     /// A job that filled the disk does not keep it full: its work tree is the next job's shortcut, and no more than that.
@@ -215,6 +241,12 @@ impl<F: Forge> Slot<'_, F> {
         (demand_sender, demand): (&watch::Sender<Demand>, watch::Receiver<Demand>),
     ) -> (JobOutcome, Option<SandboxRecord>) {
         if let Some(outcome) = start.outcome {
+            return (outcome, start.sandbox);
+        }
+        if let Some(outcome) = start.lost {
+            if let JobOutcome::Failed(failure) = &outcome {
+                log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
+            }
             return (outcome, start.sandbox);
         }
         if accept(reporter.as_ref(), demand_sender).await.is_err() {
@@ -243,17 +275,25 @@ impl<F: Forge> Slot<'_, F> {
         job::run(run, resumed, move |stage| line.stage(stage.name())).await
     }
 
-    /// Nothing is owed any more: the journal forgets the job and keeps its log.
-    async fn close(
-        &self,
-        outcome: &JobOutcome,
-        sandbox: Option<&SandboxRecord>,
-        digest: Option<LogDigest>,
-    ) -> SlotEnded {
+    /// Ends everything of the job's and leaves nothing in the engine.
+    async fn remove(&self, sandbox: Option<&SandboxRecord>) {
         if let Some(sandbox) = sandbox {
             self.tools.place.remove(sandbox, &self.paths).await;
         }
-        tracing::debug!(registration = self.registration, ?digest, "closing the job's page");
+        if self.is_recovered {
+            // The agent before may have been killed between making something and writing it down.
+            self.tools.place.remove_job(&self.assignment.key).await;
+        }
+    }
+
+    async fn close(&self, outcome: &JobOutcome, sandbox: Option<&SandboxRecord>) -> SlotEnded {
+        self.remove(sandbox).await;
+        self.close_page(outcome).await
+    }
+
+    /// Nothing is owed any more: the journal forgets the job and keeps its log.
+    async fn close_page(&self, outcome: &JobOutcome) -> SlotEnded {
+        tracing::debug!(registration = self.registration, "closing the job's page");
         let closed = match self.page.set_outcome(outcome).await {
             Ok(()) => self.page.close().await,
             Err(error) => Err(error),
@@ -265,13 +305,12 @@ impl<F: Forge> Slot<'_, F> {
     }
 }
 
-/// Where the log of a job goes on: behind what is final. A step's output is made again from its spool.
+/// From where the log of a job is made again, the same as before. What stands before is final.
 fn keep(start: &Start) -> u64 {
-    match &start.progress {
-        Some(Progress { stage: Stage::Steps | Stage::AfterSteps, step: Some(step), .. }) if start.outcome.is_none() => {
-            step.log_offset
-        }
-        _ => u64::MAX,
+    match (&start.outcome, &start.progress) {
+        (Some(_ended), _) => u64::MAX,
+        (None, Some(progress)) => progress.log_is_made_again_from().unwrap_or(u64::MAX),
+        (None, None) => 0,
     }
 }
 

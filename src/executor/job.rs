@@ -53,8 +53,8 @@ pub(super) struct Running<R> {
     pub(super) greeting: Vec<u8>,
     /// The image's entrypoint ended instead of running the shim: its exit code and what it printed.
     pub(super) stillborn: Option<(i32, Vec<u8>)>,
-    /// What the place of the job is called.
-    pub(super) host_name: String,
+    /// Why there is no sandbox where an earlier agent had one.
+    lost: Option<String>,
     /// Where the earlier agent was cut; `None` once the job goes on by itself.
     cut_at: Option<Stage>,
     on_stage: Box<dyn Fn(Stage) + Send + Sync>,
@@ -93,7 +93,7 @@ pub async fn run<R: Reporter>(
         environment,
         greeting: Vec::new(),
         stillborn: None,
-        host_name: String::new(),
+        lost: None,
         cut_at,
         on_stage: Box::new(on_stage),
     };
@@ -130,6 +130,7 @@ impl<R: Reporter> Running<R> {
         if self.cut_at == Some(stage) {
             return self.take_over(stage).await;
         }
+        self.run.progress.log_offset = self.checkpoint()?;
         self.run.progress.stage = stage;
         self.run.progress.step = None;
         self.journal().await
@@ -137,26 +138,46 @@ impl<R: Reporter> Running<R> {
 
     /// Goes on with the stage that an earlier agent was cut in.
     async fn take_over(&mut self, stage: Stage) -> Result<(), JobFailure> {
-        if stage > Stage::PrepareSandbox
-            && let Some(record) = self.run.sandbox.clone()
-        {
-            match self.run.tools.place.reattach(&record, &self.run.paths, &self.run.job.key).await {
-                Ok(shim) => self.shim = Some(shim),
-                // A step's spool and exit file may still tell how it ended; the steps stage looks.
-                Err(cause) if stage == Stage::Steps || stage == Stage::AfterSteps => {
-                    warn!(%cause, "the sandbox is gone; looking at what it left");
-                }
-                Err(cause) => {
-                    return Err(JobFailure::system(format!(
-                        "the runner was restarted and the job's sandbox is gone: {cause}"
-                    )));
-                }
-            }
+        self.run.progress.restarts += 1;
+        self.journal().await?;
+        // The first stage makes the sandbox anew; those after the steps do without.
+        if stage > Stage::PrepareSandbox && stage <= Stage::AfterSteps {
+            self.find_sandbox(stage).await?;
         }
-        if !matches!(stage, Stage::Steps | Stage::AfterSteps) {
+        if self.run.progress.log_is_made_again_from().is_none() {
             self.run.log.say(Tone::Warning, "The runner was restarted here; this part of the job is done again.");
         }
         Ok(())
+    }
+
+    async fn find_sandbox(&mut self, stage: Stage) -> Result<(), JobFailure> {
+        let Some(record) = self.run.sandbox.clone() else { return Ok(()) };
+        let place = &self.run.tools.place;
+        let found = tokio::select! {
+            found = place.reattach(&record, &self.run.paths) => found,
+            // The stage meets the same and says what it means.
+            _cause = self.run.halt.wait(None, stage == Stage::AfterSteps) => {
+                Err("it did not answer before the job had to end".to_owned())
+            }
+        };
+        match found {
+            Ok(shim) => {
+                if self.run.progress.step.is_none() && stage <= Stage::Steps {
+                    self.greeting = place.greeting(&record).await;
+                }
+                self.shim = Some(shim);
+                if stage < Stage::Steps { stages::steps::end_those_aside(self).await } else { Ok(()) }
+            }
+            // A step's spool and exit file may still tell how it ended; the steps' stage looks.
+            Err(cause) if matches!(stage, Stage::Steps | Stage::AfterSteps) => {
+                warn!(%cause, "the sandbox is gone; looking at what it left");
+                self.lost = Some(cause);
+                Ok(())
+            }
+            Err(cause) => {
+                Err(JobFailure::system(format!("the runner was restarted and the job's sandbox is gone: {cause}")))
+            }
+        }
     }
 
     async fn run_stage(&mut self, stage: Stage) -> Result<(), StageError> {
@@ -240,9 +261,21 @@ impl<R: Reporter> Running<R> {
         })
     }
 
-    /// Returns when the job's place has ended by itself, with what that means. Never, while there is none.
+    /// Where the log is final, with nothing held back.
+    pub(super) fn checkpoint(&self) -> Result<u64, JobFailure> {
+        self.run.log.checkpoint().map_err(|error| {
+            JobFailure::system(format!(
+                "the job's log cannot be written on the runner's disk: {error}; free some space there and run the job again"
+            ))
+        })
+    }
+
+    /// Returns when the job's place has ended by itself, with what that means; at once where there is none.
     pub(super) async fn sandbox_gone(&self) -> JobFailure {
-        let Some(shim) = &self.shim else { return std::future::pending().await };
+        let Some(shim) = &self.shim else {
+            let cause = self.lost.as_deref().unwrap_or("it was never made");
+            return JobFailure::system(format!("the job's sandbox is gone: {cause}; run the job again"));
+        };
         match shim.watch().await {
             Ok(mut watch) => watch.gone().await,
             // Whether it is gone or only cannot be watched: the spool and the deadline tell.
@@ -274,9 +307,10 @@ impl<R: Reporter> Running<R> {
     /// The shim, which every stage after the first finds there.
     pub(super) fn shim(&self) -> Result<&ShimClient, JobFailure> {
         self.shim.as_ref().ok_or_else(|| {
-            JobFailure::system(
-                "the job's sandbox is gone and this part of the job cannot be done without it; run the job again",
-            )
+            let cause = self.lost.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            JobFailure::system(format!(
+                "the job's sandbox is gone{cause} and this part of the job cannot be done without it; run the job again"
+            ))
         })
     }
 

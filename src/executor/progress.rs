@@ -20,6 +20,15 @@ pub struct Progress {
     pub status_word: StatusWord,
     /// The step that was begun last.
     pub step: Option<StepProgress>,
+    /// Where the log ended when this stage was begun.
+    #[serde(default)]
+    pub log_offset: u64,
+    /// What the place of the job is called.
+    #[serde(default)]
+    pub host_name: String,
+    /// How often the job was taken over by a later agent.
+    #[serde(default)]
+    pub restarts: u32,
     /// When the first of the main steps began, milliseconds since 1970: their common time limit counts from here.
     pub steps_began_ms: Option<u64>,
 }
@@ -27,10 +36,8 @@ pub struct Progress {
 /// A step that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepProgress {
-    /// Its position among the job's steps.
+    /// Its position among the job's steps; its id in the sandbox, too.
     pub index: usize,
-    /// Its id in the sandbox.
-    pub id: String,
     /// Up to here the job's log is final; what follows comes from the step's spool and can be made again.
     pub log_offset: u64,
 }
@@ -71,7 +78,20 @@ impl Progress {
             failure: None,
             status_word: StatusWord::Success,
             step: None,
+            log_offset: 0,
+            host_name: String::new(),
+            restarts: 0,
             steps_began_ms: None,
+        }
+    }
+
+    /// From where the job's log is made again, the same as before, by an agent that takes the job over; `None` where that
+    /// agent adds to all there is, because what it does again need not come out the same.
+    pub fn log_is_made_again_from(&self) -> Option<u64> {
+        match (self.stage, &self.step) {
+            (Stage::Steps | Stage::AfterSteps, Some(step)) => Some(step.log_offset),
+            (Stage::Steps | Stage::AfterSteps | Stage::CleanUp, _) => Some(self.log_offset),
+            _ => None,
         }
     }
 
@@ -82,5 +102,22 @@ impl Progress {
             self.status_word = StatusWord::Failed;
         }
         self.failure.get_or_insert(failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_out_the_same_is_made_again() {
+        let at = |stage, step| Progress { stage, step, log_offset: 10, ..Progress::begin(0) }.log_is_made_again_from();
+        let step = Some(StepProgress { index: 0, log_offset: 20 });
+        assert_eq!(at(Stage::Steps, step.clone()), Some(20));
+        assert_eq!(at(Stage::AfterSteps, step), Some(20));
+        assert_eq!(at(Stage::Steps, None), Some(10));
+        assert_eq!(at(Stage::CleanUp, None), Some(10));
+        assert_eq!(at(Stage::GetSources, None), None);
+        assert_eq!(at(Stage::UploadArtifacts, None), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The job's log: one file, appended by the stages and the steps' output, read by the pump that brings it to the forge.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,6 +54,9 @@ pub struct Growth {
 struct Inner {
     file: File,
     size: u64,
+    /// Up to here the file holds what an earlier agent wrote. The forge may have it, so it stays as it is: see
+    /// [`Inner::repeat`].
+    written: u64,
     hasher: crc32fast::Hasher,
     chains: [Chain; 4],
     limit: u64,
@@ -66,20 +69,20 @@ struct Inner {
 }
 
 impl JobLog {
-    /// Opens the log at `path`, or goes on with the first `keep` bytes of what an earlier agent wrote there.
+    /// Opens the log at `path`; goes on behind the first `keep` bytes of what an earlier agent wrote there.
     ///
-    /// Bytes after `keep` are made again by the caller, the same as before.
+    /// What it wrote behind them is made again by the caller, and stays as it stands: the forge may have it already. Where
+    /// the caller comes to say something else, that stands behind all the earlier agent wrote.
     pub fn open(path: &Path, spec: &LogSpec, keep: u64) -> io::Result<Self> {
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        let size = keep.min(file.metadata()?.len());
-        file.set_len(size)?;
-        let hasher = hash_of(&mut file)?;
-        file.seek(SeekFrom::End(0))?;
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let written = file.metadata()?.len();
+        let size = keep.min(written);
         let rules = ChainRules::new(spec);
-        let inner = Inner {
+        let mut inner = Inner {
             file,
-            size,
-            hasher,
+            size: 0,
+            written,
+            hasher: crc32fast::Hasher::new(),
             chains: [StreamTag::RUNNER, StreamTag::STDOUT, StreamTag::STDERR, StreamTag::SERVICE]
                 .map(|tag| rules.chain(tag)),
             limit: spec.limit,
@@ -89,7 +92,8 @@ impl JobLog {
             scratch: Vec::new(),
             sections: spec.sections,
         };
-        let (grown, _) = watch::channel(Growth { size, is_closed: false });
+        inner.take_as_written(size)?;
+        let (grown, _) = watch::channel(Growth { size: inner.end(), is_closed: false });
         Ok(Self { inner: Arc::new(Mutex::new(inner)), grown })
     }
 
@@ -120,6 +124,7 @@ impl JobLog {
     pub fn close(&self) -> LogDigest {
         let mut inner = self.lock();
         inner.flush(now_us());
+        inner.stand_by_what_is_written();
         inner.write_out();
         self.grown.send_replace(Growth { size: inner.size, is_closed: true });
         inner.digest()
@@ -143,9 +148,9 @@ impl JobLog {
     /// At most `most` bytes from `at`. Fewer, or none, at the end of what is there.
     pub fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
         let inner = self.lock();
-        let there = usize::try_from(inner.size.saturating_sub(at)).unwrap_or(usize::MAX).min(most);
+        let there = usize::try_from(inner.end().saturating_sub(at)).unwrap_or(usize::MAX).min(most);
         let mut bytes = vec![0; there];
-        let on_disk = inner.size - inner.unwritten.len() as u64;
+        let on_disk = inner.end() - inner.unwritten.len() as u64;
         let from_disk = usize::try_from(on_disk.saturating_sub(at)).unwrap_or(usize::MAX).min(there);
         let (written, unwritten) = bytes.split_at_mut(from_disk);
         inner.file.read_exact_at(written, at)?;
@@ -182,8 +187,8 @@ impl JobLog {
 
     fn tell(&self, inner: &Inner) {
         self.grown.send_if_modified(|growth| {
-            let changed = growth.size != inner.size;
-            growth.size = inner.size;
+            let changed = growth.size != inner.end();
+            growth.size = inner.end();
             changed
         });
     }
@@ -261,6 +266,14 @@ impl Inner {
         if bytes.is_empty() {
             return;
         }
+        let bytes = match self.repeat(bytes) {
+            Ok([]) => return,
+            Ok(new) => new,
+            Err(error) => {
+                self.broken = Some(error);
+                return;
+            }
+        };
         self.write_out();
         if self.unwritten.is_empty() {
             match self.file.write_all_at(bytes, self.size) {
@@ -290,6 +303,52 @@ impl Inner {
         self.hasher.update(bytes);
     }
 
+    /// Passes over what an earlier agent wrote as long as `bytes` are the same, but for digits: a section's end carries
+    /// the time at which it was written. Gives back what is new.
+    fn repeat<'b>(&mut self, bytes: &'b [u8]) -> io::Result<&'b [u8]> {
+        let left = usize::try_from(self.written.saturating_sub(self.size)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(bytes);
+        }
+        let mut known = vec![0; left.min(bytes.len())];
+        self.file.read_exact_at(&mut known, self.size)?;
+        let is_other = |(old, new): (&u8, &u8)| old != new && !(old.is_ascii_digit() && new.is_ascii_digit());
+        let same = known.iter().zip(bytes).position(is_other).unwrap_or(known.len());
+        self.hasher.update(&known[..same]);
+        self.size += same as u64;
+        if same < known.len() {
+            self.take_as_written(self.written)?;
+            self.is_cut |= self.size >= self.limit;
+        }
+        Ok(&bytes[same..])
+    }
+
+    /// What is written and was not made again stays all the same.
+    fn stand_by_what_is_written(&mut self) {
+        if self.size < self.written
+            && let Err(error) = self.take_as_written(self.written)
+        {
+            self.broken = Some(error);
+        }
+    }
+
+    /// Counts what stands in the file up to `end` as this log's.
+    fn take_as_written(&mut self, end: u64) -> io::Result<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        while self.size < end {
+            let most = usize::try_from(end - self.size).unwrap_or(usize::MAX).min(buffer.len());
+            self.file.read_exact_at(&mut buffer[..most], self.size)?;
+            self.hasher.update(&buffer[..most]);
+            self.size += most as u64;
+        }
+        Ok(())
+    }
+
+    /// How much can be read.
+    fn end(&self) -> u64 {
+        self.size.max(self.written)
+    }
+
     fn digest(&self) -> LogDigest {
         LogDigest { crc32: self.hasher.clone().finalize(), size: self.size }
     }
@@ -297,19 +356,6 @@ impl Inner {
 
 fn room_in_memory(is_own_words: bool) -> usize {
     if is_own_words { MOST_IN_MEMORY } else { OUTPUT_IN_MEMORY }
-}
-
-fn hash_of(file: &mut File) -> io::Result<crc32fast::Hasher> {
-    let mut hasher = crc32fast::Hasher::new();
-    file.seek(SeekFrom::Start(0))?;
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(hasher);
-        }
-        hasher.update(&buffer[..read]);
-    }
 }
 
 /// Microseconds since 1970.
@@ -359,13 +405,45 @@ mod tests {
         let log = JobLog::open(&path, &spec(1000), 0).unwrap();
         log.write(LogStream::Stdout, 0, b"one hunter2-");
         let keep = log.checkpoint().unwrap();
-        log.write(LogStream::Stdout, 0, b"lost");
+        log.write(LogStream::Stdout, 0, b"two\nthr");
+        let known = text(&log);
         drop(log);
         let log = JobLog::open(&path, &spec(1000), keep).unwrap();
-        log.write(LogStream::Stdout, 0, b"two");
+        assert_eq!(log.growth().borrow().size, known.len() as u64, "the forge may have all of it");
+        for piece in ["two\n", "three\n"] {
+            log.write(LogStream::Stdout, 0, piece.as_bytes());
+        }
         let digest = log.close();
-        assert_eq!(text(&log), "one hunter2-two");
-        assert_eq!(digest.crc32, crc32fast::hash(b"one hunter2-two"));
+        assert_eq!(text(&log), "one hunter2-two\nthree\n");
+        assert_eq!(digest.crc32, crc32fast::hash(text(&log).as_bytes()));
+    }
+
+    #[test]
+    fn a_marker_made_again_is_the_first_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "out\nsection_end:1000000000:step_script\r\x1b[0K").unwrap();
+        let log = JobLog::open(&path, &spec(1000), 0).unwrap();
+        log.write(LogStream::Stdout, 0, b"out\n");
+        log.end_section("step_script");
+        log.say(Tone::Plain, "done");
+        let digest = log.close();
+        assert_eq!(text(&log), "out\nsection_end:1000000000:step_script\r\x1b[0Kdone\n");
+        assert_eq!(digest, LogDigest { crc32: crc32fast::hash(text(&log).as_bytes()), size: text(&log).len() as u64 });
+    }
+
+    #[test]
+    fn what_was_written_is_never_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        for (again, expected) in [("one\nother\n", "one\ntwo\nother\n"), ("one\n", "one\ntwo\n"), ("", "one\ntwo\n")] {
+            std::fs::write(&path, "one\ntwo\n").unwrap();
+            let log = JobLog::open(&path, &spec(1000), 0).unwrap();
+            log.write(LogStream::Stdout, 0, again.as_bytes());
+            let digest = log.close();
+            assert_eq!(text(&log), expected);
+            assert_eq!(digest.crc32, crc32fast::hash(expected.as_bytes()));
+        }
     }
 
     #[test]

@@ -135,12 +135,7 @@ impl Place {
 
     /// The way into a place that an earlier agent made. `Err` says why there is none; an engine that is away is waited for
     /// until the job's own deadline, which the caller keeps.
-    pub async fn reattach(
-        &self,
-        record: &SandboxRecord,
-        paths: &JobPaths,
-        _job: &JobKey,
-    ) -> Result<ShimClient, String> {
+    pub async fn reattach(&self, record: &SandboxRecord, paths: &JobPaths) -> Result<ShimClient, String> {
         let key =
             ShimKey::load(&paths.private.join(KEY)).map_err(|error| format!("the key to its shim is lost: {error}"))?;
         match self {
@@ -151,6 +146,15 @@ impl Place {
             Ok((shim, _hello)) => Ok(shim),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// What the image's entrypoint printed, for a place that an earlier agent made. Empty where it cannot be asked.
+    pub async fn greeting(&self, record: &SandboxRecord) -> Vec<u8> {
+        let (Place::Docker(place), SandboxRecord::Docker { container, .. }) = (self, record) else { return Vec::new() };
+        place.engine.output_of(container, docker::ENTRYPOINT_OUTPUT).await.unwrap_or_else(|error| {
+            warn!(%error, "what the image's entrypoint printed cannot be shown");
+            Vec::new()
+        })
     }
 
     /// Why the place of a job ended by itself, in a sentence.
@@ -201,8 +205,9 @@ impl Place {
         }
     }
 
-    /// Removes what carries the job's label although no record tells of it.
-    async fn remove_job(&self, job: &JobKey) {
+    /// Removes what carries the job's label although no record tells of it: an agent that was killed between making it
+    /// and writing it down left it.
+    pub async fn remove_job(&self, job: &JobKey) {
         if let Place::Docker(place) = self
             && let Err(error) = place.engine.remove_job(job).await
         {

@@ -117,7 +117,8 @@ impl<R: Reporter> JobSide for Side<'_, R> {
         commands: &'h [String],
     ) -> BoxFuture<'h, Result<(), (String, Option<i32>)>> {
         Box::pin(async move {
-            let id = format!("{hook}-{}", self.attempt);
+            // The sources are got anew after a restart, so the hook's work is done anew.
+            let id = format!("{hook}-{}-{}", self.running.run.progress.restarts, self.attempt);
             let dirs = &self.running.run.job.dirs;
             // Before the sources are there, the work tree may not be.
             let cwd = if hook == "pre_get_sources_script" { &dirs.builds } else { &dirs.project };

@@ -10,6 +10,10 @@ use crate::forge::Reporter;
 /// Network, services, image, container, shim.
 pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
     let title = format!("Preparing the \"{}\" executor", running.run.tools.place.name());
+    // Of an earlier agent, which was cut in this stage.
+    if let Some(record) = running.run.sandbox.take() {
+        running.run.tools.place.remove(&record, &running.run.paths).await;
+    }
     let section = running.section("prepare_executor", &title);
     let run = &running.run;
     let limit = run.job.timeouts.prepare;
@@ -36,7 +40,7 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
         Preparation::Ready(ready) => {
             running.greeting = ready.greeting;
             running.run.sandbox = Some(ready.record);
-            running.host_name = ready.host_name;
+            running.run.progress.host_name = ready.host_name;
             running.shim = Some(ready.shim);
         }
         Preparation::EntrypointEnded { exit_code, output } => running.stillborn = Some((exit_code, output)),
@@ -47,7 +51,7 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
 /// File variables, and the line that says where the job runs.
 pub(in crate::executor) async fn environment<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
     let _section = running.section("prepare_script", "Preparing environment");
-    running.run.log.say(Tone::Plain, &format!("Running on {}...", running.host_name));
+    running.run.log.say(Tone::Plain, &format!("Running on {}...", running.run.progress.host_name));
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
     let environment = running.environment.clone();
     blocking(move || {

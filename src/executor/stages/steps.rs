@@ -9,7 +9,7 @@ use crate::executor::job::{Running, StageError, now_ms};
 use crate::executor::log::{LogStream, StageLog, Tone, now_us};
 use crate::executor::progress::StepProgress;
 use crate::executor::sandbox::shim::{
-    Program, ShimClient, SpoolEvent, SpoolReader, StepExit, StepId, StepRequest, Stream,
+    Program, ShimClient, SpoolError, SpoolEvent, SpoolReader, StepExit, StepId, StepRequest, StepState, Stream,
 };
 use crate::executor::script::{self, ScriptStyle, SectionStyle};
 use crate::forge::Reporter;
@@ -19,6 +19,9 @@ use crate::pipeline::{FailureReason, JobFailure, PipelineStep, Secret, StepKind}
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the end of a step that was told to stop is waited for, over its grace.
 const END: Duration = Duration::from_secs(60);
+
+/// How long the output of a step is read on whose sandbox is gone: nobody writes to it any more.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How a step ended.
 enum StepEnd {
@@ -160,6 +163,29 @@ pub(super) async fn run_aside<R: Reporter>(
     }
 }
 
+/// Ends the commands that an agent before this one ran aside: their stage is done again from its beginning.
+pub(in crate::executor) async fn end_those_aside<R: Reporter>(running: &Running<R>) -> Result<(), JobFailure> {
+    let cannot =
+        |error: &dyn std::fmt::Display| JobFailure::system(format!("the job's commands cannot be ended: {error}"));
+    let shim = running.shim()?;
+    for (id, state) in shim.steps().await.map_err(|error| cannot(&error))? {
+        if !matches!(state, StepState::Running) {
+            continue;
+        }
+        shim.terminate(&id, GRACE).await.map_err(|error| cannot(&error))?;
+        let mut spool = SpoolReader::open(&running.run.paths.run, &id).map_err(|error| cannot(&error))?;
+        let ended = async {
+            while !matches!(spool.next().await?, SpoolEvent::Ended(_)) {}
+            Ok::<_, SpoolError>(())
+        };
+        tokio::time::timeout(GRACE + END, ended)
+            .await
+            .map_err(|error| cannot(&error))?
+            .map_err(|error| cannot(&error))?;
+    }
+    Ok(())
+}
+
 /// Starts a step, or finds the one an earlier agent started, and follows it to its end. Its section stays open.
 async fn run_step<R: Reporter>(
     running: &mut Running<R>,
@@ -170,39 +196,47 @@ async fn run_step<R: Reporter>(
     (section, title): (&str, &str),
     greeting: Option<&str>,
 ) -> Result<StepEnd, StageError> {
-    let taken_over =
-        running.run.progress.step.as_ref().filter(|known| known.index == index).map(|known| known.id.clone());
-    let id = match taken_over {
-        Some(id) => step_id(&id)?,
-        None => {
-            running.run.log.begin_section(section, title);
-            if let Some(greeting) = greeting {
-                running.run.log.say(Tone::Notice, greeting);
-            }
-            let said_before = std::mem::take(&mut running.greeting);
-            running.run.log.write(LogStream::Stdout, now_us(), &said_before);
-            begin(running, index, step, status, limit).await?
+    let is_taken_over = running.run.progress.step.as_ref().is_some_and(|known| known.index == index);
+    if !is_taken_over {
+        running.run.log.begin_section(section, title);
+        if let Some(greeting) = greeting {
+            running.run.log.say(Tone::Notice, greeting);
         }
-    };
+        let said_before = std::mem::take(&mut running.greeting);
+        running.run.log.write(LogStream::Stdout, now_us(), &said_before);
+        note(running, index).await?;
+    }
+    let id = step_id(index)?;
+    start(running, &id, step, status, limit).await?;
     follow(running, &id, limit, matches!(step.kind, StepKind::After { .. })).await
 }
 
-fn step_id(text: &str) -> Result<StepId, StageError> {
-    StepId::new(text).map_err(|error| StageError::Fatal(JobFailure::system(error.to_string())))
+fn step_id(index: usize) -> Result<StepId, StageError> {
+    StepId::new(&index.to_string()).map_err(|error| StageError::Fatal(JobFailure::system(error.to_string())))
 }
 
-/// Journals the step, then starts it.
-async fn begin<R: Reporter>(
-    running: &mut Running<R>,
-    index: usize,
+/// Journals that the step begins.
+async fn note<R: Reporter>(running: &mut Running<R>, index: usize) -> Result<(), StageError> {
+    let log_offset = running.checkpoint().map_err(StageError::Fatal)?;
+    running.run.progress.step = Some(StepProgress { index, log_offset });
+    running.journal().await.map_err(StageError::Fatal)
+}
+
+/// Starts the step. One that was journalled by an earlier agent may or may not have been started by it: the shim starts no
+/// step twice.
+async fn start<R: Reporter>(
+    running: &Running<R>,
+    id: &StepId,
     step: &PipelineStep,
     status: &str,
     limit: Limit,
-) -> Result<StepId, StageError> {
-    let id = step_id(&format!("{index}"))?;
-    let log_offset = running.run.log.checkpoint().map_err(|error| StageError::Fatal(disk_failure(&error)))?;
-    running.run.progress.step = Some(StepProgress { index, id: id.as_str().to_owned(), log_offset });
-    running.journal().await.map_err(StageError::Fatal)?;
+) -> Result<(), StageError> {
+    let shim = match running.shim() {
+        Ok(shim) => shim,
+        // What it left of the step may tell how it ended.
+        Err(_gone) if SpoolReader::open(&running.run.paths.run, id).is_ok() => return Ok(()),
+        Err(gone) => return Err(StageError::Fatal(gone)),
+    };
     let request = StepRequest {
         id: id.clone(),
         program: Program::Shell { script: Secret::new(text_of(running, step)) },
@@ -212,10 +246,15 @@ async fn begin<R: Reporter>(
         timeout: Some(limit.left),
         grace: GRACE,
     };
-    running.shim().map_err(StageError::Fatal)?.start(&request).await.map_err(|error| {
-        StageError::Fatal(JobFailure::system(format!("the step {:?} could not be started: {error}", step.name)))
-    })?;
-    Ok(id)
+    let Err(error) = shim.start(&request).await else { return Ok(()) };
+    if SpoolReader::open(&running.run.paths.run, id).is_ok() {
+        return Ok(());
+    }
+    let failure = match tokio::time::timeout(LAST_WORDS, running.sandbox_gone()).await {
+        Ok(gone) => gone,
+        Err(_it_is_there) => JobFailure::system(format!("the step {:?} could not be started: {error}", step.name)),
+    };
+    Err(StageError::Fatal(failure))
 }
 
 fn text_of<R: Reporter>(running: &Running<R>, step: &PipelineStep) -> String {
@@ -245,7 +284,7 @@ async fn follow<R: Reporter>(
     let cause = tokio::select! {
         exit = drain(&mut spool, running) => return ended(exit, limit),
         cause = running.run.halt.wait(Some(deadline), is_after) => cause,
-        cause = running.sandbox_gone() => return Err(gone(&mut spool, running, cause).await),
+        cause = running.sandbox_gone() => return gone(&mut spool, running, limit, cause).await,
     };
     if cause == HaltCause::JobTimeout || cause == HaltCause::PartTimeout {
         // The shim is about to end the step by itself.
@@ -282,7 +321,7 @@ async fn drain<R: Reporter>(spool: &mut SpoolReader, running: &Running<R>) -> Re
                 .log
                 .say(Tone::Warning, &format!("{bytes} bytes of output are missing here: the runner's disk was full")),
             Ok(SpoolEvent::Ended(exit)) => {
-                running.run.log.checkpoint().map_err(|error| disk_failure(&error))?;
+                running.checkpoint()?;
                 return Ok(exit);
             }
             Err(error) => {
@@ -292,14 +331,17 @@ async fn drain<R: Reporter>(spool: &mut SpoolReader, running: &Running<R>) -> Re
     }
 }
 
-/// The sandbox ended under the step: what it spooled is delivered, then the cause is told.
-async fn gone<R: Reporter>(spool: &mut SpoolReader, running: &Running<R>, failure: JobFailure) -> StageError {
-    if let Ok(Ok(exit)) = tokio::time::timeout(Duration::from_secs(2), drain(spool, running)).await
-        && let Err(error) = judge(StepEnd::Exited(exit), false)
-    {
-        return error;
+/// The sandbox ended under the step: what it spooled is delivered. The step counts if it had ended by itself.
+async fn gone<R: Reporter>(
+    spool: &mut SpoolReader,
+    running: &Running<R>,
+    limit: Limit,
+    failure: JobFailure,
+) -> Result<StepEnd, StageError> {
+    match tokio::time::timeout(LAST_WORDS, drain(spool, running)).await {
+        Ok(Ok(StepExit::StoppedByEngine | StepExit::Unknown)) | Ok(Err(_)) | Err(_) => Err(StageError::Fatal(failure)),
+        Ok(exit) => ended(exit, limit),
     }
-    StageError::Fatal(failure)
 }
 
 fn ended(exit: Result<StepExit, JobFailure>, limit: Limit) -> Result<StepEnd, StageError> {
@@ -333,10 +375,4 @@ fn judge(end: StepEnd, is_after: bool) -> Result<(), StageError> {
     };
     let can_go_on = is_after || failure.reason == FailureReason::ScriptFailure;
     Err(if can_go_on { StageError::Failed(failure) } else { StageError::Fatal(failure) })
-}
-
-fn disk_failure(error: &std::io::Error) -> JobFailure {
-    JobFailure::system(format!(
-        "the job's log cannot be written on the runner's disk: {error}; free some space there and run the job again"
-    ))
 }

@@ -33,8 +33,11 @@ impl Engine {
         let _ = try_until(Duration::from_secs(20), || (!self.containerd_runs()).then_some(()));
         let path = |name: &str| self.dir.path().join(name);
         let log = File::options().create(true).append(true).open(path("log")).expect("a file");
-        let mut command = Command::new("dockerd");
+        // In a network namespace of its own: an engine without a bridge removes the one that is there, which is another
+        // engine's.
+        let mut command = Command::new("unshare");
         command
+            .args(["--net", "--", "dockerd"])
             .arg("--data-root")
             .arg(path("data"))
             .arg("--exec-root")

@@ -46,7 +46,7 @@ pub use engine::Engine;
 pub use error::EngineError;
 pub use lifecycle::{EndState, Reattached, ServiceOutput};
 pub use network::pool::PoolSettings;
-pub use prepare::{Hooks, PrepareError, Prepared, SandboxSpec};
+pub use prepare::{ENTRYPOINT_OUTPUT, Hooks, PrepareError, Prepared, SandboxSpec};
 pub use settings::{ConfiguredService, DEFAULT_PIDS, DockerSettings, Hardening, Limits, NetworkMode, Ulimit};
 pub use sweep::Swept;
 pub use utility::UtilityProgram;

@@ -42,6 +42,7 @@ pub use process::{is_shim, main};
 pub use run_dir::{RunDir, RunDirError};
 pub use spool::{SpoolError, SpoolEvent, SpoolReader};
 pub use step::{Program, StepExit, StepId, StepRecord, StepRequest};
+pub use wire::StepState;
 
 /// File name of the binary as sandboxes see it. By this name the binary knows that it is the shim.
 pub const SHIM_NAME: &str = "forgehand-shim";
