@@ -161,16 +161,14 @@ impl Ended {
     }
 
     fn told(&self) -> String {
-        let (start, end) = (self.log.text.chars().take(20_000), self.log.text.len());
-        let view = &self.view;
-        format!(
-            "job {} is {} ({:?}, exit code {:?}); its log of {end} bytes:\n{}",
-            view.id,
-            view.state,
-            view.failure_reason,
-            view.exit_code,
-            start.collect::<String>()
-        )
+        let (view, log) = (&self.view, &self.log.text);
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = match lines.len() {
+            0..400 => log.clone(),
+            many => format!("{}\n[...]\n{}", lines[..100].join("\n"), lines[many - 100..].join("\n")),
+        };
+        let told = (view.id, view.state, &view.failure_reason, view.exit_code);
+        format!("(job, state, reason, exit code) is {told:?}; its log of {} bytes:\n{shown}", log.len())
     }
 }
 
