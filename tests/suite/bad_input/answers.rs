@@ -214,7 +214,6 @@ fn a_job_with_absurd_values_fails_with_their_names_or_runs() {
         running.push((case, id));
     }
     for (case, id) in running {
-        eprintln!("case {}", case.name);
         let ended = house.end(id);
         match case.reason {
             Some(reason) => ended.failed(reason).said(case.said),

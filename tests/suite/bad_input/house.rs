@@ -73,15 +73,23 @@ impl House {
     /// Queues a job that is handed out with this body, made of its id and token.
     pub fn queue_verbatim(&self, body: impl FnOnce(u64, &str) -> String) -> u64 {
         let id = self.queue_spec(JobSpec { held: true, ..self.spec(&["true"], json!({})) });
-        {
-            let mut know = self.forge.world().know();
-            let job = know.jobs.get_mut(&id).expect("it was queued");
+        if let Some(job) = self.forge.world().know().jobs.get_mut(&id) {
             job.spec.verbatim = Some(body(id, &job.token));
-            job.spec.held = false;
-            know.bump_queues(self.project, None);
         }
-        self.forge.world().changed();
+        self.release(id);
         id
+    }
+
+    /// Lets a job go out that was held.
+    pub fn release(&self, id: u64) {
+        let world = self.forge.world();
+        let mut know = world.know();
+        if let Some(job) = know.jobs.get_mut(&id) {
+            job.spec.held = false;
+        }
+        know.bump_queues(self.project, None);
+        drop(know);
+        world.changed();
     }
 
     /// Waits for a job's end.

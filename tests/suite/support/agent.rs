@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use super::{docker, try_until};
 
 /// Programs that the agent needs are found here.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The user `nobody`.
+const NOBODY: u32 = 65534;
 
 /// How an [`Agent`] is set up.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct AgentOptions {
     pub run_arguments: Vec<String>,
     /// Text of `forgehand.toml` before `register` adds to it.
     pub config: String,
+    /// Run as a user without rights but those of the Docker socket's group. Needs root.
+    pub unprivileged: bool,
 }
 
 impl Default for AgentOptions {
@@ -46,6 +52,7 @@ impl Default for AgentOptions {
             environment: Vec::new(),
             run_arguments: Vec::new(),
             config: String::new(),
+            unprivileged: false,
         }
     }
 }
@@ -89,6 +96,11 @@ impl Agent {
         let dir = tempfile::Builder::new().prefix("fh-").tempdir().expect("a folder");
         let agent = Self { runner, dir, world: forge.world().clone(), options, child: None };
         fs::create_dir(agent.dir.path().join("home")).expect("a folder");
+        if agent.options.unprivileged {
+            for path in [agent.dir.path().to_owned(), agent.dir.path().join("home")] {
+                std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+            }
+        }
         if !agent.options.config.is_empty() {
             fs::write(agent.config_file(), &agent.options.config).expect("the configuration is written");
         }
@@ -132,7 +144,16 @@ impl Agent {
         // Another build of it (a package's, an older one) can be put to the same tests.
         let program =
             std::env::var_os("FORGEHAND_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_forgehand").into());
-        let mut command = Command::new(program);
+        let mut command = match self.options.unprivileged {
+            false => Command::new(program),
+            true => {
+                let socket = fs::metadata("/var/run/docker.sock").expect("the engine's socket is there");
+                let mut command = Command::new("setpriv");
+                command.arg(format!("--reuid={NOBODY}")).arg(format!("--regid={NOBODY}"));
+                command.arg(format!("--groups={}", socket.gid())).arg("--inh-caps=-all").arg(program);
+                command
+            }
+        };
         command.env_clear().env("PATH", PATH).env("HOME", self.dir.path().join("home"));
         if let Some(host) = std::env::var_os("DOCKER_HOST") {
             command.env("DOCKER_HOST", host);
