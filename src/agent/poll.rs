@@ -149,7 +149,8 @@ impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
         let mut is_told = false;
         while dir.is_short_of_room() {
             if !is_told {
-                let error = format!("the disk of {} is full: no jobs are taken until there is room", dir.root().display());
+                let error =
+                    format!("the disk of {} is full: no jobs are taken until there is room", dir.root().display());
                 tracing::error!(registration = %self.registration.name, "{error}");
                 self.lane.failed(&error, false);
                 is_told = true;

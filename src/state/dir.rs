@@ -104,8 +104,7 @@ impl StateDir {
 
     /// Whether the disk has so little room left that the next job would fail for it. A disk that does not tell has room.
     pub fn is_short_of_room(&self) -> bool {
-        rustix::fs::statvfs(&self.root)
-            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_FOR_A_JOB)
+        rustix::fs::statvfs(&self.root).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_FOR_A_JOB)
     }
 
     /// The file that the running agent holds locked.

@@ -215,6 +215,7 @@ fn a_job_with_absurd_values_fails_with_their_names_or_runs() {
     }
     for (case, id) in running {
         let ended = house.end(id);
+        eprintln!("{}: {:?}", case.name, ended.view.failure_reason); // shown where the test fails
         match case.reason {
             Some(reason) => ended.failed(reason).said(case.said),
             None => ended.succeeded(),
