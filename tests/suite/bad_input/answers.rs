@@ -214,8 +214,8 @@ fn a_job_with_absurd_values_fails_with_their_names_or_runs() {
         running.push((case, id));
     }
     for (case, id) in running {
-        eprintln!("case {}", case.name);
         let ended = house.end(id);
+        eprintln!("{}: {:?}", case.name, ended.view.failure_reason); // shown where the test fails
         match case.reason {
             Some(reason) => ended.failed(reason).said(case.said),
             None => ended.succeeded(),

@@ -54,7 +54,7 @@ fn house_on_a_small_disk() -> (House, SmallDisk) {
     docker::build_images();
     let forge = TestForge::start();
     let project = forge.case_project("team/app");
-    let mut agent = Agent::registered(&forge, several().without_network());
+    let mut agent = Agent::registered(&forge, several().without_network().env("FORGEHAND_OUTPUT_LIMIT", "1GiB"));
     let disk = SmallDisk::over(&agent.state_dir(), 64 << 20);
     agent.run();
     (House { forge, agent, project }, disk)
@@ -98,7 +98,8 @@ fn a_job_that_fills_the_disk_itself_fails_alone() {
     let id = house.queue(&["ls"], greedy.clone());
     house.end(id).succeeded().kept_quiet_about("big\n");
     // Output that does not fit, artifacts that do not fit.
-    let flood = house.run(&["yes | head -c 200M || true"], json!({}));
+    let flood = house
+        .run(&["yes 'a line of output that somebody forgot to switch off' | head -c 209715200 || true"], json!({}));
     flood.failed("runner_system_failure").said("disk");
     let over = json!({
         "steps": [step("script", &["dd if=/dev/urandom of=half bs=1M count=36"])],

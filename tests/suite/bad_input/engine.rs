@@ -31,6 +31,7 @@ impl Engine {
     fn run(&mut self) {
         // What a killed engine had started dies with it, but not at once, and a new one would wait for it.
         let _ = try_until(Duration::from_secs(20), || (!self.containerd_runs()).then_some(()));
+        let _ = fs::remove_file(self.dir.path().join("exec/containerd/containerd.pid"));
         let path = |name: &str| self.dir.path().join(name);
         let log = File::options().create(true).append(true).open(path("log")).expect("a file");
         // In a network namespace of its own: an engine without a bridge removes the one that is there, which is another

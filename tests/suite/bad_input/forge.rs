@@ -1,11 +1,12 @@
 //! A forge that refuses, fails, hangs or talks nonsense while a job runs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use forgehand::emulator::{ChecksumPolicy, Endpoint, FaultAction, FaultRule};
+use forgehand::emulator::{ChecksumPolicy, Endpoint, FaultAction, FaultRule, JobSpec};
 use serde_json::json;
 
 use super::house::House;
+use crate::support::docker::docker;
 
 const SLOW: &str = "for n in 1 2 3 4 5 6 7 8; do echo line-$n; sleep 0.5; done";
 
@@ -34,22 +35,30 @@ fn a_log_gets_through_whatever_the_forge_answers_in_between() {
         vec![FaultRule::first(3, Endpoint::UpdateJob, FaultAction::ServeThenReset)],
         vec![FaultRule::first(2, Endpoint::UpdateJob, FaultAction::html())],
     ];
-    for rules in troubles {
-        let what = format!("{rules:?}");
-        let rules: Vec<u64> = rules.into_iter().map(|rule| house.forge.fail(rule)).collect();
-        let ended = house.run(&[SLOW], json!({}));
-        assert_eq!(ended.view.state, "success", "{what}: {}", ended.log.text);
+    let jobs: Vec<_> = troubles
+        .into_iter()
+        .map(|rules| {
+            let id = house.queue_spec(JobSpec { held: true, ..house.spec(&[SLOW], json!({})) });
+            let of_job = |rule: FaultRule| rule.on_path(format!("/jobs/{id}"));
+            let rules: Vec<_> = rules.into_iter().map(of_job).collect();
+            let what = format!("{rules:?}");
+            for rule in rules {
+                house.forge.fail(rule);
+            }
+            house.release(id);
+            (id, what)
+        })
+        .collect();
+    for (id, what) in jobs {
+        let ended = house.end(id);
+        let (view, log) = (&ended.view, &ended.log);
+        assert_eq!(view.state, "success", "{what}: {}", log.text);
         for n in 1..=8 {
-            assert_eq!(ended.log.text.matches(&format!("line-{n}\n")).count(), 1, "{what}: {}", ended.log.text);
+            assert_eq!(log.text.matches(&format!("line-{n}\n")).count(), 1, "{what}: {}", log.text);
         }
-        assert!(
-            ended.log.faults.is_empty() && ended.log.text.ends_with("Job succeeded\n"),
-            "{what}: {}",
-            ended.log.text
-        );
+        assert!(log.faults.is_empty() && log.text.ends_with("Job succeeded\n"), "{what}: {}", log.text);
         // The forge compares checksum and size of every last word.
-        assert!(ended.view.updates.iter().all(|update| update.status != 412), "{what}: {:?}", ended.view.updates);
-        rules.into_iter().for_each(|rule| house.forge.heal(rule));
+        assert!(view.updates.iter().all(|update| update.status != 412), "{what}: {:?}", view.updates);
     }
     house.close();
 }
@@ -57,29 +66,26 @@ fn a_log_gets_through_whatever_the_forge_answers_in_between() {
 #[test]
 fn a_forge_that_gives_a_job_up_ends_it_here() {
     let mut house = House::quick();
-    let forever = "echo begun; sleep 600";
-    for (endpoint, code) in [(Endpoint::PatchTrace, 403), (Endpoint::PatchTrace, 404), (Endpoint::PatchTrace, 401)] {
-        let id = house.queue(&[forever], json!({}));
-        house.wait_for_output(id, "begun\n");
-        let began = Instant::now();
-        let rule =
-            house.forge.fail(FaultRule::all(endpoint, FaultAction::status(code)).on_path(format!("/jobs/{id}/")));
-        // Nothing more is printed, so a sign of life has to find out as well.
-        house.forge.force_cancel(id);
-        let label = format!("label=forgehand.forge={}", house.forge.url());
-        house.agent.wait_until(Duration::from_secs(100), &format!("the job that got {code} goes"), || {
-            let listed = crate::support::docker::docker(&["ps", "--all", "--quiet", "--filter", &label]);
-            listed.is_empty().then_some(())
-        });
-        eprintln!("{endpoint:?} {code}: gone after {:?}", began.elapsed());
-        house.forge.heal(rule);
-    }
+    // Nothing more is printed, so a sign of life has to find out.
+    let silent: Vec<u64> = [403, 404, 401]
+        .map(|code| {
+            let id = house.queue(&["echo begun; sleep 600"], json!({}));
+            house.wait_for_output(id, "begun\n");
+            let refusal = FaultRule::all(Endpoint::PatchTrace, FaultAction::status(code));
+            house.forge.fail(refusal.on_path(format!("/jobs/{id}/")));
+            house.forge.force_cancel(id);
+            id
+        })
+        .into();
+    let label = format!("label=forgehand.forge={}", house.forge.url());
+    house.agent.wait_until(Duration::from_secs(100), &format!("the jobs {silent:?} go"), || {
+        docker(&["ps", "--all", "--quiet", "--filter", &label]).is_empty().then_some(())
+    });
     let printing = house.queue(&["while :; do echo more; sleep 0.2; done"], json!({}));
     house.wait_for_output(printing, "more\n");
     let rule = house.forge.fail(FaultRule::all(Endpoint::PatchTrace, FaultAction::status(403)));
-    let label = format!("label=forgehand.forge={}", house.forge.url());
     house.agent.wait_until(Duration::from_secs(60), "the job whose log is refused goes", || {
-        crate::support::docker::docker(&["ps", "--all", "--quiet", "--filter", &label]).is_empty().then_some(())
+        docker(&["ps", "--all", "--quiet", "--filter", &label]).is_empty().then_some(())
     });
     house.forge.heal(rule);
     house.assert_goes_on();

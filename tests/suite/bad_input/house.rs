@@ -73,15 +73,23 @@ impl House {
     /// Queues a job that is handed out with this body, made of its id and token.
     pub fn queue_verbatim(&self, body: impl FnOnce(u64, &str) -> String) -> u64 {
         let id = self.queue_spec(JobSpec { held: true, ..self.spec(&["true"], json!({})) });
-        {
-            let mut know = self.forge.world().know();
-            let job = know.jobs.get_mut(&id).expect("it was queued");
+        if let Some(job) = self.forge.world().know().jobs.get_mut(&id) {
             job.spec.verbatim = Some(body(id, &job.token));
-            job.spec.held = false;
-            know.bump_queues(self.project, None);
         }
-        self.forge.world().changed();
+        self.release(id);
         id
+    }
+
+    /// Lets a job go out that was held.
+    pub fn release(&self, id: u64) {
+        let world = self.forge.world();
+        let mut know = world.know();
+        if let Some(job) = know.jobs.get_mut(&id) {
+            job.spec.held = false;
+        }
+        know.bump_queues(self.project, None);
+        drop(know);
+        world.changed();
     }
 
     /// Waits for a job's end.
@@ -161,16 +169,14 @@ impl Ended {
     }
 
     fn told(&self) -> String {
-        let (start, end) = (self.log.text.chars().take(20_000), self.log.text.len());
-        let view = &self.view;
-        format!(
-            "job {} is {} ({:?}, exit code {:?}); its log of {end} bytes:\n{}",
-            view.id,
-            view.state,
-            view.failure_reason,
-            view.exit_code,
-            start.collect::<String>()
-        )
+        let (view, log) = (&self.view, &self.log.text);
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = match lines.len() {
+            0..400 => log.clone(),
+            many => format!("{}\n[...]\n{}", lines[..100].join("\n"), lines[many - 100..].join("\n")),
+        };
+        let told = (view.id, view.state, &view.failure_reason, view.exit_code);
+        format!("(job, state, reason, exit code) is {told:?}; its log of {} bytes:\n{shown}", log.len())
     }
 }
 

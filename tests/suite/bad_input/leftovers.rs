@@ -4,11 +4,20 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use super::house::House;
+use super::house::{House, several};
+use crate::support::AgentOptions;
 
 #[test]
 fn what_a_job_leaves_does_not_disturb_the_next() {
-    let mut house = House::quick();
+    disturb(House::quick());
+}
+
+#[test]
+fn nor_does_it_where_the_agent_is_not_root() {
+    disturb(House::with(AgentOptions { unprivileged: true, ..several().without_network() }));
+}
+
+fn disturb(mut house: House) {
     let cloned = || json!({ "variables": [{ "key": "GIT_STRATEGY", "value": "fetch" }] });
     let mess = [
         "mkdir -p a/b/c && echo x >a/b/c/file && chmod 0555 a/b/c a/b && chmod 0000 a",

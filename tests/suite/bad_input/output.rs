@@ -65,7 +65,7 @@ fn a_flood_into_a_forge_that_takes_nothing_stays_on_disk() {
     });
     house.forge.heal(rule);
     let ended = house.end(id);
-    ended.succeeded().said("end-of-it");
+    ended.succeeded().said("end-of-0");
     let lines = ended.log.text.matches("number-").count() - 1; // the echoed command
     assert_eq!(lines, 60_000, "each line once");
     house.close();

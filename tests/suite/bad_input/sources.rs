@@ -42,7 +42,10 @@ fn a_repository_that_cannot_be_had_ends_the_job_with_git_s_own_words() {
         ended.said(said).kept_quiet_about("$ echo never-reached").kept_quiet_about(secret);
     }
     assert!(!std::path::Path::new("/tmp/forgehand-was-here").exists());
-    house.close();
+    house.assert_goes_on();
+    // The forge complains of the foreign password; that is the case's own.
+    house.agent.stop();
+    house.agent.assert_nothing_left();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use super::{docker, try_until};
 
 /// Programs that the agent needs are found here.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The user `nobody`.
+const NOBODY: u32 = 65534;
 
 /// How an [`Agent`] is set up.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub struct AgentOptions {
     pub wrapper: Vec<String>,
     /// Text of `forgehand.toml` before `register` adds to it.
     pub config: String,
+    /// Run as a user without rights but those of the Docker socket's group. Needs root.
+    pub unprivileged: bool,
 }
 
 impl Default for AgentOptions {
@@ -49,6 +55,7 @@ impl Default for AgentOptions {
             run_arguments: Vec::new(),
             wrapper: Vec::new(),
             config: String::new(),
+            unprivileged: false,
         }
     }
 }
@@ -92,6 +99,11 @@ impl Agent {
         let dir = tempfile::Builder::new().prefix("fh-").tempdir().expect("a folder");
         let agent = Self { runner, dir, world: forge.world().clone(), options, child: None };
         fs::create_dir(agent.dir.path().join("home")).expect("a folder");
+        if agent.options.unprivileged {
+            for path in [agent.dir.path().to_owned(), agent.dir.path().join("home")] {
+                std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+            }
+        }
         if !agent.options.config.is_empty() {
             fs::write(agent.config_file(), &agent.options.config).expect("the configuration is written");
         }
@@ -140,7 +152,14 @@ impl Agent {
         // Another build of it (a package's, an older one) can be put to the same tests.
         let program =
             std::env::var_os("FORGEHAND_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_forgehand").into());
-        let mut words = self.options.wrapper.iter().map(Into::into).chain([program]);
+        let mut words: Vec<std::ffi::OsString> = self.options.wrapper.iter().map(Into::into).collect();
+        if self.options.unprivileged {
+            let socket = fs::metadata("/var/run/docker.sock").expect("the engine's socket is there");
+            let identity = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), format!("--groups={}", socket.gid())];
+            words.extend(["setpriv".into()].into_iter().chain(identity.map(Into::into)).chain(["--inh-caps=-all".into()]));
+        }
+        words.push(program);
+        let mut words = words.into_iter();
         let mut command = Command::new(words.next().expect("the program at least"));
         command.args(words);
         command.env_clear().env("PATH", PATH).env("HOME", self.dir.path().join("home"));
