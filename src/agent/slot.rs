@@ -225,9 +225,12 @@ impl<F: Forge> Slot<'_, F> {
         if !self.page.journal().dir().is_short_of_room() {
             return;
         }
-        warn!(work_tree = %self.paths.workspace.display(), "the disk is full; the job's work tree is removed");
-        if let Err(error) = self.tools.place.remove_folder(&self.paths.workspace).await {
-            warn!(%error, "the job's work tree could not be removed");
+        warn!(work_tree = %self.paths.workspace.display(), "the disk is full; the job's spools and work tree are removed");
+        // The spools first: all of them that counts is in the log, and without room the journal cannot close the job.
+        for folder in [&self.paths.run, &self.paths.workspace] {
+            if let Err(error) = self.tools.place.remove_folder(folder).await {
+                warn!(%error, folder = %folder.display(), "the disk stays full");
+            }
         }
     }
 

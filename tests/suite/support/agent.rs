@@ -155,8 +155,11 @@ impl Agent {
         let mut words: Vec<std::ffi::OsString> = self.options.wrapper.iter().map(Into::into).collect();
         if self.options.unprivileged {
             let socket = fs::metadata("/var/run/docker.sock").expect("the engine's socket is there");
-            let identity = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), format!("--groups={}", socket.gid())];
-            words.extend(["setpriv".into()].into_iter().chain(identity.map(Into::into)).chain(["--inh-caps=-all".into()]));
+            let identity =
+                [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), format!("--groups={}", socket.gid())];
+            words.extend(
+                ["setpriv".into()].into_iter().chain(identity.map(Into::into)).chain(["--inh-caps=-all".into()]),
+            );
         }
         words.push(program);
         let mut words = words.into_iter();
