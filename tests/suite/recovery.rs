@@ -39,9 +39,7 @@ fn numbered(project: u64, name: &str, pause: &str) -> JobSpec {
         format!("for i in $(seq 1 {LINES}); do echo \"line $i\"; echo \"line $i\" >>out.txt; sleep {pause}; done"),
     ];
     let after = format!("for i in $(seq 1 {AFTER_LINES}); do echo \"after $i\"; sleep {pause}; done");
-    let step = |name: &str, script: &[String], when: &str| {
-        json!({ "name": name, "script": script, "timeout": 3600, "when": when, "allow_failure": name == "after_script" })
-    };
+    let step = |name: &str, script: &[String], when: &str| json!({ "name": name, "script": script, "timeout": 3600, "when": when, "allow_failure": name == "after_script" });
     let overlay = json!({
         "steps": [step("script", &main, "on_success"), step("after_script", &[after], "always")],
         "cache": [{ "key": "kept", "paths": ["kept/"], "policy": "pull-push", "when": "on_success", "untracked": false }],
@@ -126,7 +124,7 @@ fn kill_when_logged(agent: &mut Agent, job: u64, text: &str) {
         let log = std::fs::read(local_log(&state, job)?).ok()?;
         log.windows(text.len()).any(|part| part == text.as_bytes()).then_some(())
     });
-    assert!(logged.is_some(), "{text:?} is not in the log:\n{}", agent.output());
+    assert!(logged.is_some(), "{text:?} is not in the log; the agent wrote:\n{}", agent.output());
     agent.kill9();
 }
 

@@ -135,11 +135,7 @@ impl Place {
 
     /// The way into a place that an earlier agent made. `Err` says why there is none; an engine that is away is waited for
     /// until the job's own deadline, which the caller keeps.
-    pub async fn reattach(
-        &self,
-        record: &SandboxRecord,
-        paths: &JobPaths,
-    ) -> Result<ShimClient, String> {
+    pub async fn reattach(&self, record: &SandboxRecord, paths: &JobPaths) -> Result<ShimClient, String> {
         let key =
             ShimKey::load(&paths.private.join(KEY)).map_err(|error| format!("the key to its shim is lost: {error}"))?;
         match self {

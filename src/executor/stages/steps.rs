@@ -165,7 +165,8 @@ pub(super) async fn run_aside<R: Reporter>(
 
 /// Ends the commands that an agent before this one ran aside: their stage is done again from its beginning.
 pub(in crate::executor) async fn end_those_aside<R: Reporter>(running: &Running<R>) -> Result<(), JobFailure> {
-    let cannot = |error: &dyn std::fmt::Display| JobFailure::system(format!("the job's commands cannot be ended: {error}"));
+    let cannot =
+        |error: &dyn std::fmt::Display| JobFailure::system(format!("the job's commands cannot be ended: {error}"));
     let shim = running.shim()?;
     for (id, state) in shim.steps().await.map_err(|error| cannot(&error))? {
         if !matches!(state, StepState::Running) {
@@ -177,7 +178,10 @@ pub(in crate::executor) async fn end_those_aside<R: Reporter>(running: &Running<
             while !matches!(spool.next().await?, SpoolEvent::Ended(_)) {}
             Ok::<_, SpoolError>(())
         };
-        tokio::time::timeout(GRACE + END, ended).await.map_err(|error| cannot(&error))?.map_err(|error| cannot(&error))?;
+        tokio::time::timeout(GRACE + END, ended)
+            .await
+            .map_err(|error| cannot(&error))?
+            .map_err(|error| cannot(&error))?;
     }
     Ok(())
 }

@@ -44,12 +44,16 @@ fn killed_at_fifty_random_moments_no_job_and_no_line_is_lost_or_doubled() {
         agent.run();
     }
     let killed_for = began.elapsed();
-    let ended = try_until(LIMIT, || {
-        jobs.iter().all(|id| forge.job(*id).is_some_and(|job| job.has_ended())).then_some(())
-    });
+    let ended =
+        try_until(LIMIT, || jobs.iter().all(|id| forge.job(*id).is_some_and(|job| job.has_ended())).then_some(()));
     let wrong: Vec<String> = jobs.iter().flat_map(|id| faults(&forge, &forge.job(*id).unwrap())).collect();
     eprintln!("{} jobs, {KILLS} kills in {killed_for:?}, all over after {:?}", jobs.len(), began.elapsed());
-    assert!(wrong.is_empty() && ended.is_some(), "seed {seed}: {}\nthe agent wrote:\n{}", wrong.join("\n"), agent.output());
+    assert!(
+        wrong.is_empty() && ended.is_some(),
+        "seed {seed}: {}\nthe agent wrote:\n{}",
+        wrong.join("\n"),
+        agent.output()
+    );
     assert_no_violations(&forge);
     agent.assert_nothing_left();
 }

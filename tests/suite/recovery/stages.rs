@@ -86,8 +86,7 @@ fn killed_when_the_last_word_was_taken_and_the_answer_lost() {
 fn killed_while_the_image_starts_the_container_is_made_anew() {
     let (forge, mut agent, project) = start(1);
     let mut spec: JobSpec = super::numbered(project, "slow entrypoint", "0.002");
-    spec.overlay["image"] =
-        json!({ "name": "case/bash:1", "entrypoint": ["/bin/sh", "-c", "echo entry-spoke; sleep 2; exec \"$@\"", "--"] });
+    spec.overlay["image"] = json!({ "name": "case/bash:1", "entrypoint": ["/bin/sh", "-c", "echo entry-spoke; sleep 2; exec \"$@\"", "--"] });
     let job = forge.queue(spec).unwrap();
     let first = agent.wait_until(super::LIMIT, "a container", || super::container(&forge, job));
     agent.kill9();
@@ -105,11 +104,16 @@ fn killed_while_the_image_starts_the_container_is_made_anew() {
 #[test]
 fn a_failed_step_is_no_less_failed_after_a_restart() {
     let (forge, mut agent, project) = start(1);
-    let job = forge.queue(JobSpec::script(project, "fails", &["echo begun", "sleep 2", "echo over", "exit 37"])).unwrap();
-    kill_when_logged(&mut agent, job, "\nbegun\n");
+    let commands = ["echo begun", "sleep 2", "echo over", "exit 37"];
+    let job = forge.queue(JobSpec::script(project, "fails", &commands)).unwrap();
+    super::wait_log(&forge, &mut agent, job, " begun\n");
+    agent.kill9();
     agent.run();
     let ended = wait_end(&forge, &mut agent, job);
-    assert_eq!((ended.state, ended.failure_reason.as_deref(), ended.exit_code), ("failed", Some("script_failure"), Some(37)));
+    assert_eq!(
+        (ended.state, ended.failure_reason.as_deref(), ended.exit_code),
+        ("failed", Some("script_failure"), Some(37))
+    );
     let text = forge.job_log(job).text;
     for line in ["\nbegun\n", "\nover\n", "Job failed: "] {
         assert_eq!(text.matches(line).count(), 1, "{text}");

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::{LIMIT, LINES, assert_no_violations, assert_succeeds, lines, queue, start, wait_end, wait_log};
+use super::{LIMIT, LINES, assert_no_violations, assert_succeeds, lines, queue, start, wait_log};
 
 #[test]
 fn told_to_stop_the_agent_finishes_its_job_and_ends_with_0() {
