@@ -153,12 +153,14 @@ impl<R: Reporter> Running<R> {
     async fn find_sandbox(&mut self, stage: Stage) -> Result<(), JobFailure> {
         let Some(record) = self.run.sandbox.clone() else { return Ok(()) };
         let place = &self.run.tools.place;
+        // The stage meets the same cause, and may have work for the sandbox even then: the after-step.
+        let halted = async {
+            self.run.halt.wait(None, false).await;
+            tokio::time::sleep(SHIM_PATIENCE).await;
+        };
         let found = tokio::select! {
             found = place.reattach(&record, &self.run.paths) => found,
-            // The stage meets the same and says what it means.
-            _cause = self.run.halt.wait(None, stage == Stage::AfterSteps) => {
-                Err("it did not answer before the job had to end".to_owned())
-            }
+            () = halted => Err("it did not answer before the job had to end".to_owned()),
         };
         match found {
             Ok(shim) => {

@@ -124,7 +124,7 @@ fn kill_when_logged(agent: &mut Agent, job: u64, text: &str) {
         let log = std::fs::read(local_log(&state, job)?).ok()?;
         log.windows(text.len()).any(|part| part == text.as_bytes()).then_some(())
     });
-    assert!(logged.is_some(), "{text:?} is not in the log:\n{}", agent.output());
+    assert!(logged.is_some(), "{text:?} is not in the log; the agent wrote:\n{}", agent.output());
     agent.kill9();
 }
 

@@ -1,10 +1,12 @@
 //! The state directory: who may use it, and what an agent does that finds it damaged or emptied.
 
-use super::{assert_no_violations, container, queue, start, wait_end, wait_log};
+use super::{LIMIT, assert_no_violations, container, queue, start, wait_end, wait_log};
+use crate::support::wait_until;
 
 #[test]
 fn a_second_agent_does_not_start_over_the_same_state() {
     let (_forge, agent, _project) = start(1);
+    wait_until(LIMIT, "the first one serves", || agent.output().contains("the agent serves").then_some(()));
     let second = agent.forgehand(&["run"]);
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success());

@@ -102,11 +102,26 @@ fn killed_while_the_image_starts_the_container_is_made_anew() {
 }
 
 #[test]
+fn what_the_entrypoint_said_is_shown_although_the_agent_that_heard_it_is_gone() {
+    let (forge, mut agent, project) = start(1);
+    let mut spec: JobSpec = super::numbered(project, "entrypoint", "0.002");
+    spec.overlay["image"] = json!({ "name": "case/entry:1" });
+    let job = forge.queue(spec).unwrap();
+    kill_when_logged(&mut agent, job, "Getting source from");
+    agent.run();
+    assert_succeeds(&forge, &mut agent, job);
+    assert_eq!(forge.job_log(job).text.matches("entrypoint-ran\n").count(), 1);
+    assert_no_violations(&forge);
+    agent.assert_nothing_left();
+}
+
+#[test]
 fn a_failed_step_is_no_less_failed_after_a_restart() {
     let (forge, mut agent, project) = start(1);
-    let job =
-        forge.queue(JobSpec::script(project, "fails", &["echo begun", "sleep 2", "echo over", "exit 37"])).unwrap();
-    kill_when_logged(&mut agent, job, "\nbegun\n");
+    let commands = ["echo begun", "sleep 2", "echo over", "exit 37"];
+    let job = forge.queue(JobSpec::script(project, "fails", &commands)).unwrap();
+    super::wait_log(&forge, &mut agent, job, " begun\n");
+    agent.kill9();
     agent.run();
     let ended = wait_end(&forge, &mut agent, job);
     assert_eq!(
