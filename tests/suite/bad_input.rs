@@ -3,6 +3,13 @@
 //!
 //! One file a side. Related cases share an agent, which at the end of each runs an ordinary job and ends tidily.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
 mod answers;
 mod disk;
 mod engine;

@@ -132,7 +132,8 @@ async fn strange_answers_are_trouble_and_not_the_end() {
     const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
     for (status, headers, body, word) in [
         (200_u16, HTML, "<html>Welcome</html>", "200"),
-        (201, HTML, "<html>Welcome</html>", "not JSON"),
+        (201, HTML, "<html>Welcome</html>", "web page"),
+        (201, HTML, "", "not JSON"),
         (201, JSON, "{\"id\": ", "cannot be read"),
         (201, JSON, "{\"id\": 0}", "without an id"),
         (404, HTML, "<html>", "404"),

@@ -121,7 +121,23 @@ impl Drop for Engine {
             self.end(Signal::TERM);
         }
         self.end_containerd();
+        end_keepers(self.dir.path());
         unmount_below(self.dir.path());
+    }
+}
+
+/// An engine that was killed leaves the keepers of its containers, which name its folder.
+fn end_keepers(folder: &Path) {
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = process.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if let Some(pid) = pid
+            && line.starts_with("/usr/bin/containerd-shim")
+            && line.contains(&format!("{}/", folder.display()))
+        {
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 }
 
