@@ -212,7 +212,7 @@ async fn run_step<R: Reporter>(
 }
 
 fn step_id(index: usize) -> Result<StepId, StageError> {
-    StepId::new(&index.to_string()).map_err(|error| StageError::Fatal(JobFailure::system(error.to_string())))
+    StepId::new(index.to_string()).map_err(|error| StageError::Fatal(JobFailure::system(error.to_string())))
 }
 
 /// Journals that the step begins.
