@@ -25,6 +25,8 @@ const REATTACH: Duration = Duration::from_secs(30);
 /// How often, and with which pause at first, the removal of a sandbox is tried before it is left to the sweeper.
 const REMOVALS: u32 = 5;
 const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
+/// How long a shim that is to end is waited for, before the engine ends it.
+const SHIM_END: Duration = Duration::from_secs(2);
 
 /// Where a registration's jobs live.
 pub enum Place {
@@ -187,6 +189,9 @@ impl Place {
 
     /// Ends everything of a job and leaves nothing. What cannot be removed now is left to the sweeper.
     pub async fn remove(&self, record: &SandboxRecord, paths: &JobPaths) {
+        if matches!(self, Place::Docker(_)) {
+            end_shim(paths).await;
+        }
         let mut pause = REMOVAL_PAUSE;
         for attempt in 1..=REMOVALS {
             let removed = match self {
@@ -247,6 +252,19 @@ impl HostPlace {
             greeting: Vec::new(),
             host_name: self.host_name.clone(),
         })))
+    }
+}
+
+/// Tells a container's shim to end everything in it and itself. An engine that was killed may have forgotten that the
+/// container runs: it then removes the container and leaves its processes.
+async fn end_shim(paths: &JobPaths) {
+    let Ok(key) = ShimKey::load(&paths.private.join(KEY)) else { return };
+    let ended = tokio::time::timeout(SHIM_END, async {
+        let (shim, _) = ShimClient::connect_keyed(&paths.run, &key, Instant::now() + SHIM_END).await?;
+        shim.shutdown(Duration::ZERO).await
+    });
+    if !matches!(ended.await, Ok(Ok(()))) {
+        tracing::debug!("the shim did not end itself; the engine ends it");
     }
 }
 

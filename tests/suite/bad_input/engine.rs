@@ -72,6 +72,13 @@ impl Engine {
             .into_owned()
     }
 
+    /// The first process of each container that runs.
+    fn processes(&self) -> Vec<String> {
+        let listed = String::from_utf8_lossy(&self.docker(&["ps", "--quiet"]).stdout).into_owned();
+        let pid = |id: &str| self.docker(&["inspect", "--format", "{{.State.Pid}}", id]).stdout;
+        listed.split_whitespace().map(|id| String::from_utf8_lossy(&pid(id)).trim().to_owned()).collect()
+    }
+
     /// Copies an image of the machine's engine.
     fn load(&self, image: &str) {
         let mut saved =
@@ -169,6 +176,7 @@ fn an_engine_that_keeps_its_containers_may_go_and_come_back() {
     let mut house = house_on(&engine);
     let id = house.queue(&[COUNT], json!({}));
     house.wait_for_output(id, "line-2\n");
+    let inside = engine.processes();
     engine.end(Signal::KILL);
     // The steps do not need the engine: the log goes on.
     house.wait_for_output(id, "line-20\n");
@@ -184,6 +192,10 @@ fn an_engine_that_keeps_its_containers_may_go_and_come_back() {
     }
     house.assert_goes_on();
     wait_until(Duration::from_secs(90), "every container is removed", || engine.containers().is_empty().then_some(()));
+    // Whatever the engine remembers of the container: its process is gone.
+    let is_gone = |pid: &String| !Path::new("/proc").join(pid).exists();
+    wait_until(Duration::from_secs(30), "the job's processes end", || inside.iter().all(is_gone).then_some(()));
+    assert!(!inside.is_empty());
     house.close_as_it_is();
 }
 
