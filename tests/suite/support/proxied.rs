@@ -4,6 +4,7 @@
 //! The front listens on the machine's loopback, which is another one inside the namespace, and its name is known to squid
 //! alone: who gets there from inside went through the proxy, and left the name to it. Needs root, as the engine does.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -130,6 +131,22 @@ fn ip(arguments: &[&str]) {
     assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// The proxy's password file. The password goes in by a pipe: other tests look for it in every process's arguments.
+fn hashed_password() -> Vec<u8> {
+    let child = Command::new("htpasswd")
+        .args(["-nim", PROXY_USER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("htpasswd runs; see scripts/setup --tests");
+    let mut input = child.stdin.take().expect("its input is a pipe");
+    input.write_all(PROXY_PASSWORD.as_bytes()).expect("htpasswd reads its input");
+    drop(input);
+    let output = child.wait_with_output().expect("htpasswd ends");
+    assert!(output.status.success(), "htpasswd: {}", output.status);
+    output.stdout
+}
+
 /// A squid of our own.
 struct Squid {
     address: SocketAddr,
@@ -141,10 +158,9 @@ impl Squid {
         use std::os::unix::fs::PermissionsExt;
         // It drops root and writes its logs here.
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).expect("the folder is ours");
-        let hashed = Command::new("htpasswd").args(["-nbm", PROXY_USER, PROXY_PASSWORD]).output();
-        let hashed = hashed.expect("htpasswd runs; see scripts/setup --tests");
+        let hashed = hashed_password();
         let write = |name: &str, text: &[u8]| std::fs::write(dir.join(name), text).expect("a file is written");
-        write("users", &hashed.stdout);
+        write("users", &hashed);
         write("hosts", format!("127.0.0.1 {HOST}\n").as_bytes());
         let address = SocketAddr::from((namespace.outside, 3128));
         let folder = dir.display();
