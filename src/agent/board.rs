@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::capacity::Figures;
+use super::events;
 use crate::forge::Assignment;
-use crate::pipeline::JobKey;
+use crate::pipeline::{FlowEvent, JobChange, JobKey, JobStatus};
 use crate::state::journal::Clock;
 
 /// How much later than promised a poll loop may move before it counts as stuck: a machine under full load is slow.
@@ -140,10 +141,18 @@ pub struct JobStatusLine {
     pub registration: String,
     /// The stage it is in: `waiting` for a slot, then the executor's stages.
     pub stage: String,
+    /// Where it stands: pending until its forge knows that it begins.
+    #[serde(default = "pending")]
+    pub status: JobStatus,
     /// Since when it is in this stage.
     pub stage_since: jiff::Timestamp,
     /// Since when the agent has it.
     pub since: jiff::Timestamp,
+}
+
+/// For answers of an agent that did not tell yet.
+fn pending() -> JobStatus {
+    JobStatus::Pending
 }
 
 // === impl Board ===
@@ -176,6 +185,7 @@ impl Board {
             project: assignment.project_path.clone(),
             registration: registration.to_owned(),
             stage: "waiting".into(),
+            status: JobStatus::Pending,
             stage_since: now,
             since: now,
         };
@@ -276,6 +286,31 @@ impl Drop for LaneHandle {
 }
 
 impl JobLine {
+    /// Tells log and board what happens to the job.
+    pub fn tell(&self, event: &FlowEvent) {
+        events::log(event);
+        if let FlowEvent::StageStarted { stage, .. } = event {
+            self.stage(stage);
+        }
+    }
+
+    /// The job's status changes. What cannot happen to it is a defect of ours: it is said, and changes nothing.
+    pub fn change(&self, change: JobChange) {
+        let changed = {
+            let mut content = self.board.lock();
+            let Some(line) = content.jobs.get_mut(&self.key) else { return };
+            let from = line.status;
+            from.after(change).map(|to| {
+                line.status = to;
+                (from, to)
+            })
+        };
+        match changed {
+            Ok((from, to)) => self.tell(&FlowEvent::JobStatusChanged { job: self.key.clone(), from, to }),
+            Err(invalid) => tracing::error!(job_key = %self.key, %invalid, "a defect of forgehand"),
+        }
+    }
+
     /// The job is in this stage now. Names are those of the executor's stages.
     pub fn stage(&self, stage: &str) {
         let now = (self.board.clock)();
@@ -317,6 +352,10 @@ mod tests {
         let line = board.job(&assignment("7", "t"), "a");
         line.stage("get_sources");
         assert_eq!(board.jobs()[0].stage, "get_sources");
+        line.change(JobChange::Succeed); // what has not begun cannot end well
+        assert_eq!(board.jobs()[0].status, JobStatus::Pending);
+        line.change(JobChange::Start);
+        assert_eq!(board.jobs()[0].status, JobStatus::Running);
         line.take_off();
         line.stage("steps");
         assert!(board.jobs().is_empty());

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::recovery::{Found, ShimState};
-use super::sweep::Sweeper;
 use crate::config::DockerConfig;
+use crate::config::docker_values::EngineAddress;
 use crate::executor::sandbox::SandboxRecord;
 use crate::executor::sandbox::docker::{Docker, EngineSettings, MachineAuth, PoolSettings, Reattached, UtilityProgram};
 use crate::executor::sandbox::shim::ShimBinary;
@@ -43,14 +43,7 @@ impl Engines {
         if let Some(engine) = connected.get(&address.to_string()) {
             return Ok(engine.clone());
         }
-        let settings = EngineSettings {
-            host: Some(address.socket().display().to_string()),
-            agent: self.agent.clone(),
-            folder: self.folder().await?,
-            auth: MachineAuth { config: user_config(), helper_path: None },
-            pool: PoolSettings { range: docker.network_pool, prefix: docker.network_size, ..PoolSettings::default() },
-            utility: UtilityProgram { path: self.shim.path.clone(), args: Vec::new() },
-        };
+        let settings = settings(&self.dir, &self.agent, &self.shim.path, docker, &address).await?;
         let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;
         for warning in engine.caps().warnings() {
             warn!(engine = %address, "{warning}");
@@ -72,22 +65,20 @@ impl Engines {
         }
     }
 
-    async fn folder(&self) -> Result<PathBuf, String> {
-        let folder = self.dir.root().join("docker");
-        let made = folder.clone();
-        let result = tokio::task::spawn_blocking(move || {
-            use std::os::unix::fs::DirBuilderExt as _;
-            std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&made)
-        });
-        match result.await {
-            Ok(Ok(())) => Ok(folder),
-            Ok(Err(error)) => Err(format!("{} cannot be made: {error}", folder.display())),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
     async fn all(&self) -> Vec<Docker> {
         self.connected.lock().await.values().cloned().collect()
+    }
+
+    /// Hashes of the shims that containers run, of this agent or of one before it. An error means that an engine cannot
+    /// be asked.
+    pub async fn shims_in_use(&self) -> Result<Vec<String>, String> {
+        let mut hashes = vec![self.shim.sha256.clone()];
+        for engine in self.all().await {
+            let shims = engine.shims().await.map_err(|error| error.to_string())?;
+            let homes = shims.iter().filter_map(|shim| shim.parent()?.file_name());
+            hashes.extend(homes.map(|hash| hash.to_string_lossy().into_owned()));
+        }
+        Ok(hashes)
     }
 
     async fn find_one(&self, job: &OpenJob) -> Result<Option<Found>, String> {
@@ -111,8 +102,9 @@ impl Engines {
     }
 }
 
-impl Sweeper for Engines {
-    async fn find(&self, owed: &[OpenJob]) -> Result<Vec<Found>, String> {
+impl Engines {
+    /// See [`Sweeper::find`](super::Sweeper::find).
+    pub async fn find(&self, owed: &[OpenJob]) -> Result<Vec<Found>, String> {
         let mut all = Vec::new();
         for job in owed {
             all.extend(self.find_one(job).await?);
@@ -120,7 +112,8 @@ impl Sweeper for Engines {
         Ok(all)
     }
 
-    async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
+    /// Removes the sandboxes of no job.
+    pub async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
         for engine in self.all().await {
             let swept = engine.sweep(known).await.map_err(|error| error.to_string())?;
             if !swept.containers.is_empty() || !swept.networks.is_empty() || !swept.volumes.is_empty() {
@@ -131,6 +124,49 @@ impl Sweeper for Engines {
             }
         }
         Ok(())
+    }
+}
+
+/// Connects to an engine once, as an agent does at its start, and says what it warns of. An error says why no agent can
+/// work with the engine: among other things, that it does not see the state directory.
+pub async fn look(dir: &StateDir, docker: &DockerConfig) -> Result<Vec<String>, String> {
+    let address = docker.engine(std::env::var("DOCKER_HOST").ok().as_deref())?;
+    let program = std::env::current_exe().map_err(|error| format!("this program cannot be found: {error}"))?;
+    let agent = agent_id(dir).map_err(|error| format!("the agent's id cannot be kept: {error}"))?;
+    let settings = settings(dir, &agent, &program, docker, &address).await?;
+    let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;
+    Ok(engine.caps().warnings())
+}
+
+async fn settings(
+    dir: &StateDir,
+    agent: &str,
+    program: &Path,
+    docker: &DockerConfig,
+    address: &EngineAddress,
+) -> Result<EngineSettings, String> {
+    Ok(EngineSettings {
+        host: Some(address.socket().display().to_string()),
+        agent: agent.to_owned(),
+        folder: folder(dir).await?,
+        auth: MachineAuth { config: user_config(), helper_path: None },
+        pool: PoolSettings { range: docker.network_pool, prefix: docker.network_size, ..PoolSettings::default() },
+        utility: UtilityProgram { path: program.to_owned(), args: Vec::new() },
+    })
+}
+
+/// Where the engines' records are kept.
+async fn folder(dir: &StateDir) -> Result<PathBuf, String> {
+    let folder = dir.root().join("docker");
+    let made = folder.clone();
+    let result = tokio::task::spawn_blocking(move || {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&made)
+    });
+    match result.await {
+        Ok(Ok(())) => Ok(folder),
+        Ok(Err(error)) => Err(format!("{} cannot be made: {error}", folder.display())),
+        Err(error) => Err(error.to_string()),
     }
 }
 

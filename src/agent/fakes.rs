@@ -23,7 +23,7 @@ use crate::state::{Journal, OpenJob};
 /// What a fake forge and the test share.
 #[derive(Default)]
 pub struct ForgeScript {
-    answers: Mutex<VecDeque<Result<Assignment, PollError>>>,
+    answers: Mutex<VecDeque<Result<Polled, PollError>>>,
     changed: Notify,
     /// How many polls there were, and whether one is open now.
     pub polls: watch::Sender<(u32, bool)>,
@@ -37,11 +37,16 @@ pub struct ForgeScript {
 impl ForgeScript {
     /// The next poll, or the one that is open, is answered with this job.
     pub fn give(&self, job: Assignment) {
-        self.answer(Ok(job));
+        self.answer(Ok(Polled::Job(Box::new(job))));
+    }
+
+    /// The next poll, or the one that is open, is told that there is no job, and when to ask again.
+    pub fn give_nothing(&self, pause: Duration) {
+        self.answer(Ok(Polled::Nothing { pause }));
     }
 
     /// The next poll, or the one that is open, is answered like this.
-    pub fn answer(&self, answer: Result<Assignment, PollError>) {
+    pub fn answer(&self, answer: Result<Polled, PollError>) {
         self.answers.lock().unwrap().push_back(answer);
         self.changed.notify_waiters();
     }
@@ -82,7 +87,7 @@ impl Forge for FakeForge {
         let answer = loop {
             let changed = self.0.changed.notified();
             if let Some(answer) = self.0.answers.lock().unwrap().pop_front() {
-                break answer.map(|job| Polled::Job(Box::new(job)));
+                break answer;
             }
             tokio::select! {
                 () = changed => {}
@@ -243,6 +248,8 @@ impl FakeRunner {
 pub struct FakeSweeper {
     pub found: Mutex<Vec<Found>>,
     pub known: watch::Sender<Option<Vec<JobKey>>>,
+    /// It does what takes long.
+    pub tidying: watch::Sender<bool>,
 }
 
 impl Sweeper for FakeSweeper {
@@ -252,6 +259,13 @@ impl Sweeper for FakeSweeper {
 
     async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
         self.known.send_replace(Some(known()));
+        Ok(())
+    }
+
+    async fn tidy(&self, idle: &CancellationToken) -> Result<(), String> {
+        self.tidying.send_replace(true);
+        idle.cancelled().await;
+        self.tidying.send_replace(false);
         Ok(())
     }
 }

@@ -1,27 +1,37 @@
-//! The agent's one loop.
+//! The agent's one loop: what it waits for, and who handles it.
+//!
+//! - [`stopping`]: how far the agent has been told to stop.
+//! - `serving`: registrations and their poll loops. `jobs`: jobs and their slots.
+//! - `commands`: what others ask over the socket. `chores`: what takes time, in tasks that come back as events.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+mod chores;
+mod commands;
+mod jobs;
+mod serving;
+pub mod stopping;
+
+use self::chores::Chore;
+use self::serving::Served;
+use self::stopping::Stopping;
 use super::backoff::Random;
-use super::board::{AgentStatus, Board};
+use super::board::Board;
 use super::capacity::Capacity;
-use super::chores::{Chore, Taken};
 use super::claims::Claims;
-use super::control::{Answer, Command, ControlRequest, ControlServer, Progress};
+use super::control::{ControlRequest, ControlServer, Progress};
 use super::job::{JobRunner, SlotEnded};
 use super::numbers::Numbers;
-use super::poll::{Assigned, Poller, Pulse};
-use super::registration::{Plan, PlanError, Registrar, Registration};
-use super::seat::{Place, Seat};
+use super::poll::Assigned;
+use super::registration::{PlanError, Registrar};
 use super::signals::{Signal, Signals};
-use super::stopping::Stopping;
 use super::sweep::Sweeper;
 use super::watchdog::ServiceManager;
 use crate::pipeline::JobKey;
@@ -70,13 +80,13 @@ pub struct AgentParts<G, R, W> {
 
 /// The long-running process.
 pub struct Agent<G: Registrar, R, W> {
-    pub(super) registrar: Arc<G>,
+    registrar: Arc<G>,
     runner: R,
-    pub(super) sweeper: Arc<W>,
-    pub(super) journal: Journal,
+    sweeper: Arc<W>,
+    journal: Journal,
     options: RunOptions,
     signals: Signals,
-    pub(super) clock: Clock,
+    clock: Clock,
     random: Random,
 
     stopping: Stopping,
@@ -94,20 +104,23 @@ pub struct Agent<G: Registrar, R, W> {
     drain: CancellationToken,
     /// Cancelled: end the jobs, tidily.
     cancel: CancellationToken,
+    /// Cancelled: a job is here, and what nobody waits for waits for it.
+    idle: CancellationToken,
     capacity: Capacity,
-    pub(super) claims: Claims,
+    claims: Claims,
     numbers: Numbers,
-    pub(super) board: Board,
+    board: Board,
 
     served: BTreeMap<String, Served<G::Forge, G::Settings>>,
     polls: JoinSet<()>,
     poll_tasks: HashMap<Id, (String, u32)>,
     slots: JoinSet<SlotEnded>,
-    slot_tasks: HashMap<Id, JobKey>,
+    /// With the registration that the job came through.
+    slot_tasks: HashMap<Id, (JobKey, String)>,
     /// Tasks that decide how jobs go on: the agent does not end before they have.
-    pub(super) looks: JoinSet<Chore<G::Forge, G::Settings>>,
+    looks: JoinSet<Chore<G::Forge, G::Settings>>,
     /// Tasks that may be dropped at any time.
-    pub(super) chores: JoinSet<Chore<G::Forge, G::Settings>>,
+    chores: JoinSet<Chore<G::Forge, G::Settings>>,
     rotation: Option<tokio::task::AbortHandle>,
     assigned: mpsc::Receiver<Assigned<G::Forge, G::Settings>>,
     assigned_sender: mpsc::Sender<Assigned<G::Forge, G::Settings>>,
@@ -117,14 +130,6 @@ pub struct Agent<G: Registrar, R, W> {
     sweep: Interval,
     feed: Option<Interval>,
     service_manager: ServiceManager,
-}
-
-/// A registration that is being served.
-struct Served<F, S> {
-    registration: Arc<Registration<F, S>>,
-    pulse: Arc<Pulse>,
-    /// Cancelled: ask no more. A child of `drain`.
-    stop: CancellationToken,
 }
 
 /// Something happened.
@@ -221,6 +226,7 @@ where
             unhealthy_interval: Duration::from_secs(3600),
             drain: CancellationToken::new(),
             cancel: CancellationToken::new(),
+            idle: CancellationToken::new(),
             capacity,
             claims: Claims::default(),
             numbers: Numbers::default(),
@@ -322,321 +328,6 @@ where
         tracing::info!(left_running, "the agent ends");
     }
 
-    // --- stopping ---
-
-    fn stop_once_more(&mut self) {
-        self.stop(self.stopping.once_more());
-    }
-
-    fn drain_because(&mut self, why: &str) {
-        tracing::info!(why, "the agent takes no more jobs");
-        self.stop(self.stopping.max(Stopping::Drain));
-    }
-
-    fn stop(&mut self, how_far: Stopping) {
-        if how_far <= self.stopping {
-            return;
-        }
-        self.stopping = how_far;
-        let running = self.slots.len();
-        self.drain.cancel(); // polls end; jobs go on
-        self.next_step_at = None;
-        match how_far {
-            Stopping::No => {}
-            Stopping::Drain => {
-                tracing::info!(running, "no more jobs are taken; the agent ends with the last of them");
-                self.next_step_at = self.drain_timeout.map(|timeout| Instant::now() + timeout);
-            }
-            Stopping::Cancel => {
-                tracing::warn!(running, "running jobs are cancelled");
-                self.cancel.cancel(); // jobs end; after-steps still run
-                self.next_step_at = Some(Instant::now() + self.shutdown_timeout);
-            }
-            Stopping::Now => tracing::warn!(running, "the agent ends at once; the next one goes on with its jobs"),
-        }
-    }
-
-    // --- registrations ---
-
-    /// Serves `plan` from now on. What is the same as before is left alone; running jobs always are.
-    fn serve(&mut self, plan: Plan<G::Forge, G::Settings>) {
-        // Flags are over the file, in both directions.
-        let concurrent = self.options.max_jobs.unwrap_or(plan.concurrent);
-        self.drain_timeout = plan.drain_timeout;
-        self.shutdown_timeout = plan.shutdown_timeout;
-        self.unhealthy_interval = plan.unhealthy_interval;
-        let mut before = std::mem::take(&mut self.served);
-        for registration in plan.registrations {
-            let same = |served: &Served<_, _>| served.registration.fingerprint == registration.fingerprint;
-            let kept = before.remove(&registration.name).filter(|served| {
-                let is_same = same(served);
-                if !is_same {
-                    served.stop.cancel();
-                }
-                is_same
-            });
-            let name = registration.name.clone();
-            self.served.insert(name, kept.unwrap_or_else(|| Served::new(registration, &self.drain)));
-        }
-        for gone in before.values() {
-            gone.stop.cancel();
-        }
-        let limits = self.served.values().map(|served| (served.registration.name.as_str(), served.registration.limit));
-        self.capacity.set_limits(concurrent, limits);
-        self.board.set_registrations(self.served.keys().map(String::as_str));
-        if self.served.is_empty() {
-            tracing::warn!("there is nothing to serve; add a registration with `forgehand register`");
-        }
-    }
-
-    /// Starts the poll loops that are missing.
-    fn start_polls(&mut self) {
-        if self.stopping > Stopping::No {
-            return;
-        }
-        let running: Vec<&(String, u32)> = self.poll_tasks.values().collect();
-        let wanted = self.served.values().flat_map(|served| {
-            let registration = &served.registration;
-            (0..registration.request_concurrency.max(1)).map(move |index| (served, index))
-        });
-        let missing: Vec<_> = wanted
-            .filter(|(served, index)| {
-                let place = (served.lane_name(), *index);
-                !running.iter().any(|running| **running == place)
-            })
-            .map(|(served, index)| (served.registration.name.clone(), index))
-            .collect();
-        for (name, index) in missing {
-            self.start_poll(&name, index);
-        }
-    }
-
-    fn start_poll(&mut self, name: &str, index: u32) {
-        let Some(served) = self.served.get(name) else { return };
-        let poller = Poller {
-            registration: served.registration.clone(),
-            index,
-            pulse: served.pulse.clone(),
-            capacity: self.capacity.clone(),
-            journal: self.journal.clone(),
-            claims: self.claims.clone(),
-            stop: served.stop.clone(),
-            assigned: self.assigned_sender.clone(),
-            lane: self.board.lane(name, index),
-            unhealthy_interval: self.unhealthy_interval,
-            random: self.random,
-        };
-        let lane = served.lane_name();
-        let task = self.polls.spawn(poller.run());
-        self.poll_tasks.insert(task.id(), (lane, index));
-    }
-
-    fn poll_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let id = match &ended {
-            Ok((id, ())) => *id,
-            Err(error) => error.id(),
-        };
-        self.poll_tasks.remove(&id);
-        if let Err(error) = ended.map_err(|error| error.to_string()) {
-            // A defect of ours in one registration's loop must not end the service of all.
-            tracing::error!(error, "a poll loop broke; it is started again in a while");
-            self.look_again_in(LOOK_AGAIN);
-        }
-    }
-
-    /// Reads the configuration again, in a task of its own.
-    fn reload(&mut self, reply: Option<oneshot::Sender<Answer>>) {
-        let registrar = self.registrar.clone();
-        self.chores.spawn(async move { Chore::Planned { plan: registrar.plan().await, reply } });
-    }
-
-    fn planned(
-        &mut self,
-        plan: Result<Plan<G::Forge, G::Settings>, PlanError>,
-        reply: Option<oneshot::Sender<Answer>>,
-    ) {
-        let answer = match plan {
-            Ok(plan) => {
-                self.serve(plan);
-                self.start_polls();
-                self.replace_tokens_when_due();
-                self.look_again_in(Duration::ZERO); // jobs whose registration is back
-                tracing::info!(registrations = self.served.len(), "the configuration was read again");
-                Answer::Done
-            }
-            Err(error) => {
-                tracing::error!(%error, "the new configuration cannot be used; the old one stays");
-                Answer::Refused { message: format!("the old configuration stays: {error}") }
-            }
-        };
-        if let Some(reply) = reply {
-            let _ = reply.send(answer);
-        }
-    }
-
-    fn replace_tokens_when_due(&mut self) {
-        if let Some(running) = self.rotation.take() {
-            running.abort();
-        }
-        let (registrar, clock) = (self.registrar.clone(), self.clock);
-        let task = self.chores.spawn(async move {
-            super::rotation::rotate_next(&registrar, clock).await;
-            Chore::TokenReplaced
-        });
-        self.rotation = Some(task);
-    }
-
-    // --- jobs ---
-
-    fn seat(&mut self, job: Assigned<G::Forge, G::Settings>) {
-        let key = job.work.key().clone();
-        let seat = self.make_seat(job.registration, job.claim);
-        let task = self.slots.spawn(seat.run(job.work, Place::Queued(job.ticket)));
-        self.slot_tasks.insert(task.id(), key);
-    }
-
-    fn make_seat(
-        &self,
-        registration: Arc<Registration<G::Forge, G::Settings>>,
-        claim: super::claims::Claim,
-    ) -> Seat<G::Forge, G::Settings, R> {
-        Seat {
-            registration,
-            runner: self.runner.clone(),
-            journal: self.journal.clone(),
-            board: self.board.clone(),
-            numbers: self.numbers.clone(),
-            cancel: self.cancel.clone(),
-            claim,
-        }
-    }
-
-    fn slot_ended(&mut self, ended: Result<(Id, SlotEnded), JoinError>) {
-        match ended {
-            Ok((id, ended)) => {
-                let key = self.slot_tasks.remove(&id);
-                if let (SlotEnded::Open { why }, Some(key)) = (ended, key) {
-                    tracing::error!(job_key = %key, why, "a job could not be brought to its end; it is tried again");
-                    self.look_again_in(LOOK_AGAIN);
-                }
-            }
-            Err(error) => {
-                let Some(key) = self.slot_tasks.remove(&error.id()) else { return };
-                if !error.is_cancelled() {
-                    tracing::error!(job_key = %key, %error, "a defect of forgehand ended a job");
-                    self.board.remove_job(&key);
-                    self.fail_broken(key);
-                }
-            }
-        }
-    }
-
-    /// The slots and numbers of a job that is taken up, and the right to work on it; `None` when somebody does, or
-    /// nobody can.
-    pub(super) fn take_up(&mut self, job: crate::state::OpenJob) -> Option<Taken> {
-        let claim = self.claims.take(&job.assignment.key)?;
-        if !self.served.contains_key(&job.registration) {
-            self.leave_or_give_up(&job, claim);
-            return None;
-        }
-        let numbers = job.facts.as_ref().map(|facts| {
-            let numbers = [facts.concurrent_id, facts.concurrent_project_id];
-            self.numbers.restore(&job.registration, &job.assignment.owner.project, numbers)
-        });
-        let slot = self.capacity.occupy(&job.registration);
-        Some(Taken { claim, place: Place::Kept(slot, numbers), job })
-    }
-
-    /// Starts the jobs that were looked at.
-    pub(super) fn go_on(&mut self, jobs: Vec<(Taken, super::Repair)>) {
-        for (taken, repair) in jobs {
-            let Some(served) = self.served.get(&taken.job.registration) else { continue };
-            let key = taken.job.assignment.key.clone();
-            tracing::info!(job_id = %taken.job.assignment.id, ?repair, "a job is taken up again");
-            let seat = self.make_seat(served.registration.clone(), taken.claim);
-            let work = super::JobWork::Recovered { open_job: Box::new(taken.job), repair };
-            let task = self.slots.spawn(seat.run(work, taken.place));
-            self.slot_tasks.insert(task.id(), key);
-        }
-    }
-
-    fn chore_ended(&mut self, chore: Chore<G::Forge, G::Settings>) {
-        match chore {
-            Chore::Planned { plan, reply } => self.planned(plan, reply),
-            Chore::TokenReplaced => self.reload(None),
-            Chore::Listed { open } => {
-                let taken = open.into_iter().filter_map(|job| self.take_up(job)).collect();
-                self.start_polls();
-                self.look_at(taken);
-            }
-            Chore::LookedAt { jobs } => self.go_on(jobs),
-            Chore::Over => {}
-        }
-    }
-
-    fn chore_broke(&mut self, error: &JoinError) {
-        if error.is_panic() {
-            tracing::error!(%error, "a defect of forgehand ended one of its own tasks");
-            self.look_again_in(LOOK_AGAIN);
-        }
-    }
-
-    // --- commands ---
-
-    fn answer(&mut self, request: ControlRequest) {
-        let answer = match request.command {
-            Command::Status => Answer::Status { status: Box::new(self.status()) },
-            Command::Pause { .. } => self.pause(true),
-            Command::Resume => self.pause(false),
-            Command::Drain { .. } => {
-                self.drain_because("a command asked for it");
-                Answer::Done
-            }
-            Command::Reload => return self.reload(Some(request.reply)),
-        };
-        let _ = request.reply.send(answer);
-    }
-
-    /// Small and rare file work, done here so that the answer tells what is.
-    fn pause(&mut self, is_paused: bool) -> Answer {
-        let path = self.journal.dir().paused();
-        let done = if is_paused {
-            std::fs::write(&path, "")
-        } else {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                done => done,
-            }
-        };
-        self.is_paused = is_paused;
-        self.capacity.set_open(!is_paused);
-        tracing::info!(is_paused, "a command changed whether jobs are taken");
-        match done {
-            Ok(()) => Answer::Done,
-            Err(error) => Answer::Refused {
-                message: format!("done, but a restart will forget it: {} cannot be changed: {error}", path.display()),
-            },
-        }
-    }
-
-    /// What the agent does.
-    pub fn status(&self) -> AgentStatus {
-        AgentStatus {
-            version: 1,
-            pid: std::process::id(),
-            forgehand: crate::VERSION.to_owned(),
-            since: self.since,
-            state: self.state().to_owned(),
-            capacity: self.capacity.figures(),
-            registrations: self.board.registrations(),
-            jobs: self.board.jobs(),
-        }
-    }
-
-    fn state(&self) -> &'static str {
-        if self.is_paused && self.stopping == Stopping::No { "paused" } else { self.stopping.as_str() }
-    }
-
     fn show(&mut self) {
         let figures = self.capacity.figures();
         self.progress.send_if_modified(|progress| {
@@ -646,17 +337,6 @@ where
         });
         let state = self.state();
         self.service_manager.show(state, figures, self.served.len());
-    }
-}
-
-impl<F, S> Served<F, S> {
-    fn new(registration: Registration<F, S>, drain: &CancellationToken) -> Self {
-        Self { registration: Arc::new(registration), pulse: Arc::default(), stop: drain.child_token() }
-    }
-
-    /// Tells the poll loops of this registration from those of one of the same name before it.
-    fn lane_name(&self) -> String {
-        format!("{} {}", self.registration.name, self.registration.fingerprint)
     }
 }
 

@@ -1,13 +1,15 @@
 //! The long-running process: it asks forges for jobs and sees each to its acknowledged end.
 //!
 //! - [`main_loop`]: [`Agent`], the one loop: wait for an event, handle it, look whether all is done.
-//! - [`poll`]: one task a registration and request slot, which asks the forge; [`backoff`]: when it asks again.
+//! - [`poll`]: one task a registration and request slot, which asks the forge; [`backoff`]: when it asks again;
+//!   [`pulse`]: what the loops of one registration tell each other.
 //! - [`capacity`]: how many jobs run at once, who may ask, who starts next.
 //! - [`seat`]: one task a job: waits for a slot with signs of life to the forge, then hands over to the [`JobRunner`].
-//! - [`recovery`]: what is owed against what is there: how a restart goes on. [`sweep`]: what the agent asks of sandboxes.
+//! - [`recovery`]: what is owed against what is there: how a restart goes on. [`sweep`]: what the agent asks of
+//!   sandboxes; [`housekeeper`]: how that is done.
 //! - [`registration`]: what the agent serves, and where it comes from; [`rotation`]: tokens renewed before they expire.
-//! - [`stopping`], [`signals`]: how far the agent was told to stop. [`control`]: commands over a socket.
-//! - [`board`]: what each part does now; [`watchdog`]: systemd hears from us only while every part moves.
+//! - [`signals`]: what the process is told. [`control`]: commands over a socket.
+//! - `events`: what happens to jobs; [`board`]: what each part does now; [`watchdog`]: systemd hears from us only while every part moves.
 //! - [`protection`]: the agent goes on while jobs burn the machine down.
 //!
 //! **Two registrations never hold each other up.** Slot first, question second: nobody asks while there is no room. But
@@ -20,16 +22,18 @@
 pub mod backoff;
 pub mod board;
 pub mod capacity;
-mod chores;
 pub mod claims;
 pub mod control;
 mod docker_settings;
 pub mod engines;
+mod events;
+pub mod housekeeper;
 pub mod job;
 pub mod main_loop;
 pub mod numbers;
 pub mod poll;
 pub mod protection;
+pub mod pulse;
 pub mod recovery;
 pub mod registrar;
 pub mod registration;
@@ -37,7 +41,6 @@ pub mod rotation;
 pub mod seat;
 pub mod signals;
 pub mod slot;
-pub mod stopping;
 pub mod sweep;
 pub mod watchdog;
 
@@ -47,8 +50,8 @@ mod fakes;
 mod tests;
 
 pub use job::{JobRunner, JobStart, JobWork, SlotEnded};
+pub use main_loop::stopping::Stopping;
 pub use main_loop::{Agent, AgentParts, RunOptions};
 pub use recovery::{Found, Repair, ShimState};
 pub use registration::{Plan, PlanError, Registrar, Registration};
-pub use stopping::Stopping;
 pub use sweep::Sweeper;

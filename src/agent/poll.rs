@@ -1,10 +1,9 @@
 //! One poll loop: asks one registration's forge for work, for as long as the agent takes jobs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -12,10 +11,13 @@ use super::backoff::{Backoff, Random};
 use super::board::{Activity, LaneHandle};
 use super::capacity::{Capacity, Question, Ticket};
 use super::claims::{Claim, Claims};
+use super::events;
 use super::job::JobWork;
+use super::pulse::{Pulse, PulseWatch};
 use super::registration::Registration;
+use super::seat::job_span;
 use crate::forge::{Assignment, Forge, PollError, Polled};
-use crate::pipeline::JobFailure;
+use crate::pipeline::{FlowEvent, JobFailure};
 use crate::state::{Accepted, JobPhase, Journal};
 
 /// No question takes longer than this: a forge may hold it for a minute or two, a slow one may take ten minutes to
@@ -69,31 +71,6 @@ pub struct Poller<F, S> {
     pub random: Random,
 }
 
-/// Whether a registration gets one job after the other, so that a second question beside the first is worth while.
-#[derive(Default)]
-pub struct Pulse {
-    is_busy: AtomicBool,
-    changed: Notify,
-}
-
-impl Pulse {
-    fn set_busy(&self, is_busy: bool) {
-        if self.is_busy.swap(is_busy, Ordering::Relaxed) != is_busy {
-            self.changed.notify_waiters();
-        }
-    }
-
-    async fn busy(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.is_busy.load(Ordering::Relaxed) {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
-
 /// Whether a loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -108,6 +85,8 @@ impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
         // Slot first, question second: nobody asks for a job that could not start.
         while let Some(question) = self.turn().await {
             let asked_at = Instant::now();
+            // From here on, or what happens while the forge answers would be missed.
+            let mut watch = self.pulse.watch();
             let (answer, question) = self.ask(question).await;
             let next = match answer {
                 Ok(Polled::Job(assignment)) => {
@@ -118,11 +97,11 @@ impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
                 Ok(Polled::Nothing { pause }) => {
                     backoff.reset();
                     self.lane.heard();
-                    self.rest(pause, asked_at, question).await
+                    self.rest(pause, asked_at, question, &mut watch).await
                 }
                 Err(error) => {
                     drop(question); // nothing is reserved while we wait
-                    self.back_off(&mut backoff, error).await
+                    self.back_off(&mut backoff, error, &mut watch).await
                 }
             };
             if next == Next::End {
@@ -197,13 +176,9 @@ impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
         let id = assignment.id.clone();
         let ended = match self.journal.accept(&assignment, &self.registration.name).await {
             Ok(Accepted::New) => {
-                tracing::info!(
-                    job_id = %id,
-                    correlation_id = %assignment.correlation_id,
-                    registration = %self.registration.name,
-                    project = %assignment.project_path,
-                    "job assigned"
-                );
+                let (job, name) = (assignment.key.clone(), assignment.name.clone());
+                job_span(&assignment, &self.registration.name)
+                    .in_scope(|| events::log(&FlowEvent::JobAssigned { job, name }));
                 return Some(JobWork::Fresh { assignment });
             }
             Ok(Accepted::Known(JobPhase::Acknowledged)) => self.journal.ended(&assignment.key).await,
@@ -228,18 +203,20 @@ impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
         }
     }
 
-    /// There was no job: waits as long as the forge wants.
-    async fn rest(&self, pause: Duration, asked_at: Instant, question: Question) -> Next {
+    /// There was no job: waits as long as the forge wants, or until a job of this registration ends, for its successors
+    /// may be there then.
+    async fn rest(&self, pause: Duration, asked_at: Instant, question: Question, watch: &mut PulseWatch) -> Next {
         self.pulse.set_busy(false);
         if question.stop().is_cancelled() {
             return Next::Ask; // withdrawn: the next turn waits for a slot, or ends
         }
         drop(question); // nothing is reserved while we wait
         let shortest = SHORTEST_ROUND.saturating_sub(asked_at.elapsed());
-        self.pause(Activity::Pausing, pause.max(shortest)).await
+        let pause = self.pulse.pause(pause).max(shortest);
+        self.pause(Activity::Pausing, pause, watch.job_ended()).await
     }
 
-    async fn back_off(&self, backoff: &mut Backoff, error: PollError) -> Next {
+    async fn back_off(&self, backoff: &mut Backoff, error: PollError, watch: &mut PulseWatch) -> Next {
         self.pulse.set_busy(false);
         let (pause, is_unhealthy) = match &error {
             PollError::Refused(_) => {
@@ -255,16 +232,21 @@ impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
         } else {
             tracing::warn!(registration, %error, ?pause, "the forge did not answer as it should; asking again");
         }
-        self.pause(Activity::BackingOff, pause).await
+        if is_unhealthy {
+            self.pause(Activity::BackingOff, pause, watch.reloaded()).await
+        } else {
+            self.pause(Activity::BackingOff, pause, std::future::pending()).await
+        }
     }
 
-    async fn pause(&self, activity: Activity, pause: Duration) -> Next {
+    /// Waits for `pause`, or until something happens that ends it.
+    async fn pause(&self, activity: Activity, pause: Duration, ends: impl Future<Output = ()>) -> Next {
         if pause.is_zero() {
             return Next::Ask;
         }
         self.lane.does(activity, Some(Instant::now() + pause));
-        match self.stop.run_until_cancelled(tokio::time::sleep(pause)).await {
-            Some(()) => Next::Ask,
+        match self.stop.run_until_cancelled(tokio::time::timeout(pause, ends)).await {
+            Some(Ok(()) | Err(_)) => Next::Ask,
             None => Next::End,
         }
     }

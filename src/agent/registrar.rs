@@ -77,13 +77,14 @@ impl Registrar for ConfiguredRegistrar {
     }
 
     async fn expiring(&self) -> Vec<ExpiringToken> {
-        let names = self.credentials.names().unwrap_or_default();
-        let expiring = |name: String| {
-            let record = self.credentials.get(&name).ok()??;
+        let Ok(config) = config::load(&self.locations.config_file, &self.overrides) else { return Vec::new() };
+        let renewed = config.registrations.iter().filter(|one| !forbids_rotation(one));
+        let expiring = |one: &RegistrationConfig| {
+            let record = self.credentials.get(&one.name).ok()??;
             let expires_at = record.expires_at?;
-            Some(ExpiringToken { registration: name, obtained_at: record.obtained_at, expires_at })
+            Some(ExpiringToken { registration: one.name.clone(), obtained_at: record.obtained_at, expires_at })
         };
-        names.into_iter().filter_map(expiring).collect()
+        renewed.filter_map(expiring).collect()
     }
 
     async fn rotate(&self, name: &str) -> Result<(), String> {
@@ -180,6 +181,11 @@ impl ConfiguredRegistrar {
     }
 }
 
+/// Whether the operator wants its token left as it is.
+fn forbids_rotation(registration: &RegistrationConfig) -> bool {
+    registration.feature_flags.get("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION").copied().unwrap_or(false)
+}
+
 /// The door to the network of a registration. `dir`: where what git needs of it is written, for those who run git.
 pub fn outbound(registration: &RegistrationConfig, dir: Option<&StateDir>) -> Result<Outbound, String> {
     let network = &registration.network;
@@ -217,6 +223,7 @@ pub fn gitlab_settings(
         },
         clone_url: registration.clone_url.clone(),
         environment: registration.environment.clone(),
+        proxy_environment: if registration.network.pass_to_jobs { outbound.for_jobs() } else { Vec::new() },
         feature_flags: registration.feature_flags.clone(),
         default_image: registration.docker.image.clone(),
         gpus: registration.docker.gpus.clone().unwrap_or_default(),

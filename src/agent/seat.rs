@@ -11,7 +11,7 @@ use super::claims::Claim;
 use super::job::{JobRunner, JobStart, JobWork, SlotEnded};
 use super::numbers::{JobNumbers, Numbers};
 use super::registration::Registration;
-use crate::forge::{Demand, Forge, LogDigest, Reporter};
+use crate::forge::{Assignment, Demand, Forge, LogDigest, Reporter};
 use crate::state::Journal;
 
 /// What a job needs on its way.
@@ -48,16 +48,21 @@ enum Seated {
     Without,
 }
 
+/// What every line of the log about a job says.
+pub(super) fn job_span(assignment: &Assignment, registration: &str) -> tracing::Span {
+    tracing::info_span!(
+        "job",
+        job_id = %assignment.id,
+        correlation_id = %assignment.correlation_id,
+        project = %assignment.project_path,
+        registration,
+    )
+}
+
 impl<F: Forge, S: Send + Sync + 'static, R: JobRunner<F, S>> Seat<F, S, R> {
     /// Sees the job to its end.
     pub async fn run(self, work: JobWork, place: Place) -> SlotEnded {
-        let assignment = work.assignment();
-        let span = tracing::info_span!(
-            "job",
-            job_id = %assignment.id,
-            correlation_id = %assignment.correlation_id,
-            registration = %self.registration.name,
-        );
+        let span = job_span(work.assignment(), &self.registration.name);
         self.see_through(work, place).instrument(span).await
     }
 

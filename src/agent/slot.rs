@@ -29,7 +29,7 @@ use crate::executor::sandbox::{JobPaths, SandboxRecord};
 use crate::executor::tools::Tools;
 use crate::forge::{Assignment, Demand, Forge, LogDigest, ReportError, Reporter, RunnerFacts};
 use crate::pipeline::definition::LogSpec;
-use crate::pipeline::{JobFailure, JobOutcome, PipelineJob};
+use crate::pipeline::{FlowEvent, JobChange, JobFailure, JobOutcome, PipelineJob};
 use crate::state::JobJournal;
 
 /// How often the forge is told that a job begins before the job begins anyway; how often it is told of a job that is not
@@ -198,7 +198,6 @@ impl<F: Forge> Slot<'_, F> {
         let work = async {
             let (outcome, sandbox) = self.work(start, &reporter, job, &log, (&demand_sender, demand)).await;
             let digest = log.close();
-            info!(?outcome, "job ended");
             let journalled = match self.page.set_digest(digest).await {
                 Ok(()) => self.page.set_outcome(&outcome).await,
                 Err(error) => Err(error),
@@ -216,6 +215,9 @@ impl<F: Forge> Slot<'_, F> {
         let (end, outcome) = tokio::join!(pump.run(outcome), work);
         if end == PumpEnd::GaveUp {
             warn!("the forge could not be told how the job ended; `forgehand logs` has its log");
+        } else {
+            let (job, outcome) = (self.assignment.key.clone(), outcome.clone());
+            self.line.tell(&FlowEvent::JobFinished { job, outcome });
         }
         self.close_page(&outcome).await
     }
@@ -247,17 +249,22 @@ impl<F: Forge> Slot<'_, F> {
             return (outcome, start.sandbox);
         }
         if let Some(outcome) = start.lost {
+            self.line.change(JobChange::Start); // it ran, under the agent before
+            self.line.change(change_to(&outcome));
             if let JobOutcome::Failed(failure) = &outcome {
                 log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
             }
             return (outcome, start.sandbox);
         }
         if accept(reporter.as_ref(), demand_sender).await.is_err() {
+            self.line.change(JobChange::Cancel);
             return (JobOutcome::Cancelled, start.sandbox);
         }
+        self.line.change(JobChange::Start);
         let job = match job {
             Ok(job) => job,
             Err(failure) => {
+                self.line.change(JobChange::Fail);
                 log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
                 return (JobOutcome::Failed(failure), start.sandbox);
             }
@@ -275,7 +282,9 @@ impl<F: Forge> Slot<'_, F> {
             sandbox: start.sandbox,
         };
         let line = self.line.clone();
-        job::run(run, resumed, move |stage| line.stage(stage.name())).await
+        let (outcome, sandbox) = job::run(run, resumed, move |event| line.tell(&event)).await;
+        self.line.change(change_to(&outcome));
+        (outcome, sandbox)
     }
 
     /// Ends everything of the job's and leaves nothing in the engine.
@@ -305,6 +314,15 @@ impl<F: Forge> Slot<'_, F> {
             Ok(()) => SlotEnded::Closed,
             Err(error) => SlotEnded::Open { why: format!("the journal could not close the job: {error}") },
         }
+    }
+}
+
+/// What an outcome does to a job's status.
+fn change_to(outcome: &JobOutcome) -> JobChange {
+    match outcome {
+        JobOutcome::Success => JobChange::Succeed,
+        JobOutcome::Failed(_) => JobChange::Fail,
+        JobOutcome::Cancelled => JobChange::Cancel,
     }
 }
 

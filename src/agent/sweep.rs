@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use tokio_util::sync::CancellationToken;
+
 use super::recovery::Found;
 use crate::pipeline::JobKey;
 use crate::state::OpenJob;
@@ -18,4 +20,8 @@ pub trait Sweeper: Send + Sync + 'static {
     /// the same is tried at the next sweep.
     fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync))
     -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Keeps small what is kept for later jobs. Work that takes long is done only while `idle` is not cancelled: no job
+    /// waits for it. An error is logged and the same is tried at the next sweep.
+    fn tidy(&self, idle: &CancellationToken) -> impl Future<Output = Result<(), String>> + Send;
 }

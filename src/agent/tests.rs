@@ -288,6 +288,61 @@ async fn a_forge_that_fails_is_asked_again_and_one_that_refuses_is_left_alone() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reload_asks_a_forge_again_that_was_left_alone() {
+    let house = House::new(1, &["a"]);
+    let agent = house.start().await;
+    let forge = house.forge("a");
+    for _ in 0..3 {
+        forge.answer(Err(PollError::Refused("403".into())));
+    }
+    within(forge.polls.subscribe().wait_for(|polls| polls.0 == 3)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(forge.count(), 3);
+    let reloaded = Instant::now();
+    agent.signal(Signal::Reload).await;
+    within(forge.asked()).await;
+    assert!(reloaded.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_job_is_followed_by_a_question_for_its_successors() {
+    let house = House::new(4, &["a", "b"]);
+    let _agent = house.start().await;
+    let forge = house.forge("a");
+    let mut polls = forge.polls.subscribe();
+    forge.give(job("1"));
+    within(house.runner.started("1", 1)).await;
+    // There is no second job, and the forge does not hold polls.
+    let pause = Duration::from_secs(30);
+    forge.give_nothing(pause);
+    within(polls.wait_for(|polls| *polls == (2, false))).await.unwrap();
+    let ended = Instant::now();
+    house.runner.end("1");
+    within(polls.wait_for(|polls| polls.0 == 3)).await.unwrap();
+    assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
+    // The forge has not queued the next job yet.
+    forge.give_nothing(pause);
+    within(polls.wait_for(|polls| polls.0 == 4)).await.unwrap();
+    assert!(ended.elapsed() < Duration::from_secs(2), "{:?}", ended.elapsed());
+    // Later the forge's pace counts again.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let asked = Instant::now();
+    forge.give_nothing(pause);
+    within(polls.wait_for(|polls| polls.0 == 5)).await.unwrap();
+    assert!(asked.elapsed() >= pause, "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_long_is_left_when_a_job_comes() {
+    let house = House::new(1, &["a"]);
+    let _agent = house.start().await;
+    let mut tidying = house.sweeper.tidying.subscribe();
+    within(tidying.wait_for(|tidying| *tidying)).await.unwrap();
+    house.forge("a").give(job("1"));
+    within(tidying.wait_for(|tidying| !tidying)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_without_work_ends_when_it_was_told_to() {
     let mut house = House::new(1, &["a"]);
     house.options.exit_when_idle = Some(Duration::from_secs(300));

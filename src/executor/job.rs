@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Stopwatch};
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::environment::{self, Environment};
 use super::halt::{Halt, HaltCause};
@@ -16,7 +16,7 @@ use super::stage::Stage;
 use super::stages;
 use super::tools::Tools;
 use crate::forge::Reporter;
-use crate::pipeline::{JobFailure, JobOutcome, PipelineJob};
+use crate::pipeline::{FlowEvent, JobFailure, JobOutcome, PipelineJob};
 use crate::state::JobJournal;
 
 /// How long a shim may take to say that it is there.
@@ -57,7 +57,7 @@ pub(super) struct Running<R> {
     lost: Option<String>,
     /// Where the earlier agent was cut; `None` once the job goes on by itself.
     cut_at: Option<Stage>,
-    on_stage: Box<dyn Fn(Stage) + Send + Sync>,
+    tell: Box<dyn Fn(FlowEvent) + Send + Sync>,
 }
 
 /// Why a stage did not end well.
@@ -79,11 +79,11 @@ impl From<JobFailure> for StageError {
 
 /// Runs every stage that applies. Does not fail: what went wrong is in the outcome, and in the log.
 ///
-/// `on_stage` hears which stage begins. Comes back with the sandbox, which the caller removes.
+/// `tell` hears which stage begins and ends. Comes back with the sandbox, which the caller removes.
 pub async fn run<R: Reporter>(
     run: JobRun<R>,
     resumed: bool,
-    on_stage: impl Fn(Stage) + Send + Sync + 'static,
+    tell: impl Fn(FlowEvent) + Send + Sync + 'static,
 ) -> (JobOutcome, Option<SandboxRecord>) {
     let environment = environment::of(&run.job);
     let cut_at = resumed.then_some(run.progress.stage);
@@ -95,7 +95,7 @@ pub async fn run<R: Reporter>(
         stillborn: None,
         lost: None,
         cut_at,
-        on_stage: Box::new(on_stage),
+        tell: Box::new(tell),
     };
     if !resumed {
         running.announce();
@@ -116,10 +116,11 @@ impl<R: Reporter> Running<R> {
                 self.note(stage, Err(StageError::Fatal(failure)));
                 continue;
             }
-            (self.on_stage)(stage);
+            let (job, name) = (self.run.job.key.clone(), stage.name());
+            (self.tell)(FlowEvent::StageStarted { job: job.clone(), stage: name });
             let began = Stopwatch::now();
             let result = self.run_stage(stage).await;
-            info!(stage = stage.name(), ok = result.is_ok(), took_ms = began.elapsed().as_millis(), "stage ended");
+            (self.tell)(FlowEvent::StageFinished { job, stage: name, ok: result.is_ok(), took: began.elapsed() });
             self.note(stage, result);
             self.cut_at = None;
         }

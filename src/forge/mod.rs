@@ -97,8 +97,8 @@ pub struct RunnerFacts {
 /// Why a poll failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PollError {
-    /// The forge does not accept this registration: token revoked, runner deleted. Asking again at the usual pace
-    /// cannot help; the poll loop slows down to the configured interval.
+    /// The forge does not accept this registration: token revoked, runner deleted. Said some times in a row, asking again
+    /// at the usual pace cannot help; the poll loop slows down.
     #[error("{0}")]
     Refused(String),
     /// The forge did not answer as it should. Ask again later.

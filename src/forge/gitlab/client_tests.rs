@@ -10,9 +10,7 @@ use url::Url;
 
 use super::register::{self, RegisterOptions, Unregister, Verified};
 use super::{GitLab, GitLabReporter, GitLabSettings};
-use crate::forge::{
-    Demand, FinishAck, Forge, LogAck, LogDigest, PollError, Polled, ReportError, Reporter, RunnerToken,
-};
+use crate::forge::{Demand, FinishAck, Forge, LogAck, LogDigest, PollError, Polled, ReportError, Reporter};
 use crate::outbound::test_server::{NoWaiting, Received, Reply, TestServer};
 use crate::outbound::{Outbound, OutboundSettings};
 use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, FileSelection, When};
@@ -77,53 +75,79 @@ async fn a_job_is_taken_with_the_id_of_its_request() {
     assert!(body.get("last_update").is_none());
 }
 
+/// Whether each of so many polls is to be followed by another at once.
+async fn asked_again_at_once(forge: &GitLab, times: usize) -> Vec<bool> {
+    let mut at_once = Vec::new();
+    for _ in 0..times {
+        let Ok(Polled::Nothing { pause }) = poll(forge).await else { panic!("an answer without a job") };
+        at_once.push(pause.is_zero());
+    }
+    at_once
+}
+
 #[tokio::test]
 async fn the_queue_version_is_sent_back_until_another_comes() {
     let server = TestServer::start(|number, _| match number {
         0 => Reply::new(204, &[("X-GitLab-Last-Update", "v1")], ""),
+        1 => Reply::new(204, &[("X-GitLab-Last-Update", "")], ""),
+        2 => Reply::json(409, &json!({"message": "409 Conflict"})),
+        3 => Reply::new(204, &[("X-GitLab-Last-Update", "v2")], ""),
         _ => Reply::new(204, &[], ""),
     })
     .await;
     let forge = forge(&server);
-    for _ in 0..3 {
-        assert!(matches!(poll(&forge).await, Ok(Polled::Nothing { pause }) if !pause.is_zero()));
-    }
+    asked_again_at_once(&forge, 5).await;
     let sent: Vec<_> = server.seen().iter().map(|request| request.json()["last_update"].clone()).collect();
-    assert_eq!(sent, [json!(null), json!("v1"), json!("v1")]);
+    assert_eq!(sent, [json!(null), json!("v1"), json!("v1"), json!("v1"), json!("v2")]);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_hold_polls_is_asked_again_at_once_while_its_queue_changes() {
+    let server = TestServer::start(move |number, _| {
+        let update = if number < 2 { "v1" } else { "v2" };
+        Reply::new(204, &[("X-GitLab-Last-Update", update)], "")
+    })
+    .await;
+    assert_eq!(asked_again_at_once(&forge(&server), 5).await, [true, false, true, false, false]);
 }
 
 #[tokio::test]
 async fn a_server_that_holds_polls_is_asked_again_at_once_unless_it_does_not_hold_them() {
     let holds = ("Gitlab-Ci-Builds-Polling", "yes");
     let server = TestServer::start(move |number, _| match number {
-        0 => Reply::new(204, &[holds, ("X-GitLab-Last-Update", "v1")], ""),
-        1 => Reply::new(204, &[holds, ("X-GitLab-Last-Update", "v1")], ""),
+        0 | 1 => Reply::new(204, &[holds, ("X-GitLab-Last-Update", "v1")], ""),
         _ => Reply::new(204, &[holds], ""),
     })
     .await;
-    let forge = forge(&server);
-    let mut paused = Vec::new();
-    for _ in 0..8 {
-        let Ok(Polled::Nothing { pause }) = poll(&forge).await else { panic!("an answer without a job") };
-        paused.push(!pause.is_zero());
-    }
     // The second is the queue's own word that nothing has changed; the last two were not held once too often.
-    assert_eq!(paused, [false, true, false, false, false, false, true, true]);
+    let expected = [true, false, true, true, true, true, true, false, false];
+    assert_eq!(asked_again_at_once(&forge(&server), 9).await, expected);
 }
 
 #[tokio::test]
-async fn refusals_count_in_a_row() {
-    let server = TestServer::start(|number, _| match number {
-        2 => Reply::new(204, &[], ""),
-        _ => Reply::json(403, &json!({"message": "403 Forbidden"})),
-    })
-    .await;
+async fn a_server_that_says_nothing_of_its_queue_is_asked_at_the_usual_pace() {
+    let server = TestServer::start(|_, _| Reply::new(204, &[], "")).await;
+    assert_eq!(asked_again_at_once(&forge(&server), 3).await, [false, false, false]);
+}
+
+#[tokio::test]
+async fn a_job_that_another_runner_got_is_followed_by_another_question_at_once() {
+    let server = TestServer::start(|_, _| Reply::json(409, &json!({"message": "409 Conflict"}))).await;
+    let expected = [true, true, true, true, true, false, false];
+    assert_eq!(asked_again_at_once(&forge(&server), 7).await, expected);
+}
+
+#[tokio::test]
+async fn only_a_refusal_counts_as_one() {
+    let server =
+        TestServer::start(|number, _| Reply::json([403, 401, 503, 422, 403][number], &json!({"message": "no"}))).await;
     let forge = forge(&server);
     let mut refused = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..5 {
         refused.push(matches!(poll(&forge).await, Err(PollError::Refused(_))));
     }
-    assert_eq!(refused, [false, false, false, false, false, true]);
+    assert_eq!(refused, [true, false, false, false, true]);
+    assert_eq!(server.seen().len(), 5, "the poll loop, not the client, asks a busy server again");
 }
 
 #[tokio::test]
@@ -566,27 +590,14 @@ async fn unregistering_takes_away_the_machine_or_the_runner() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_after_three_quarters_of_its_life() {
-    let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
-    let mut token = RunnerToken {
-        token: Secret::new("old"),
-        obtained_at: at("2026-01-01T00:00:00Z"),
-        expires_at: Some(at("2026-01-05T00:00:00Z")),
-    };
-    assert_eq!(register::reset_due_at(&token), Some(at("2026-01-04T00:00:00Z")));
-    let mut forbidding = settings(Url::parse("https://gitlab.example.com").unwrap());
-    forbidding.feature_flags.insert("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION".into(), true);
-    assert_eq!(GitLab::new(forbidding, outbound()).unwrap().token_due_at(&token), None);
-    token.expires_at = None;
-    assert_eq!(register::reset_due_at(&token), None);
-    let server = TestServer::start(|number, _| match number {
-        0 => Reply::json(201, &json!({"token": "glrt-new", "token_expires_at": "2027-01-01T00:00:00Z"})),
-        _ => Reply::new(204, &[], ""),
+async fn a_token_is_renewed_and_its_new_life_is_known() {
+    let server = TestServer::start(|_, _| {
+        Reply::json(201, &json!({"token": "glrt-new", "token_expires_at": "2027-01-01T00:00:00Z"}))
     })
     .await;
-    let forge = forge(&server);
-    let renewed = register::reset_token(&outbound(), forge.settings(), &Secret::new("glrt-secret")).await.unwrap();
-    forge.replace_token(renewed.token.clone());
-    let _ = poll(&forge).await;
-    assert_eq!(server.seen()[1].header("runner-token"), Some("glrt-new"));
+    let settings = settings(server.url());
+    let renewed = register::reset_token(&outbound(), &settings, &Secret::new("glrt-secret")).await.unwrap();
+    assert_eq!(renewed.token.expose(), "glrt-new");
+    assert_eq!(renewed.expires_at, Some("2027-01-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(server.seen()[0].header("runner-token"), Some("glrt-secret"));
 }

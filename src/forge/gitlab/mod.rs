@@ -3,7 +3,7 @@
 //! - [`settings`]: what the operator wants of a registration; [`info`]: what we tell the server of ourselves.
 //! - [`wire`]: what goes over the wire, read leniently ([`lenient`]).
 //! - [`client`]: requests and what their answers have in common.
-//! - [`register`], [`system_id`]: from a token to a registration and back.
+//! - [`register`]: from a token to a registration and back.
 //! - [`poll`]: asking for jobs; [`pace`]: how many polls at the same time.
 //! - [`convert`]: payload to model; pure. [`flags`]: which feature flags count.
 //! - [`report`], [`transfer`]: log, states, artifacts of one job.
@@ -11,13 +11,13 @@
 //! What is supported and what is not stands in docs/gitlab.md.
 
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Assignment, Forge, PollError, Polled, RunnerFacts, RunnerToken};
+use super::{Assignment, Forge, PollError, Polled, RunnerFacts};
 use crate::outbound::Outbound;
-use crate::pipeline::{ForgeInstance, JobFailure, PipelineJob, Secret};
+use crate::pipeline::{ForgeInstance, JobFailure, PipelineJob};
 
 pub mod client;
 pub mod convert;
@@ -29,7 +29,6 @@ pub mod poll;
 pub mod register;
 pub mod report;
 pub mod settings;
-pub mod system_id;
 pub mod transfer;
 pub mod wire;
 
@@ -39,7 +38,7 @@ mod client_tests;
 mod wire_tests;
 
 pub use report::GitLabReporter;
-pub use settings::{ConfiguredService, Executor, GitLabSettings};
+pub use settings::{Executor, GitLabSettings};
 
 use client::{Api, ApiError};
 use info::Info;
@@ -51,12 +50,9 @@ pub struct GitLab {
     info: Arc<Info>,
     api: Api,
     instance: ForgeInstance,
-    token: RwLock<Secret>,
     /// The queue's version as the server told it last. (2.3)
     last_update: Mutex<Option<String>>,
-    /// Refusals in a row. (2.5)
-    refusals: Mutex<u32>,
-    /// Polls in a row that the server did not hold although it says that it holds polls. (2.4)
+    /// Polls in a row that were answered at once with news, but no job. (2.4)
     unheld: AtomicU32,
     requests: RequestPace,
 }
@@ -69,9 +65,7 @@ impl GitLab {
         Ok(Self {
             info: Arc::new(Info::of(&settings)),
             instance: client::instance(&settings.url),
-            token: RwLock::new(settings.token.clone()),
             last_update: Mutex::new(None),
-            refusals: Mutex::new(0),
             unheld: AtomicU32::new(0),
             requests: RequestPace::new(settings.request_concurrency, adaptive),
             settings: Arc::new(settings),
@@ -87,21 +81,6 @@ impl GitLab {
     /// What the registration was made with.
     pub fn settings(&self) -> &GitLabSettings {
         &self.settings
-    }
-
-    /// Polls go on with a new token, after [`register::reset_token`].
-    pub fn replace_token(&self, token: Secret) {
-        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
-    }
-
-    /// When `token` is due to be renewed with [`register::reset_token`]. `None`: never, or the operator forbids it.
-    pub fn token_due_at(&self, token: &RunnerToken) -> Option<jiff::Timestamp> {
-        let forbidden = self.settings.feature_flags.get("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION").copied() == Some(true);
-        if forbidden { None } else { register::reset_due_at(token) }
-    }
-
-    fn current_token(&self) -> Secret {
-        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

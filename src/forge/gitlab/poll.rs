@@ -27,8 +27,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 const YOUNG: Duration = Duration::from_secs(2);
 /// A poll that took so long was held.
 const HELD: Duration = Duration::from_secs(1);
-/// So many polls in a row may end early before a server that says that it holds them is asked at the usual pace: a busy
-/// queue, whose jobs other runners take, ends them all the time.
+/// So many polls in a row may be answered at once with news before the server is asked at the usual pace: a busy queue,
+/// whose jobs other runners take, has news all the time.
 const MOST_UNHELD: u32 = 5;
 /// The queue's version is some digits; what is longer is none, and would push the request over the server's limit.
 const LONGEST_LAST_UPDATE: usize = 1024;
@@ -40,7 +40,7 @@ pub(super) async fn poll(forge: &GitLab, stop: &CancellationToken) -> Result<Pol
         return nothing;
     }
     let begun = Instant::now();
-    let token = forge.current_token();
+    let token = &forge.settings.token;
     if token.expose().trim().is_empty() {
         return Err(PollError::Refused(format!(
             "the registration `{}` has no token; register it again",
@@ -54,8 +54,9 @@ pub(super) async fn poll(forge: &GitLab, stop: &CancellationToken) -> Result<Pol
         system_id: &forge.settings.system_id,
         last_update: last_update.as_deref(),
     };
-    let mut call = Call::new(Method::POST, "jobs/request", Caller::Runner(&token)).json(&body);
-    call.patience = Patience::of(ANSWER_WITHIN);
+    let mut call = Call::new(Method::POST, "jobs/request", Caller::Runner(token)).json(&body);
+    // Sent once: the poll loop asks again after a busy answer, and `begun` is when this very question was asked.
+    call.patience = Patience::of(ANSWER_WITHIN).once();
     let sent = last_update.as_deref();
     let Some(started) = unless_stopped(forge.api.start(&call), begun, stop).await else { return nothing };
     // From here on the answer is ours whatever happens: it may hold a job.
@@ -88,22 +89,31 @@ fn no_answer(forge: &GitLab, error: &ApiError) -> PollError {
     PollError::Unavailable { message: error.to_string(), retry_after }
 }
 
-/// How long to wait after an answer without a job. A server that holds polls is asked again at once: it ends a poll to
-/// say that there is something now, and holds the next when there is nothing. (2.4)
+/// How long to wait after an answer without a job. (2.3, 2.4)
+///
+/// Asked again at once is a server that held the poll: it ends one to say that there is something now, and holds the next
+/// when there is nothing. The same holds where the queue's version is new: the server read it before it searched, so that
+/// a job may have come since, and the next question costs it nothing when none has.
 fn pause(forge: &GitLab, answer: &Answer, sent: Option<&str>, took: Duration) -> Duration {
     let usual = forge.settings.check_interval.saturating_sub(took);
-    let is_news = match answer.header("X-GitLab-Last-Update") {
+    let is_news = match answer.header("X-GitLab-Last-Update").filter(|text| !text.is_empty()) {
         Some(update) => Some(update) != sent,
-        // The poll itself was ended; who sent no version was not held, and will not be next time.
+        // The server's front ended the poll itself; it holds none that carries no version.
         None => sent.is_some(),
     };
-    if answer.header("Gitlab-Ci-Builds-Polling") != Some("yes") || !is_news {
+    if !is_news {
+        forge.unheld.store(0, Ordering::Relaxed);
         return usual;
     }
     if took >= HELD {
         forge.unheld.store(0, Ordering::Relaxed);
         return Duration::ZERO;
     }
+    soon(forge, usual)
+}
+
+/// At once, but not too often in a row: then `usual`.
+fn soon(forge: &GitLab, usual: Duration) -> Duration {
     let in_a_row = forge.unheld.fetch_add(1, Ordering::Relaxed);
     if in_a_row < MOST_UNHELD { Duration::ZERO } else { usual }
 }
@@ -114,7 +124,6 @@ fn understand(forge: &GitLab, answer: &Answer, sent: Option<&str>, took: Duratio
         let known = (update.len() <= LONGEST_LAST_UPDATE).then(|| update.to_owned());
         *forge.last_update.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
-    let refusals = note_health(forge, answer.status);
     let busy = crate::outbound::retry::is_busy(answer.status);
     forge.requests.note(match answer.status {
         StatusCode::CREATED => PollYield::Job,
@@ -131,17 +140,16 @@ fn understand(forge: &GitLab, answer: &Answer, sent: Option<&str>, took: Duratio
             assignment(&forge.api, &forge.instance, answer).map(|job| Polled::Job(Box::new(job)))
         }
         StatusCode::NO_CONTENT => Ok(Polled::Nothing { pause: pause(forge, answer, sent, took) }),
-        StatusCode::FORBIDDEN if refusals >= forge.settings.unhealthy_requests_limit => {
-            Err(PollError::Refused(format!(
-                "{} refuses the registration `{}` ({}): its token was revoked or the runner deleted; register it again",
-                forge.api.remote(),
-                forge.settings.name,
-                answer.said()
-            )))
+        StatusCode::FORBIDDEN => Err(PollError::Refused(format!(
+            "{} refuses the registration `{}` ({}): its token was revoked or the runner deleted; register it again",
+            forge.api.remote(),
+            forge.settings.name,
+            answer.said()
+        ))),
+        // Another runner was faster with a job; there may be more.
+        StatusCode::CONFLICT => {
+            Ok(Polled::Nothing { pause: soon(forge, forge.settings.check_interval.saturating_sub(took)) })
         }
-        StatusCode::FORBIDDEN => Err(unavailable("; perhaps the token was revoked or the runner deleted")),
-        // Another runner was faster: ask again at the usual pace.
-        StatusCode::CONFLICT => Ok(Polled::Nothing { pause: forge.settings.check_interval.saturating_sub(took) }),
         StatusCode::UNPROCESSABLE_ENTITY => Err(unavailable("; a runner without an owner gets no jobs")),
         StatusCode::PAYLOAD_TOO_LARGE => {
             Err(unavailable("; the request is too large, shorten the registration's labels"))
@@ -149,13 +157,6 @@ fn understand(forge: &GitLab, answer: &Answer, sent: Option<&str>, took: Duratio
         StatusCode::SERVICE_UNAVAILABLE => Err(unavailable("; it is not available at the moment")),
         _ => Err(unavailable("")),
     }
-}
-
-/// Counts refusals in a row; gives the count.
-fn note_health(forge: &GitLab, status: StatusCode) -> u32 {
-    let mut refusals = forge.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-    *refusals = if status == StatusCode::FORBIDDEN { refusals.saturating_add(1) } else { 0 };
-    *refusals
 }
 
 /// A job from its answer. One whose details cannot be read is taken all the same, on behalf of nobody trusted, so that

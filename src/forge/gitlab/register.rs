@@ -1,7 +1,7 @@
 //! From a token to a registration and back. (protocols: GitLab 1.)
 
 use http::{Method, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use url::Url;
 
 use super::client::{Answer, Api, ApiError, Call, Caller};
@@ -237,13 +237,6 @@ pub async fn unregister(outbound: &Outbound, settings: &GitLabSettings, what: Un
             hint: "try again later, or remove it in GitLab's settings",
         }),
     }
-}
-
-/// When a token is due to be replaced: after three quarters of its life. `None`: never. (1.5)
-pub fn reset_due_at(token: &RunnerToken) -> Option<Timestamp> {
-    let life = token.expires_at?.duration_since(token.obtained_at);
-    let three_quarters = SignedDuration::from_secs(life.as_secs().saturating_mul(3) / 4);
-    token.obtained_at.checked_add(three_quarters).ok()
 }
 
 /// Replaces the registration's token. The old one is worth nothing from then on: keep the new one before anything else.

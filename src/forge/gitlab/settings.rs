@@ -27,21 +27,6 @@ impl Executor {
     }
 }
 
-/// A service that the operator gives every job.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConfiguredService {
-    /// Image, expanded with the job's variables.
-    pub name: String,
-    /// Aliases, space or comma separated, expanded.
-    pub alias: String,
-    /// Replaces the image's entrypoint; empty: the image's.
-    pub entrypoint: Vec<String>,
-    /// Replaces the image's command; empty: the image's.
-    pub command: Vec<String>,
-    /// Its own variables.
-    pub environment: Vec<(String, String)>,
-}
-
 /// One registration.
 #[derive(Clone, Debug)]
 pub struct GitLabSettings {
@@ -53,7 +38,7 @@ pub struct GitLabSettings {
     pub token: Secret,
     /// The runner's id, where it is known.
     pub runner_id: Option<u64>,
-    /// This machine, see [`super::system_id`].
+    /// By which name the server tells this machine from others with the same token.
     pub system_id: String,
     /// Where jobs run.
     pub executor: Executor,
@@ -61,12 +46,12 @@ pub struct GitLabSettings {
     pub clone_url: Option<Url>,
     /// Variables of every job.
     pub environment: Vec<(String, String)>,
+    /// Variables with the proxies that jobs are to use; may hold a password. Weaker than `environment`.
+    pub proxy_environment: Vec<(String, Secret)>,
     /// Feature flags that jobs cannot change.
     pub feature_flags: BTreeMap<String, bool>,
     /// The image of jobs that name none.
     pub default_image: Option<String>,
-    /// Services of every job, before its own.
-    pub services: Vec<ConfiguredService>,
     /// GPUs, as the server shows them.
     pub gpus: String,
     /// Labels of this machine.
@@ -97,8 +82,6 @@ pub struct GitLabSettings {
     pub check_interval: Duration,
     /// How many polls may be open at the same time, 1 or more.
     pub request_concurrency: u32,
-    /// Refusals in a row after which the registration counts as refused.
-    pub unhealthy_requests_limit: u32,
     /// Time limit of one attempt to upload an artifact.
     pub upload_timeout: Duration,
     /// The largest archive that is fetched for a job, in bytes.
@@ -117,9 +100,9 @@ impl GitLabSettings {
             executor: Executor::Docker,
             clone_url: None,
             environment: Vec::new(),
+            proxy_environment: Vec::new(),
             feature_flags: BTreeMap::new(),
             default_image: None,
-            services: Vec::new(),
             gpus: String::new(),
             labels: BTreeMap::new(),
             custom_build_dir: None,
@@ -135,7 +118,6 @@ impl GitLabSettings {
             ca_pem: None,
             check_interval: Duration::from_secs(3),
             request_concurrency: 1,
-            unhealthy_requests_limit: 3,
             upload_timeout: Duration::from_secs(60 * 60),
             download_limit: 64 * 1024 * 1024 * 1024,
         }

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 
 use super::{Context, on_host, refuse, variables};
-use crate::forge::gitlab::settings::ConfiguredService;
 use crate::forge::gitlab::wire::Image;
 use crate::pipeline::definition::{ImageSpec, PullPolicy, ServiceSpec};
 use crate::pipeline::{JobFailure, Variable, Variables};
@@ -34,29 +33,12 @@ pub(super) fn image(cx: &Context<'_>) -> Result<Option<ImageSpec>, JobFailure> {
     }))
 }
 
-/// The operator's services, then the job's.
+/// The job's own services; the operator's are added where containers are made.
 pub(super) fn services(cx: &Context<'_>) -> Result<Vec<ServiceSpec>, JobFailure> {
     if on_host(cx) {
         return Ok(Vec::new());
     }
-    let configured = cx.settings.services.iter().map(|service| Ok(configured_service(cx, service)));
-    let own = cx.payload.services.iter().map(|service| job_service(cx, service));
-    configured.chain(own).collect()
-}
-
-fn configured_service(cx: &Context<'_>, service: &ConfiguredService) -> ServiceSpec {
-    let own =
-        service.environment.iter().map(|(key, value)| Variable { raw: false, ..Variable::plain(key, value) }).collect();
-    ServiceSpec {
-        image: ImageSpec {
-            name: cx.variables.expand(service.name.trim()),
-            entrypoint: entrypoint(Some(&service.entrypoint)),
-            ..ImageSpec::default()
-        },
-        command: service.command.clone(),
-        aliases: aliases(&cx.variables.expand(&service.alias)),
-        variables: service_variables(cx, own),
-    }
+    cx.payload.services.iter().map(|service| job_service(cx, service)).collect()
 }
 
 fn job_service(cx: &Context<'_>, service: &Image) -> Result<ServiceSpec, JobFailure> {

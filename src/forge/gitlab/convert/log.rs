@@ -70,13 +70,24 @@ fn phrases(cx: &Context<'_>) -> Vec<Secret> {
     for token in passwords.chain(tokens).filter(|token| token.expose().len() >= SHORTEST_TOKEN) {
         add(token.expose());
     }
-    if let Ok(url) = url::Url::parse(payload.git_info.repo_url.expose())
-        && let Some(password) = url.password().filter(|password| password.len() >= SHORTEST_TOKEN)
+    if let Some((_, decoded)) = password_of(&payload.git_info.repo_url)
+        && decoded.len() >= SHORTEST_TOKEN
     {
-        add(&percent_encoding::percent_decode_str(password).decode_utf8_lossy());
+        add(&decoded);
+    }
+    for (written, decoded) in cx.settings.proxy_environment.iter().filter_map(|(_, value)| password_of(value)) {
+        add(&written);
+        add(&decoded);
     }
     phrases.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     phrases.into_iter().map(Secret::new).collect()
+}
+
+/// The password in a URL, as it stands there and as it is meant.
+fn password_of(url: &Secret) -> Option<(String, String)> {
+    let url = url::Url::parse(url.expose()).ok()?;
+    let written = url.password()?;
+    Some((written.to_owned(), percent_encoding::percent_decode_str(written).decode_utf8_lossy().into_owned()))
 }
 
 fn prefixes(cx: &Context<'_>) -> Vec<String> {

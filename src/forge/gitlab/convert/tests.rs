@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::job;
-use crate::forge::gitlab::settings::{ConfiguredService, Executor, GitLabSettings};
+use crate::forge::gitlab::settings::{Executor, GitLabSettings};
 use crate::forge::{Assignment, RunnerFacts};
 use crate::pipeline::definition::*;
 use crate::pipeline::{
@@ -184,18 +184,18 @@ fn services_get_public_variables_only() {
 }
 
 #[test]
-fn configured_services_come_first() {
+fn proxies_that_jobs_are_given_are_weaker_than_the_environment_and_their_password_is_hidden() {
     let mut settings = settings();
-    settings.services = vec![ConfiguredService {
-        name: "cache:$POSTGRES_DB".into(),
-        alias: "c".into(),
-        environment: vec![("A".into(), "$POSTGRES_DB".into())],
-        ..ConfiguredService::default()
-    }];
+    let given = |name: &str, value: &str| (name.to_owned(), Secret::new(value));
+    settings.proxy_environment =
+        vec![given("http_proxy", "http://ci:p%40ss@proxy:3128"), given("no_proxy", "localhost")];
+    settings.environment = vec![("no_proxy".into(), "localhost,db".into())];
     let job = job(&settings, &assignment(&payload()), &facts()).unwrap();
-    assert_eq!(job.services[0].image.name, "cache:shop");
-    assert_eq!(job.services[0].variables.last().unwrap().value.expose(), "shop");
-    assert_eq!(job.services[1].image.name, "postgres:16");
+    assert_eq!(job.variables.value("http_proxy"), "http://ci:p%40ss@proxy:3128");
+    assert_eq!(job.variables.value("no_proxy"), "localhost,db");
+    let hidden: Vec<&str> = job.log.mask.iter().map(Secret::expose).collect();
+    assert!(hidden.contains(&"p%40ss") && hidden.contains(&"p@ss"), "{hidden:?}");
+    assert!(!hidden.iter().any(|text| text.contains("proxy")), "{hidden:?}");
 }
 
 #[test]

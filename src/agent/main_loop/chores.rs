@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 
-use super::claims::Claim;
-use super::control::Answer;
-use super::job::JobRunner;
-use super::main_loop::Agent;
-use super::recovery::{self, Found, Owed, Repair, ShimState};
-use super::registration::{Plan, PlanError, Registrar};
-use super::seat::Place;
-use super::sweep::Sweeper;
+use super::{Agent, LOOK_AGAIN};
+use crate::agent::claims::Claim;
+use crate::agent::control::Answer;
+use crate::agent::recovery::{self, Owed};
+use crate::agent::registration::{Plan, PlanError};
+use crate::agent::seat::Place;
+use crate::agent::{Found, JobRunner, Registrar, Repair, ShimState, Sweeper};
 use crate::pipeline::{JobFailure, JobKey, JobOutcome};
 use crate::state::OpenJob;
 
@@ -62,6 +63,27 @@ where
     R: JobRunner<G::Forge, G::Settings>,
     W: Sweeper,
 {
+    pub(super) fn chore_ended(&mut self, chore: Chore<G::Forge, G::Settings>) {
+        match chore {
+            Chore::Planned { plan, reply } => self.planned(plan, reply),
+            Chore::TokenReplaced => self.reload(None),
+            Chore::Listed { open } => {
+                let taken = open.into_iter().filter_map(|job| self.take_up(job)).collect();
+                self.start_polls();
+                self.look_at(taken);
+            }
+            Chore::LookedAt { jobs } => self.go_on(jobs),
+            Chore::Over => {}
+        }
+    }
+
+    pub(super) fn chore_broke(&mut self, error: &JoinError) {
+        if error.is_panic() {
+            tracing::error!(%error, "a defect of forgehand ended one of its own tasks");
+            self.look_again_in(LOOK_AGAIN);
+        }
+    }
+
     /// Compares, after a while, what is owed with what is being done.
     pub(super) fn look_again_in(&mut self, pause: Duration) {
         let journal = self.journal.clone();
@@ -102,8 +124,9 @@ where
         self.sweep_up();
     }
 
-    /// Removes what nobody needs: sandboxes of no job, folders, old rows and logs.
+    /// Removes what nobody needs: sandboxes of no job, folders, old rows and logs, what is kept for later jobs.
     pub(super) fn sweep_up(&mut self) {
+        let idle = self.idle_token();
         let (sweeper, journal, claims) = (self.sweeper.clone(), self.journal.clone(), self.claims.clone());
         self.chores.spawn(async move {
             if let Err(error) = journal.sweep().await {
@@ -122,8 +145,21 @@ where
             if let Err(error) = sweeper.sweep(&known).await {
                 tracing::warn!(error, "sandboxes cannot be swept now");
             }
+            if let Err(error) = sweeper.tidy(&idle).await {
+                tracing::warn!(error, "what is kept for later jobs cannot be looked after now");
+            }
             Chore::Over
         });
+    }
+
+    /// Cancelled as soon as a job is here.
+    fn idle_token(&mut self) -> CancellationToken {
+        if !self.slots.is_empty() || !self.looks.is_empty() {
+            self.idle.cancel();
+        } else if self.idle.is_cancelled() {
+            self.idle = CancellationToken::new();
+        }
+        self.idle.clone()
     }
 
     /// A job whose slot broke fails, loudly; then it is looked at like any other.

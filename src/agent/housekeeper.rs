@@ -1,0 +1,78 @@
+//! Looks after what the agent keeps on the machine beside its jobs: sandboxes, shims, mirrors.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::engines::Engines;
+use super::recovery::Found;
+use super::sweep::Sweeper;
+use crate::executor::sandbox::shim::ShimBinary;
+use crate::executor::stages::sources::{GitProgram, Mirrors, UpkeepLimits};
+use crate::pipeline::JobKey;
+use crate::state::{OpenJob, StateDir};
+
+/// The sweeper of an agent that runs jobs with the executor. Cheap to clone.
+#[derive(Clone)]
+pub struct Housekeeper {
+    /// Where sandboxes are.
+    pub engines: Engines,
+    /// The agent's copies of repositories.
+    pub mirrors: Arc<Mirrors>,
+    /// The machine's git.
+    pub git: GitProgram,
+    /// The state directory.
+    pub dir: StateDir,
+}
+
+impl Sweeper for Housekeeper {
+    async fn find(&self, owed: &[OpenJob]) -> Result<Vec<Found>, String> {
+        self.engines.find(owed).await
+    }
+
+    async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
+        self.engines.sweep(known).await?;
+        self.remove_shims().await
+    }
+
+    async fn tidy(&self, idle: &CancellationToken) -> Result<(), String> {
+        let private = self.dir.root().join("upkeep");
+        make_private(&private).map_err(|error| format!("{} cannot be made: {error}", private.display()))?;
+        // Removing is quick, packing is not.
+        let is_idle = !idle.is_cancelled();
+        let packs = if is_idle { UpkeepLimits::default().packs } else { usize::MAX };
+        let limits = UpkeepLimits { packs, ..UpkeepLimits::default() };
+        let never = CancellationToken::new();
+        let stop = if is_idle { idle } else { &never };
+        match self.mirrors.upkeep(&self.git, &private, &limits, stop).await {
+            Ok(report) if report.removed + report.packed > 0 => info!(?report, "looked after the mirrors"),
+            Ok(_) => {}
+            Err(_) if stop.is_cancelled() => {} // a job came
+            Err(error) => return Err(error.to_string()),
+        }
+        Ok(())
+    }
+}
+
+fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+impl Housekeeper {
+    /// Removes the copies of earlier versions of this program that no container runs any more.
+    async fn remove_shims(&self) -> Result<(), String> {
+        let in_use = self.engines.shims_in_use().await?;
+        let folder = self.dir.shim();
+        let removed = ShimBinary::remove_unused(&folder, &in_use).await;
+        let removed = removed.map_err(|error| format!("unused shims in {}: {error}", folder.display()))?;
+        if !removed.is_empty() {
+            info!(?removed, "removed shims of earlier versions");
+        }
+        Ok(())
+    }
+}
