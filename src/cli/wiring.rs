@@ -1,24 +1,28 @@
 //! Where the rooms meet: the one file of the command line that names the forges, sandboxes and executors there are.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::doctor::Check;
+use super::doctor::engine::{EngineAbilities, EngineProbe};
 use super::doctor::forge::{self, Contact, ForgeProbe};
+use super::doctor::{self, Check};
 use super::forge_calls::{ForgeCalls, Removal, RunnerWishes, TokenVerdict};
 use super::run::Premises;
 use super::{Verdict, render};
-use crate::agent::engines::Engines;
+use crate::agent::engines::{self, Engines};
+use crate::agent::housekeeper::Housekeeper;
 use crate::agent::registrar::{self, ConfiguredRegistrar};
 use crate::agent::slot::ExecutorRunner;
-use crate::config::{Config, CredentialRecord, Credentials, Locations, RegistrationConfig};
+use crate::config::{Config, CredentialRecord, Credentials, DockerConfig, Locations, RegistrationConfig};
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors};
 use crate::forge::detect;
 use crate::forge::gitlab::register::{self, RegisterOptions, Unregister, Verified};
+use crate::state::StateDir;
 
 /// Where programs are looked for when the environment does not say.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -118,7 +122,13 @@ pub async fn serve(premises: Premises) -> Verdict {
         Err(message) => return render::failed(&message, Verdict::Environment),
     };
     let engines = registrar.engines.clone();
-    let verdict = super::run::serve(premises, Arc::new(registrar), ExecutorRunner, Arc::new(engines.clone())).await;
+    let housekeeper = Housekeeper {
+        engines: engines.clone(),
+        mirrors: registrar.mirrors.clone(),
+        git: registrar.git.clone(),
+        dir: registrar.dir.clone(),
+    };
+    let verdict = super::run::serve(premises, Arc::new(registrar), ExecutorRunner, Arc::new(housekeeper)).await;
     engines.close().await;
     verdict
 }
@@ -126,10 +136,29 @@ pub async fn serve(premises: Premises) -> Verdict {
 /// The checks of `doctor` that need a forge or the engine's own room.
 pub fn checks(config: &Config, locations: &Locations) -> Vec<Box<dyn Check>> {
     let mut all: Vec<Box<dyn Check>> = Vec::new();
+    for (_, docker) in doctor::engines(config) {
+        let probe = UsedEngine { docker, state_dir: locations.state_dir.clone() };
+        all.push(Box::new(EngineAbilities { probe }));
+    }
     for registration in &config.registrations {
         all.extend(forge::checks(RegisteredForge { registration: registration.clone(), locations: locations.clone() }));
     }
     all
+}
+
+/// Asks an engine that registrations use.
+struct UsedEngine {
+    docker: DockerConfig,
+    state_dir: PathBuf,
+}
+
+impl EngineProbe for UsedEngine {
+    fn warnings(&self) -> BoxFuture<'_, Result<Vec<String>, String>> {
+        Box::pin(async {
+            let dir = StateDir::open(&self.state_dir).map_err(|error| error.to_string())?;
+            engines::look(&dir, &self.docker).await
+        })
+    }
 }
 
 /// Asks the forge of one registration.

@@ -20,6 +20,9 @@ pub struct NetworkConfig {
     /// What is reached without the proxy: host names, `.suffixes`, addresses, CIDR networks, each perhaps with
     /// `:port`; `*` for everything.
     pub no_proxy: Vec<String>,
+    /// Give the proxy to jobs, too: as the variables `http_proxy`, `https_proxy` and `no_proxy`, in both cases, before
+    /// `environment`. A password in it can be read by every job; the log hides it.
+    pub pass_to_jobs: bool,
     /// PEM files with certificate authorities that are trusted besides the system's.
     pub ca_files: Vec<PathBuf>,
     /// PEM file with the certificate shown to servers that ask for one. Needs `client_key`.

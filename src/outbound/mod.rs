@@ -257,9 +257,9 @@ impl Outbound {
         }
     }
 
-    /// Proxy variables a job may get: those configured, without credentials (every job could read them; who wants that
-    /// sets them in `environment`).
-    pub fn for_jobs(&self) -> Vec<(String, String)> {
+    /// What jobs need to use the same proxies, as variables; may hold a password. Given to them only where the operator
+    /// says so (`network.pass_to_jobs`).
+    pub fn for_jobs(&self) -> Vec<(String, Secret)> {
         self.shared.rules.environment_for_jobs()
     }
 

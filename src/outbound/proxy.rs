@@ -36,7 +36,6 @@ impl ProxyEnvironment {
 pub(super) struct ProxyRules {
     http: Option<Url>,
     https: Option<Url>,
-    configured: bool,
     direct: Vec<Direct>,
     /// `no_proxy` as written, for programs that read the variable.
     direct_text: Vec<String>,
@@ -71,7 +70,7 @@ impl ProxyRules {
             let proxy = checked(proxy.clone(), "network.proxy")?;
             let direct = no_proxy.iter().map(|entry| Direct::parse(entry)).collect::<Result<_, _>>()?;
             let direct_text = no_proxy.to_vec();
-            return Ok(Self { http: Some(proxy.clone()), https: Some(proxy), configured: true, direct, direct_text });
+            return Ok(Self { http: Some(proxy.clone()), https: Some(proxy), direct, direct_text });
         }
         let from_environment = |text: &Option<String>, name: &str| -> Result<Option<Url>, OutboundError> {
             let Some(text) = text else { return Ok(None) };
@@ -95,7 +94,6 @@ impl ProxyRules {
         Ok(Self {
             http: from_environment(&environment.http, "HTTP_PROXY")?,
             https: from_environment(&environment.https, "HTTPS_PROXY")?,
-            configured: false,
             direct,
             direct_text: entries,
         })
@@ -129,23 +127,23 @@ impl ProxyRules {
         env
     }
 
-    /// The configured proxy, without credentials, under the names programs look for.
-    pub(super) fn environment_for_jobs(&self) -> Vec<(String, String)> {
+    /// The proxies in force, under the names programs look for. A job's own machine is reached without: it is not ours.
+    pub(super) fn environment_for_jobs(&self) -> Vec<(String, Secret)> {
         let mut env = Vec::new();
-        if !self.configured {
-            return env;
-        }
+        let mut add = |name: &str, value: &str| {
+            env.push((name.to_owned(), Secret::new(value)));
+            env.push((name.to_uppercase(), Secret::new(value)));
+        };
         for (name, proxy) in [("http_proxy", &self.http), ("https_proxy", &self.https)] {
             if let Some(proxy) = proxy {
-                let value = without_credentials(proxy);
-                env.push((name.to_owned(), value.clone()));
-                env.push((name.to_uppercase(), value));
+                add(name, proxy.as_str().trim_end_matches('/'));
             }
         }
-        if !self.direct_text.is_empty() {
-            let value = self.direct_text.join(",");
-            env.push(("no_proxy".to_owned(), value.clone()));
-            env.push(("NO_PROXY".to_owned(), value));
+        if self.http.is_some() || self.https.is_some() {
+            let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+            let mut direct = self.direct_text.clone();
+            direct.extend(own.into_iter().filter(|entry| !self.direct_text.contains(entry)));
+            add("no_proxy", &direct.join(","));
         }
         env
     }
@@ -208,7 +206,7 @@ fn as_network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
-/// The address of a proxy without user name and password, for messages and jobs.
+/// The address of a proxy without user name and password, for messages.
 pub(super) fn without_credentials(url: &Url) -> String {
     let mut url = url.clone();
     let _ = url.set_username(""); // fails only where there can be none
@@ -286,17 +284,21 @@ mod tests {
     }
 
     #[test]
-    fn git_gets_the_password_and_jobs_do_not() {
+    fn git_and_jobs_get_the_proxy_as_it_is() {
         let rules =
             ProxyRules::new(Some(&url("http://u:pw@p:3128")), &["10.0.0.0/8".into()], &ProxyEnvironment::default())
                 .unwrap();
+        let of = |env: &[(String, Secret)], name: &str| {
+            env.iter().find(|(key, _)| key == name).map(|(_, value)| value.expose().to_owned())
+        };
         let git = rules.environment_for_git(&url("http://10.1.1.1/a.git"));
-        assert!(git.iter().any(|(k, v)| k == "https_proxy" && v.expose().contains("u:pw@p")));
-        let (_, direct) = git.iter().find(|(k, _)| k == "no_proxy").unwrap();
-        assert_eq!(direct.expose(), "10.0.0.0/8,10.1.1.1", "curl may not know networks");
+        assert_eq!(of(&git, "https_proxy").unwrap(), "http://u:pw@p:3128/");
+        assert_eq!(of(&git, "no_proxy").unwrap(), "10.0.0.0/8,10.1.1.1", "curl may not know networks");
         let jobs = rules.environment_for_jobs();
-        assert!(jobs.iter().any(|(k, v)| k == "HTTPS_PROXY" && v == "http://p:3128"));
-        assert!(!format!("{jobs:?}").contains("pw"));
+        assert_eq!(of(&jobs, "HTTPS_PROXY").unwrap(), "http://u:pw@p:3128");
+        assert_eq!(of(&jobs, "no_proxy").unwrap(), "10.0.0.0/8,localhost,127.0.0.1,::1");
+        let none = ProxyRules::new(None, &["x".into()], &ProxyEnvironment::default()).unwrap();
+        assert!(none.environment_for_jobs().is_empty());
     }
 
     #[test]

@@ -106,22 +106,14 @@ fn explain(address: &EngineAddress, error: &io::Error) -> Finding {
     }
 }
 
-/// What the engine's own room can find out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineFacts {
-    /// Whether a container sees the files of the state directory, or why not.
-    pub sees_state_dir: Result<(), String>,
-    /// Limits that the configuration asks for and the engine cannot enforce.
-    pub unenforced: Vec<String>,
-}
-
-/// Asks the engine in depth.
+/// Asks an engine in depth.
 pub trait EngineProbe: Send + Sync {
-    /// Finds out. An error says why it cannot.
-    fn facts(&self) -> BoxFuture<'_, Result<EngineFacts, String>>;
+    /// Connects as the agent does, a container that sees the state directory included, and gives what the engine warns
+    /// of. An error says why no agent can work with it.
+    fn warnings(&self) -> BoxFuture<'_, Result<Vec<String>, String>>;
 }
 
-/// The engine sees the state directory and enforces the limits.
+/// The engine sees the state directory and enforces limits.
 pub struct EngineAbilities<P> {
     /// Who asks it.
     pub probe: P,
@@ -134,17 +126,19 @@ impl<P: EngineProbe> Check for EngineAbilities<P> {
 
     fn look(&self) -> BoxFuture<'_, Finding> {
         Box::pin(async {
-            match self.probe.facts().await {
-                Err(error) => Finding::failed(error, "mend what `container engine` says first"),
-                Ok(EngineFacts { sees_state_dir: Err(why), .. }) => Finding::failed(
-                    format!("containers do not see the state directory: {why}"),
-                    "an engine in a container or a virtual machine needs the directory mounted at the same path",
+            match self.probe.warnings().await {
+                Err(error) => Finding::failed(
+                    error,
+                    "mend what `container engine` says first; else run the engine on this machine, with the state \
+                     directory at the same path",
                 ),
-                Ok(facts) if !facts.unenforced.is_empty() => Finding::warning(
-                    format!("the engine does not enforce: {}", facts.unenforced.join(", ")),
-                    "use cgroup v2, or an engine that runs as root",
+                Ok(warnings) if warnings.is_empty() => {
+                    Finding::Ok("containers see the state directory, limits are enforced".into())
+                }
+                Ok(warnings) => Finding::warning(
+                    format!("containers see the state directory; {}", warnings.join("; ")),
+                    "jobs run all the same; do not count on these limits",
                 ),
-                Ok(_) => Finding::Ok("containers see the state directory, limits are enforced".into()),
             }
         })
     }
@@ -185,6 +179,24 @@ mod tests {
     async fn the_engine_of_this_machine_is_new_enough() {
         let check = EngineSocket { address: "/var/run/docker.sock".parse() };
         assert!(matches!(check.look().await, Finding::Ok(_)), "{:?}", check.look().await);
+    }
+
+    struct Fixed(Result<Vec<String>, String>);
+
+    impl EngineProbe for Fixed {
+        fn warnings(&self) -> BoxFuture<'_, Result<Vec<String>, String>> {
+            Box::pin(async { self.0.clone() })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_cannot_do_is_told() {
+        let found = async |answer| EngineAbilities { probe: Fixed(answer) }.look().await;
+        assert!(matches!(found(Ok(Vec::new())).await, Finding::Ok(_)));
+        let lacking = found(Ok(vec!["the engine cannot enforce cpus".into()])).await;
+        assert!(matches!(&lacking, Finding::Warning { found, .. } if found.contains("cpus")), "{lacking:?}");
+        let blind = found(Err("the engine does not see /var/lib/forgehand".into())).await;
+        assert!(matches!(&blind, Finding::Failed { found, .. } if found.contains("does not see")), "{blind:?}");
     }
 
     #[test]

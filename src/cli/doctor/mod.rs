@@ -18,7 +18,7 @@ use url::Url;
 use super::config::load_or_explain;
 use super::{Verdict, block_on, render, wiring};
 use crate::config::docker_values::EngineAddress;
-use crate::config::{Config, ExecutorKind, Locations, Overrides};
+use crate::config::{Config, DockerConfig, ExecutorKind, Locations, Overrides};
 
 /// How long one check may take.
 const CHECK_WITHIN: Duration = Duration::from_secs(60);
@@ -105,28 +105,31 @@ fn checks(config: &Config, state_dir: &Path) -> Vec<Box<dyn Check>> {
         Box::new(machine::Landlock),
         Box::new(machine::ControlGroups { root: "/sys/fs/cgroup".into() }),
     ];
-    // One check an engine, however many registrations use it.
-    let mut seen = Vec::new();
-    for address in engines(config) {
-        if !seen.contains(&address) {
-            seen.push(address.clone());
-            checks.push(Box::new(engine::EngineSocket { address }));
-        }
-    }
+    checks.extend(
+        engines(config).into_iter().map(|(address, _)| Box::new(engine::EngineSocket { address }) as Box<dyn Check>),
+    );
     if config.registrations.is_empty() {
         checks.push(Box::new(machine::NoRegistration));
     }
     checks
 }
 
-/// The engines that registrations use; without any registration, the one that the first would use.
-fn engines(config: &Config) -> Vec<Result<EngineAddress, String>> {
+/// The engines that registrations use, each once, with the settings of the first that uses it; without any registration,
+/// the one that the first would use.
+pub fn engines(config: &Config) -> Vec<(Result<EngineAddress, String>, DockerConfig)> {
     let named = std::env::var("DOCKER_HOST").ok();
     let in_docker = config.registrations.iter().filter(|one| one.executor == ExecutorKind::Docker);
-    let mut engines: Vec<_> = in_docker.map(|one| one.docker.engine(named.as_deref())).collect();
+    let mut users: Vec<DockerConfig> = in_docker.map(|one| one.docker.clone()).collect();
     if config.registrations.is_empty() {
         let of_none = Url::parse("https://none.invalid").map(|url| config.bare_registration("none", url));
-        engines.extend(of_none.map(|one| one.docker.engine(named.as_deref())));
+        users.extend(of_none.map(|one| one.docker));
+    }
+    let mut engines: Vec<(Result<EngineAddress, String>, DockerConfig)> = Vec::new();
+    for docker in users {
+        let address = docker.engine(named.as_deref());
+        if !engines.iter().any(|(known, _)| *known == address) {
+            engines.push((address, docker));
+        }
     }
     engines
 }

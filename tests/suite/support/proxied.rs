@@ -133,11 +133,8 @@ fn ip(arguments: &[&str]) {
 
 /// The proxy's password file. The password goes in by a pipe: other tests look for it in every process's arguments.
 fn hashed_password() -> Vec<u8> {
-    let child = Command::new("htpasswd")
-        .args(["-nim", PROXY_USER])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
+    let child =
+        Command::new("htpasswd").args(["-nim", PROXY_USER]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = child.expect("htpasswd runs; see scripts/setup --tests");
     let mut input = child.stdin.take().expect("its input is a pipe");
     input.write_all(PROXY_PASSWORD.as_bytes()).expect("htpasswd reads its input");

@@ -3,6 +3,7 @@
 //! Looks at what is there and what should be, never at what happened: it may run at any time, beside running jobs.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::models::ContainerSummary;
@@ -11,7 +12,7 @@ use futures_util::future::join_all;
 
 use super::engine::{CHANGE, LOOK};
 use super::error::EngineError;
-use super::{Docker, labels};
+use super::{Docker, SHIM, labels};
 use crate::pipeline::JobKey;
 
 /// Age after which a container of our own for a moment (a probe, a removal) is a leftover.
@@ -48,6 +49,14 @@ impl Docker {
         self.sweep_volumes(&known, &mut swept).await?;
         self.forget_images().await?;
         Ok(swept)
+    }
+
+    /// The shims that containers of this agent run, by their paths on the machine.
+    pub async fn shims(&self) -> Result<Vec<PathBuf>, EngineError> {
+        let containers = self.containers(labels::made_by(self.agent())).await?;
+        let mounts = containers.into_iter().flat_map(|found| found.mounts.unwrap_or_default());
+        let shims = mounts.filter(|mount| mount.destination.as_deref() == Some(SHIM));
+        Ok(shims.filter_map(|mount| mount.source.map(PathBuf::from)).collect())
     }
 
     async fn sweep_networks(&self, kept: &[ContainerSummary], swept: &mut Swept) -> Result<(), EngineError> {

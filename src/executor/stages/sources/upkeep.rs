@@ -121,6 +121,8 @@ impl Mirror {
         let machine = || SourcesError::machine("packing a mirror");
         let private = PrivateFolder::create(private_dir).map_err(machine())?;
         let repository = self.repository();
+        let cut_short = repository.clone();
+        blocking(move || remove_temporary(&cut_short.join("objects/pack"))).await.map_err(machine())?;
         let deadline = Instant::now() + limit;
         let trusted: [&Path; 1] = [&repository];
         let git =
@@ -138,6 +140,18 @@ impl Mirror {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Removes what a git that was killed left: packs under way. Nobody else writes one, for the lock is ours.
+fn remove_temporary(packs: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(packs)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("tmp_") || name.to_string_lossy().starts_with(".tmp-") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn survey(root: &Path) -> io::Result<Vec<Known>> {

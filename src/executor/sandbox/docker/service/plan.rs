@@ -67,7 +67,8 @@ fn check_allowed(image: &str, settings: &DockerSettings) -> Result<(), JobFailur
 }
 
 fn configured_spec(service: &ConfiguredService, variables: &Variables) -> ServiceSpec {
-    let own = service.environment.iter().filter_map(|pair| pair.split_once('=')).map(|(k, v)| Variable::plain(k, v));
+    let pairs = service.environment.iter().filter_map(|pair| pair.split_once('='));
+    let own = pairs.map(|(key, value)| Variable::plain(key, variables.expand(value)));
     ServiceSpec {
         image: ImageSpec {
             name: variables.expand(&service.name),
@@ -201,13 +202,13 @@ mod tests {
         let configured = ConfiguredService {
             name: "pg:$PUBLIC".into(),
             alias: "db".into(),
-            environment: vec!["PUBLIC=own".into(), "HEALTHCHECK_TCP_PORT=99".into()],
+            environment: vec!["PUBLIC=own".into(), "OWN=$SECRET".into(), "HEALTHCHECK_TCP_PORT=99".into()],
             ..ConfiguredService::default()
         };
         let settings = DockerSettings { services: vec![configured], ..DockerSettings::default() };
         let plan = plan(&job, &settings).unwrap();
         assert_eq!(plan.services[0].spec.image.name, "pg:1");
-        assert_eq!(plan.services[0].env, ["PUBLIC=own", "HEALTHCHECK_TCP_PORT=99"]);
+        assert_eq!(plan.services[0].env, ["PUBLIC=own", "OWN=2", "HEALTHCHECK_TCP_PORT=99"]);
         assert_eq!(plan.services[0].health_port, Some(99));
         assert_eq!(plan.services[1].spec.image.name, "redis:1");
     }

@@ -335,8 +335,11 @@ async fn upkeep_removes_what_is_old_or_too_much_and_packs_the_rest() {
     };
     let report = upkeep(UpkeepLimits::default()).await;
     assert_eq!((report.removed, report.packed), (0, 0));
+    let cut_short = house.mirrors.folder_of(&house.owner).join("repo/objects/pack/tmp_pack_Xy12ab");
+    std::fs::write(&cut_short, "half a pack").expect("written");
     let report = upkeep(UpkeepLimits { packs: 0, ..UpkeepLimits::default() }).await;
     assert_eq!((report.removed, report.packed), (0, 2));
+    assert!(!cut_short.exists());
     house.get_well(&spec).await;
     let report = upkeep(UpkeepLimits { total_bytes: report.bytes - 1, ..UpkeepLimits::default() }).await;
     assert_eq!(report.removed, 1);
