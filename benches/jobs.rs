@@ -3,6 +3,7 @@
 //!
 //! `scripts/bench` runs it. Needs a Docker engine and the images of `fixtures/images/build`.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,9 +12,10 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    CreateContainerOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
+    CreateContainerOptions, EventsOptionsBuilder, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
 use forgehand::emulator::repository::RepositoryFile;
+use forgehand::emulator::record::Endpoint;
 use forgehand::emulator::{Emulator, EmulatorOptions, JobSpec, Repository, RunnerSpec};
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -21,6 +23,8 @@ use serde_json::json;
 const BINARY: &str = env!("CARGO_BIN_EXE_forgehand");
 const IMAGE: &str = "case/sh:1";
 const LIMIT: Duration = Duration::from_secs(300);
+/// How long an idle agent is watched.
+const IDLE: Duration = Duration::from_secs(10);
 /// Bytes of output for the log row.
 const LOG_BYTES: u64 = 64 << 20;
 
@@ -35,8 +39,9 @@ fn main() -> Result<(), Failure> {
         let docker = Docker::connect_with_unix_defaults()?;
         let bench = Bench::start().await?;
         println!("| what | floor | forgehand | ratio |\n| --- | --- | --- | --- |");
-        if wanted("memory") {
-            bench.memory_idle().await?;
+        if wanted("idle") {
+            bench.idle().await?;
+            bench.first_poll(9).await?;
         }
         if wanted("one") {
             bench.jobs(&docker, "job with 1 step", 1, 15).await?;
@@ -57,12 +62,70 @@ fn main() -> Result<(), Failure> {
     })
 }
 
+/// An agent with folders of its own.
+struct Agent {
+    dir: tempfile::TempDir,
+}
+
+impl Agent {
+    fn register(forge: &Emulator) -> Result<Self, Failure> {
+        let (_, token) = forge.add_runner(RunnerSpec::default());
+        let agent = Self { dir: tempfile::tempdir()? };
+        let registered = agent
+            .command(&["register", "--url", forge.url(), "--token", &token, "--executor", "docker", "--image", IMAGE])
+            .stdout(Stdio::null())
+            .status()?;
+        if registered.success() { Ok(agent) } else { Err("the agent could not be registered".into()) }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(arguments)
+            .env("FORGEHAND_CONFIG", self.dir.path().join("forgehand.toml"))
+            .env("FORGEHAND_STATE_DIR", self.dir.path().join("state"))
+            .env("FORGEHAND_DOCKER__NETWORK_MODE", "none")
+            .env("FORGEHAND_OUTPUT_LIMIT", "1GiB")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn start(self) -> Result<RunningAgent, Failure> {
+        let log = fs::File::create(self.dir.path().join("agent.log"))?;
+        let child = self.command(&["run", "--max-jobs", "20"]).stdout(Stdio::null()).stderr(log).spawn()?;
+        Ok(RunningAgent { child, _files: self })
+    }
+}
+
+/// An agent at work; ended when it goes.
+struct RunningAgent {
+    child: Child,
+    _files: Agent,
+}
+
+impl RunningAgent {
+    fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for RunningAgent {
+    fn drop(&mut self) {
+        // Twice: the second ends what still runs.
+        for _ in 0..2 {
+            if let Some(pid) = rustix::process::Pid::from_raw(self.id().cast_signed()) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+        }
+        let _ = self.child.wait();
+    }
+}
+
 /// An embedded forge and an agent beside it.
 struct Bench {
     forge: Emulator,
     project: u64,
-    agent: Child,
-    _dir: tempfile::TempDir,
+    agent: RunningAgent,
 }
 
 impl Bench {
@@ -71,31 +134,8 @@ impl Bench {
         let forge = Emulator::start(options).await?;
         let project =
             forge.add_project("bench/project", &Repository::Files(vec![RepositoryFile::text("readme", "bench")]))?;
-        let (_, token) = forge.add_runner(RunnerSpec::default());
-        let dir = tempfile::tempdir()?;
-        let state = dir.path().join("state");
-        let command = |arguments: &[&str]| {
-            let mut command = Command::new(BINARY);
-            command
-                .args(arguments)
-                .env("FORGEHAND_CONFIG", dir.path().join("forgehand.toml"))
-                .env("FORGEHAND_STATE_DIR", &state)
-                .env("FORGEHAND_DOCKER__NETWORK_MODE", "none")
-                .env("FORGEHAND_OUTPUT_LIMIT", "1GiB")
-                .stdin(Stdio::null());
-            command
-        };
-        let url = forge.url().to_owned();
-        let registered =
-            command(&["register", "--url", &url, "--token", &token, "--executor", "docker", "--image", IMAGE])
-                .stdout(Stdio::null())
-                .status()?;
-        if !registered.success() {
-            return Err("the agent could not be registered".into());
-        }
-        let log = fs::File::create(dir.path().join("agent.log"))?;
-        let agent = command(&["run", "--max-jobs", "20"]).stdout(Stdio::null()).stderr(log).spawn()?;
-        Ok(Self { forge, project, agent, _dir: dir })
+        let agent = Agent::register(&forge)?.start()?;
+        Ok(Self { forge, project, agent })
     }
 
     /// Runs jobs and waits until the forge has their ends; how long it took from the first one queued.
@@ -138,31 +178,57 @@ impl Bench {
         JobSpec::new(self.project, "bench", json!({"steps": steps, "variables": variables, "image": {"name": IMAGE}}))
     }
 
+    /// Runs jobs: how long until the forge has their ends, and how long until their containers are removed, which the
+    /// floor includes and nobody who looks at the forge waits for.
+    async fn run_and_remove(&self, docker: &Docker, specs: Vec<JobSpec>) -> Result<(Duration, Duration), Failure> {
+        let began = Instant::now();
+        let count = specs.len();
+        let filters = HashMap::from([
+            ("type", vec!["container"]),
+            ("event", vec!["destroy"]),
+            ("label", vec!["forgehand.agent"]),
+        ]);
+        // The engine answers the request for its events when it has the first: they are asked for from now on.
+        let since = jiff::Timestamp::now().to_string();
+        let options = EventsOptionsBuilder::default().filters(&filters).since(&since).build();
+        let mut removals = docker.events(Some(options));
+        let removed = async {
+            for _ in 0..count {
+                removals.next().await.ok_or("the engine's events ended")??;
+            }
+            Ok::<_, Failure>(began.elapsed())
+        };
+        let reported = self.run(specs);
+        let (reported, removed) = tokio::time::timeout(LIMIT, async { tokio::join!(reported, removed) }).await?;
+        Ok((reported?, removed?))
+    }
+
     async fn jobs(&self, docker: &Docker, what: &str, steps: usize, rounds: usize) -> Result<(), Failure> {
         let commands = vec!["true"; steps];
-        let (mut floor, mut ours) = (Vec::new(), Vec::new());
-        self.run(vec![self.spec(&commands)]).await?; // warm
+        let mut times = Times::default();
+        self.run_and_remove(docker, vec![self.spec(&commands)]).await?; // warm
         container(docker, &["true"], None).await?;
         for _ in 0..rounds {
-            floor.push(container(docker, &["true"], None).await?);
-            ours.push(self.run(vec![self.spec(&commands)]).await?);
+            let floor = container(docker, &["true"], None).await?;
+            times.add(floor, self.run_and_remove(docker, vec![self.spec(&commands)]).await?);
         }
-        row(what, &mut floor, &mut ours);
+        times.print(what);
         Ok(())
     }
 
     async fn twenty(&self, docker: &Docker, rounds: usize) -> Result<(), Failure> {
-        let (mut floor, mut ours) = (Vec::new(), Vec::new());
+        let mut times = Times::default();
         for _ in 0..rounds {
             let began = Instant::now();
             let all = (0..20).map(|_| container(docker, &["true"], None));
             for one in futures_util::future::join_all(all).await {
                 one?;
             }
-            floor.push(began.elapsed());
-            ours.push(self.run((0..20).map(|_| self.spec(&["true"])).collect()).await?);
+            let floor = began.elapsed();
+            let specs = (0..20).map(|_| self.spec(&["true"])).collect();
+            times.add(floor, self.run_and_remove(docker, specs).await?);
         }
-        row("20 jobs at once", &mut floor, &mut ours);
+        times.print("20 jobs at once");
         Ok(())
     }
 
@@ -172,7 +238,7 @@ impl Bench {
             "yes 'a line of output as builds print them, some eighty characters long, more or less' | head -c {LOG_BYTES} || true"
         );
         let dir = tempfile::tempdir()?;
-        let (mut floor, mut ours) = (Vec::new(), Vec::new());
+        let (mut floor, mut ours, mut cores) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let to_file = format!("{lines} >/out/spool");
             let empty = container(docker, &["true"], Some(dir.path())).await?;
@@ -182,22 +248,48 @@ impl Bench {
             let before = cpu_time(self.agent.id());
             let full = self.run(vec![self.spec(&[&lines])]).await?;
             let cpu = cpu_time(self.agent.id()).saturating_sub(before);
-            let mib = LOG_BYTES >> 20;
-            eprintln!(
-                "the agent used {} ms of CPU for {mib} MiB of log, peak memory {} KiB",
-                cpu.as_millis(),
-                status(self.agent.id(), "VmHWM")
-            );
+            cores.push(cpu.as_secs_f64() / (LOG_BYTES as f64 / 10e6));
             ours.push(full.saturating_sub(empty));
         }
         row("64 MiB of output", &mut floor, &mut ours);
+        cores.sort_by(f64::total_cmp);
+        println!("| agent's CPU for output, cores per 10 MB/s | 0.1 | {:.3} | |", cores[cores.len() / 2]);
+        println!("| agent's peak memory after that | | {:.1} MiB | |", mib(status(self.agent.id(), "VmHWM")));
         Ok(())
     }
 
-    async fn memory_idle(&self) -> Result<(), Failure> {
+    async fn idle(&self) -> Result<(), Failure> {
         // Idle: after one job, so that everything that is made lazily is there.
         self.run(vec![self.spec(&["true"])]).await?;
-        println!("| idle agent, resident | 15 MiB | {:.1} MiB | |", mib(status(self.agent.id(), "VmRSS")));
+        // Its last chores end, and it asks for a job again.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let before = wake_ups(self.agent.id());
+        tokio::time::sleep(IDLE).await;
+        let woken = wake_ups(self.agent.id()) - before;
+        let pid = self.agent.id();
+        println!("| idle agent, resident | 15 MiB | {:.1} MiB | |", mib(status(pid, "VmRSS")));
+        println!("| of it, memory of its own | | {:.1} MiB | |", mib(status(pid, "RssAnon")));
+        println!("| idle agent, wake-ups in {} s | 0 | {woken} | |", IDLE.as_secs());
+        Ok(())
+    }
+
+    /// From the start of the process to the first request for a job.
+    async fn first_poll(&self, rounds: usize) -> Result<(), Failure> {
+        let mut times = Vec::new();
+        for _ in 0..rounds {
+            let agent = Agent::register(&self.forge)?;
+            let seen = self.forge.requests().len();
+            let began = Instant::now();
+            let _running = agent.start()?;
+            let first = |forge: &Emulator| {
+                let requests = forge.requests();
+                requests[seen..].iter().find(|request| request.endpoint == Endpoint::RequestJob).map(|poll| poll.at)
+            };
+            let at = self.forge.wait_for(LIMIT, first).await.ok_or("the agent did not ask for a job")?;
+            times.push(at.duration_since(began));
+        }
+        times.sort();
+        println!("| from start to first poll | 20 ms | {} ms | |", times[times.len() / 2].as_millis());
         Ok(())
     }
 
@@ -224,18 +316,6 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        // Twice: the second ends what still runs.
-        for _ in 0..2 {
-            if let Some(pid) = rustix::process::Pid::from_raw(self.agent.id().cast_signed()) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
-        }
-        let _ = self.agent.wait();
-    }
-}
-
 /// The floor: one container through the raw API, created, started, waited for and removed.
 async fn container(docker: &Docker, command: &[&str], mount: Option<&Path>) -> Result<Duration, Failure> {
     let began = Instant::now();
@@ -255,6 +335,27 @@ async fn container(docker: &Docker, command: &[&str], mount: Option<&Path>) -> R
     while ended.next().await.is_some() {}
     docker.remove_container(&id, Some(RemoveContainerOptions { force: true, ..Default::default() })).await?;
     Ok(began.elapsed())
+}
+
+/// Times of the same thing, taken in turn.
+#[derive(Default)]
+struct Times {
+    floor: Vec<Duration>,
+    reported: Vec<Duration>,
+    removed: Vec<Duration>,
+}
+
+impl Times {
+    fn add(&mut self, floor: Duration, (reported, removed): (Duration, Duration)) {
+        self.floor.push(floor);
+        self.reported.push(reported);
+        self.removed.push(removed);
+    }
+
+    fn print(mut self, what: &str) {
+        row(&format!("{what}, until reported"), &mut self.floor.clone(), &mut self.reported);
+        row(&format!("{what}, until its container is gone"), &mut self.floor, &mut self.removed);
+    }
 }
 
 fn row(what: &str, floor: &mut [Duration], ours: &mut [Duration]) {
@@ -279,6 +380,16 @@ fn status(pid: u32, line: &str) -> u64 {
     text.lines()
         .find_map(|l| l.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
+}
+
+/// How often the threads of a process have begun to run of their own accord.
+fn wake_ups(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of_thread = |thread: fs::DirEntry| {
+        let text = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    threads.map(of_thread).sum()
 }
 
 /// User and system time of a process.

@@ -28,6 +28,7 @@ use super::capacity::Capacity;
 use super::claims::Claims;
 use super::control::{ControlRequest, ControlServer, Progress};
 use super::job::{JobRunner, SlotEnded};
+use super::memory;
 use super::numbers::Numbers;
 use super::poll::Assigned;
 use super::registration::{PlanError, Registrar};
@@ -43,6 +44,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// After how long a job that could not be closed is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long the agent has been idle when it gives back what it needed before. Jobs often come one after the other.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// Jobs that may wait between the poll loops and the agent's loop.
 const ASSIGNED: usize = 16;
@@ -94,6 +98,8 @@ pub struct Agent<G: Registrar, R, W> {
     since: jiff::Timestamp,
     started: Instant,
     idle_since: Option<Instant>,
+    /// When what jobs needed is given back to the machine.
+    give_back_at: Option<Instant>,
     drain_timeout: Option<Duration>,
     shutdown_timeout: Duration,
     /// When the next step of stopping is taken without being asked for.
@@ -142,6 +148,7 @@ enum AgentEvent<F, S> {
     Asked(ControlRequest),
     SweepDue,
     FeedDue,
+    IdleForAWhile,
     IdleTooLong,
     UpTooLong,
     StoppingTooLong,
@@ -220,6 +227,7 @@ where
             since: (parts.clock)(),
             started: now,
             idle_since: Some(now),
+            give_back_at: Some(now + GIVE_BACK_AFTER),
             drain_timeout: None,
             shutdown_timeout: Duration::from_secs(30),
             next_step_at: None,
@@ -277,6 +285,7 @@ where
             Some(chore) = self.chores.join_next() => AgentEvent::ChoreEnded(chore),
             Some(request) = self.requests.recv() => AgentEvent::Asked(request),
             () = at(self.next_step_at) => AgentEvent::StoppingTooLong,
+            () = at(self.give_back_at) => AgentEvent::IdleForAWhile,
             () = at(idle_at), if serves => AgentEvent::IdleTooLong,
             () = at(up_until), if serves => AgentEvent::UpTooLong,
             _ = self.sweep.tick() => AgentEvent::SweepDue,
@@ -297,6 +306,10 @@ where
             AgentEvent::Asked(request) => self.answer(request),
             AgentEvent::SweepDue => self.sweep_up(),
             AgentEvent::FeedDue => self.service_manager.feed(&self.board, Instant::now()),
+            AgentEvent::IdleForAWhile => {
+                self.give_back_at = None;
+                memory::give_back();
+            }
             AgentEvent::IdleTooLong => self.drain_because("no job has come for the time set by --exit-when-idle"),
             AgentEvent::UpTooLong => self.drain_because("the time set by --max-uptime is over"),
             AgentEvent::StoppingTooLong => {
@@ -304,8 +317,23 @@ where
                 self.stop_once_more();
             }
         }
+        self.note_whether_idle();
+    }
+
+    fn note_whether_idle(&mut self) {
         let is_idle = self.slots.is_empty() && self.assigned.is_empty() && self.looks.is_empty();
-        self.idle_since = is_idle.then(|| self.idle_since.unwrap_or_else(Instant::now));
+        match (is_idle, self.idle_since) {
+            (true, Some(_)) => {}
+            (true, None) => {
+                let now = Instant::now();
+                self.idle_since = Some(now);
+                self.give_back_at = Some(now + GIVE_BACK_AFTER);
+            }
+            (false, _) => {
+                self.idle_since = None;
+                self.give_back_at = None;
+            }
+        }
     }
 
     fn is_done(&self) -> bool {

@@ -10,7 +10,7 @@
 //! - [`registration`]: what the agent serves, and where it comes from; [`rotation`]: tokens renewed before they expire.
 //! - [`signals`]: what the process is told. [`control`]: commands over a socket.
 //! - `events`: what happens to jobs; [`board`]: what each part does now; [`watchdog`]: systemd hears from us only while every part moves.
-//! - [`protection`]: the agent goes on while jobs burn the machine down.
+//! - [`protection`]: the agent goes on while jobs burn the machine down. [`memory`]: it is small while it waits.
 //!
 //! **Two registrations never hold each other up.** Slot first, question second: nobody asks while there is no room. But
 //! a question that a forge holds open (long poll) takes no slot away from the others: for the first moments, in which
@@ -30,6 +30,7 @@ mod events;
 pub mod housekeeper;
 pub mod job;
 pub mod main_loop;
+pub mod memory;
 pub mod numbers;
 pub mod poll;
 pub mod protection;
