@@ -171,6 +171,7 @@ impl ConfiguredRegistrar {
             mirrors: self.mirrors.clone(),
             outbound,
             builds_dir: registration.builds_dir.clone().unwrap_or_else(|| BUILDS_DIR.to_owned()),
+            name: registration.name.clone(),
             introduction: format!(
                 "{} {}, system ID: {}",
                 registration.name,

@@ -15,6 +15,7 @@ mod beneath;
 pub mod cache;
 #[cfg(test)]
 mod measure;
+mod merge;
 pub mod select;
 
 /// How much a [`Remark`] should be noticed.

@@ -53,6 +53,8 @@ pub(super) struct Running<R> {
     pub(super) greeting: Vec<u8>,
     /// The image's entrypoint ended instead of running the shim: its exit code and what it printed.
     pub(super) stillborn: Option<(i32, Vec<u8>)>,
+    /// The job's services, where their output is shown.
+    pub(super) services: Option<stages::services::Listening>,
     /// Why there is no sandbox where an earlier agent had one.
     lost: Option<String>,
     /// Where the earlier agent was cut; `None` once the job goes on by itself.
@@ -93,6 +95,7 @@ pub async fn run<R: Reporter>(
         environment,
         greeting: Vec::new(),
         stillborn: None,
+        services: None,
         lost: None,
         cut_at,
         tell: Box::new(tell),
@@ -123,6 +126,9 @@ impl<R: Reporter> Running<R> {
             (self.tell)(FlowEvent::StageFinished { job, stage: name, ok: result.is_ok(), took: began.elapsed() });
             self.note(stage, result);
             self.cut_at = None;
+        }
+        if let Some(services) = self.services.take() {
+            services.end().await;
         }
     }
 
@@ -169,6 +175,7 @@ impl<R: Reporter> Running<R> {
                     self.greeting = place.greeting(&record).await;
                 }
                 self.shim = Some(shim);
+                stages::services::listen(self, self.run.log.left_at());
                 if stage < Stage::Steps { stages::steps::end_those_aside(self).await } else { Ok(()) }
             }
             // A step's spool and exit file may still tell how it ended; the steps' stage looks.

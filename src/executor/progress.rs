@@ -40,6 +40,16 @@ pub struct StepProgress {
     pub index: usize,
     /// Up to here the job's log is final; what follows comes from the step's spool and can be made again.
     pub log_offset: u64,
+    /// Where in the spool that output begins: what stands before it is in the log, and its room on the disk was given back.
+    #[serde(default)]
+    pub spool_offset: u64,
+}
+
+impl StepProgress {
+    /// A step that begins now, the log being final up to `log_offset`.
+    pub fn begin(index: usize, log_offset: u64) -> Self {
+        Self { index, log_offset, spool_offset: 0 }
+    }
 }
 
 /// The job's status in the word that its own commands are told.
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn only_what_comes_out_the_same_is_made_again() {
         let at = |stage, step| Progress { stage, step, log_offset: 10, ..Progress::begin(0) }.log_is_made_again_from();
-        let step = Some(StepProgress { index: 0, log_offset: 20 });
+        let step = Some(StepProgress::begin(0, 20));
         assert_eq!(at(Stage::Steps, step.clone()), Some(20));
         assert_eq!(at(Stage::AfterSteps, step), Some(20));
         assert_eq!(at(Stage::Steps, None), Some(10));

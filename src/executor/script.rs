@@ -14,6 +14,9 @@ pub struct ScriptStyle {
     /// Commands of several lines are shown in a folded section of their own (`FF_SCRIPT_SECTIONS`), named after this and
     /// their position.
     pub sections: Option<SectionStyle>,
+    /// After each command the script asks how it ended: the shell itself looks away where a command that failed is a part of
+    /// another, or after `set +e` (`FF_ENABLE_BASH_EXIT_CODE_CHECK`).
+    pub check_each: bool,
 }
 
 /// Names and time of folded sections.
@@ -25,6 +28,9 @@ pub struct SectionStyle {
     /// for all will do.
     pub time: u64,
 }
+
+/// Ends the script as the command before it ended. In a variable, for the test is a command, too.
+const CHECK: &str = "_runner_exit_code=$?; if [ $_runner_exit_code -ne 0 ]; then exit $_runner_exit_code; fi\n";
 
 /// The whole script for `commands`.
 ///
@@ -73,6 +79,9 @@ fn add_command(text: &mut String, index: usize, command: &str, style: &ScriptSty
     }
     text.push_str(command);
     text.push('\n');
+    if style.check_each {
+        text.push_str(CHECK);
+    }
 }
 
 /// Shows `what` in bold green with a `$` before it.
@@ -137,6 +146,21 @@ mod tests {
     }
 
     const SHELLS: [&[&str]; 3] = [&["bash"], &["dash"], &["busybox", "sh"]];
+
+    #[test]
+    fn each_command_is_asked_how_it_ended_where_that_is_wanted() {
+        let strict = ScriptStyle { check_each: true, ..ScriptStyle::default() };
+        for shell in SHELLS {
+            for commands in [["false && true", "echo went-on"], ["set +e; false", "echo went-on"]] {
+                let (code, out) = run(shell, &commands, &ScriptStyle::default());
+                assert!(code == 0 && out.contains("\nwent-on"), "{shell:?} {commands:?}: {out}");
+                let (code, out) = run(shell, &commands, &strict);
+                assert!(code == 1 && !out.contains("went-on"), "{shell:?} {commands:?}: {out}");
+            }
+            assert_eq!(run(shell, &["echo one; (exit 0)", "", "echo two\n# a comment"], &strict).0, 0);
+            assert_eq!(run(shell, &["set +e\n(exit 7)"], &strict).0, 7);
+        }
+    }
 
     #[test]
     fn commands_are_shown_literally_and_run() {

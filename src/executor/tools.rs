@@ -21,6 +21,8 @@ pub struct Tools {
     pub outbound: Outbound,
     /// Root of the work trees as jobs see it.
     pub builds_dir: String,
+    /// The registration's name.
+    pub name: String,
     /// How the runner introduces itself at the head of a log: name, short token, system id.
     pub introduction: String,
 }

@@ -69,6 +69,8 @@ pub struct PipelineJob {
     pub attempts: Attempts,
     /// What its log looks like and what is hidden in it.
     pub log: LogSpec,
+    /// What its author switched on.
+    pub options: JobOptions,
     /// Lines the user should read at the head of the log: settings without effect, corrected values.
     pub warnings: Vec<String>,
     /// What the forge's own UI and its users know the machine's parts by: container labels, host name.
@@ -397,6 +399,17 @@ pub struct Attempts {
     pub download_artifacts: u32,
     /// Steps that the engine, not the script, broke.
     pub executor: u32,
+}
+
+/// What a job's author can switch on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobOptions {
+    /// A command that fails ends the script even where the shell would go on.
+    pub check_each_command: bool,
+    /// The work tree is cleaned after the job, too.
+    pub clean_up_work_tree: bool,
+    /// The runner's own log names the images that the job asks for.
+    pub log_images: bool,
 }
 
 /// What a job's log looks like.

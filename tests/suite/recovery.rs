@@ -4,6 +4,8 @@ mod engine;
 mod forge;
 mod journal;
 mod moments;
+mod output;
+mod services;
 mod stages;
 mod stopping;
 

@@ -18,7 +18,7 @@ use crate::artifact::{Interrupt, shown};
 /// What is known about the job that made an artifact.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// What kind of build this is: a URL that describes it.
+    /// What kind of build this is: a URI.
     pub build_type: String,
     /// Names of the job's variables. Their values stay out, as they may be secret.
     pub variable_names: Vec<String>,

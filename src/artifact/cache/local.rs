@@ -21,7 +21,7 @@ use super::{CacheError, CacheStore, Hit, RestoreRequest, Restored, SaveRequest, 
 use crate::artifact::archive::source::Source;
 use crate::artifact::archive::{self, ArchiveError, Packed, Packing, Unpacking};
 use crate::artifact::select::Selection;
-use crate::artifact::{Remark, shown};
+use crate::artifact::{Remark, merge, shown};
 use crate::pipeline::definition::ArtifactFormat;
 use crate::pipeline::{Owner, Trust};
 
@@ -251,9 +251,14 @@ impl LocalCache {
             return Ok(None);
         }
         let unpacking = Unpacking { limits: request.limits.clone(), interrupt: request.interrupt.clone() };
-        let unpacked = archive::unpack_with(&mut found.object, into, &unpacking).map_err(unpacking_failed)?;
+        let unpacked =
+            archive::unpack_with(&mut found.object, request.staging, &unpacking).map_err(unpacking_failed)?;
+        let moved = merge::move_into(request.staging, into).map_err(|error| {
+            unpacking_failed(ArchiveError::io("moving what was unpacked into the work tree", error))
+        })?;
         self.touch(&found.path);
         remarks.extend(unpacked.remarks);
+        remarks.extend(moved);
         Ok(Some(Hit {
             key: found.record.key_bytes(),
             writer: found.record.owner,

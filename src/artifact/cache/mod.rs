@@ -42,6 +42,8 @@ pub struct RestoreRequest<'a> {
     pub owner: &'a Owner,
     /// Keys in the order in which they are tried: the key itself, then the fallback keys.
     pub keys: &'a [Wanted],
+    /// An empty folder on the file system of the tree. The cache is whole there before any of it gets into the tree.
+    pub staging: &'a Dir,
     /// What the archive may hold.
     pub limits: Limits,
     /// Ends the work early.

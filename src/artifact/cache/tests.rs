@@ -45,8 +45,14 @@ impl Shelf {
     }
 
     fn restore_into(&self, owner: &Owner, keys: &[Wanted], tree: &Path) -> Restored {
-        let request = RestoreRequest { owner, keys, limits: Limits::default(), interrupt: Interrupt::default() };
-        self.store.restore(&request, &dir(tree)).unwrap()
+        self.try_restore(owner, keys, tree, Limits::default()).unwrap()
+    }
+
+    fn try_restore(&self, owner: &Owner, keys: &[Wanted], tree: &Path, limits: Limits) -> Result<Restored, CacheError> {
+        let staging = tempfile::tempdir().unwrap();
+        let request =
+            RestoreRequest { owner, keys, staging: &dir(staging.path()), limits, interrupt: Interrupt::default() };
+        self.store.restore(&request, &dir(tree))
     }
 
     /// The content of the file `f` that a job finds under the key, if any.

@@ -1,23 +1,17 @@
-//! The job's log: one file, appended by the stages and the steps' output, read by the pump that brings it to the forge.
+//! The job's log as its writers see it: streams that pass the filters, up to the limit, in sections.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use super::file::{LogFile, MOST_IN_MEMORY, OUTPUT_IN_MEMORY};
 use super::filter::{Chain, ChainRules, StreamTag};
 use super::{StageLog, Tone};
 use crate::forge::LogDigest;
 use crate::pipeline::definition::LogSpec;
-
-/// How much of a log is kept in memory while the disk has no room: of output, and of everything. The difference is for the
-/// runner's own last words, which say that the disk is full.
-const OUTPUT_IN_MEMORY: usize = 48 << 10;
-const MOST_IN_MEMORY: usize = 64 << 10;
 
 /// Which of a job's streams bytes belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,18 +46,11 @@ pub struct Growth {
 }
 
 struct Inner {
-    file: File,
-    size: u64,
-    /// Up to here the file holds what an earlier agent wrote. The forge may have it, so it stays as it is: see
-    /// [`Inner::repeat`].
-    written: u64,
-    hasher: crc32fast::Hasher,
+    file: LogFile,
+    rules: ChainRules,
     chains: [Chain; 4],
     limit: u64,
     is_cut: bool,
-    /// The end of the log that is not in the file yet: the disk is full.
-    unwritten: Vec<u8>,
-    broken: Option<io::Error>,
     scratch: Vec<u8>,
     sections: bool,
 }
@@ -74,26 +61,19 @@ impl JobLog {
     /// What it wrote behind them is made again by the caller, and stays as it stands: the forge may have it already. Where
     /// the caller comes to say something else, that stands behind all the earlier agent wrote.
     pub fn open(path: &Path, spec: &LogSpec, keep: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        let written = file.metadata()?.len();
-        let size = keep.min(written);
+        let file = LogFile::open(path, keep)?;
         let rules = ChainRules::new(spec);
-        let mut inner = Inner {
-            file,
-            size: 0,
-            written,
-            hasher: crc32fast::Hasher::new(),
+        let inner = Inner {
             chains: [StreamTag::RUNNER, StreamTag::STDOUT, StreamTag::STDERR, StreamTag::SERVICE]
                 .map(|tag| rules.chain(tag)),
+            rules,
             limit: spec.limit,
-            is_cut: size >= spec.limit,
-            unwritten: Vec::new(),
-            broken: None,
+            is_cut: file.size() >= spec.limit,
+            file,
             scratch: Vec::new(),
             sections: spec.sections,
         };
-        inner.take_as_written(size)?;
-        let (grown, _) = watch::channel(Growth { size: inner.end(), is_closed: false });
+        let (grown, _) = watch::channel(Growth { size: inner.file.end(), is_closed: false });
         Ok(Self { inner: Arc::new(Mutex::new(inner)), grown })
     }
 
@@ -112,27 +92,31 @@ impl JobLog {
     pub fn checkpoint(&self) -> io::Result<u64> {
         let mut inner = self.lock();
         inner.flush(now_us());
-        inner.write_out();
+        let settled = inner.file.settle();
         self.tell(&inner);
-        match inner.broken.take() {
-            Some(error) => Err(error),
-            None => Ok(inner.size),
-        }
+        settled
+    }
+
+    /// How far the log is final without giving anything out, if it is so here: filters hold nothing back and all of it is in
+    /// the file, or the log was cut. A log that is opened there goes on as this one does.
+    pub fn resting_place(&self) -> Option<u64> {
+        let inner = self.lock();
+        let is_at_rest = inner.is_cut || inner.chains.iter().all(Chain::is_at_rest);
+        if is_at_rest { inner.file.settled() } else { None }
     }
 
     /// Ends the log: nothing more will come.
     pub fn close(&self) -> LogDigest {
         let mut inner = self.lock();
         inner.flush(now_us());
-        inner.stand_by_what_is_written();
-        inner.write_out();
-        self.grown.send_replace(Growth { size: inner.size, is_closed: true });
-        inner.digest()
+        inner.file.close();
+        self.grown.send_replace(Growth { size: inner.file.size(), is_closed: true });
+        inner.file.digest()
     }
 
     /// What the log amounts to so far.
     pub fn digest(&self) -> LogDigest {
-        self.lock().digest()
+        self.lock().file.digest()
     }
 
     /// Whether nothing more is kept because the limit was reached.
@@ -147,16 +131,17 @@ impl JobLog {
 
     /// At most `most` bytes from `at`. Fewer, or none, at the end of what is there.
     pub fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
-        let inner = self.lock();
-        let there = usize::try_from(inner.end().saturating_sub(at)).unwrap_or(usize::MAX).min(most);
-        let mut bytes = vec![0; there];
-        let on_disk = inner.end() - inner.unwritten.len() as u64;
-        let from_disk = usize::try_from(on_disk.saturating_sub(at)).unwrap_or(usize::MAX).min(there);
-        let (written, unwritten) = bytes.split_at_mut(from_disk);
-        inner.file.read_exact_at(written, at)?;
-        let skipped = usize::try_from(at.saturating_sub(on_disk)).unwrap_or(usize::MAX);
-        unwritten.copy_from_slice(&inner.unwritten[skipped..skipped + unwritten.len()]);
-        Ok(bytes)
+        self.lock().file.read_at(at, most)
+    }
+
+    /// The filters of one more stream, before lines and time stamps are made of it.
+    pub(super) fn masks(&self) -> Chain {
+        self.lock().rules.chain_without_stamps()
+    }
+
+    /// When an earlier agent wrote to it last. `None`: none did.
+    pub fn left_at(&self) -> Option<SystemTime> {
+        self.lock().file.left_at()
     }
 
     /// Begins a section that the forge's UI folds and times, with its title line. (protocols: GitLab 4.7.)
@@ -187,8 +172,8 @@ impl JobLog {
 
     fn tell(&self, inner: &Inner) {
         self.grown.send_if_modified(|growth| {
-            let changed = growth.size != inner.end();
-            growth.size = inner.end();
+            let changed = growth.size != inner.file.end();
+            growth.size = inner.file.end();
             changed
         });
     }
@@ -242,115 +227,25 @@ impl Inner {
 
     /// Appends up to the limit; where the limit is reached, once, the notice. (protocols: GitLab 4.4.)
     fn append(&mut self, bytes: &[u8], in_memory: usize) {
-        let room = usize::try_from(self.limit.saturating_sub(self.size)).unwrap_or(usize::MAX);
+        let room = usize::try_from(self.limit.saturating_sub(self.file.size())).unwrap_or(usize::MAX);
         if bytes.len() < room || bytes.is_empty() {
-            self.store(bytes, in_memory);
+            self.file.store(bytes, in_memory);
+            // With what an earlier agent wrote it may be full all the same.
+            self.is_cut |= self.file.size() >= self.limit;
             return;
         }
         let mut end = room.min(bytes.len());
         while end > 0 && end < bytes.len() && (bytes[end] & 0b1100_0000) == 0b1000_0000 {
             end -= 1; // not inside a character
         }
-        self.store(&bytes[..end], in_memory);
+        self.file.store(&bytes[..end], in_memory);
         let notice = format!(
             "\n\x1b[33;1mJob's log exceeded limit of {} bytes.\nJob execution will continue but no more output will be \
              collected.\x1b[0;m\n",
             self.limit
         );
-        self.store(notice.as_bytes(), MOST_IN_MEMORY);
+        self.file.store(notice.as_bytes(), MOST_IN_MEMORY);
         self.is_cut = true;
-    }
-
-    /// Adds `bytes` to the file, or to what waits for room there, up to `in_memory` bytes; more is lost.
-    fn store(&mut self, bytes: &[u8], in_memory: usize) {
-        if bytes.is_empty() {
-            return;
-        }
-        let bytes = match self.repeat(bytes) {
-            Ok([]) => return,
-            Ok(new) => new,
-            Err(error) => {
-                self.broken = Some(error);
-                return;
-            }
-        };
-        self.write_out();
-        if self.unwritten.is_empty() {
-            match self.file.write_all_at(bytes, self.size) {
-                Ok(()) => return self.count(bytes),
-                Err(error) => self.broken = Some(error),
-            }
-        }
-        if self.unwritten.len() + bytes.len() <= in_memory {
-            self.unwritten.extend_from_slice(bytes);
-            self.count(bytes);
-        }
-    }
-
-    /// Tries to bring what waits for room into the file.
-    fn write_out(&mut self) {
-        if self.unwritten.is_empty() {
-            return;
-        }
-        match self.file.write_all_at(&self.unwritten, self.size - self.unwritten.len() as u64) {
-            Ok(()) => self.unwritten.clear(),
-            Err(error) => self.broken = Some(error),
-        }
-    }
-
-    fn count(&mut self, bytes: &[u8]) {
-        self.size += bytes.len() as u64;
-        self.hasher.update(bytes);
-    }
-
-    /// Passes over what an earlier agent wrote as long as `bytes` are the same, but for digits: a section's end carries
-    /// the time at which it was written. Gives back what is new.
-    fn repeat<'b>(&mut self, bytes: &'b [u8]) -> io::Result<&'b [u8]> {
-        let left = usize::try_from(self.written.saturating_sub(self.size)).unwrap_or(usize::MAX);
-        if left == 0 {
-            return Ok(bytes);
-        }
-        let mut known = vec![0; left.min(bytes.len())];
-        self.file.read_exact_at(&mut known, self.size)?;
-        let is_other = |(old, new): (&u8, &u8)| old != new && !(old.is_ascii_digit() && new.is_ascii_digit());
-        let same = known.iter().zip(bytes).position(is_other).unwrap_or(known.len());
-        self.hasher.update(&known[..same]);
-        self.size += same as u64;
-        if same < known.len() {
-            self.take_as_written(self.written)?;
-            self.is_cut |= self.size >= self.limit;
-        }
-        Ok(&bytes[same..])
-    }
-
-    /// What is written and was not made again stays all the same.
-    fn stand_by_what_is_written(&mut self) {
-        if self.size < self.written
-            && let Err(error) = self.take_as_written(self.written)
-        {
-            self.broken = Some(error);
-        }
-    }
-
-    /// Counts what stands in the file up to `end` as this log's.
-    fn take_as_written(&mut self, end: u64) -> io::Result<()> {
-        let mut buffer = vec![0; 64 * 1024];
-        while self.size < end {
-            let most = usize::try_from(end - self.size).unwrap_or(usize::MAX).min(buffer.len());
-            self.file.read_exact_at(&mut buffer[..most], self.size)?;
-            self.hasher.update(&buffer[..most]);
-            self.size += most as u64;
-        }
-        Ok(())
-    }
-
-    /// How much can be read.
-    fn end(&self) -> u64 {
-        self.size.max(self.written)
-    }
-
-    fn digest(&self) -> LogDigest {
-        LogDigest { crc32: self.hasher.clone().finalize(), size: self.size }
     }
 }
 

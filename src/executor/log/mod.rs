@@ -4,13 +4,16 @@
 //! log file -> [`crate::forge::Reporter::append_log`]. The log file is the queue: a slow forge costs neither memory nor
 //! the step's time, and after a crash the log goes on where it was.
 
+mod file;
 pub mod filter;
 mod job_log;
 mod pump;
+mod service;
 
 pub(crate) use job_log::now_us;
 pub use job_log::{Growth, JobLog, LogStream};
 pub use pump::{LogPump, PumpEnd};
+pub use service::ServiceVoice;
 
 /// How something the runner itself says is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -173,14 +173,20 @@ impl Place {
         }
     }
 
-    /// Hands what the services of a job print to `take`, until they end. For jobs that ask for it.
-    pub async fn follow_services(&self, record: &SandboxRecord, take: impl Fn(&str, &[u8])) {
+    /// Hands what the services of a job print, after `since` if given, to `take` with their names, until they end. For jobs
+    /// that ask for it.
+    pub async fn follow_services(
+        &self,
+        record: &SandboxRecord,
+        since: Option<SystemTime>,
+        mut take: impl FnMut(&[String], &[u8]),
+    ) {
         let Place::Docker(place) = self else { return };
-        match place.engine.service_logs(record).await {
+        match place.engine.service_logs(record, since).await {
             Ok(stream) => {
                 futures_util::pin_mut!(stream);
                 while let Some(piece) = stream.next().await {
-                    take(&piece.aliases.join(","), &piece.bytes);
+                    take(&piece.aliases, &piece.bytes);
                 }
             }
             Err(error) => warn!(%error, "the output of the job's services cannot be shown"),

@@ -7,6 +7,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use super::files::below_workspace;
+use super::provenance::{self, Statement};
 use super::retry::Tries;
 use crate::artifact::archive::{self, ArchiveError, Level, Packing, Unpacking};
 use crate::artifact::select::{self, Selection, expand_shell};
@@ -112,12 +113,14 @@ async fn upload_one<R: Reporter>(
         untracked: artifact.files.untracked,
     };
     let untracked = if files.untracked { running.untracked_files().await } else { Vec::new() };
+    let name = if artifact.name.is_empty() { USUAL_NAME.to_owned() } else { expand(&artifact.name) };
     let interrupt = RaiseOnDrop::default();
     let work = PackWork {
         workspace: running.run.paths.workspace.clone(),
         dirs: running.run.job.dirs.clone(),
         files,
         untracked,
+        statement: provenance::of(running, artifact, &name),
         packing: Packing {
             format: artifact.format,
             level: level(&running.environment, "ARTIFACT_COMPRESSION_LEVEL"),
@@ -132,7 +135,6 @@ async fn upload_one<R: Reporter>(
         log.say(Tone::Error, "No files to upload");
         return Ok(());
     }
-    let name = if artifact.name.is_empty() { USUAL_NAME.to_owned() } else { expand(&artifact.name) };
     let file_name = archive::file_name(&name, artifact.format);
     let kind = if artifact.kind.is_empty() { "archive" } else { &artifact.kind };
     let sent = running.run.reporter.upload_artifact(artifact, &file_name, &to).await;
@@ -149,6 +151,7 @@ struct PackWork {
     dirs: JobDirs,
     files: FileSelection,
     untracked: Vec<PathBuf>,
+    statement: Option<Statement>,
     packing: Packing,
     to: PathBuf,
 }
@@ -160,9 +163,12 @@ impl PackWork {
         let Selection { entries, mut remarks } =
             select::select(&root, &self.dirs.project, &self.files, self.untracked.clone())
                 .map_err(|error| JobFailure::new(FailureReason::ScriptFailure, error.to_string()))?;
-        let selection = Selection { entries, remarks: Vec::new() };
+        let mut selection = Selection { entries, remarks: Vec::new() };
         if selection.is_empty() {
             return Ok((remarks, false));
+        }
+        if let Some(statement) = &self.statement {
+            statement.add(&root, &mut selection, &self.packing.interrupt)?;
         }
         let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
         let packed = archive::pack_with(&root, &selection, &self.packing, &mut file).map_err(|error| {

@@ -6,7 +6,9 @@ use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequ
 use crate::artifact::select;
 use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog, Tone};
-use crate::executor::stages::artifacts::{RaiseOnDrop, blocking, expand, level, open_project, tell};
+use crate::executor::stages::artifacts::{RaiseOnDrop, blocking, disk, expand, level, open_project, tell};
+use crate::executor::stages::files;
+use crate::executor::stages::retry::Tries;
 use crate::forge::Reporter;
 use crate::pipeline::JobFailure;
 use crate::pipeline::definition::{CacheSpec, FileSelection};
@@ -22,10 +24,21 @@ pub(in crate::executor) async fn restore<R: Reporter>(running: &mut Running<R>) 
             running.run.log.say(Tone::Notice, &format!("Not downloading cache {} due to policy", cache.key));
             continue;
         }
-        let one = running.run.halt.guard(None, |_stop| restore_one(running, cache)).await;
+        let one = running.run.halt.guard(None, |_stop| restore_patiently(running, cache)).await;
         warn_of(running, one.map_err(|cause| StageError::Halted(cause, running.time_left().0))?);
     }
     Ok(())
+}
+
+/// As often as the job asks for. A cache that is not there is no failure.
+async fn restore_patiently<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), JobFailure> {
+    let mut tries = Tries::new(running.run.job.attempts.restore_cache);
+    loop {
+        match restore_one(running, cache).await {
+            Err(failure) if tries.again(&failure.message, &running.run.log).await => {}
+            done => return done,
+        }
+    }
 }
 
 async fn restore_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), JobFailure> {
@@ -41,8 +54,14 @@ async fn restore_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Re
     let interrupt = raise.0.clone();
     let restored = blocking(move || {
         let root = open_project(&workspace, &dirs)?;
-        let request = RestoreRequest { owner: &owner, keys: &keys, limits: Limits::default(), interrupt };
-        caches.restore(&request, &root).map_err(|error| JobFailure::system(in_full(&error)))
+        let staging = files::staging(&workspace, &dirs).map_err(|error| disk("a cache cannot be unpacked", &error))?;
+        let limits = Limits::default();
+        let request = RestoreRequest { owner: &owner, keys: &keys, staging: &staging, limits, interrupt };
+        let restored = caches.restore(&request, &root).map_err(|error| JobFailure::system(in_full(&error)));
+        if let Err(error) = files::take_staging_away(&workspace, &dirs) {
+            tracing::warn!(%error, "what was unpacked of a cache stays until the job's end");
+        }
+        restored
     })
     .await?;
     match restored {

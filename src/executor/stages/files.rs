@@ -33,6 +33,25 @@ pub(in crate::executor) fn write(workspace: &Path, dirs: &JobDirs, environment: 
     put(&temp, ENV_FILE, b"")
 }
 
+/// What a cache is unpacked into before it gets into the work tree, in the job's temporary folder.
+const STAGING: &str = "restore";
+
+/// Makes the folder anew that a cache is unpacked into, beside the work tree and on its file system. Only the agent enters it.
+pub(in crate::executor) fn staging(workspace: &Path, dirs: &JobDirs) -> io::Result<Dir> {
+    let (root, relative) = open(workspace, dirs)?;
+    let relative = relative.join(STAGING);
+    remove(&root, &relative)?;
+    root.create_dir_all(&relative)?;
+    root.set_permissions(&relative, cap_std::fs::Permissions::from_mode(0o700))?;
+    root.open_dir(&relative)
+}
+
+/// Takes that folder away, with what is left in it.
+pub(in crate::executor) fn take_staging_away(workspace: &Path, dirs: &JobDirs) -> io::Result<()> {
+    let (root, relative) = open(workspace, dirs)?;
+    remove(&root, &relative.join(STAGING))
+}
+
 /// Takes the job's temporary folder, with all secrets in it, away.
 pub(in crate::executor) fn take_away(workspace: &Path, dirs: &JobDirs) -> io::Result<()> {
     let (root, relative) = open(workspace, dirs)?;

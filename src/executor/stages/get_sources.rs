@@ -22,6 +22,9 @@ const TOKEN_VARIABLE: &str = "CI_JOB_TOKEN";
 /// How long listing the untracked files may take.
 const LISTING: Duration = Duration::from_secs(300);
 
+/// How long cleaning up after a job may take.
+const CLEANING: Duration = Duration::from_secs(300);
+
 /// Fills the work tree, as often as the job asks for until it works.
 pub(in crate::executor) async fn run<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
     let mut tries = Tries::new(running.run.job.attempts.get_sources);
@@ -66,6 +69,19 @@ pub(in crate::executor) async fn untracked<R: Reporter>(running: &Running<R>) ->
     let (format, tree) = (&run.job.sources.object_format, run.paths.workspace.join(project));
     let listed = sources::untracked_files(&cx, format, &tree, &CancellationToken::new()).await;
     listed.map_err(|error| error.to_string())
+}
+
+/// Cleans the work tree after the job, as far as the next one would not keep it.
+pub(in crate::executor) async fn clean_up<R: Reporter>(running: &Running<R>) -> Result<(), String> {
+    let run = &running.run;
+    let project =
+        below_workspace(&run.job.dirs, &run.job.dirs.project).ok_or("the work tree lies outside the builds folder")?;
+    let (network, side) = (network(running), Side { running, attempt: 1 });
+    // The job's own time may be over.
+    let cx = context(running, &network, &side, Instant::now() + CLEANING, 1);
+    let tree = run.paths.workspace.join(project);
+    let cleaned = sources::clean_up(&cx, &run.job.sources, &tree, &run.log, &CancellationToken::new()).await;
+    cleaned.map_err(|error| error.to_string())
 }
 
 fn context<'a, R: Reporter>(

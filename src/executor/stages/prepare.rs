@@ -4,8 +4,9 @@ use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::place::{PlaceRequest, Preparation};
 use crate::executor::stages::artifacts::{blocking, disk};
-use crate::executor::stages::files;
+use crate::executor::stages::{files, services};
 use crate::forge::Reporter;
+use crate::pipeline::PipelineJob;
 
 /// Network, services, image, container, shim.
 pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
@@ -13,6 +14,9 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
     // Of an earlier agent, which was cut in this stage.
     if let Some(record) = running.run.sandbox.take() {
         running.run.tools.place.remove(&record, &running.run.paths).await;
+    }
+    if running.run.job.options.log_images {
+        log_images(&running.run.job);
     }
     let section = running.section("prepare_executor", &title);
     let run = &running.run;
@@ -42,10 +46,18 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
             running.run.sandbox = Some(ready.record);
             running.run.progress.host_name = ready.host_name;
             running.shim = Some(ready.shim);
+            services::listen(running, None);
         }
         Preparation::EntrypointEnded { exit_code, output } => running.stillborn = Some((exit_code, output)),
     }
     Ok(())
+}
+
+/// The images that the job asks for, in the runner's own log.
+fn log_images(job: &PipelineJob) {
+    let image = job.image.as_ref().map_or("", |image| &image.name);
+    let services: Vec<&str> = job.services.iter().map(|service| service.image.name.as_str()).collect();
+    tracing::info!(image, services = services.join(" "), "images configured for the job");
 }
 
 /// File variables, and the line that says where the job runs.

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::output::Output;
 use crate::executor::halt::{HaltCause, in_words};
 use crate::executor::job::{Running, StageError, now_ms};
 use crate::executor::log::{LogStream, StageLog, Tone, now_us};
 use crate::executor::progress::StepProgress;
-use crate::executor::sandbox::shim::{
-    Program, ShimClient, SpoolError, SpoolEvent, SpoolReader, StepExit, StepId, StepRequest, StepState, Stream,
-};
+use crate::executor::sandbox::shim::{Program, ShimClient, SpoolReader, StepExit, StepId, StepRequest, StepState};
 use crate::executor::script::{self, ScriptStyle, SectionStyle};
 use crate::forge::Reporter;
 use crate::pipeline::{FailureReason, JobFailure, PipelineStep, Secret, StepKind};
@@ -142,7 +141,7 @@ pub(super) async fn run_aside<R: Reporter>(
 ) -> Result<(), JobFailure> {
     let shim = running.shim()?;
     let id = StepId::new(id).map_err(|error| JobFailure::system(error.to_string()))?;
-    let style = ScriptStyle { trace_commands: running.run.job.log.trace_commands, sections: None };
+    let style = style(running, None);
     let script = script::assemble(commands, Some(&running.environment.env_file), &style);
     let request = StepRequest {
         id: id.clone(),
@@ -155,9 +154,7 @@ pub(super) async fn run_aside<R: Reporter>(
     };
     let cannot = |what: &str, error: &dyn std::fmt::Display| JobFailure::system(format!("{what}: {error}"));
     shim.start(&request).await.map_err(|error| cannot("the commands could not be started", &error))?;
-    let mut spool = SpoolReader::open(&running.run.paths.run, &id)
-        .map_err(|error| cannot("the commands' output cannot be read", &error))?;
-    match drain(&mut spool, running).await? {
+    match Output::open(running, &id, None)?.drain(running).await? {
         StepExit::Code(0) => Ok(()),
         exit => Err(JobFailure::exit(exit.code())),
     }
@@ -174,11 +171,7 @@ pub(in crate::executor) async fn end_those_aside<R: Reporter>(running: &Running<
         }
         shim.terminate(&id, GRACE).await.map_err(|error| cannot(&error))?;
         let mut spool = SpoolReader::open(&running.run.paths.run, &id).map_err(|error| cannot(&error))?;
-        let ended = async {
-            while !matches!(spool.next().await?, SpoolEvent::Ended(_)) {}
-            Ok::<_, SpoolError>(())
-        };
-        tokio::time::timeout(GRACE + END, ended)
+        tokio::time::timeout(GRACE + END, spool.ended())
             .await
             .map_err(|error| cannot(&error))?
             .map_err(|error| cannot(&error))?;
@@ -218,7 +211,7 @@ fn step_id(index: usize) -> Result<StepId, StageError> {
 /// Journals that the step begins.
 async fn note<R: Reporter>(running: &mut Running<R>, index: usize) -> Result<(), StageError> {
     let log_offset = running.checkpoint().map_err(StageError::Fatal)?;
-    running.run.progress.step = Some(StepProgress { index, log_offset });
+    running.run.progress.step = Some(StepProgress::begin(index, log_offset));
     running.journal().await.map_err(StageError::Fatal)
 }
 
@@ -266,8 +259,12 @@ fn text_of<R: Reporter>(running: &Running<R>, step: &PipelineStep) -> String {
         },
         time: now_ms() / 1000,
     });
-    let style = ScriptStyle { trace_commands: log.trace_commands, sections };
-    script::assemble(&step.commands, Some(&running.environment.env_file), &style)
+    script::assemble(&step.commands, Some(&running.environment.env_file), &style(running, sections))
+}
+
+fn style<R: Reporter>(running: &Running<R>, sections: Option<SectionStyle>) -> ScriptStyle {
+    let job = &running.run.job;
+    ScriptStyle { trace_commands: job.log.trace_commands, sections, check_each: job.options.check_each_command }
 }
 
 /// Brings the step's output into the log until the step has ended, ending it when the job must not go on.
@@ -277,23 +274,22 @@ async fn follow<R: Reporter>(
     limit: Limit,
     is_after: bool,
 ) -> Result<StepEnd, StageError> {
-    let mut spool = SpoolReader::open(&running.run.paths.run, id)
-        .map_err(|error| StageError::Fatal(JobFailure::system(format!("the step's output cannot be read: {error}"))))?;
+    let mut output = Output::open(running, id, running.run.progress.step.as_ref()).map_err(StageError::Fatal)?;
     // The shim keeps the limit too; the agent's is for a shim that cannot.
     let deadline = Instant::now() + limit.left + GRACE + END;
     let cause = tokio::select! {
-        exit = drain(&mut spool, running) => return ended(exit, limit),
+        exit = output.drain(running) => return ended(exit, limit),
         cause = running.run.halt.wait(Some(deadline), is_after) => cause,
-        cause = running.sandbox_gone() => return gone(&mut spool, running, limit, cause).await,
+        cause = running.sandbox_gone() => return gone(&mut output, running, limit, cause).await,
     };
     if cause == HaltCause::JobTimeout || cause == HaltCause::PartTimeout {
         // The shim is about to end the step by itself.
-        let _ = tokio::time::timeout(GRACE + END, drain(&mut spool, running)).await;
+        let _ = tokio::time::timeout(GRACE + END, output.drain(running)).await;
         stop(running.shim.as_ref(), id).await;
         return Ok(StepEnd::Halted(limit.cause, limit.whole));
     }
     stop(running.shim.as_ref(), id).await;
-    let _ = tokio::time::timeout(GRACE + END, drain(&mut spool, running)).await;
+    let _ = tokio::time::timeout(GRACE + END, output.drain(running)).await;
     Ok(StepEnd::Halted(cause, limit.whole))
 }
 
@@ -305,40 +301,14 @@ async fn stop(shim: Option<&ShimClient>, id: &StepId) {
     }
 }
 
-/// Reads the spool to its end into the log.
-async fn drain<R: Reporter>(spool: &mut SpoolReader, running: &Running<R>) -> Result<StepExit, JobFailure> {
-    loop {
-        match spool.next().await {
-            Ok(SpoolEvent::Frame { time_us, stream, bytes }) => {
-                let stream = match stream {
-                    Stream::Stdout => LogStream::Stdout,
-                    Stream::Stderr => LogStream::Stderr,
-                };
-                running.run.log.write(stream, time_us, &bytes);
-            }
-            Ok(SpoolEvent::Lost { bytes, .. }) => running
-                .run
-                .log
-                .say(Tone::Warning, &format!("{bytes} bytes of output are missing here: the runner's disk was full")),
-            Ok(SpoolEvent::Ended(exit)) => {
-                running.checkpoint()?;
-                return Ok(exit);
-            }
-            Err(error) => {
-                return Err(JobFailure::system(format!("the step's output cannot be read any more: {error}")));
-            }
-        }
-    }
-}
-
 /// The sandbox ended under the step: what it spooled is delivered. The step counts if it had ended by itself.
 async fn gone<R: Reporter>(
-    spool: &mut SpoolReader,
+    output: &mut Output,
     running: &Running<R>,
     limit: Limit,
     failure: JobFailure,
 ) -> Result<StepEnd, StageError> {
-    match tokio::time::timeout(LAST_WORDS, drain(spool, running)).await {
+    match tokio::time::timeout(LAST_WORDS, output.drain(running)).await {
         Ok(Ok(StepExit::StoppedByEngine | StepExit::Unknown)) | Ok(Err(_)) | Err(_) => Err(StageError::Fatal(failure)),
         Ok(exit) => ended(exit, limit),
     }

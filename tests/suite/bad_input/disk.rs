@@ -51,10 +51,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn house_on_a_small_disk() -> (House, SmallDisk) {
+    house_with_limit("1GiB")
+}
+
+fn house_with_limit(output: &str) -> (House, SmallDisk) {
     docker::build_images();
     let forge = TestForge::start();
     let project = forge.case_project("team/app");
-    let mut agent = Agent::registered(&forge, several().without_network().env("FORGEHAND_OUTPUT_LIMIT", "1GiB"));
+    let mut agent = Agent::registered(&forge, several().without_network().env("FORGEHAND_OUTPUT_LIMIT", output));
     let disk = SmallDisk::over(&agent.state_dir(), 64 << 20);
     agent.run();
     (House { forge, agent, project }, disk)
@@ -110,6 +114,58 @@ fn a_job_that_fills_the_disk_itself_fails_alone() {
     packed.failed("runner_system_failure").said("no space left on the disk");
     let id = house.queue(&["ls"], greedy);
     house.end(id).succeeded();
+    house.close();
+    drop(disk);
+}
+
+#[test]
+fn output_of_many_times_the_disk_ends_well_and_a_killed_agent_finds_its_end() {
+    let (mut house, disk) = house_with_limit("1MiB");
+    let flood = "yes 'a line of output that somebody forgot to switch off' | head -c";
+    let id = house.queue(&[&format!("{flood} 2147483648; exit 3")], json!({}));
+    house.end(id).failed("script_failure").exit_code(3).said("exceeded limit of 1048576 bytes");
+    // Killed when the log is cut; the step prints on when the next agent is there.
+    let wait = "while [ ! -e /go ]; do sleep 0.1; done";
+    let id = house.queue(&[&format!("{flood} 41943040"), wait, &format!("{flood} 268435456; exit 4")], json!({}));
+    house.wait_for_output(id, "exceeded limit");
+    house.agent.kill9();
+    house.agent.run();
+    let of_forge = format!("label=forgehand.forge={}", house.forge.url().trim_end_matches('/'));
+    let containers = docker::docker(&["ps", "--quiet", "--filter", &of_forge, "--filter", "label=forgehand.job"]);
+    assert_eq!(containers.len(), 1, "{containers:?}");
+    docker::docker(&["exec", &containers[0], "sh", "-c", "echo >/go"]);
+    house.end(id).failed("script_failure").exit_code(4).said("exceeded limit of 1048576 bytes");
+    house.close();
+    drop(disk);
+}
+
+#[test]
+fn a_cache_for_which_the_disk_has_no_room_leaves_the_work_tree_as_it_was() {
+    let (mut house, disk) = house_on_a_small_disk();
+    let with_cache = |policy: &str, attempts: &str| {
+        json!({
+            "cache": [{ "key": "big", "paths": ["kept/"], "policy": policy, "when": "on_success", "untracked": false }],
+            "variables": [{ "key": "GIT_STRATEGY", "value": "empty" },
+                          { "key": "RESTORE_CACHE_ATTEMPTS", "value": attempts }],
+        })
+    };
+    // Zeros: small as an archive, and too much when they are unpacked beside the filler.
+    let made = house
+        .run(&["mkdir kept; for i in 1 2 3 4; do head -c 8000000 /dev/zero >kept/$i; done"], with_cache("push", "1"));
+    made.succeeded().said("Created cache");
+    let reads = ["ls kept 2>/dev/null | sed 's/^/found-/'; echo looked"];
+    house.run(&reads, with_cache("pull", "1")).succeeded().said("found-4");
+    let mut leave_room = with_cache("pull", "2");
+    leave_room["hooks"] = json!([{ "name": "post_get_sources_script",
+        "script": ["mkdir kept; head -c 40000000 /dev/zero >kept/own"] }]);
+    leave_room["variables"][0] = json!({ "key": "GIT_STRATEGY", "value": "fetch" });
+    let failed = house.run(&["ls kept | sed 's/^/found-/'; echo looked"], leave_room);
+    failed
+        .succeeded()
+        .said("no space left on the disk")
+        .said("trying again")
+        .said("found-own")
+        .kept_quiet_about("found-1");
     house.close();
     drop(disk);
 }

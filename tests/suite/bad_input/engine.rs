@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::house::{House, several};
+use super::house::{House, archive_of, several};
 use crate::support::{Agent, TestForge, docker, try_until, wait_until};
 
 /// A second engine, without a network, below a folder of its own.
@@ -16,13 +16,24 @@ struct Engine {
     dir: tempfile::TempDir,
     child: Option<Child>,
     keeps_containers: bool,
+    /// Root in its containers is another user on the machine (`userns-remap`).
+    remaps_users: bool,
 }
+
+/// The first of the machine's users that a remapping engine's containers have, and how many they are.
+const REMAPPED: (u32, u32) = (231_072, 65_536);
 
 impl Engine {
     /// `keeps_containers`: they run on while the engine is away (`live-restore`).
     fn start(keeps_containers: bool) -> Self {
+        Self::with(keeps_containers, false)
+    }
+
+    fn with(keeps_containers: bool, remaps_users: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("fh-engine-").tempdir().expect("a folder");
-        let mut engine = Self { dir, child: None, keeps_containers };
+        // A remapped root has to get at what is below.
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).expect("ours");
+        let mut engine = Self { dir, child: None, keeps_containers, remaps_users };
         engine.run();
         engine.load("case/bash:1");
         engine
@@ -37,8 +48,17 @@ impl Engine {
         // In a network namespace of its own: an engine without a bridge removes the one that is there, which is another
         // engine's.
         let mut command = Command::new("unshare");
+        if self.remaps_users {
+            // With files of its own that know the user it maps to: the machine's stay as they are.
+            self.write_users();
+            let script =
+                "for f in passwd group subuid subgid; do mount --bind \"$0/$f\" /etc/$f; done; exec dockerd \"$@\"";
+            command.args(["--net", "--mount", "--propagation", "slave", "--", "sh", "-c", script]).arg(self.dir.path());
+            command.arg("--userns-remap=default");
+        } else {
+            command.args(["--net", "--", "dockerd"]);
+        }
         command
-            .args(["--net", "--", "dockerd"])
             .arg("--data-root")
             .arg(path("data"))
             .arg("--exec-root")
@@ -53,6 +73,22 @@ impl Engine {
         let answers = || self.docker(&["version"]).status.success().then_some(());
         let said = || fs::read_to_string(path("log")).unwrap_or_default();
         assert!(try_until(Duration::from_secs(90), answers).is_some(), "the second engine does not answer: {}", said());
+    }
+
+    fn write_users(&self) {
+        let (first, count) = REMAPPED;
+        for (name, line) in [
+            ("passwd", "dockremap:x:988:988::/nonexistent:/usr/sbin/nologin".to_owned()),
+            ("group", "dockremap:x:988:".to_owned()),
+            ("subuid", format!("dockremap:{first}:{count}")),
+            ("subgid", format!("dockremap:{first}:{count}")),
+        ] {
+            let known = fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default();
+            // The machine's file has to be there for another one to be laid over it.
+            let _ = File::options().create(true).append(true).open(Path::new("/etc").join(name));
+            let others: Vec<&str> = known.lines().filter(|known| !known.starts_with("dockremap:")).collect();
+            fs::write(self.dir.path().join(name), format!("{}\n{line}\n", others.join("\n"))).expect("written");
+        }
     }
 
     fn socket(&self) -> PathBuf {
@@ -221,4 +257,46 @@ fn an_engine_that_takes_its_containers_along_fails_their_jobs_only() {
     }
     wait_until(Duration::from_secs(90), "every container is removed", || engine.containers().is_empty().then_some(()));
     house.close_as_it_is();
+}
+
+#[test]
+fn an_engine_whose_root_is_another_user_serves_whole_jobs() {
+    docker::build_images();
+    let engine = Engine::with(false, true);
+    engine.load("case/user:1");
+    let mut house = house_on(&engine);
+    let job = |image: &str, policy: &str| {
+        json!({
+            "image": { "name": image },
+            "variables": [{ "key": "GIT_STRATEGY", "value": "fetch" },
+                          { "key": "KEY_FILE", "value": "of-the-file", "file": true }],
+            "cache": [{ "key": image, "paths": ["kept/"], "policy": policy, "when": "on_success", "untracked": false }],
+            "artifacts": archive_of(&["out/"]),
+        })
+    };
+    let (first, count) = REMAPPED;
+    let inside = [
+        "tr -s ' ' </proc/self/uid_map; cat \"$KEY_FILE\"; test -d .git",
+        "mkdir -p kept out a/b; echo kept >kept/file; echo out >out/file; chmod 0500 a/b a; touch tracked-by-nobody",
+    ];
+    for image in ["case/bash:1", "case/user:1"] {
+        let made = house.run(&inside, job(image, "pull-push"));
+        made.succeeded().said(&format!("0 {first} {count}")).said("of-the-file").said("Created cache");
+        assert_eq!(made.view.artifacts.len(), 1, "{}", made.log.text);
+        // The next one finds the cache, writes over it, and nothing else of the first.
+        let again = ["cat kept/file; echo more >>kept/file; test ! -e a -a ! -e tracked-by-nobody -a ! -e out"];
+        house.run(&again, job(image, "pull")).succeeded().said("Successfully extracted cache").said("kept");
+    }
+    // A job outlives its agent here, too.
+    let id = house.queue(&[COUNT], json!({}));
+    house.wait_for_output(id, "line-2\n");
+    house.agent.kill9();
+    house.agent.run();
+    let ended = house.end(id);
+    ended.succeeded();
+    for n in 1..=40 {
+        assert_eq!(ended.log.text.matches(&format!("line-{n}\n")).count(), 1, "{}", ended.log.text);
+    }
+    wait_until(Duration::from_secs(90), "every container is removed", || engine.containers().is_empty().then_some(()));
+    house.close();
 }

@@ -108,3 +108,49 @@ fn a_download_that_fails_ends_the_job_before_its_commands() {
     }
     house.close();
 }
+
+#[test]
+fn a_provenance_statement_goes_with_a_zip_that_asks_for_it() {
+    let mut house = House::quick();
+    let outside = "/builds/outside";
+    let variables = json!([{ "key": "GIT_STRATEGY", "value": "none" },
+        { "key": "RUNNER_GENERATE_ARTIFACTS_METADATA", "value": "true" },
+        { "key": "SLSA_PROVENANCE_SCHEMA_VERSION", "value": "v9" },
+        { "key": "A_SECRET", "value": "never-in-there", "masked": true }]);
+    // What the job puts in its place gives way.
+    let make = "mkdir out; echo one >out/a; ln -s a out/link; echo mine >/builds/outside; ln -s /builds/outside named-metadata.json";
+    let mut artifacts = archive_of(&["out/"]);
+    artifacts[0]["name"] = json!("some/named");
+    let report = json!({ "name": "junit.xml", "paths": ["out/a"], "when": "always", "artifact_type": "junit",
+                         "artifact_format": "gzip" });
+    artifacts.as_array_mut().expect("a list").push(report);
+    let ended = house.run(
+        &[make, &format!("test -L named-metadata.json; cat {outside}")],
+        json!({
+            "artifacts": artifacts, "variables": variables,
+        }),
+    );
+    ended.succeeded().said("SLSA_PROVENANCE_SCHEMA_VERSION");
+    let archive = ended.view.artifact("archive").expect("it is uploaded");
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(&archive.path).expect("it is there")).expect("a zip");
+    let mut text = String::new();
+    let mut file = zip.by_name("named-metadata.json").expect("the statement");
+    std::io::Read::read_to_string(&mut file, &mut text).expect("a text");
+    drop(file);
+    let statement: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let sum = "2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806";
+    assert_eq!(statement["subject"], json!([{ "name": "out/a", "digest": { "sha256": sum } }]));
+    let definition = &statement["predicate"]["buildDefinition"];
+    assert_eq!(definition["externalParameters"]["A_SECRET"], "", "{text}");
+    assert_eq!(definition["externalParameters"]["entryPoint"], "job");
+    assert_eq!(definition["internalParameters"]["job"], ended.view.id.to_string());
+    assert_eq!(definition["internalParameters"]["executor"], "docker");
+    assert!(!text.contains("never-in-there"), "{text}");
+    assert!(ended.view.artifact("junit").is_some());
+
+    let without = house.run(&["mkdir -p out; echo one >out/a"], json!({ "artifacts": archive_of(&["out/"]) }));
+    let archive = without.succeeded().view.artifact("archive").expect("it is uploaded");
+    let zip = zip::ZipArchive::new(std::fs::File::open(&archive.path).expect("it is there")).expect("a zip");
+    assert_eq!(zip.len(), 2, "the folder and the file");
+    house.close();
+}

@@ -38,3 +38,39 @@ fn disturb(mut house: House) {
     assert_eq!(mode, 0o755);
     house.close();
 }
+
+#[test]
+fn a_job_that_wants_its_work_tree_cleaned_leaves_no_file_of_its_own() {
+    let mut house = House::quick();
+    let wanting = |strategy: &str, flag: &str| json!({ "variables": [{ "key": "GIT_STRATEGY", "value": strategy }, { "key": "FF_ENABLE_JOB_CLEANUP", "value": flag }] });
+    for strategy in ["clone", "empty", "fetch"] {
+        let own = format!("of-{strategy}");
+        house
+            .run(&[&format!("mkdir -p {own}/deep; echo x >{own}/deep/file; chmod 0 {own}")], wanting(strategy, "true"))
+            .succeeded();
+        assert_eq!(
+            named(&house.agent.state_dir().join("builds"), &own),
+            Vec::<std::path::PathBuf>::new(),
+            "{strategy}"
+        );
+        house.run(&["test -f README.md || test ! -d .git"], wanting(strategy, "false")).succeeded();
+    }
+    let kept = "kept-by-default";
+    house.run(&[&format!("echo x >{kept}")], wanting("fetch", "false")).succeeded();
+    assert_eq!(named(&house.agent.state_dir().join("builds"), kept).len(), 1, "the search finds what is there");
+    house.close();
+}
+
+/// Everything below `folder` with this name.
+fn named(folder: &std::path::Path, name: &str) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.file_name().is_some_and(|it| it == name) {
+            found.push(path);
+        } else if path.is_dir() && !path.is_symlink() {
+            found.extend(named(&path, name));
+        }
+    }
+    found
+}

@@ -28,6 +28,16 @@ fn a_real_server_is_reached_by_its_alias_and_one_that_never_listens_is_a_warning
     real.succeeded().kept_quiet_about("WARNING");
     assert_eq!(real.log.text.matches("forty-two").count(), 4, "two answers, two echoed commands: {}", real.log.text);
     // Its output is shown, for that is where the reason stands.
+    let debug = json!([{ "key": "CI_DEBUG_SERVICES", "value": "true", "public": true },
+        { "key": "GIT_STRATEGY", "value": "none" }, { "key": "SAID", "value": "Ready to accept", "masked": true }]);
+    let heard = house
+        .queue(&["echo spoken"], json!({ "services": [{ "name": REDIS, "alias": "database" }], "variables": debug }));
+    house
+        .end(heard)
+        .succeeded()
+        .said("[service:forgehand-test__redis-forgehand-test-redis-database] ")
+        .said("[MASKED] connections")
+        .said("spoken");
     house.end(deaf).succeeded().said("went-on").said("6379").said("Ready to accept connections");
     let nowhere = house.end(nowhere);
     assert!(["success", "failed"].contains(&nowhere.view.state), "{}", nowhere.log.text);

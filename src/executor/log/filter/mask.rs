@@ -100,6 +100,11 @@ impl Masker {
         out
     }
 
+    /// Whether nothing is kept back.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// What was kept back, with complete phrases in it hidden: no more bytes will come.
     pub(super) fn flush(&mut self) -> Vec<u8> {
         let held = std::mem::take(&mut self.held);

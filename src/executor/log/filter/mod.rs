@@ -52,12 +52,18 @@ impl ChainRules {
 
     /// A chain for one stream.
     pub fn chain(&self, tag: StreamTag) -> Chain {
+        let stamps = self.timestamps.then(|| Timestamper::new(tag));
+        Chain { stamps, ..self.chain_without_stamps() }
+    }
+
+    /// A chain for a stream whose lines come into another one.
+    pub fn chain_without_stamps(&self) -> Chain {
         Chain {
             masker: Masker::new(self.masks.clone()),
             parameters: PrefixMasker::new(self.parameters.clone()),
             tokens: PrefixMasker::new(self.tokens.clone()),
             mender: Utf8Mender::default(),
-            stamps: self.timestamps.then(|| Timestamper::new(tag)),
+            stamps: None,
         }
     }
 }
@@ -87,6 +93,15 @@ impl Chain {
             }
             None => out.extend_from_slice(tail.as_bytes()),
         }
+    }
+
+    /// Whether a new chain would go on from here as this one does.
+    pub fn is_at_rest(&self) -> bool {
+        self.masker.is_at_rest()
+            && self.parameters.is_at_rest()
+            && self.tokens.is_at_rest()
+            && self.mender.is_at_rest()
+            && self.stamps.as_ref().is_none_or(Timestamper::is_at_rest)
     }
 
     fn finish_write(&mut self, time_us: u64, bytes: &[u8], out: &mut Vec<u8>) {

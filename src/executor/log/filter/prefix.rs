@@ -138,6 +138,11 @@ impl PrefixMasker {
         out
     }
 
+    /// Whether nothing is kept back, nor expected.
+    pub(super) fn is_at_rest(&self) -> bool {
+        matches!(&self.state, State::Looking(held) if held.is_empty())
+    }
+
     /// What was kept back: no more bytes will come.
     pub(super) fn flush(&mut self) -> Vec<u8> {
         match std::mem::replace(&mut self.state, State::Looking(Vec::new())) {

@@ -61,6 +61,11 @@ impl Timestamper {
         }
     }
 
+    /// Whether the next byte begins a line.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.open.is_empty() && !self.continues
+    }
+
     fn append(&mut self, time_us: u64, text: &[u8]) {
         if self.open.is_empty() {
             write_time(time_us, &mut self.open);

@@ -38,6 +38,11 @@ impl Utf8Mender {
         }
     }
 
+    /// Whether no part of a character is kept back.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// What was kept back, as a replacement character.
     pub(super) fn flush(&mut self) -> String {
         if std::mem::take(&mut self.held).is_empty() { String::new() } else { char::REPLACEMENT_CHARACTER.to_string() }

@@ -1,7 +1,7 @@
 //! A sandbox after it was made: found again, looked at, ended, removed.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::container::LogOutput;
 use bollard::errors::Error as Bollard;
@@ -128,12 +128,16 @@ impl Docker {
         }
     }
 
-    /// What the services of a sandbox print, from their start until each has ended. For jobs that ask for it.
+    /// What the services of a sandbox print, from their start or from the first whole second after `since`, until each has
+    /// ended. For jobs that ask for it.
     pub async fn service_logs(
         &self,
         record: &SandboxRecord,
+        since: Option<SystemTime>,
     ) -> Result<impl Stream<Item = ServiceOutput> + Send + use<>, EngineError> {
         let SandboxRecord::Docker { services, .. } = record else { return Ok(stream::select_all(Vec::new())) };
+        let since = since.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs() + 1);
+        let since = i32::try_from(since).unwrap_or(i32::MAX);
         let follow = |container: &String| {
             let (docker, container) = (self.clone(), container.clone());
             async move {
@@ -144,6 +148,7 @@ impl Docker {
                     follow: true,
                     stdout: true,
                     stderr: true,
+                    since,
                     tail: "all".into(),
                     ..LogsOptions::default()
                 };

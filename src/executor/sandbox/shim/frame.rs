@@ -114,6 +114,17 @@ pub fn lost_frame(time_us: u64, bytes: u64) -> [u8; HEADER + 8] {
     frame
 }
 
+/// Where in `bytes` the first header of a frame stands. Output that looks like one is taken for one: only for whoever needs
+/// to know no more than where the frames go on.
+pub fn find_header(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(HEADER).position(|head| {
+        let length = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
+        (STDOUT..=LOST).contains(&head[12])
+            && length <= MAX_DATA
+            && crc32fast::hash(&head[..13]).to_le_bytes()[..3] == head[13..]
+    })
+}
+
 /// The first frame of `bytes` and its length with header; `None` where more bytes are needed.
 pub fn parse(bytes: &Bytes) -> Result<Option<(Frame, usize)>, FrameError> {
     let Some(head) = bytes.first_chunk::<HEADER>() else { return Ok(None) };

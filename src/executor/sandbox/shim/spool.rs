@@ -2,18 +2,22 @@
 //!
 //! Frames come in order, each exactly as the shim wrote it, so that reading again from an [`SpoolReader::offset`] gives
 //! the same pieces. A reader needs no shim: files alone tell the whole story of a step.
+//!
+//! Output that nobody will read again need not stay on the disk: [`SpoolReader::forget`] makes a hole of it. The file
+//! keeps its length and its offsets, so neither the shim nor a reader that begins behind the hole notices.
 
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rustix::fs::inotify;
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, inotify};
+use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{sleep, timeout};
@@ -122,6 +126,10 @@ pub struct SpoolReader {
     /// What was read from there on.
     ahead: Bytes,
     block: usize,
+    /// Up to here the file is a hole, but for its header.
+    forgotten: u64,
+    /// The next frame is looked for: the file may be a hole here.
+    is_seeking: bool,
     record: Option<StepRecord>,
     watch: Watch,
 }
@@ -140,7 +148,15 @@ impl SpoolReader {
         let offset = if offset < HEADER as u64 { 0 } else { offset };
         // Known from the start where the step has ended already: what stands behind its end is not read at all.
         let record = run.exit_of(id)?;
-        Ok(Self { run, id: id.clone(), file, offset, ahead: Bytes::new(), block: BLOCK.0, record, watch })
+        let (ahead, block) = (Bytes::new(), BLOCK.0);
+        Ok(Self { run, id: id.clone(), file, offset, ahead, block, forgotten: 0, is_seeking: false, record, watch })
+    }
+
+    /// Opens it behind whatever was forgotten from `offset` on, as an earlier reader may have done: for one who needs to know
+    /// only how the step ends.
+    pub fn resume_behind_hole(run: &Path, id: &StepId, offset: u64) -> Result<Self, SpoolError> {
+        let reader = Self::resume(run, id, offset)?;
+        Ok(Self { offset: reader.offset.max(HEADER as u64), is_seeking: true, ..reader })
     }
 
     /// Where to go on reading after what has been handed out, bytes into the file.
@@ -151,6 +167,35 @@ impl SpoolReader {
     /// The exit file, once [`SpoolEvent::Ended`] was handed out.
     pub fn record(&self) -> Option<&StepRecord> {
         self.record.as_ref()
+    }
+
+    /// Gives the disk back what output before `until` took; it can be read no more. True: done. False where the file cannot
+    /// have holes or is not ours to write to, and where the job has replaced it: then it stays as it is.
+    pub async fn forget(&mut self, until: u64) -> bool {
+        let begin = self.forgotten.max(HEADER as u64);
+        if until <= begin {
+            return true;
+        }
+        let punched = self.blocking(move |_, _, file| Ok(punch(file, begin, until)?)).await;
+        if punched.is_ok() {
+            self.forgotten = until;
+        }
+        punched.is_ok()
+    }
+
+    /// Waits for the end of the step without reading what it prints: that may have been forgotten.
+    pub async fn ended(&mut self) -> Result<StepExit, SpoolError> {
+        let mut fruitless = 0_u32;
+        loop {
+            if let Some(record) = &self.record {
+                return Ok(record.exit);
+            }
+            self.record = self.blocking(|run, id, _| Ok(run.exit_of(id)?)).await?;
+            if self.record.is_none() {
+                self.watch.wait(fruitless).await;
+                fruitless = fruitless.saturating_add(1);
+            }
+        }
     }
 
     /// The next piece of output, or the end. Waits for it; without limit, for only the caller knows whether anybody is
@@ -169,6 +214,9 @@ impl SpoolReader {
                 continue;
             }
             if let Some(record) = &self.record {
+                if self.is_seeking {
+                    return Ok(SpoolEvent::Ended(record.exit)); // all of it is a hole
+                }
                 let (told, path) = (record.spool_bytes, self.run.path().to_owned());
                 let size = self.offset + self.ahead.len() as u64;
                 return Err(SpoolError::Short { step: self.id.clone(), path, size, told });
@@ -184,8 +232,16 @@ impl SpoolReader {
             frame::check_file_header(header).map_err(|source| self.broken(source))?;
             self.skip(HEADER);
         }
+        if self.is_seeking {
+            let found = frame::find_header(&self.ahead);
+            self.skip(found.unwrap_or(self.ahead.len().saturating_sub(HEADER - 1)));
+            self.is_seeking = found.is_none();
+        }
         // What stands behind the counted end is not of the step.
         if self.record.as_ref().is_some_and(|record| self.offset >= record.spool_bytes) {
+            return Ok(None);
+        }
+        if self.is_seeking {
             return Ok(None);
         }
         let parsed = frame::parse(&self.ahead).map_err(|source| self.broken(source))?;
@@ -210,7 +266,11 @@ impl SpoolReader {
 
     /// Reads the next block, and where that brings nothing looks for the exit file. False: neither brought anything.
     async fn read_on(&mut self) -> Result<bool, SpoolError> {
-        let (offset, had, block) = (self.offset, self.ahead.len(), self.block);
+        let (mut offset, had, block) = (self.offset, self.ahead.len(), self.block);
+        if self.is_seeking {
+            offset = self.blocking(move |_, _, file| Ok(behind_hole(file, offset)?)).await?;
+            self.offset = offset;
+        }
         let ended = self.record.is_some();
         // From the first frame not handed out: a shim whose disk was full may have cut off and rewritten a half one.
         let (bytes, size, record) = self
@@ -271,6 +331,24 @@ impl From<io::Error> for BlockingError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
+}
+
+/// Where after `offset` the file has content again, or its end.
+fn behind_hole(file: &File, offset: u64) -> io::Result<u64> {
+    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(content) => Ok(content),
+        Err(Errno::NXIO) => Ok(file.metadata()?.len().max(offset)),
+        // A file system without holes.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes a hole of these bytes. By the handle, as a writable one of the same file: its name is the job's to change.
+fn punch(file: &File, begin: u64, end: u64) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let file = File::options().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
+    Ok(fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, begin, end - begin)?)
 }
 
 fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

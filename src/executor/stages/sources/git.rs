@@ -59,6 +59,8 @@ pub(super) enum Place<'p> {
     Bare(&'p Path),
     /// Our own empty repository around the job's work tree.
     Outside(&'p WorkTree, &'p Path),
+    /// The same, where git may change the work tree.
+    Around(&'p WorkTree, &'p Path),
 }
 
 /// What a call may speak with.
@@ -231,7 +233,7 @@ impl<'g> Call<'g> {
         let umask = match self.place {
             // What lies in the work tree belongs to the job, whatever user it is.
             Place::WorkTree(_) | Place::WithSubmodules(_) | Place::Module(..) => Mode::empty(),
-            Place::Bare(_) | Place::Outside(..) => Mode::from_raw_mode(0o077),
+            Place::Bare(_) | Place::Outside(..) | Place::Around(..) => Mode::from_raw_mode(0o077),
         };
         let entry = Entry { umask, confinement: Some(confinement) };
         leash::start(command, entry).await.map_err(SourcesError::machine("starting git"))
@@ -254,7 +256,7 @@ impl<'g> Call<'g> {
             Place::Bare(path) => {
                 command.current_dir(path).env("GIT_DIR", path);
             }
-            Place::Outside(tree, git_dir) => {
+            Place::Outside(tree, git_dir) | Place::Around(tree, git_dir) => {
                 command.current_dir(&tree.path).env("GIT_DIR", git_dir).env("GIT_WORK_TREE", &tree.path);
             }
         }
@@ -288,7 +290,7 @@ impl<'g> Call<'g> {
         let mut readable: Vec<Grant<'_>> = Vec::new();
         let mut writable = vec![Grant::Path(self.git.private.path())];
         match self.place {
-            Place::WorkTree(tree) | Place::WithSubmodules(tree) | Place::Module(tree, _) => {
+            Place::WorkTree(tree) | Place::WithSubmodules(tree) | Place::Module(tree, _) | Place::Around(tree, _) => {
                 writable.push(Grant::Handle(tree.folder.as_fd()));
             }
             Place::Bare(path) => writable.push(Grant::Path(path)),

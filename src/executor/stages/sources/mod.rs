@@ -51,7 +51,7 @@ pub use error::SourcesError;
 pub use mirror::Mirrors;
 pub use request::AllowedRemotes;
 pub use settings::{GitNetwork, GitProgram};
-pub use untracked::untracked_files;
+pub use untracked::{remove_untracked, untracked_files};
 pub use upkeep::{UpkeepLimits, UpkeepReport};
 
 use fetch::{Fetch, FetchFailure};
@@ -139,6 +139,35 @@ pub async fn get_sources(
             stage.empty_tree().await.map(drop)
         }
         SourceStrategy::Clone | SourceStrategy::Fetch => stage.fill().await,
+    }
+}
+
+/// Cleans the work tree of a job that has ended: what git does not track goes where the next job fetches into it; else all
+/// of it goes.
+///
+/// # Errors
+/// What cannot be removed; the next job tries again.
+pub async fn clean_up(
+    cx: &SourcesContext<'_>,
+    spec: &SourceSpec,
+    project_dir: &Path,
+    log: &dyn StageLog,
+    cancel: &CancellationToken,
+) -> Result<(), SourcesError> {
+    let stage = Stage { cx, spec, project_dir, log, cancel };
+    match (spec.strategy, &spec.clean_flags) {
+        (SourceStrategy::None, _) | (SourceStrategy::Fetch, None) => {
+            log.say(Tone::Notice, "Skipping build directory cleanup step");
+            Ok(())
+        }
+        (SourceStrategy::Fetch, Some(flags)) => {
+            remove_untracked(cx, stage.object_format(), project_dir, flags, log, cancel).await
+        }
+        (SourceStrategy::Clone | SourceStrategy::Empty, _) => {
+            drop(stage.records().take());
+            stage.empty_tree().await?;
+            stage.in_parent(|parent, name| parent.unlink(name)).await
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which files of a work tree git does not track, after the job: for `untracked` in artifacts and caches.
+//! Which files of a work tree git does not track, after the job: for `untracked` in artifacts and caches, and to remove them.
 
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
@@ -14,6 +14,7 @@ use super::output::Rewrites;
 use super::settings::PrivateFolder;
 use super::skeleton::{self, NOWHERE, RepositoryConfig};
 use super::{SourcesContext, blocking, project_folder};
+use crate::executor::log::StageLog;
 
 /// The longest list of files that is read.
 const LIST_LIMIT: u64 = 256 << 20;
@@ -34,21 +35,9 @@ pub async fn untracked_files(
     project_dir: &Path,
     cancel: &CancellationToken,
 ) -> Result<Vec<PathBuf>, SourcesError> {
-    let machine = || SourcesError::machine("listing untracked files");
-    let private = PrivateFolder::create(cx.private_dir).map_err(machine())?;
-    let repository = private.path().join("repository");
-    let (workspace, project, format) = (cx.workspace.to_owned(), project_dir.to_owned(), object_format.to_owned());
-    let stand_in = repository.clone();
-    let tree = blocking(move || {
-        let (path, folder) = project_folder(&workspace, &project)?;
-        make_stand_in(&stand_in, &folder, &format)?;
-        Ok(WorkTree { path, folder: Arc::new(folder) })
-    });
-    let tree = tree.await.map_err(machine())?;
-    let mut rewrites = Rewrites::default();
-    rewrites.add_folder(project_dir, cx.job_project_dir);
-    let git = Git::new(cx.program, private, None, &[project_dir], rewrites, cx.deadline, cancel).map_err(machine())?;
-    let call = git.call("listing untracked files", Place::Outside(&tree, &repository), Reach::Nothing);
+    let around = Around::new(cx, object_format, project_dir, cancel, "listing untracked files").await?;
+    let place = Place::Outside(&around.tree, &around.repository);
+    let call = around.git.call("listing untracked files", place, Reach::Nothing);
     let (finished, listed) = call.args(["ls-files", "--others", "-z"]).output(LIST_LIMIT).await?;
     let reason = format!("listing untracked files failed: {}", finished.tail.trim());
     finished.or_fail(&reason)?;
@@ -56,6 +45,56 @@ pub async fn untracked_files(
     let mut files: Vec<PathBuf> = names.map(|name| std::ffi::OsString::from_vec(name.to_vec()).into()).collect();
     files.sort();
     Ok(files)
+}
+
+/// Removes what git does not track from the work tree of a job that has ended, as `git clean` with these `flags` does.
+///
+/// # Errors
+/// There is no work tree, the job damaged its index, or something cannot be removed.
+pub async fn remove_untracked(
+    cx: &SourcesContext<'_>,
+    object_format: &str,
+    project_dir: &Path,
+    flags: &[String],
+    log: &dyn StageLog,
+    cancel: &CancellationToken,
+) -> Result<(), SourcesError> {
+    let around = Around::new(cx, object_format, project_dir, cancel, "cleaning the work tree").await?;
+    let place = Place::Around(&around.tree, &around.repository);
+    let call = around.git.call("cleaning the work tree", place, Reach::Nothing).args(["clean"]).args(flags);
+    call.run(Some(log)).await?.or_fail("git clean failed")
+}
+
+/// git around the work tree of a job that has ended: an empty repository of ours with a copy of the job's index.
+struct Around<'a> {
+    git: Git<'a>,
+    tree: WorkTree,
+    repository: PathBuf,
+}
+
+impl<'a> Around<'a> {
+    async fn new(
+        cx: &'a SourcesContext<'a>,
+        object_format: &str,
+        project_dir: &'a Path,
+        cancel: &'a CancellationToken,
+        doing: &'static str,
+    ) -> Result<Self, SourcesError> {
+        let private = PrivateFolder::create(cx.private_dir).map_err(SourcesError::machine(doing))?;
+        let repository = private.path().join("repository");
+        let (workspace, project, format) = (cx.workspace.to_owned(), project_dir.to_owned(), object_format.to_owned());
+        let stand_in = repository.clone();
+        let tree = blocking(move || {
+            let (path, folder) = project_folder(&workspace, &project)?;
+            make_stand_in(&stand_in, &folder, &format)?;
+            Ok(WorkTree { path, folder: Arc::new(folder) })
+        });
+        let tree = tree.await.map_err(SourcesError::machine(doing))?;
+        let mut rewrites = Rewrites::default();
+        rewrites.add_folder(project_dir, cx.job_project_dir);
+        let git = Git::new(cx.program, private, None, &[project_dir], rewrites, cx.deadline, cancel);
+        Ok(Self { git: git.map_err(SourcesError::machine(doing))?, tree, repository })
+    }
 }
 
 fn make_stand_in(path: &Path, project: &Folder, object_format: &str) -> io::Result<()> {

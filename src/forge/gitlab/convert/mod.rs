@@ -7,7 +7,7 @@
 //! [`artifacts`], [`timeouts`], [`log`].
 
 use crate::forge::{Assignment, RunnerFacts};
-use crate::pipeline::definition::{DependencySpec, RegistryAuth, RegistryCredential};
+use crate::pipeline::definition::{DependencySpec, JobOptions, RegistryAuth, RegistryCredential};
 use crate::pipeline::{FailureReason, JobFailure, JobId, PipelineJob, Variables};
 
 use super::flags::Flags;
@@ -84,6 +84,11 @@ pub(super) fn job(
         timeouts,
         attempts,
         log,
+        options: JobOptions {
+            check_each_command: flags.is_on("FF_ENABLE_BASH_EXIT_CODE_CHECK"),
+            clean_up_work_tree: flags.is_on("FF_ENABLE_JOB_CLEANUP"),
+            log_images: flags.is_on("FF_LOG_IMAGES_CONFIGURED_FOR_JOB"),
+        },
         warnings,
         labels: containers::labels(&cx),
         variables,

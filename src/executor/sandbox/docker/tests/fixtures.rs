@@ -82,6 +82,7 @@ pub(in crate::executor::sandbox::docker) fn a_job() -> PipelineJob {
             mask_prefixes: Vec::new(),
             limit: 4 << 20,
         },
+        options: JobOptions::default(),
         warnings: Vec::new(),
         labels: vec![("com.gitlab.gitlab-runner.job.id".into(), "42".into())],
     }

@@ -90,3 +90,71 @@ async fn cpu_ulimits_shm_and_sysctls_reach_the_container() {
     house.docker.remove(&prepared.record).await.unwrap();
     house.leave().await;
 }
+
+#[tokio::test]
+async fn devices_memory_files_and_processors_are_the_operator_s() {
+    let house = House::new().await;
+    let mut case = house.case(
+        "test -c /dev/given && echo given; df -k /scratch | tail -1 | awk '{print $2}'; \
+         grep Cpus_allowed_list /proc/self/status | cut -f2; id -G",
+    );
+    case.settings.devices = vec!["/dev/null:/dev/given:rw".into()];
+    case.settings.tmpfs.insert("/scratch".into(), "size=1m".into());
+    case.settings.limits.cpuset_cpus = Some("0".into());
+    case.settings.group_add = vec!["4242".into()];
+    case.settings.limits.memory = Some(64 << 20);
+    case.settings.limits.memory_swap = Some(96 << 20);
+    case.settings.limits.memory_reservation = Some(32 << 20);
+    case.settings.limits.cpu_shares = Some(512);
+    let prepared = house.start(&case).await.unwrap();
+    let output = house.end_of(&prepared.record).await.1;
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines[..3], ["given", "1024", "0"], "{output}");
+    assert!(lines[3].split(' ').any(|group| group == "4242"), "{output}");
+    let inspect = house.docker.inspect(container_of(&prepared.record)).await.unwrap().unwrap();
+    let host = inspect.host_config.unwrap();
+    assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(96 << 20)));
+    assert_eq!((host.memory_reservation, host.cpu_shares), (Some(32 << 20), Some(512)));
+    house.docker.remove(&prepared.record).await.unwrap();
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn capabilities_and_security_options_are_the_operator_s() {
+    const SYS_TIME: u64 = 1 << 25;
+    const CHOWN: u64 = 1;
+    let house = House::new().await;
+    let mut case = house.case(&format!("{STATUS}; mkdir /made 2>/dev/null || echo refused"));
+    case.settings.cap_add = vec!["SYS_TIME".into()];
+    case.settings.cap_drop = vec!["CHOWN".into()];
+    let profile = house.folder.path().join("profile.json");
+    let text =
+        r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    std::fs::write(&profile, text).unwrap();
+    case.settings.security_opt = vec![format!("seccomp={}", profile.display()), "no-new-privileges".into()];
+    let output = house.run(&case).await.1;
+    let (caps, no_new_privileges, seccomp) = status(&output);
+    assert_eq!((caps & (SYS_TIME | CHOWN), no_new_privileges, seccomp), (SYS_TIME, true, true), "{output}");
+    assert!(output.ends_with("refused"), "{output}");
+    case.settings.security_opt = vec!["seccomp=unconfined".into()];
+    assert!(!status(&house.run(&case).await.1).2);
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn names_are_found_as_the_operator_says() {
+    let house = House::new().await;
+    let mut case = house.case("grep -E '^(nameserver|search)' /etc/resolv.conf; grep 192.0.2.7 /etc/hosts; hostname");
+    case.settings.network_mode = NetworkMode::Bridge;
+    case.settings.dns = vec!["192.0.2.1".into()];
+    case.settings.dns_search = vec!["example.test".into()];
+    case.settings.extra_hosts = vec!["db:192.0.2.7".into()];
+    case.settings.hostname = Some("of-the-operator".into());
+    let output = house.run(&case).await.1;
+    let words: Vec<&str> = output.split_whitespace().collect();
+    for (name, value) in [("nameserver", "192.0.2.1"), ("search", "example.test"), ("192.0.2.7", "db")] {
+        assert!(words.windows(2).any(|pair| pair == [name, value]), "{name} {value}: {output}");
+    }
+    assert_eq!(words.last(), Some(&"of-the-operator"));
+    house.leave().await;
+}

@@ -114,10 +114,32 @@ async fn what_services_print_can_be_followed() {
     let house = House::new().await;
     let case = case(&house, NetworkMode::Job, "true", vec![service(images::CRASH, "db")]);
     let prepared = house.start(&case).await.unwrap();
-    let pieces: Vec<_> = house.docker.service_logs(&prepared.record).await.unwrap().collect().await;
+    let pieces: Vec<_> = house.docker.service_logs(&prepared.record, None).await.unwrap().collect().await;
     assert!(pieces.iter().all(|piece| piece.aliases.contains(&"db".to_owned())));
     let text: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.bytes).collect();
     assert_eq!(String::from_utf8_lossy(&text), "service-says-goodbye\n");
+    house.docker.remove(&prepared.record).await.unwrap();
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn services_have_limits_devices_and_entrypoints_of_their_own() {
+    let house = House::new().await;
+    let mut web = service(images::HTTPD, "web");
+    web.image.entrypoint = Some(vec!["sh".into(), "-c".into()]);
+    web.command = vec!["exec httpd -f -p 80 -h /www".into()];
+    let mut case = case(&house, NetworkMode::Job, "wget -qO- http://web/index.html", vec![web]);
+    case.settings.limits.memory = Some(128 << 20);
+    case.settings.service_limits.memory = Some(48 << 20);
+    case.settings.service_limits.pids = 77;
+    case.settings.services_tmpfs.insert("/scratch".into(), "size=1m".into());
+    let prepared = house.start(&case).await.unwrap();
+    assert_eq!(house.end_of(&prepared.record).await.1, "served", "{}", house.log.text());
+    let SandboxRecord::Docker { services, .. } = &prepared.record else { panic!("no docker record") };
+    let inspect = house.docker.inspect(&services[0]).await.unwrap().unwrap();
+    let host = inspect.host_config.unwrap();
+    assert_eq!((host.memory, host.pids_limit), (Some(48 << 20), Some(77)));
+    assert!(host.tmpfs.is_some_and(|tmpfs| tmpfs.contains_key("/scratch")));
     house.docker.remove(&prepared.record).await.unwrap();
     house.leave().await;
 }

@@ -201,3 +201,56 @@ async fn a_spool_of_another_kind_is_not_opened() {
     let error = SpoolReader::open(writer.run.path(), &writer.id).err().unwrap();
     assert!(matches!(error, SpoolError::RunDir(RunDirError::Kind { .. })), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_forgotten_takes_no_room_and_the_rest_can_be_read() {
+    let mut writer = Writer::new();
+    for _ in 0..64 {
+        writer.print(&[b'x'; 60_000]);
+    }
+    let path = writer.run.path().join(writer.id.spool_name());
+    let room = || std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap()) * 512;
+    let before = room();
+    let mut reader = writer.open();
+    for _ in 0..60 {
+        reader.next().await.unwrap();
+    }
+    let at = reader.offset();
+    assert!(reader.forget(at).await);
+    assert!(room() < before / 4, "{} of {before} bytes", room());
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), writer.length(), "it is as long as before");
+    writer.print(b"last");
+    writer.end(StepExit::Code(0));
+    let mut later = SpoolReader::resume(writer.run.path(), &writer.id, at).unwrap();
+    for reader in [&mut reader, &mut later] {
+        let (bytes, exit) = rest(reader).await.unwrap();
+        assert_eq!((bytes.len(), exit), (4 * 60_000 + 4, StepExit::Code(0)));
+    }
+    assert_eq!(writer.open().ended().await.unwrap(), StepExit::Code(0), "the end is known without the output");
+}
+
+#[tokio::test]
+async fn behind_a_hole_the_frames_go_on_and_the_end_is_found() {
+    for (kept, from) in [(4, 0), (4, 16), (0, 0), (0, 60_016)] {
+        let mut writer = Writer::new();
+        for _ in 0..64 {
+            writer.print(&[b'x'; 60_000]);
+        }
+        let mut reader = writer.open();
+        for _ in kept..64 {
+            reader.next().await.unwrap();
+        }
+        let at = reader.offset();
+        assert!(reader.forget(at).await);
+        let mut later = SpoolReader::resume_behind_hole(writer.run.path(), &writer.id, from).unwrap();
+        for _ in 0..kept {
+            assert!(matches!(later.next().await.unwrap(), SpoolEvent::Frame { .. }), "{kept} frames from {from}");
+        }
+        if from > 0 {
+            writer.print(b"last");
+        }
+        writer.end(StepExit::Code(7));
+        let (bytes, exit) = rest(&mut later).await.unwrap();
+        assert_eq!((bytes.len(), exit), (if from > 0 { 4 } else { 0 }, StepExit::Code(7)), "{kept} frames from {from}");
+    }
+}

@@ -1,0 +1,220 @@
+//! One attempt to make a sandbox, and its undoing.
+
+use futures_util::future::{join_all, try_join_all};
+
+use super::super::Docker;
+use super::super::changes::Changes;
+use super::super::container::mounts::{self, Mounts, MountsOf};
+use super::super::error::EngineError;
+use super::super::image::LocalImage;
+use super::super::image::pull::JobImages;
+use super::super::network::Connection;
+use super::super::network::pool::Shape;
+use super::super::service::health;
+use super::super::service::plan::{self, ServicePlan};
+use super::super::service::start::{StartedService, Surroundings};
+use super::super::settings::NetworkMode;
+use super::{Attempt, ENTRYPOINT_OUTPUT, Hooks, Prepared, SandboxSpec, UNDO};
+use crate::executor::log::{StageLog, Tone};
+use crate::executor::sandbox::SandboxRecord;
+use crate::pipeline::JobFailure;
+
+/// One attempt to make a sandbox.
+pub(super) struct Preparation<'a> {
+    pub(super) docker: &'a Docker,
+    pub(super) spec: &'a SandboxSpec<'a>,
+    pub(super) log: &'a dyn StageLog,
+    pub(super) images: &'a JobImages<'a>,
+    pub(super) changes: Changes,
+    /// The job's own network, once it has one.
+    network: std::sync::OnceLock<String>,
+}
+
+impl<'a> Preparation<'a> {
+    pub(super) fn new(
+        docker: &'a Docker,
+        spec: &'a SandboxSpec<'a>,
+        log: &'a dyn StageLog,
+        images: &'a JobImages<'a>,
+    ) -> Self {
+        let changes = Changes::new(docker.clone());
+        Self { docker, spec, log, images, changes, network: std::sync::OnceLock::new() }
+    }
+
+    pub(super) async fn run<S>(&self, hooks: &Hooks<'_, '_, S>) -> Result<Prepared<S>, Attempt> {
+        let (job, settings) = (self.spec.job, self.spec.settings);
+        let plan = plan::plan(job, settings)?;
+        let mounts = self.mounts().await?;
+        for remark in plan.remarks.iter().chain(&mounts.remarks) {
+            self.log.say(Tone::Warning, remark);
+        }
+        let connection = self.connect_network(plan.services.len()).await?;
+        if !plan.services.is_empty() && !connection.reaches_services() {
+            let words = "The job's network mode is `none`: its services cannot be reached by it";
+            self.log.say(Tone::Warning, words);
+        }
+        let (services, (container, image)) = self.containers(&plan, &connection, &mounts).await?;
+        let record = SandboxRecord::Docker {
+            container: container.clone(),
+            services: services.iter().map(|service| service.container.clone()).collect(),
+            network: self.network.get().cloned(),
+            boot_id: self.docker.boot_id().to_owned(),
+        };
+        (hooks.on_created)(record.clone()).await?;
+        self.changes.start(container.clone()).await?;
+        let shim = self.hello(&container, hooks).await?;
+        let entrypoint_output = match self.entrypoint_of(&image).is_empty() {
+            true => Vec::new(),
+            false => self.docker.output_of(&container, ENTRYPOINT_OUTPUT).await?,
+        };
+        Ok(Prepared {
+            record,
+            shim,
+            entrypoint_output,
+            hostname: self.hostname(),
+            services: services.into_iter().map(|service| service.aliases).collect(),
+        })
+    }
+
+    /// Removes what this attempt made, whatever was under way. An engine that hangs does not hold the job up: then the sweeper
+    /// finds it by its labels.
+    pub(super) async fn undo(&self) {
+        let removal = async {
+            self.changes.settle().await;
+            self.docker.remove_job(&self.spec.job.key).await
+        };
+        let networks = self.docker.networks();
+        let why = match tokio::time::timeout(UNDO, removal).await {
+            Ok(Ok(())) => {
+                if let Some(network) = self.network.get() {
+                    networks.release(network);
+                }
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "the engine does not answer".to_owned(),
+        };
+        tracing::warn!(job_id = %self.spec.job.key, why, "what was made for the job stays for the sweeper");
+        if let Some(network) = self.network.get() {
+            networks.forget(network);
+        }
+    }
+
+    async fn mounts(&self) -> Result<Mounts, Attempt> {
+        let mounts = mounts::plan(&MountsOf {
+            agent: self.docker.agent(),
+            job: self.spec.job,
+            paths: self.spec.paths,
+            settings: self.spec.settings,
+            kept: self.docker.kept_volumes(),
+            shim: self.spec.shim,
+        })?;
+        if mounts.folders.is_empty() {
+            return Ok(mounts);
+        }
+        let folders = mounts.folders.clone();
+        let made = tokio::task::spawn_blocking(move || mounts::make_folders(&folders)).await;
+        match made {
+            Ok(Ok(())) => Ok(mounts),
+            Ok(Err(why)) => Err(JobFailure::system(why).into()),
+            Err(error) => Err(JobFailure::system(format!("making folders for volumes: {error}")).into()),
+        }
+    }
+
+    async fn connect_network(&self, services: usize) -> Result<Connection, Attempt> {
+        let settings = self.spec.settings;
+        if settings.network_mode != NetworkMode::Job {
+            return Ok(Connection::of(&settings.network_mode, None));
+        }
+        let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
+        let owner = self.spec.job.owner.slug();
+        let network = match self.docker.networks().take(&owner, &shape, services + 1).await {
+            // No room, in the range or in one network: trying again does not make any.
+            Err(EngineError::Unsupported(words)) => return Err(JobFailure::system(words).into()),
+            taken => taken?,
+        };
+        self.network.get_or_init(|| network.id.clone());
+        Ok(Connection::of(&settings.network_mode, Some(&network.name)))
+    }
+
+    /// Services up and answering, and the job's container made. At the same time, where the job's container does not need
+    /// to know the services' addresses.
+    async fn containers(
+        &self,
+        plan: &ServicePlan,
+        connection: &Connection,
+        mounts: &Mounts,
+    ) -> Result<(Vec<StartedService>, (String, LocalImage)), Attempt> {
+        let services = self.services(plan, connection, mounts);
+        if !connection.needs_addresses() {
+            let hosts = local_hosts(plan, connection);
+            return tokio::try_join!(services, self.job_container(connection, mounts, hosts));
+        }
+        let (services, _image) = tokio::try_join!(services, self.job_image())?;
+        let hosts = self.bridge_hosts(&services).await?;
+        let container = self.job_container(connection, mounts, hosts).await?;
+        Ok((services, container))
+    }
+
+    async fn services(
+        &self,
+        plan: &ServicePlan,
+        connection: &Connection,
+        mounts: &Mounts,
+    ) -> Result<Vec<StartedService>, Attempt> {
+        let surroundings =
+            Surroundings { changes: &self.changes, spec: self.spec, images: self.images, connection, mounts };
+        let starts = plan.services.iter().enumerate().map(|(index, service)| surroundings.start(index, service));
+        let started = try_join_all(starts).await?;
+        if connection.reaches_services() {
+            let waits = started.iter().map(|service| health::wait(self.docker, connection, service, self.log));
+            if started.iter().any(|service| service.patience.is_some()) {
+                self.log.say(Tone::Plain, "Waiting for services to be up and running...");
+            }
+            join_all(waits).await;
+        }
+        Ok(started)
+    }
+
+    async fn bridge_hosts(&self, services: &[StartedService]) -> Result<Vec<String>, Attempt> {
+        let mut hosts = Vec::new();
+        for service in services {
+            let found = self.docker.inspect(&service.container).await?.map(|inspect| health::Found::of(&inspect));
+            let Some(address) = found.and_then(|found| found.address) else { continue };
+            let id: String = service.container.chars().take(12).collect();
+            hosts.extend(service.aliases.iter().chain([&id]).map(|name| format!("{name}:{address}")));
+        }
+        Ok(hosts)
+    }
+
+    /// Waits for the shim's hello, or for the container's end.
+    async fn hello<S>(&self, container: &str, hooks: &Hooks<'_, '_, S>) -> Result<S, Attempt> {
+        let mut connect = (hooks.connect)();
+        let ended = tokio::select! {
+            biased;
+            shim = &mut connect => return Ok(shim?),
+            ended = self.docker.wait_exit(container) => ended,
+        };
+        match ended {
+            Ok(exit_code) => {
+                let output = self.docker.output_of(container, ENTRYPOINT_OUTPUT).await.unwrap_or_default();
+                Err(Attempt::EntrypointEnded { exit_code, output })
+            }
+            // The shim needs no engine; only the watch over the container's end is lost.
+            Err(error) => {
+                tracing::warn!(%error, "the container's end cannot be watched while its shim is awaited");
+                Ok(connect.await?)
+            }
+        }
+    }
+}
+
+/// On the machine's own network every service is at the loopback address.
+fn local_hosts(plan: &ServicePlan, connection: &Connection) -> Vec<String> {
+    match connection {
+        Connection::Host => {
+            plan.services.iter().flat_map(|s| &s.aliases).map(|alias| format!("{alias}:127.0.0.1")).collect()
+        }
+        Connection::UserDefined(_) | Connection::Bridge | Connection::Unnamed(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,207 @@
+//! Makes a job's sandbox: network, images and services, container, shim.
+//!
+//! What does not depend on each other happens at the same time. An error without a reason (the engine's own) is tried
+//! again; one with a reason is the job's end. Whatever the end, nothing that was made stays behind.
+
+mod attempt;
+mod job_container;
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::attempt::Preparation;
+use super::Docker;
+use super::error::EngineError;
+use super::image::pull::{ImageError, JobImages, OnBehalf};
+use super::settings::DockerSettings;
+use crate::executor::log::{StageLog, Tone};
+use crate::executor::sandbox::{JobPaths, SandboxRecord};
+use crate::pipeline::{FailureReason, JobFailure, PipelineJob, Secret};
+
+/// How often an error without a reason is tried, and the pause between.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(3);
+/// How long the removal of a failed attempt may hold its job up.
+const UNDO: Duration = Duration::from_secs(90);
+/// Bytes of what a container prints before its shim says hello.
+pub const ENTRYPOINT_OUTPUT: usize = 256 * 1024;
+
+/// What a sandbox is made for.
+#[derive(Clone)]
+pub struct SandboxSpec<'a> {
+    /// The job.
+    pub job: &'a PipelineJob,
+    /// Its folders on the machine.
+    pub paths: &'a JobPaths,
+    /// What the operator decided.
+    pub settings: &'a DockerSettings,
+    /// The container's environment. Steps get theirs with their message; this is what an entrypoint sees.
+    pub env: &'a [(String, Secret)],
+    /// The shim on the machine, mounted at [`super::SHIM`].
+    pub shim: &'a Path,
+    /// The container's command, after the entrypoint: the shim's path in the container alone.
+    pub command: Vec<String>,
+}
+
+/// How the rest of the agent takes part.
+pub struct Hooks<'h, 'f, S> {
+    /// Journals the record, before anything runs in the job's container.
+    pub on_created: &'h (dyn Fn(SandboxRecord) -> BoxFuture<'f, Result<(), JobFailure>> + Send + Sync + 'h),
+    /// Says hello to the shim. Raced against the container's end and the prepare timeout.
+    pub connect: &'h (dyn Fn() -> BoxFuture<'f, Result<S, JobFailure>> + Send + Sync + 'h),
+}
+
+/// A sandbox that is ready.
+#[derive(Debug)]
+pub struct Prepared<S> {
+    /// How to find it again.
+    pub record: SandboxRecord,
+    /// What `connect` gave.
+    pub shim: S,
+    /// What the container printed before, not masked.
+    pub entrypoint_output: Vec<u8>,
+    /// The container's host name.
+    pub hostname: Option<String>,
+    /// The names of each service, in the order of the record's service ids.
+    pub services: Vec<Vec<String>>,
+}
+
+/// Why there is no sandbox. What had been made is removed.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The job ends with this failure.
+    #[error(transparent)]
+    Failed(#[from] JobFailure),
+    /// The container ended before its shim said hello.
+    #[error(
+        "the container ended with exit code {exit_code} before the first step; its entrypoint must run its arguments"
+    )]
+    EntrypointEnded {
+        /// The container's exit code.
+        exit_code: i32,
+        /// What it printed, not masked.
+        output: Vec<u8>,
+    },
+    /// The caller's token was cancelled.
+    #[error("the preparation was cancelled")]
+    Cancelled,
+}
+
+impl From<PrepareError> for JobFailure {
+    fn from(error: PrepareError) -> Self {
+        let message = error.to_string();
+        match error {
+            PrepareError::Failed(failure) => failure,
+            PrepareError::EntrypointEnded { exit_code, .. } => {
+                JobFailure { exit_code: Some(exit_code), ..JobFailure::new(FailureReason::ScriptFailure, message) }
+            }
+            PrepareError::Cancelled => JobFailure::new(FailureReason::JobCanceled, message),
+        }
+    }
+}
+
+/// How one attempt ended badly.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// The engine's error, without a reason of the job's: may be repeated.
+    Engine(EngineError),
+    /// With a reason.
+    Failure(JobFailure),
+    /// See [`PrepareError::EntrypointEnded`].
+    EntrypointEnded { exit_code: i32, output: Vec<u8> },
+}
+
+impl From<EngineError> for Attempt {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<JobFailure> for Attempt {
+    fn from(failure: JobFailure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<ImageError> for Attempt {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Engine(error) => Self::Engine(error),
+            ImageError::Failure(failure) => Self::Failure(failure),
+        }
+    }
+}
+
+/// One attempt's end, seen from outside of it.
+enum Ended<S> {
+    Ready(Prepared<S>),
+    Badly(Attempt),
+    TimedOut,
+    Cancelled,
+}
+
+impl Docker {
+    /// Makes the sandbox of a job. Honours `cancel` and the job's prepare timeout at every wait.
+    pub async fn prepare<S>(
+        &self,
+        spec: &SandboxSpec<'_>,
+        log: &dyn StageLog,
+        cancel: &CancellationToken,
+        hooks: &Hooks<'_, '_, S>,
+    ) -> Result<Prepared<S>, PrepareError> {
+        let patience = spec.job.timeouts.prepare.unwrap_or(spec.job.timeouts.job);
+        let deadline = Instant::now() + patience;
+        let behalf = OnBehalf { owner: &spec.job.owner, auth: &spec.job.registry_auth };
+        let images = JobImages::new(self.engine(), self.image_owners(), self.machine_auth(), behalf, log);
+        let mut attempt = 1;
+        loop {
+            let preparation = Preparation::new(self, spec, log, &images);
+            let ended = tokio::select! {
+                biased;
+                () = cancel.cancelled() => Ended::Cancelled,
+                ended = tokio::time::timeout_at(deadline, preparation.run(hooks)) => match ended {
+                    Ok(Ok(prepared)) => Ended::Ready(prepared),
+                    Ok(Err(error)) => Ended::Badly(error),
+                    Err(_elapsed) => Ended::TimedOut,
+                },
+            };
+            if !matches!(ended, Ended::Ready(_)) {
+                preparation.undo().await;
+            }
+            match ended {
+                Ended::Ready(prepared) => return Ok(prepared),
+                Ended::Cancelled => return Err(PrepareError::Cancelled),
+                Ended::TimedOut => return Err(timed_out(patience).into()),
+                Ended::Badly(Attempt::Failure(failure)) => return Err(failure.into()),
+                Ended::Badly(Attempt::EntrypointEnded { exit_code, output }) => {
+                    return Err(PrepareError::EntrypointEnded { exit_code, output });
+                }
+                Ended::Badly(Attempt::Engine(error)) if attempt == ATTEMPTS => {
+                    return Err(JobFailure::system(format!("preparation failed {ATTEMPTS} times: {error}")).into());
+                }
+                Ended::Badly(Attempt::Engine(error)) => {
+                    log.say(Tone::Warning, &format!("Preparation failed: {error}"));
+                    log.say(Tone::Plain, &format!("Will be retried in {}s ...", PAUSE.as_secs()));
+                }
+            }
+            attempt += 1;
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(PrepareError::Cancelled),
+                () = tokio::time::sleep_until(deadline) => return Err(timed_out(patience).into()),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+}
+
+fn timed_out(patience: Duration) -> JobFailure {
+    JobFailure::new(
+        FailureReason::JobExecutionTimeout,
+        format!("the sandbox was not ready within {} s (prepare timeout)", patience.as_secs()),
+    )
+}
