@@ -86,6 +86,11 @@ fn check(config: &Config, locations: &Locations, out: &mut impl Write) -> Result
         }
         Err(error) => eprintln!("warning: {error}"),
     }
+    let mistakes = super::wiring::mistakes(config);
+    if !mistakes.is_empty() {
+        mistakes.iter().for_each(|mistake| eprintln!("error: {mistake}"));
+        return Ok(Verdict::BadInput);
+    }
     let count = config.registrations.len();
     let registrations = if count == 1 { "1 registration".to_owned() } else { format!("{count} registrations") };
     printed(writeln!(out, "{file}: ok, {registrations}{missing}"))
@@ -126,6 +131,11 @@ mod tests {
         std::fs::write(&locations.config_file, "concurent = 1\n").unwrap();
         assert_eq!(run_line("check", &locations), Verdict::BadInput);
         assert_eq!(run_line("show", &locations), Verdict::BadInput);
+        let missing =
+            "network.ca_files = [\"/no/such/ca.pem\"]\n[[registration]]\nname = \"a\"\nurl = \"https://a.test\"\n";
+        std::fs::write(&locations.config_file, missing).unwrap();
+        assert_eq!(run_line("check", &locations), Verdict::BadInput, "the agent would not start");
+        assert_eq!(run_line("show", &locations), Verdict::Success);
         assert_eq!(run_line("schema", &locations), Verdict::Success);
         assert!(!locations.state_dir.exists(), "looking makes nothing");
     }

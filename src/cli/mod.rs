@@ -22,7 +22,7 @@ pub mod wiring;
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Locations, LogFormat, LogLevel, Overrides};
 use crate::telemetry::{self, LogSettings};
@@ -141,11 +141,6 @@ pub fn main() -> Verdict {
     }
 }
 
-/// The whole grammar, for completions and man pages.
-pub fn grammar() -> clap::Command {
-    CommandLine::command()
-}
-
 impl CommandLine {
     fn run(self) -> Result<Verdict, miette::Report> {
         let locations = match Locations::resolve(self.global.config.clone(), self.global.state_dir.clone()) {
@@ -231,12 +226,14 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, miette::Re
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_grammar_is_sound_and_every_command_and_flag_is_explained() {
-        grammar().debug_assert();
-        let mut open = vec![grammar()];
+        CommandLine::command().debug_assert();
+        let mut open = vec![CommandLine::command()];
         while let Some(command) = open.pop() {
             let name = command.get_name().to_owned();
             assert!(command.get_about().is_some(), "`{name}` says nothing about itself");

@@ -27,8 +27,8 @@ const MAX_TOKEN: u64 = 4096;
                   A runner's token (glrt-) is made in the settings of the project, group or instance. The token is kept\n\
                   in the state directory, readable by this user only; the rest is written to the configuration file.")]
 pub struct RegisterArgs {
-    /// The forge's address.
-    #[arg(long)]
+    /// The forge's address: `https://gitlab.example.com`.
+    #[arg(long, value_parser = address)]
     url: Url,
     /// The token that the forge shows for a new runner. `-`: read it from standard input, where no other user can see
     /// it.
@@ -94,7 +94,7 @@ async fn register<C: ForgeCalls>(args: &RegisterArgs, locations: &Locations, for
         Ok(editor) => editor,
         Err(error) => return render::failed(&error, verdict_of(&error)),
     };
-    if let Err(error) = editor.add(table(&registration)) {
+    if let Err(error) = editor.add(table(&registration, args.image.as_deref())) {
         return render::failed(&error, verdict_of(&error));
     }
     let kept = async {
@@ -111,6 +111,9 @@ async fn register<C: ForgeCalls>(args: &RegisterArgs, locations: &Locations, for
     if let Err(error) = editor.save() {
         return render::failed(&error, verdict_of(&error));
     }
+    if registration.executor == ExecutorKind::Docker && registration.docker.image.is_none() {
+        eprintln!("note: jobs that name no image fail; name one for them in the configuration: `image` in `[docker]`");
+    }
     reload_running_agent(&locations.state_dir);
     let written = locations.config_file.display();
     render::result(&format!("registered `{}` at {} ({written})\n", registration.name, registration.url))
@@ -126,6 +129,13 @@ fn token(argument: &str) -> Result<Secret, String> {
         argument.trim().to_owned()
     };
     if text.is_empty() { Err("the token is empty".to_owned()) } else { Ok(Secret::new(text)) }
+}
+
+/// A forge's address, as people write it.
+fn address(text: &str) -> Result<Url, String> {
+    let wrong = || "it must begin with https:// (or http://), as in https://gitlab.example.com".to_owned();
+    let url = Url::parse(text).map_err(|_cause| wrong())?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(wrong()) }
 }
 
 /// The forge that was named. Without a name it is GitLab, the only one that this version serves: its tokens and its
@@ -170,7 +180,7 @@ fn free_name(url: &Url, config: &Config) -> String {
 }
 
 /// Only what was said: everything else stays with the defaults, whatever becomes of them.
-fn table(registration: &RegistrationConfig) -> Table {
+fn table(registration: &RegistrationConfig, image: Option<&str>) -> Table {
     let mut table = Table::new();
     table["name"] = value(&registration.name);
     table["url"] = value(registration.url.as_str());
@@ -179,7 +189,7 @@ fn table(registration: &RegistrationConfig) -> Table {
     if !registration.labels.is_empty() {
         table["labels"] = value(registration.labels.iter().collect::<Array>());
     }
-    if let Some(image) = &registration.docker.image {
+    if let Some(image) = image {
         let mut docker = Table::new();
         docker["image"] = value(image);
         table["docker"] = toml_edit::Item::Table(docker);
@@ -232,6 +242,23 @@ mod tests {
         assert_eq!(registered("--token good", &locations).await, Verdict::Success);
         let config = crate::config::load(&locations.config_file, &Overrides::none()).unwrap();
         assert!(config.registration("gitlab.example.com-2").is_some(), "a second one gets a name of its own");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_said_stays_with_the_defaults() {
+        let (_folder, locations) = house(&[]);
+        std::fs::write(&locations.config_file, "[docker]\nimage = \"debian:13\"\n").unwrap();
+        assert_eq!(registered("--token good", &locations).await, Verdict::Success);
+        let text = std::fs::read_to_string(&locations.config_file).unwrap();
+        assert_eq!(text.matches("image").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn an_address_is_one_of_the_web() {
+        assert!(address("http://gitlab.example.com:8080/sub").is_ok());
+        for wrong in ["nowhere", "gitlab.example.com:443", "ftp://gitlab.example.com", ""] {
+            assert!(address(wrong).unwrap_err().contains("https://"), "{wrong}");
+        }
     }
 
     #[tokio::test]

@@ -183,6 +183,19 @@ mod tests {
         );
     }
 
+    /// Where systemd's own tools are, they find nothing wrong with it.
+    #[test]
+    fn systemd_understands_the_unit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        write_unit(&path, &unit(&locations("/var/lib/forgehand")).unwrap()).unwrap();
+        let Ok(verified) = Command::new("systemd-analyze").arg("verify").arg(&path).output() else {
+            return eprintln!("skipped: there is no systemd-analyze");
+        };
+        let said = String::from_utf8_lossy(&verified.stderr);
+        assert!(verified.status.success() && !said.contains(NAME), "{said}");
+    }
+
     #[test]
     fn a_path_that_systemd_would_misread_is_refused() {
         for path in ["/with space", "/per%cent", "/new\nline", "relative"] {

@@ -133,6 +133,13 @@ pub async fn serve(premises: Premises) -> Verdict {
     verdict
 }
 
+/// What keeps the agent from serving a configuration that can be read: files that it names and that are not there or
+/// cannot be used.
+pub fn mistakes(config: &Config) -> Vec<String> {
+    let doors = config.registrations.iter().map(|one| (one, registrar::outbound(one, None)));
+    doors.filter_map(|(one, door)| Some(format!("registration `{}`: {}", one.name, door.err()?))).collect()
+}
+
 /// The checks of `doctor` that need a forge or the engine's own room.
 pub fn checks(config: &Config, locations: &Locations) -> Vec<Box<dyn Check>> {
     let mut all: Vec<Box<dyn Check>> = Vec::new();

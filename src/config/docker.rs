@@ -279,11 +279,6 @@ impl DockerConfig {
             (None, None) => "/var/run/docker.sock".parse(),
         }
     }
-
-    /// Whether services are privileged, before `allowed_privileged_services` is asked.
-    pub fn services_are_privileged(&self) -> bool {
-        self.services_privileged.unwrap_or(self.privileged)
-    }
 }
 
 impl Default for DockerConfig {

@@ -133,43 +133,17 @@ fn invalid(file: &Path, message: String) -> ConfigError {
     ConfigError::Invalid(vec![Problem { place, path: vec!["registration".into()], message, help: None }])
 }
 
-/// The table of a new registration, its keys in the order of the arguments' meaning: what it is, where jobs run.
-pub fn registration_table(name: &str, url: &url::Url, forge: super::ForgeKind, executor: super::ExecutorKind) -> Table {
-    let mut table = Table::new();
-    for (key, text) in [
-        ("name", name.to_owned()),
-        ("url", url.to_string()),
-        ("forge", forge.to_string()),
-        ("executor", executor.to_string()),
-    ] {
-        table.insert(key, toml_edit::value(text));
-    }
-    table
-}
-
-/// Sets `image` in the `docker` table of a new registration.
-pub fn set_image(table: &mut Table, image: &str) {
-    let docker = table.entry("docker").or_insert_with(toml_edit::table);
-    docker["image"] = toml_edit::value(image);
-}
-
-/// Sets `labels` of a new registration.
-pub fn set_labels(table: &mut Table, labels: &[String]) {
-    table.insert("labels", toml_edit::value(toml_edit::Array::from_iter(labels.iter().map(String::as_str))));
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::config::{ExecutorKind, ForgeKind, Overrides, load};
+    use crate::config::{Overrides, load};
 
     fn table(name: &str) -> Table {
-        let url = "https://gitlab.example.com/".parse().unwrap();
-        let mut table = registration_table(name, &url, ForgeKind::Gitlab, ExecutorKind::Docker);
-        set_image(&mut table, "debian:13");
-        table
+        let text =
+            format!("name = \"{name}\"\nurl = \"https://gitlab.example.com/\"\n[docker]\nimage = \"debian:13\"\n");
+        text.parse::<DocumentMut>().unwrap().as_table().clone()
     }
 
     #[test]

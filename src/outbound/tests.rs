@@ -175,6 +175,9 @@ struct TlsServer {
     address: std::net::SocketAddr,
     ca_file: PathBuf,
     own_file: PathBuf,
+    /// A certificate for clients, by the same authority, and its key.
+    client_file: PathBuf,
+    client_key: PathBuf,
     _folder: tempfile::TempDir,
     task: tokio::task::JoinHandle<()>,
 }
@@ -187,6 +190,15 @@ impl Drop for TlsServer {
 
 impl TlsServer {
     async fn start() -> Self {
+        Self::with_versions(None).await
+    }
+
+    /// One that wants a certificate of its clients and speaks this version of TLS only.
+    async fn asking_for_certificates(version: &'static rustls::SupportedProtocolVersion) -> Self {
+        Self::with_versions(Some(version)).await
+    }
+
+    async fn with_versions(asking: Option<&'static rustls::SupportedProtocolVersion>) -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -195,18 +207,32 @@ impl TlsServer {
         let issuer = Issuer::new(ca, ca_key);
         let key = KeyPair::generate().unwrap();
         let own = CertificateParams::new(vec!["forge.test".into()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let client = KeyPair::generate().unwrap();
+        let client_own =
+            CertificateParams::new(vec!["agent.test".into()]).unwrap().signed_by(&client, &issuer).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (ca_file, own_file) = (folder.path().join("ca.pem"), folder.path().join("own.pem"));
-        std::fs::write(&ca_file, ca_certificate.pem()).unwrap();
-        std::fs::write(&own_file, own.pem()).unwrap();
+        let write = |name: &str, text: String| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let (ca_file, own_file) = (write("ca.pem", ca_certificate.pem()), write("own.pem", own.pem()));
+        let client_file = write("client.pem", client_own.pem());
+        let client_key = write("client.key", client.serialize_pem());
         let chain: Vec<CertificateDer<'static>> = vec![own.der().clone()];
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone());
+        let builder = match asking {
+            None => builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth(),
+            Some(version) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(ca_certificate.der().clone()).unwrap();
+                let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_protocol_versions(&[version]).unwrap().with_client_cert_verifier(clients.build().unwrap())
+            }
+        };
+        let config = builder.with_single_cert(chain, key).unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -221,7 +247,7 @@ impl TlsServer {
                 });
             }
         });
-        Self { address, ca_file, own_file, _folder: folder, task }
+        Self { address, ca_file, own_file, client_file, client_key, _folder: folder, task }
     }
 }
 
@@ -269,6 +295,44 @@ async fn a_certificate_in_ca_files_is_trusted_itself_for_its_name_only() {
     let other = Url::parse("https://other.test:8443/").unwrap();
     let error = get(&outbound, &other, LONG).await.unwrap_err().to_string();
     assert!(error.contains("other names"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_gets_ours() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let server = TlsServer::asking_for_certificates(version).await;
+        let proxy = TestProxy::start(server.address).await;
+        let without = OutboundSettings {
+            proxy: proxy.url("user:p%40ss@"),
+            ca_files: vec![server.ca_file.clone()],
+            ..OutboundSettings::default()
+        };
+        let with = OutboundSettings {
+            client_certificate: Some(server.client_file.clone()),
+            client_key: Some(server.client_key.clone()),
+            ..without.clone()
+        };
+        let outbound = Outbound::new(with).unwrap();
+        let response = get(&outbound, &forge(), LONG).await.unwrap();
+        assert_eq!(read_limited(&outbound, response, 100).await.unwrap(), "hello");
+        let git = outbound.for_git(&forge());
+        assert_eq!(git.client_certificate.as_ref(), Some(&server.client_file));
+        assert_eq!(git.client_key.as_ref(), Some(&server.client_key));
+        let error = get(&Outbound::new(without).unwrap(), &forge(), LONG).await.unwrap_err().to_string();
+        assert!(error.contains("network.client_certificate"), "{version:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_and_a_key_that_do_not_belong_together_are_named() {
+    let (one, other) = (TlsServer::start().await, TlsServer::start().await);
+    let settings = OutboundSettings {
+        client_certificate: Some(one.client_file.clone()),
+        client_key: Some(other.client_key.clone()),
+        ..OutboundSettings::default()
+    };
+    let error = Outbound::new(settings).err().unwrap().to_string();
+    assert!(error.contains("do not belong together") && error.contains("network.client_key"), "{error}");
 }
 
 #[tokio::test]

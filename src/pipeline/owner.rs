@@ -22,7 +22,7 @@ pub enum Trust {
 /// Whom a job belongs to. Computed once from the assignment.
 ///
 /// Everything shared between jobs (images, git mirror, workspace, store references, caches, networks) takes an
-/// `Owner`, and asks [`Owner::may_read`] and [`Owner::may_write`] before it hands anything over.
+/// `Owner`: what a job leaves is kept under its own, and [`Owner::may_read`] is asked before another's is handed over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// The forge that handed out the job.
@@ -40,11 +40,6 @@ impl Owner {
     /// wrote, the base never reads what a fork wrote; protected reads only protected.
     pub fn may_read(&self, writer: &Owner) -> bool {
         self.same_project(writer) && writer.trust >= self.trust
-    }
-
-    /// Whether a job of `self` may change what belongs to `other`: only its own.
-    pub fn may_write(&self, other: &Owner) -> bool {
-        self == other
     }
 
     /// Whether both are of one project at one forge, whatever their trust.
@@ -88,7 +83,6 @@ mod tests {
         assert!(fork.may_read(&member) && fork.may_read(&protected) && fork.may_read(&fork));
         assert!(member.may_read(&protected) && !member.may_read(&fork));
         assert!(!protected.may_read(&member) && !protected.may_read(&fork));
-        assert!(fork.may_write(&fork) && !fork.may_write(&member) && !member.may_write(&fork));
     }
 
     #[test]

@@ -279,6 +279,27 @@ fn the_agent_ends_by_itself_when_idle_and_when_its_time_is_over() {
 }
 
 #[test]
+fn what_earlier_versions_and_projects_left_is_removed() {
+    let forge = TestForge::start();
+    let mut agent = Agent::registered(&forge, options());
+    let project = forge.case_project("team/tidy");
+    let shim = agent.state_dir().join("shim").join("0".repeat(64));
+    let mirror = agent.state_dir().join("mirrors").join("forge.example-1-member").join("repo");
+    for (folder, file) in [(&shim, "forgehand-shim"), (&mirror, "packed-refs")] {
+        fs::create_dir_all(folder).expect("a folder");
+        let file = fs::File::create(folder.join(file)).expect("a file");
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(60 * 24 * 3600);
+        file.set_modified(long_ago).expect("the file is ours");
+    }
+    agent.run();
+    agent.wait_until(LIMIT, "both are gone", || (!shim.exists() && !mirror.exists()).then_some(()));
+    let id = forge.queue(job(&agent, project, &["echo well"])).expect("it is queued");
+    assert_eq!(ended(&forge, &mut agent, id).state, "success");
+    agent.stop();
+    agent.assert_nothing_left();
+}
+
+#[test]
 fn a_reload_takes_up_a_registration() {
     let forge = TestForge::start();
     let mut agent = Agent::start(&forge, options());
@@ -358,6 +379,7 @@ fn doctor_finds_nothing_wrong_or_says_the_fix() {
     for check in &checks {
         assert_ne!(check["verdict"], "failed", "{check:#}");
     }
+    assert!(checks.iter().any(|check| check["check"] == "engine and state directory"), "{checked:#}");
     let mut broken = agent.command();
     broken.env("FORGEHAND_DOCKER__HOST", "unix:///nowhere/docker.sock").env("PATH", "/nowhere");
     forge.stop();

@@ -68,6 +68,33 @@ fn a_forge_that_holds_every_poll_does_not_hold_up_another() {
     agent.assert_nothing_left();
 }
 
+/// On a server that does not hold polls and is asked rarely.
+#[test]
+fn a_job_that_follows_another_is_asked_for_at_once() {
+    let _alone = alone();
+    let pace = Duration::from_secs(60);
+    let forge = TestForge::start();
+    let options = AgentOptions { max_jobs: 4, ..AgentOptions::default() }.without_network();
+    let mut agent = Agent::registered(&forge, options.env("FORGEHAND_CHECK_INTERVAL", "60s"));
+    docker::build_images();
+    let project = forge.case_project("team/chain");
+    let mut next = forge.queue(job(&agent, project, "first", &["echo first"])).expect("it is queued");
+    agent.run();
+    for round in 1..=3 {
+        succeed(&forge, &mut agent, next, Duration::from_secs(50));
+        next = forge.queue(job(&agent, project, "next", &["echo next"])).expect("it is queued");
+        let limit = Duration::from_secs(50);
+        let begun = agent.wait_until(limit, "the next job begins", || forge.job(next)?.started_at);
+        let waited = begun.duration_since(forge.job(next).expect("it is known").queued_at);
+        println!("round {round}: assigned {} ms after it was queued", waited.as_millis());
+        assert!(waited < pace / 10, "{waited:?}");
+    }
+    succeed(&forge, &mut agent, next, Duration::from_secs(50));
+    agent.stop();
+    agent.assert_nothing_left();
+    forge.assert_no_violations();
+}
+
 #[test]
 fn a_job_that_burns_everything_does_not_delay_its_updates() {
     let _alone = alone();

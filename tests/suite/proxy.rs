@@ -87,6 +87,29 @@ fn clone_artifacts_and_cache_pass_through_the_proxy() {
     site.forge.assert_no_violations();
 }
 
+/// The operator lets jobs have the proxy, too: they can use it, and its password stays hidden in the log.
+#[test]
+fn a_forge_that_asks_for_a_certificate_is_served_and_jobs_get_the_proxy_where_the_operator_says_so() {
+    let site = ProxiedSite::asking_for_certificates();
+    let (certificate, key) = site.client_files();
+    let mut options = options(&site, PROXY_PASSWORD, true);
+    options.config += &format!("client_certificate = {certificate:?}\nclient_key = {key:?}\npass_to_jobs = true\n");
+    let mut agent = Agent::start(&site.forge, options);
+    let project = site.forge.case_project("team/certified");
+    let script = ["cat src/hello.txt", "echo $https_proxy | tr a-z A-Z", "echo $https_proxy", "echo $NO_PROXY"];
+    let spec = job(&agent, project, "certified", &script, json!({}));
+    let output = succeed(&site, &mut agent, spec);
+    assert_eq!(output[0], "hello from the repository");
+    assert!(output[1].contains(&PROXY_PASSWORD.to_uppercase()), "the job has it: {output:#?}");
+    assert!(output[2].contains("://runner:[MASKED]@"), "{output:#?}");
+    assert!(output[3].contains("localhost"), "{output:#?}");
+    let checked = agent.forgehand(&["doctor", "--json"]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    agent.stop();
+    agent.assert_nothing_left();
+    site.forge.assert_no_violations();
+}
+
 #[test]
 fn without_the_authority_one_message_names_the_issuer_and_the_setting() {
     let site = ProxiedSite::start();

@@ -16,6 +16,7 @@ use forgehand::emulator::EmulatorOptions;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
@@ -43,6 +44,15 @@ pub struct ProxiedSite {
 impl ProxiedSite {
     /// Starts everything.
     pub fn start() -> Self {
+        Self::with_clients(false)
+    }
+
+    /// As [`ProxiedSite::start`], with a front that lets in only who shows a certificate of the authority.
+    pub fn asking_for_certificates() -> Self {
+        Self::with_clients(true)
+    }
+
+    fn with_clients(asks: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("fh-site-").tempdir().expect("a folder");
         let front = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let front = front.expect("a runtime starts");
@@ -57,8 +67,7 @@ impl ProxiedSite {
             public_storage_url: public(&storage),
             ..EmulatorOptions::default()
         });
-        let (acceptor, authority) = certificate();
-        std::fs::write(dir.path().join("ca.pem"), authority).expect("the authority is written");
+        let acceptor = certificates(dir.path(), asks);
         front.spawn(terminate_tls(api, acceptor.clone(), forge.api_address()));
         front.spawn(terminate_tls(storage, acceptor, forge.storage_address()));
         let namespace = Namespace::new();
@@ -69,6 +78,11 @@ impl ProxiedSite {
     /// The certificate of the private authority.
     pub fn ca_file(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
+    }
+
+    /// A certificate of the authority for clients, and its key.
+    pub fn client_files(&self) -> (PathBuf, PathBuf) {
+        (self.dir.path().join("client.pem"), self.dir.path().join("client.key"))
     }
 
     /// `network.proxy`, with this password.
@@ -210,26 +224,40 @@ impl Drop for Squid {
     }
 }
 
-/// What makes the front a server of [`HOST`], and the authority's certificate as PEM.
-fn certificate() -> (TlsAcceptor, String) {
+/// What makes the front a server of [`HOST`]. The authority's certificate and a client's are written to `dir`.
+fn certificates(dir: &Path, asks_clients: bool) -> TlsAcceptor {
+    let write = |name: &str, text: String| std::fs::write(dir.join(name), text).expect("a file is written");
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, AUTHORITY);
     let key = KeyPair::generate().expect("a key");
-    let authority = params.self_signed(&key).expect("a certificate").pem();
+    let authority = params.self_signed(&key).expect("a certificate");
+    write("ca.pem", authority.pem());
     let issuer = Issuer::new(params, key);
+    let signed = |name: &str, key: &KeyPair| {
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a host name");
+        params.signed_by(key, &issuer).expect("a certificate")
+    };
     let key = KeyPair::generate().expect("a key");
-    let server = CertificateParams::new(vec![HOST.to_owned()]).expect("a host name");
-    let server = server.signed_by(&key, &issuer).expect("a certificate");
+    write("client.pem", signed("agent.example-works.test", &key).pem());
+    write("client.key", key.serialize_pem());
+    let key = KeyPair::generate().expect("a key");
+    let server = signed(HOST, &key);
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("the provider's own versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![server.der().clone()], key)
-        .expect("a key that fits");
-    (TlsAcceptor::from(Arc::new(config)), authority)
+        .expect("the provider's own versions");
+    let builder = if asks_clients {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.der().clone()).expect("an authority");
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        builder.with_client_cert_verifier(clients.build().expect("a verifier"))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let config = builder.with_single_cert(vec![server.der().clone()], key).expect("a key that fits");
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn terminate_tls(listener: TcpListener, acceptor: TlsAcceptor, to: SocketAddr) {
