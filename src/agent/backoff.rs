@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The pause after the first failure, before jitter.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The longest pause of our own making.
-const LONGEST: Duration = Duration::from_secs(60);
+/// The longest pause of our own making: jobs wait for a forge that is back.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// The longest pause that a forge can impose. One that asks for a week is asked again in an hour.
 const LONGEST_ASKED_FOR: Duration = Duration::from_secs(3600);
@@ -17,7 +17,7 @@ const REFUSALS: u32 = 3;
 /// A random number from 0 to 1, without 1; handed in so that tests decide.
 pub type Random = fn() -> f64;
 
-/// Pauses that double from one second to one minute, each between half of that and the whole, so that a thousand agents
+/// Pauses that double from one second to half a minute, each between half of that and the whole, so that a thousand agents
 /// do not come back at once.
 #[derive(Debug)]
 pub struct Backoff {
@@ -76,10 +76,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_minute_and_start_again_after_an_answer() {
+    fn pauses_double_up_to_half_a_minute_and_start_again_after_an_answer() {
         let mut backoff = Backoff::new(|| 0.999_999);
         let pauses: Vec<u64> = (0..8).map(|_| backoff.after_failure(None).as_secs_f64().round() as u64).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
         backoff.reset();
         assert!(backoff.after_failure(None) < Duration::from_secs(1));
         let mut eager = Backoff::new(|| 0.0);

@@ -208,7 +208,7 @@ impl JobRunner<FakeForge, ()> for FakeRunner {
         };
         let is_recorded = matches!(start.work, JobWork::Fresh { .. } | JobWork::Recovered { .. });
         let fails = matches!(start.work, JobWork::Recovered { repair: Repair::FinishReport { .. }, .. });
-        let started = Started { id: id.clone(), work, concurrent_id: start.concurrent_id };
+        let started = Started { id: id.clone(), work, concurrent_id: start.occupied.concurrent_id() };
         self.0.started.send_modify(|all| all.push(started));
         if !is_recorded {
             return SlotEnded::Closed;
@@ -231,8 +231,8 @@ impl JobRunner<FakeForge, ()> for FakeRunner {
 impl FakeRunner {
     async fn begin(&self, start: &JobStart<FakeForge, ()>) {
         let facts = RunnerFacts {
-            concurrent_id: start.concurrent_id,
-            concurrent_project_id: start.concurrent_project_id,
+            concurrent_id: start.occupied.concurrent_id(),
+            concurrent_project_id: start.occupied.concurrent_project_id(),
             builds_dir: "/builds".into(),
             shared_environment: false,
         };

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::JobLine;
 use super::recovery::Repair;
 use super::registration::Registration;
+use super::seat::Occupied;
 use crate::forge::Assignment;
 use crate::pipeline::{JobFailure, JobKey};
 use crate::state::{EndedJob, JobJournal, OpenJob};
@@ -30,10 +31,8 @@ pub struct JobStart<F, S> {
     pub work: JobWork,
     /// The registration the job came through.
     pub registration: Arc<Registration<F, S>>,
-    /// Smallest number that no other running job of the registration has (`CI_CONCURRENT_ID`).
-    pub concurrent_id: u32,
-    /// The same among jobs of the registration and project (`CI_CONCURRENT_PROJECT_ID`).
-    pub concurrent_project_id: u32,
+    /// What other jobs have to do without while it runs: let go of when nothing of it runs any more.
+    pub occupied: Occupied,
     /// The journal's page on the job.
     pub page: JobJournal,
     /// Cancelled when the agent is told to cancel its jobs: the job ends tidily, as `runner_interrupted`.

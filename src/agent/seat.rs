@@ -40,12 +40,23 @@ pub enum Place {
     Kept(Slot, Option<JobNumbers>),
 }
 
-/// What a job has while it runs.
-enum Seated {
-    /// A slot.
-    With(Slot),
+/// What a running job keeps others from. Given up in this order: whoever takes the slot next finds the numbers free.
+pub struct Occupied {
+    numbers: JobNumbers,
     /// None: its forge does not want it any more, or the agent does not; all that is left is to say so.
-    Without,
+    _slot: Option<Slot>,
+}
+
+impl Occupied {
+    /// Smallest number that no other running job of the registration has (`CI_CONCURRENT_ID`).
+    pub fn concurrent_id(&self) -> u32 {
+        self.numbers.concurrent_id()
+    }
+
+    /// The same among jobs of the registration and project (`CI_CONCURRENT_PROJECT_ID`).
+    pub fn concurrent_project_id(&self) -> u32 {
+        self.numbers.concurrent_project_id()
+    }
 }
 
 /// What every line of the log about a job says.
@@ -68,16 +79,15 @@ impl<F: Forge, S: Send + Sync + 'static, R: JobRunner<F, S>> Seat<F, S, R> {
 
     async fn see_through(self, work: JobWork, place: Place) -> SlotEnded {
         let line = self.board.job(work.assignment(), &self.registration.name);
-        let (seated, numbers) = match place {
-            Place::Kept(slot, numbers) => (Seated::With(slot), numbers),
+        let (slot, numbers) = match place {
+            Place::Kept(slot, numbers) => (Some(slot), numbers),
             Place::Queued(ticket) => (self.wait(&work, ticket).await, None),
         };
         let numbers =
             numbers.unwrap_or_else(|| self.numbers.take(&self.registration.name, &work.assignment().owner.project));
         line.stage("starting");
         let start = JobStart {
-            concurrent_id: numbers.concurrent_id(),
-            concurrent_project_id: numbers.concurrent_project_id(),
+            occupied: Occupied { numbers, _slot: slot },
             page: self.journal.job(work.key()),
             registration: self.registration.clone(),
             cancel: self.cancel.child_token(),
@@ -86,32 +96,27 @@ impl<F: Forge, S: Send + Sync + 'static, R: JobRunner<F, S>> Seat<F, S, R> {
         };
         let ended = self.runner.run(start).await;
         line.take_off();
-        // In this order: whoever takes the slot next finds the numbers free.
-        drop(numbers);
-        if let Seated::With(slot) = seated {
-            drop(slot);
-        }
         drop(self.claim);
         ended
     }
 
     /// Waits for a slot. Beyond the first moment the forge hears that the job is alive.
-    async fn wait(&self, work: &JobWork, mut ticket: Ticket) -> Seated {
+    async fn wait(&self, work: &JobWork, mut ticket: Ticket) -> Option<Slot> {
         if !matches!(work, JobWork::Fresh { .. }) {
-            return Seated::Without; // a word to the forge, no work
+            return None; // a word to the forge, no work
         }
         let mut slot = std::pin::pin!(ticket.slot());
         tokio::select! {
             biased;
-            slot = &mut slot => return Seated::With(slot),
+            slot = &mut slot => return Some(slot),
             () = std::future::ready(()) => {}
         }
         tracing::info!("every slot is taken; the job waits for its turn");
         tokio::select! {
             biased;
-            slot = &mut slot => Seated::With(slot),
-            () = self.cancel.cancelled() => Seated::Without,
-            () = self.give_signs_of_life(work) => Seated::Without,
+            slot = &mut slot => Some(slot),
+            () = self.cancel.cancelled() => None,
+            () = self.give_signs_of_life(work) => None,
         }
     }
 
@@ -126,7 +131,7 @@ impl<F: Forge, S: Send + Sync + 'static, R: JobRunner<F, S>> Seat<F, S, R> {
             match answer {
                 Ok(Demand::Wanted) => {}
                 Ok(Demand::CancelGracefully | Demand::Abort) | Err(crate::forge::ReportError::Final(_)) => return,
-                Err(crate::forge::ReportError::Transient(error)) => {
+                Err(crate::forge::ReportError::Transient(error) | crate::forge::ReportError::NotFound(error)) => {
                     tracing::warn!(error, "the forge was not told that a waiting job is alive; trying again");
                 }
             }

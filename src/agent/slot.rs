@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::board::JobLine;
 use super::job::{JobRunner, JobStart, JobWork, SlotEnded};
 use super::recovery::{Lost, Repair};
+use super::seat::Occupied;
 use crate::executor::halt::Halt;
 use crate::executor::job::{self, JobRun, now_ms};
 use crate::executor::log::{JobLog, LogPump, PumpEnd, StageLog, Tone};
@@ -36,6 +37,9 @@ use crate::state::JobJournal;
 /// journalled.
 const WORD_TRIES: u32 = 5;
 const WORD_PAUSE: Duration = Duration::from_secs(1);
+/// How long the end of a job may be on its way to the forge before the job's slot goes to another one. A forge counts the
+/// job as running until it has heard.
+const WORD_BEFORE_SLOT: Duration = Duration::from_secs(15);
 /// The log limit of a job that cannot even be read.
 const REFUSAL_LOG_LIMIT: u64 = 64 * 1024;
 
@@ -78,7 +82,7 @@ struct Start {
 
 impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
     async fn run(&self, start: JobStart<F, RegistrationTools>) -> SlotEnded {
-        let JobStart { work, registration, concurrent_id, concurrent_project_id, page, cancel, line } = start;
+        let JobStart { work, registration, occupied, page, cancel, line } = start;
         let tools = registration.settings.tools.clone();
         let known = match work {
             JobWork::Refused { assignment, failure } => {
@@ -117,8 +121,8 @@ impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
         let (assignment, decided, start) = known;
         let (facts, paths) = decided.unwrap_or_else(|| {
             let facts = RunnerFacts {
-                concurrent_id,
-                concurrent_project_id,
+                concurrent_id: occupied.concurrent_id(),
+                concurrent_project_id: occupied.concurrent_project_id(),
                 builds_dir: tools.builds_dir.clone(),
                 shared_environment: tools.place.is_shared(),
             };
@@ -137,12 +141,12 @@ impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
             paths,
             is_recovered: start.is_recovered,
         };
-        slot.run(start).await
+        slot.run(start, occupied).await
     }
 }
 
 impl<F: Forge> Slot<'_, F> {
-    async fn run(self, start: Start) -> SlotEnded {
+    async fn run(self, start: Start, occupied: Occupied) -> SlotEnded {
         let folders = make_folders(&self.paths).map_err(|error| {
             JobFailure::system(format!("the job's folders cannot be made on the runner's disk: {error}"))
         });
@@ -162,10 +166,11 @@ impl<F: Forge> Slot<'_, F> {
         };
         let job = folders.and_then(|()| self.forge.define(self.assignment, &self.facts));
         let spec = job.as_ref().map_or_else(|_| refusal_log(), |job| job.log.clone());
-        let log = match JobLog::open(&self.page.journal().dir().job_log(&self.assignment.key), &spec, keep(&start)) {
+        let path = self.page.journal().dir().job_log(&self.assignment.key);
+        let log = match open_log(path, spec, keep(&start)).await {
             Ok(log) => log,
             Err(error) => {
-                let failure = JobFailure::system(format!("the job's log cannot be made on the runner's disk: {error}"));
+                let failure = JobFailure::system(format!("the runner cannot keep the job's log: {error}"));
                 match start.outcome {
                     Some(outcome) => {
                         say_once(self.forge, self.assignment, &outcome, LogDigest::default()).await;
@@ -178,41 +183,22 @@ impl<F: Forge> Slot<'_, F> {
                 }
             }
         };
-        self.run_with_log(start, reporter, job, log).await
-    }
-
-    /// The job and, beside it, its log's way to the forge.
-    async fn run_with_log(
-        self,
-        start: Start,
-        reporter: Arc<F::Reporter>,
-        job: Result<PipelineJob, JobFailure>,
-        log: JobLog,
-    ) -> SlotEnded {
         let (demand_sender, demand) = watch::channel(Demand::Wanted);
+        let has_ended = start.outcome.is_some() || start.lost.is_some();
+        if !has_ended && accept(reporter.as_ref(), &demand_sender).await.is_err() {
+            // Whoever has the job now tells its end. (protocols: GitLab 2.6)
+            info!("the forge does not want the job any more");
+            self.line.change(JobChange::Cancel);
+            log.close();
+            return self.close(&JobOutcome::Cancelled, start.sandbox.as_ref()).await;
+        }
         let (outcome_sender, outcome) = watch::channel(None);
         let recorder = AckRecorder::new(self.page.clone());
-        let pump = LogPump::new(reporter.clone(), log.clone(), start.acked, demand_sender.clone(), move |sent| {
+        let pump = LogPump::new(reporter.clone(), log.clone(), start.acked, demand_sender, move |sent| {
             recorder.record(sent);
         });
-        let work = async {
-            let (outcome, sandbox) = self.work(start, &reporter, job, &log, (&demand_sender, demand)).await;
-            let digest = log.close();
-            let journalled = match self.page.set_digest(digest).await {
-                Ok(()) => self.page.set_outcome(&outcome).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = journalled {
-                warn!(%error, "the job's outcome cannot be journalled; a restart before the forge knows would repeat work");
-            }
-            outcome_sender.send_replace(Some(outcome.clone()));
-            self.line.stage("reporting");
-            // The sandbox goes while the forge is told.
-            self.remove(sandbox.as_ref()).await;
-            self.make_room().await;
-            outcome
-        };
-        let (end, outcome) = tokio::join!(pump.run(outcome), work);
+        let work = self.work_and_remove(start, &reporter, job, &log, demand, outcome_sender);
+        let (end, outcome) = both(pump.run(outcome), work, occupied).await;
         if end == PumpEnd::GaveUp {
             warn!("the forge could not be told how the job ended; `forgehand logs` has its log");
         } else {
@@ -220,6 +206,32 @@ impl<F: Forge> Slot<'_, F> {
             self.line.tell(&FlowEvent::JobFinished { job, outcome });
         }
         self.close_page(&outcome).await
+    }
+
+    /// Runs the job, has the pump told how it ended, and removes what it leaves while the forge is told.
+    async fn work_and_remove(
+        &self,
+        start: Start,
+        reporter: &Arc<F::Reporter>,
+        job: Result<PipelineJob, JobFailure>,
+        log: &JobLog,
+        demand: watch::Receiver<Demand>,
+        ended: watch::Sender<Option<JobOutcome>>,
+    ) -> JobOutcome {
+        let (outcome, sandbox) = self.work(start, reporter, job, log, demand).await;
+        let digest = log.close();
+        let journalled = match self.page.set_digest(digest).await {
+            Ok(()) => self.page.set_outcome(&outcome).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = journalled {
+            warn!(%error, "the job's outcome cannot be journalled; a restart before the forge knows would repeat work");
+        }
+        ended.send_replace(Some(outcome.clone()));
+        self.line.stage("reporting");
+        self.remove(sandbox.as_ref()).await;
+        self.make_room().await;
+        outcome
     }
 
     /// A job that filled the disk does not keep it full: its work tree is the next job's shortcut, and no more than that.
@@ -243,7 +255,7 @@ impl<F: Forge> Slot<'_, F> {
         reporter: &Arc<F::Reporter>,
         job: Result<PipelineJob, JobFailure>,
         log: &JobLog,
-        (demand_sender, demand): (&watch::Sender<Demand>, watch::Receiver<Demand>),
+        demand: watch::Receiver<Demand>,
     ) -> (JobOutcome, Option<SandboxRecord>) {
         if let Some(outcome) = start.outcome {
             return (outcome, start.sandbox);
@@ -255,10 +267,6 @@ impl<F: Forge> Slot<'_, F> {
                 log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
             }
             return (outcome, start.sandbox);
-        }
-        if accept(reporter.as_ref(), demand_sender).await.is_err() {
-            self.line.change(JobChange::Cancel);
-            return (JobOutcome::Cancelled, start.sandbox);
         }
         self.line.change(JobChange::Start);
         let job = match job {
@@ -335,6 +343,35 @@ fn keep(start: &Start) -> u64 {
     }
 }
 
+/// Waits for the job and for the word of its end. A forge that does not take that word for a while must not keep other
+/// jobs from running.
+async fn both<T>(pump: impl Future<Output = PumpEnd>, work: impl Future<Output = T>, occupied: Occupied) -> (PumpEnd, T) {
+    let mut pump = std::pin::pin!(pump);
+    let mut work = std::pin::pin!(work);
+    let (early, done) = tokio::select! {
+        end = &mut pump => (Some(end), work.await),
+        done = &mut work => (None, done),
+    };
+    let end = match early {
+        Some(end) => end,
+        None => match tokio::time::timeout(WORD_BEFORE_SLOT, &mut pump).await {
+            Ok(end) => end,
+            Err(_) => {
+                info!("the forge has not heard of the job's end yet; its slot is free again");
+                drop(occupied);
+                pump.await
+            }
+        },
+    };
+    (end, done)
+}
+
+/// In a thread of its own: how long it takes is up to the job's secrets.
+async fn open_log(path: PathBuf, spec: LogSpec, keep: u64) -> io::Result<JobLog> {
+    let opened = tokio::task::spawn_blocking(move || JobLog::open(&path, &spec, keep)).await;
+    opened.map_err(io::Error::other)?
+}
+
 fn halt(
     job: &PipelineJob,
     progress: Option<&Progress>,
@@ -358,7 +395,7 @@ async fn accept<R: Reporter>(reporter: &R, demand: &watch::Sender<Demand>) -> Re
                 demand.send_replace(told);
                 return Ok(());
             }
-            Err(ReportError::Transient(message)) => {
+            Err(ReportError::Transient(message) | ReportError::NotFound(message)) => {
                 warn!(%message, attempt, "the forge was not told that the job begins");
                 tokio::time::sleep(WORD_PAUSE).await;
             }
@@ -395,7 +432,7 @@ async fn refuse<F: Forge>(forge: &F, assignment: &Assignment, failure: JobFailur
                     break;
                 }
                 // The forge has a log of this job already, or does not take one.
-                Ok(_) | Err(ReportError::Final(_)) => break,
+                Ok(_) | Err(ReportError::Final(_) | ReportError::NotFound(_)) => break,
                 Err(ReportError::Transient(_)) => tokio::time::sleep(WORD_PAUSE).await,
             }
         }
@@ -408,7 +445,7 @@ async fn say_once<F: Forge>(forge: &F, assignment: &Assignment, outcome: &JobOut
     let Ok(reporter) = forge.reporter(assignment) else { return };
     for _ in 0..WORD_TRIES {
         match reporter.finish(outcome, digest).await {
-            Ok(_) | Err(ReportError::Final(_)) => return,
+            Ok(_) | Err(ReportError::Final(_) | ReportError::NotFound(_)) => return,
             Err(ReportError::Transient(message)) => {
                 warn!(%message, "the forge was not told how a job ended; trying again");
                 tokio::time::sleep(WORD_PAUSE).await;

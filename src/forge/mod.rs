@@ -160,6 +160,9 @@ pub enum ReportError {
     /// Try again later; nothing is lost.
     #[error("{0}")]
     Transient(String),
+    /// The forge does not find the job. While it runs that may pass; once it has ended there is nobody left to tell.
+    #[error("{0}")]
+    NotFound(String),
     /// The forge does not know the job any more or does not take this from us. Trying again cannot help.
     #[error("{0}")]
     Final(String),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 const FAILURES: u32 = 5;
 /// The first rest; each further one is twice as long.
 const FIRST_REST: Duration = Duration::from_secs(5);
-/// The longest rest.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+/// The longest rest. A remote that is back is found out within this time: jobs wait for it.
+const LONGEST_REST: Duration = Duration::from_secs(15);
 /// How long a probe is waited for before another is let through: it may be a poll that the remote holds.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 

@@ -21,6 +21,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest of them.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// Who waits for a remote that is left alone looks again after this long at the earliest: another may be probing it.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
+
 /// Time and chance, passed in so that tests need neither.
 pub trait Pace: Send + Sync + 'static {
     /// The time of day.
@@ -58,12 +61,19 @@ pub struct Patience {
     /// The longest wait before another attempt. A server that asks for more is not waited for: its answer, with its
     /// wish, goes to the caller.
     pub longest_wait: Duration,
+    /// How long to wait in all for a remote that is left alone by everybody. Zero: the caller is told at once.
+    pub through_rests: Duration,
 }
 
 impl Patience {
     /// Five attempts, each answered within `answer_within`.
     pub const fn of(answer_within: Duration) -> Self {
-        Self { attempts: ATTEMPTS, answer_within, longest_wait: Duration::from_secs(120) }
+        Self {
+            attempts: ATTEMPTS,
+            answer_within,
+            longest_wait: Duration::from_secs(120),
+            through_rests: Duration::ZERO,
+        }
     }
 
     /// One attempt.
@@ -80,9 +90,17 @@ impl Outbound {
     where
         B: Fn(&reqwest::Client) -> Result<reqwest::Request, OutboundError> + Send + Sync,
     {
-        let mut attempt = 1;
+        let (mut attempt, mut rested) = (1, Duration::ZERO);
         loop {
-            let response = self.send_once(patience.answer_within, &build).await?;
+            let response = match self.send_once(patience.answer_within, &build).await {
+                // Others found out that the remote does not answer; this request has not been sent yet.
+                Err(OutboundError::Resting { wait, .. }) if rested + wait <= patience.through_rests => {
+                    rested += wait.max(SHORTEST_REST);
+                    self.pace().sleep(wait.max(SHORTEST_REST)).await;
+                    continue;
+                }
+                other => other?,
+            };
             if attempt >= patience.attempts || !is_busy(response.status()) {
                 return Ok(response);
             }

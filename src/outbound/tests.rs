@@ -103,6 +103,28 @@ async fn a_remote_that_is_gone_is_left_alone_after_some_tries() {
 }
 
 #[tokio::test]
+async fn a_request_that_has_time_waits_for_a_remote_that_is_left_alone() {
+    let address = { TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap() };
+    let url = Url::parse(&format!("http://{address}/")).unwrap();
+    let outbound = Outbound::new(OutboundSettings::default()).unwrap();
+    for _ in 0..5 {
+        get(&outbound, &url, LONG).await.unwrap_err();
+    }
+    let listener = TcpListener::bind(address).await.unwrap();
+    let server = async {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        connection
+    };
+    let patience = Patience { through_rests: LONG, ..Patience::of(LONG) };
+    let request = outbound.send_with_retry(patience, |client| {
+        client.get(url.clone()).build().map_err(|error| OutboundError::Transport(error.to_string()))
+    });
+    let (answer, _connection) = tokio::join!(request, server);
+    assert_eq!(answer.unwrap().status(), 204);
+}
+
+#[tokio::test]
 async fn a_name_that_is_none_is_explained() {
     let outbound = Outbound::new(OutboundSettings::default()).unwrap();
     let url = Url::parse("http://no-such-host.invalid/").unwrap();

@@ -60,9 +60,12 @@ impl JobLog {
     ///
     /// What it wrote behind them is made again by the caller, and stays as it stands: the forge may have it already. Where
     /// the caller comes to say something else, that stands behind all the earlier agent wrote.
+    ///
+    /// Blocks: for the disk, and for long secrets.
     pub fn open(path: &Path, spec: &LogSpec, keep: u64) -> io::Result<Self> {
+        let rules = ChainRules::new(spec)
+            .map_err(|error| io::Error::other(format!("the job's secrets cannot be masked: {error}")))?;
         let file = LogFile::open(path, keep)?;
-        let rules = ChainRules::new(spec);
         let inner = Inner {
             chains: [StreamTag::RUNNER, StreamTag::STDOUT, StreamTag::STDERR, StreamTag::SERVICE]
                 .map(|tag| rules.chain(tag)),

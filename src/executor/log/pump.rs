@@ -83,7 +83,7 @@ impl<R: Reporter> LogPump<R> {
                     self.demand.send_replace(Demand::Abort);
                     continue;
                 }
-                Err(ReportError::Transient(message)) => {
+                Err(ReportError::Transient(message) | ReportError::NotFound(message)) => {
                     debug!(%message, ?retry, "the log did not get through");
                     retry = (retry * 2).min(LONGEST_RETRY);
                     Instant::now() + retry / 2
@@ -166,31 +166,32 @@ impl<R: Reporter> LogPump<R> {
         PumpEnd::Refused
     }
 
-    /// Sends what is left, then the last word, until the forge has both.
+    /// Sends what is left, then the last word, until the forge has both or does not want them.
     async fn finish(&mut self, outcome: &JobOutcome) -> PumpEnd {
         let began = Instant::now();
         let mut retry = FIRST_RETRY;
         loop {
-            match self.finish_once(outcome).await {
+            let pause = match self.finish_once(outcome).await {
                 Ok(FinishAck::Done) => return PumpEnd::Acknowledged,
-                Ok(FinishAck::Again { pause }) => tokio::time::sleep(pause).await,
+                Ok(FinishAck::Again { pause }) => pause,
                 Ok(FinishAck::ResendLog) => {
                     self.sent = 0;
-                    tokio::time::sleep(self.reporter.update_interval().min(Duration::from_secs(3))).await;
+                    retry
                 }
-                Err(ReportError::Final(message)) => {
+                Err(ReportError::Final(message) | ReportError::NotFound(message)) => {
                     debug!(%message, "the forge does not want the end of the job");
                     return PumpEnd::Refused;
                 }
                 Err(ReportError::Transient(message)) => {
-                    if began.elapsed() > LAST_WORD_FOR {
-                        return PumpEnd::GaveUp;
-                    }
                     warn!(%message, pause = ?retry, "the end of the job did not get through; trying again");
-                    tokio::time::sleep(retry).await;
-                    retry = (retry * 2).min(LONGEST_RETRY);
+                    retry
                 }
+            };
+            if began.elapsed() > LAST_WORD_FOR {
+                return PumpEnd::GaveUp;
             }
+            tokio::time::sleep(pause).await;
+            retry = (retry * 2).min(LONGEST_RETRY);
         }
     }
 
@@ -199,11 +200,131 @@ impl<R: Reporter> LogPump<R> {
         while self.sent < digest.size {
             let before = self.sent;
             self.send_piece().await?;
+            if *self.demand.borrow() == Demand::Abort {
+                return Err(ReportError::Final("the forge gave the job up before it had all of its log".to_owned()));
+            }
             if self.sent <= before {
-                // The forge asked for an earlier offset: give it time before the next try.
-                tokio::time::sleep(FIRST_RETRY).await;
+                let message = format!("the forge asked for the log from byte {} again", self.sent);
+                return Err(ReportError::Transient(message));
             }
         }
         self.reporter.finish(outcome, digest).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::executor::log::LogStream;
+    use crate::forge::{LogAck, LogDigest, TransferError};
+    use crate::pipeline::definition::{ArtifactSpec, DependencySpec, LogSpec};
+
+    /// What a forge does with pieces of a log, and what it was sent.
+    struct ScriptedForge {
+        takes: fn(u64, usize) -> Result<LogAck, ReportError>,
+        ends: fn(usize) -> FinishAck,
+        said: Mutex<Vec<&'static str>>,
+    }
+
+    impl ScriptedForge {
+        fn note(&self, what: &'static str) -> usize {
+            let mut said = self.said.lock().unwrap();
+            said.push(what);
+            said.iter().filter(|before| **before == what).count()
+        }
+    }
+
+    impl Reporter for ScriptedForge {
+        async fn accept(&self) -> Result<Demand, ReportError> {
+            Ok(Demand::Wanted)
+        }
+
+        async fn append_log(&self, at: u64, bytes: Bytes) -> Result<LogAck, ReportError> {
+            self.note("piece");
+            (self.takes)(at, bytes.len())
+        }
+
+        async fn keep_alive(&self, _: LogDigest) -> Result<Demand, ReportError> {
+            Ok(Demand::Wanted)
+        }
+
+        async fn finish(&self, _: &JobOutcome, _: LogDigest) -> Result<FinishAck, ReportError> {
+            Ok((self.ends)(self.note("end")))
+        }
+
+        fn update_interval(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+
+        fn keep_alive_interval(&self) -> Duration {
+            Duration::from_secs(30)
+        }
+
+        async fn upload_artifact(&self, _: &ArtifactSpec, _: &str, _: &Path) -> Result<(), TransferError> {
+            unreachable!("a pump carries no artifacts")
+        }
+
+        async fn download_artifact(&self, _: &DependencySpec, _: &Path) -> Result<(), TransferError> {
+            unreachable!("a pump carries no artifacts")
+        }
+    }
+
+    /// A job that has printed a line and ended; how its pump ended, and what the forge was sent.
+    async fn end_of(
+        takes: fn(u64, usize) -> Result<LogAck, ReportError>,
+        ends: fn(usize) -> FinishAck,
+    ) -> (PumpEnd, Vec<&'static str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = LogSpec {
+            sections: false,
+            script_sections: false,
+            timestamps: false,
+            trace_commands: false,
+            services: false,
+            mask: Vec::new(),
+            mask_prefixes: Vec::new(),
+            limit: 1000,
+        };
+        let log = JobLog::open(&dir.path().join("log"), &spec, 0).unwrap();
+        log.write(LogStream::Stdout, 0, b"a line\n");
+        log.close();
+        let forge = Arc::new(ScriptedForge { takes, ends, said: Mutex::default() });
+        let pump = LogPump::new(forge.clone(), log, 0, watch::Sender::new(Demand::Wanted), |_| {});
+        let (_sender, outcome) = watch::channel(Some(JobOutcome::Success));
+        let end = tokio::time::timeout(2 * LAST_WORD_FOR, pump.run(outcome)).await.expect("it ends");
+        let said = forge.said.lock().unwrap().clone();
+        (end, said)
+    }
+
+    fn takes_all(at: u64, length: usize) -> Result<LogAck, ReportError> {
+        Ok(LogAck { next: at + length as u64, demand: Demand::Wanted })
+    }
+
+    /// A server's own time limit, a cancel, an erased job: any of them may meet the last piece.
+    #[tokio::test(start_paused = true)]
+    async fn a_forge_that_gives_the_job_up_at_the_last_piece_is_not_asked_again() {
+        let refuses = |at, _| Ok(LogAck { next: at, demand: Demand::Abort });
+        assert_eq!(end_of(refuses, |_| FinishAck::Done).await, (PumpEnd::Refused, vec!["piece"]));
+        let lost = |_, _| Err(ReportError::NotFound("404".to_owned()));
+        assert_eq!(end_of(lost, |_| FinishAck::Done).await, (PumpEnd::Refused, vec!["piece"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_forge_that_never_has_enough_is_left_alone_in_the_end() {
+        let (end, said) = end_of(|_, _| Ok(LogAck { next: 0, demand: Demand::Wanted }), |_| FinishAck::Done).await;
+        assert_eq!(end, PumpEnd::GaveUp);
+        assert!(said.len() < 300, "about one a minute: {}", said.len());
+        let (end, said) = end_of(takes_all, |_| FinishAck::ResendLog).await;
+        assert_eq!(end, PumpEnd::GaveUp);
+        assert!(said.len() < 600, "{}", said.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_whole_log_is_sent_again_where_the_forge_asks_for_it() {
+        let ends = |time| if time == 1 { FinishAck::ResendLog } else { FinishAck::Done };
+        assert_eq!(end_of(takes_all, ends).await, (PumpEnd::Acknowledged, vec!["piece", "end", "piece", "end"]));
     }
 }

@@ -276,7 +276,7 @@ async fn log_is_appended_and_sent_again_from_where_the_server_is() {
     assert_eq!(reporter.append_log(5, hello()).await.unwrap(), ack(0, Demand::Wanted));
     assert_eq!(reporter.append_log(5, hello()).await.unwrap(), ack(10, Demand::CancelGracefully));
     assert_eq!(reporter.append_log(5, hello()).await.unwrap(), ack(5, Demand::Abort));
-    assert!(matches!(reporter.append_log(5, hello()).await, Err(ReportError::Transient(_))), "404: later");
+    assert!(matches!(reporter.append_log(5, hello()).await, Err(ReportError::NotFound(_))), "404: later");
     assert_eq!(reporter.append_log(5, hello()).await.unwrap().demand, Demand::Abort);
     let request = &server.seen()[2];
     assert_eq!(request.target, "/api/v4/jobs/987654/trace?debug_trace=false");

@@ -107,7 +107,11 @@ impl GitLabReporter {
     }
 
     fn failed(&self, what: &str, answer: &Answer) -> ReportError {
-        ReportError::Transient(format!("{} answered {} to {what}", self.api.remote(), answer.said()))
+        let message = format!("{} answered {} to {what}", self.api.remote(), answer.said());
+        match answer.status {
+            StatusCode::NOT_FOUND => ReportError::NotFound(message),
+            _ => ReportError::Transient(message),
+        }
     }
 
     /// The reason in words that this server knows. (5.3)

@@ -23,6 +23,8 @@ const DOWNLOADS: u32 = 3;
 const DOWNLOAD_ANSWER_WITHIN: Duration = Duration::from_secs(600);
 /// A whole download.
 const DOWNLOAD_WITHIN: Duration = Duration::from_secs(60 * 60);
+/// How long a transfer waits for a remote that does not answer anybody: a job that has done its work is worth it.
+const THROUGH_RESTS: Duration = Duration::from_secs(10 * 60);
 /// More hops are a loop.
 const REDIRECTS: u32 = 10;
 /// How often one upload may be sent to another host.
@@ -112,7 +114,7 @@ async fn upload_once(reporter: &GitLabReporter, api: &Api, path: &str, file_name
     let headers = headers_of(&call, &own_id);
     let outbound = api.outbound();
     let sent = outbound
-        .send_with_retry(Patience { answer_within: timeout, ..call.patience }, |client| {
+        .send_with_retry(Patience { answer_within: timeout, through_rests: THROUGH_RESTS, ..call.patience }, |client| {
             // Opened anew for each attempt: a body that was sent cannot be sent again.
             let form = form_of(file_name, file)?;
             let request = client.post(url.clone()).headers(headers.clone()).timeout(timeout).multipart(form).build();
@@ -202,7 +204,8 @@ async fn download_once(reporter: &GitLabReporter, dependency: &DependencySpec, t
         // The token belongs to the forge: another host never sees it. A pre-signed address needs none.
         let same_host = url.origin() == start.origin();
         let outbound = api.outbound();
-        let patience = Patience { answer_within: DOWNLOAD_ANSWER_WITHIN, ..call.patience };
+        let patience =
+            Patience { answer_within: DOWNLOAD_ANSWER_WITHIN, through_rests: THROUGH_RESTS, ..call.patience };
         let sent = outbound
             .send_with_retry(patience, |client| {
                 let request = client.get(url.clone()).timeout(DOWNLOAD_WITHIN);

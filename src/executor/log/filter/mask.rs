@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 
 use super::forms;
 use crate::pipeline::Secret;
 
 /// What stands in place of a secret.
 pub(super) const MASK: &[u8] = b"[MASKED]";
+
+/// A longer secret is hidden piece by piece: what could still become a phrase is looked for in so much of the stream at
+/// each write.
+const PIECE: usize = 8 * 1024;
+
+/// Encoded forms of all secrets together; beyond them, secrets are hidden as they are. More than any forge takes.
+const MOST_ENCODED: usize = 8 << 20;
 
 /// The texts to hide, ready to be searched for. Cheap to clone.
 #[derive(Clone)]
@@ -25,24 +32,30 @@ struct Inner {
 
 impl Masks {
     /// Hides each secret and its encoded forms. White space around a secret does not count; empty ones are ignored.
-    pub fn new<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Self {
-        let mut phrases: Vec<Vec<u8>> =
-            secrets.map(|s| s.expose().trim()).filter(|s| !s.is_empty()).flat_map(forms::of).collect();
+    ///
+    /// # Errors
+    /// The secrets together are too long to be searched for. Then nothing may be shown.
+    pub fn new<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Result<Self, BuildError> {
+        let mut phrases = Vec::new();
+        let mut encoded = 0;
+        for secret in secrets.map(|secret| secret.expose().trim()).filter(|secret| !secret.is_empty()) {
+            if secret.len() <= PIECE && encoded <= MOST_ENCODED {
+                let forms = forms::of(secret);
+                encoded += forms.iter().map(Vec::len).sum::<usize>();
+                phrases.extend(forms);
+            } else {
+                phrases.extend(pieces(secret.as_bytes()).map(<[u8]>::to_vec));
+            }
+        }
         phrases.sort();
         phrases.dedup();
-        // Too many or too long phrases cannot be compiled into one automaton: then the noncontiguous one takes longer,
-        // it does not fail for sizes that fit a job payload.
-        let finder = if phrases.is_empty() {
-            None
-        } else {
-            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&phrases).ok()
-        };
+        let finder = if phrases.is_empty() { None } else { Some(finder(&phrases, false)?) };
         let longest = phrases.iter().map(Vec::len).max().unwrap_or(0);
         let mut begins = [false; 256];
         for phrase in &phrases {
             begins[usize::from(phrase[0])] = true;
         }
-        Self(Arc::new(Inner { phrases, finder, longest, begins }))
+        Ok(Self(Arc::new(Inner { phrases, finder, longest, begins })))
     }
 
     /// Where in `bytes`, not before `from`, a phrase could begin that is not complete yet; the length when nowhere.
@@ -62,6 +75,26 @@ impl Masks {
         }
         phrases.get(at).is_some_and(|phrase| phrase.starts_with(bytes))
     }
+}
+
+/// Finds the longest of `phrases` wherever one begins. Phrases come from the job, so that the automaton is of the kind
+/// that takes time and memory in proportion to them, whatever they are; the library's own choice may take their square.
+pub(super) fn finder(phrases: &[Vec<u8>], ignore_case: bool) -> Result<AhoCorasick, BuildError> {
+    AhoCorasick::builder()
+        .kind(Some(AhoCorasickKind::ContiguousNFA))
+        .match_kind(MatchKind::LeftmostLongest)
+        .ascii_case_insensitive(ignore_case)
+        .build(phrases)
+}
+
+/// `secret` in pieces of [`PIECE`] bytes, the last one up to twice that, so that no piece is so short that it hides other
+/// text.
+fn pieces(secret: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let count = (secret.len() / PIECE).max(1);
+    (0..count).map(move |index| {
+        let end = if index + 1 == count { secret.len() } else { (index + 1) * PIECE };
+        &secret[index * PIECE..end]
+    })
 }
 
 /// Hides the phrases of one [`Masks`] in one stream.
@@ -128,7 +161,7 @@ mod tests {
 
     fn mask(secrets: &[&str], writes: &[&[u8]]) -> Vec<u8> {
         let secrets: Vec<Secret> = secrets.iter().map(|s| Secret::new(*s)).collect();
-        let mut masker = Masker::new(Masks::new(secrets.iter()));
+        let mut masker = Masker::new(Masks::new(secrets.iter()).unwrap());
         let mut out = Vec::new();
         for write in writes {
             out.extend(masker.write(write));
@@ -152,6 +185,17 @@ mod tests {
         // base64 of "user:s3cr3tValue99"
         let out = String::from_utf8(mask(&["s3cr3tValue99"], &[b"dXNlcjpzM2NyM3RWYWx1ZTk5"])).unwrap();
         assert!(out.contains("[MASKED]"), "{out}");
+    }
+
+    /// Job payloads may hold such secrets; a job that does must not hold up the agent.
+    #[test]
+    fn secrets_of_any_length_and_shape_are_hidden() {
+        let repeated = "a".repeat(10_000);
+        assert_eq!(mask(&[&repeated], &[repeated.as_bytes()]), MASK);
+        let long: String = (0..20_000).map(|number| format!("{number:05}")).collect();
+        let halves = long.as_bytes().split_at(33_333);
+        let out = String::from_utf8(mask(&[&long], &[b"<", halves.0, halves.1, b">"])).unwrap();
+        assert_eq!(out.replace("[MASKED]", ""), "<>");
     }
 
     proptest! {

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, BuildError};
 
-use super::mask::MASK;
+use super::mask::{MASK, finder};
 
 /// Of the prefixes, longest first, only so many are used (protocols: GitLab 10.5).
 const MOST_PREFIXES: usize = 15;
+
+/// Longer ones are no prefixes of tokens. GitLab's own limit is 20.
+const LONGEST_PREFIX: usize = 256;
 
 /// Parameters whose value is hidden in `?key=value` and `&key=value`.
 const URL_PARAMETERS: [&str; 6] =
@@ -27,7 +30,10 @@ struct Rules {
 
 impl TokenRules {
     /// Sensitive parameters of URLs, in any case.
-    pub fn url_parameters() -> Self {
+    ///
+    /// # Errors
+    /// As [`super::Masks::new`].
+    pub fn url_parameters() -> Result<Self, BuildError> {
         let prefixes = URL_PARAMETERS.iter().flat_map(|key| [format!("?{key}="), format!("&{key}=")]);
         Self::new(prefixes.map(String::into_bytes).collect(), true, |byte| {
             !matches!(byte, b'?' | b'&') && !byte.is_ascii_whitespace() && !byte.is_ascii_control()
@@ -35,25 +41,25 @@ impl TokenRules {
     }
 
     /// Tokens that begin with one of `prefixes`.
-    pub fn token_prefixes(prefixes: &[String]) -> Self {
+    ///
+    /// # Errors
+    /// As [`super::Masks::new`].
+    pub fn token_prefixes(prefixes: &[String]) -> Result<Self, BuildError> {
         let mut prefixes: Vec<Vec<u8>> =
-            prefixes.iter().map(|p| p.trim().as_bytes().to_vec()).filter(|p| !p.is_empty()).collect();
+            prefixes.iter().map(|prefix| prefix.trim().as_bytes().to_vec()).collect();
+        prefixes.retain(|prefix| (1..=LONGEST_PREFIX).contains(&prefix.len()));
         prefixes.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         prefixes.dedup();
         prefixes.truncate(MOST_PREFIXES);
         Self::new(prefixes, false, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'=' | b'-'))
     }
 
-    fn new(prefixes: Vec<Vec<u8>>, ignore_case: bool, belongs: fn(u8) -> bool) -> Self {
+    fn new(prefixes: Vec<Vec<u8>>, ignore_case: bool, belongs: fn(u8) -> bool) -> Result<Self, BuildError> {
         if prefixes.is_empty() {
-            return Self(None);
+            return Ok(Self(None));
         }
-        let finder = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .ascii_case_insensitive(ignore_case)
-            .build(&prefixes)
-            .ok();
-        Self(finder.map(|finder| Arc::new(Rules { finder, prefixes, ignore_case, belongs })))
+        let finder = finder(&prefixes, ignore_case)?;
+        Ok(Self(Some(Arc::new(Rules { finder, prefixes, ignore_case, belongs }))))
     }
 }
 
