@@ -39,8 +39,6 @@ pub enum ShimState {
     Answers,
     /// It ended in order: what its steps came to stands in the run directory. Counts even where the container is gone.
     Exited,
-    /// The sandbox is there, the shim does not answer and left nothing: it was killed.
-    Silent,
     /// Nobody can tell at the moment: the engine does not answer.
     Unknown,
 }
@@ -94,8 +92,6 @@ pub enum Lost {
     MachineRestarted,
     /// Somebody removed it.
     SandboxGone,
-    /// Its shim was killed.
-    ShimKilled,
     /// The journal was damaged: nobody knows how far the job had come.
     JournalLost,
 }
@@ -105,7 +101,6 @@ impl fmt::Display for Lost {
         f.write_str(match self {
             Lost::MachineRestarted => "the machine was restarted while the job ran",
             Lost::SandboxGone => "the job's sandbox was removed while the agent was away",
-            Lost::ShimKilled => "the process that ran the job's steps was killed while the agent was away",
             Lost::JournalLost => "the runner's journal was damaged, and how far the job had come is not known",
         })
     }
@@ -163,7 +158,6 @@ fn repair(owed: &Owed, shim: Option<ShimState>, boot: &str) -> Option<Repair> {
                 Some(ShimState::Answers) => Repair::Reattach { job },
                 _ if made_in != boot => Repair::ReportLost { job, cause: Lost::MachineRestarted },
                 Some(ShimState::Unknown) => Repair::Reattach { job },
-                Some(ShimState::Silent) => Repair::ReportLost { job, cause: Lost::ShimKilled },
                 None => Repair::ReportLost { job, cause: Lost::SandboxGone },
             },
         },
@@ -203,10 +197,8 @@ mod tests {
             (P::Running, true, Some("now"), Some(S::Answers), Repair::Reattach { job: job() }),
             (P::Running, true, Some("now"), Some(S::Exited), Repair::CollectExit { job: job() }),
             (P::Running, true, Some("now"), Some(S::Unknown), Repair::Reattach { job: job() }),
-            (P::Running, true, Some("now"), Some(S::Silent), lost(Lost::ShimKilled)),
             (P::Running, true, Some("now"), None, lost(Lost::SandboxGone)),
             (P::Running, true, Some("before"), None, lost(Lost::MachineRestarted)),
-            (P::Running, true, Some("before"), Some(S::Silent), lost(Lost::MachineRestarted)),
             (P::Running, true, Some("before"), Some(S::Unknown), lost(Lost::MachineRestarted)),
             (P::Running, true, Some("before"), Some(S::Exited), Repair::CollectExit { job: job() }),
             (P::Running, false, None, Some(S::Answers), lost(Lost::JournalLost)),
@@ -222,7 +214,7 @@ mod tests {
     }
 
     fn a_shim() -> impl Strategy<Value = ShimState> {
-        prop::sample::select(vec![ShimState::Answers, ShimState::Exited, ShimState::Silent, ShimState::Unknown])
+        prop::sample::select(vec![ShimState::Answers, ShimState::Exited, ShimState::Unknown])
     }
 
     proptest! {

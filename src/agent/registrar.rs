@@ -217,7 +217,6 @@ pub fn gitlab_settings(
         credential.system_id.clone(),
     );
     GitLabSettings {
-        runner_id: credential.runner_id,
         executor: match registration.executor {
             ExecutorKind::Docker => Executor::Docker,
             ExecutorKind::Host => Executor::Host,

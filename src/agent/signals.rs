@@ -50,7 +50,8 @@ impl Signals {
         Ok(Self { received, _listener: Some(AbortOnDropHandle::new(listener)) })
     }
 
-    /// Signals that somebody else sends.
+    /// Signals that a test sends.
+    #[cfg(test)]
     pub fn from_channel(received: mpsc::Receiver<Signal>) -> Self {
         Self { received, _listener: None }
     }

@@ -38,8 +38,6 @@ pub struct RunArgs {
 
 /// What there is before there is an agent.
 pub struct Premises {
-    /// The configuration as it was at the start.
-    pub config: Config,
     /// Where it was read from, and where the state is.
     pub locations: Locations,
     /// The flags that stand for keys, for reading the configuration again.
@@ -64,7 +62,7 @@ pub fn run(args: &RunArgs, locations: &Locations, global: &GlobalArgs) -> Result
         Err(verdict) => return Ok(verdict),
     };
     telemetry::install(LogSettings { level: config.log.level, format: config.log.format, color: global.color() });
-    let premises = match premises(args, config, locations, overrides) {
+    let premises = match premises(args, &config, locations, overrides) {
         Ok(premises) => premises,
         Err(message) => return Ok(render::failed(&message, Verdict::Environment)),
     };
@@ -76,14 +74,14 @@ pub fn run(args: &RunArgs, locations: &Locations, global: &GlobalArgs) -> Result
     verdict
 }
 
-fn premises(args: &RunArgs, config: Config, locations: &Locations, overrides: Overrides) -> Result<Premises, String> {
+fn premises(args: &RunArgs, config: &Config, locations: &Locations, overrides: Overrides) -> Result<Premises, String> {
     let dir = StateDir::open(&locations.state_dir).map_err(|error| error.to_string())?;
     let lock = StateLock::take(&dir, jiff::Timestamp::now()).map_err(|error| error.to_string())?;
     let limits = LogLimits { age: config.state.keep_logs, ..LogLimits::default() };
     let journal = Journal::open(&dir, jiff::Timestamp::now, limits).map_err(|error| error.to_string())?;
     let options =
         RunOptions { max_jobs: args.max_jobs, exit_when_idle: args.exit_when_idle, max_uptime: args.max_uptime };
-    Ok(Premises { config, locations: locations.clone(), overrides, journal, options, lock })
+    Ok(Premises { locations: locations.clone(), overrides, journal, options, lock })
 }
 
 /// Runs an agent made of these parts until it is told to stop.

@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::private_file::{self, Lock, Readers};
-use crate::forge::RunnerToken;
 use crate::pipeline::Secret;
 
 /// Far beyond thousands of registrations.
@@ -32,13 +31,6 @@ pub struct CredentialRecord {
     pub expires_at: Option<Timestamp>,
     /// What tells this machine from others with the same token (protocols/gitlab.md 1.5).
     pub system_id: String,
-}
-
-impl CredentialRecord {
-    /// The token with its dates, as forges take it.
-    pub fn runner_token(&self) -> RunnerToken {
-        RunnerToken { token: self.token.clone(), obtained_at: self.obtained_at, expires_at: self.expires_at }
-    }
 }
 
 /// Why tokens cannot be read or kept.
@@ -99,8 +91,9 @@ impl Credentials {
         Ok(credentials)
     }
 
-    /// The file, for messages.
-    pub fn file(&self) -> &Path {
+    /// The file.
+    #[cfg(test)]
+    fn file(&self) -> &Path {
         &self.file
     }
 

@@ -50,11 +50,6 @@ impl ConfigDocument {
         }
     }
 
-    /// The file's path.
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
-
     /// The whole text.
     pub fn text(&self) -> &str {
         self.document.raw()

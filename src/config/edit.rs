@@ -141,9 +141,13 @@ mod tests {
     use crate::config::{Overrides, load};
 
     fn table(name: &str) -> Table {
-        let text =
-            format!("name = \"{name}\"\nurl = \"https://gitlab.example.com/\"\n[docker]\nimage = \"debian:13\"\n");
-        text.parse::<DocumentMut>().unwrap().as_table().clone()
+        let mut table = Table::new();
+        table["name"] = toml_edit::value(name);
+        table["url"] = toml_edit::value("https://gitlab.example.com/");
+        let mut docker = Table::new();
+        docker["image"] = toml_edit::value("debian:13");
+        table["docker"] = Item::Table(docker);
+        table
     }
 
     #[test]

@@ -12,12 +12,7 @@ use super::tls::UntrustedIssuer;
 /// What is said when the proxy wants credentials or does not take ours.
 pub(super) const PROXY_AUTHENTICATION: &str = "the proxy asks for a user name and password (407); put the right ones into `network.proxy`, as in http://user:password@host:port";
 
-/// What the failure of a request to `url` means.
-pub fn explain(error: &reqwest::Error, url: &Url) -> String {
-    explain_via(error, url, None)
-}
-
-/// The same for a request that went through `proxy`.
+/// What the failure of a request to `url` means, which went through `proxy`.
 pub(super) fn explain_via(error: &reqwest::Error, url: &Url, proxy: Option<&str>) -> String {
     let remote = remote_of(url);
     let whom = match proxy {

@@ -38,7 +38,6 @@ mod tests;
 
 pub use body::{read_limited, save_limited};
 pub use breaker::CircuitBreaker;
-pub use explain::explain;
 pub use proxy::ProxyEnvironment;
 pub use retry::{Pace, Patience};
 
@@ -229,11 +228,6 @@ impl Outbound {
     pub fn breaker(&self, remote: &str) -> Arc<CircuitBreaker> {
         let mut breakers = self.shared.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         breakers.entry(remote.to_owned()).or_insert_with(|| Arc::new(CircuitBreaker::new(remote))).clone()
-    }
-
-    /// The addresses of a host, by the machine's own files and name servers, never by the C library.
-    pub async fn resolve(&self, host: &str) -> Result<Vec<std::net::IpAddr>, OutboundError> {
-        self.shared.names.lookup(host).await.map_err(|error| OutboundError::Transport(error.to_string()))
     }
 
     /// What a failed request means, in one sentence for people.

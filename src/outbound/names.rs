@@ -35,7 +35,8 @@ type Stamp = [Option<SystemTime>; 2];
 
 impl Names {
     /// The addresses of `host`, which may be an address itself. Never empty.
-    pub(super) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, NameError> {
+    #[cfg(test)]
+    async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, NameError> {
         lookup(self.resolver(), host).await
     }
 

@@ -112,7 +112,12 @@ async fn a_request_that_has_time_waits_for_a_remote_that_is_left_alone() {
     }
     let listener = TcpListener::bind(address).await.unwrap();
     let server = async {
-        let (mut connection, _) = listener.accept().await.unwrap();
+        let (connection, _) = listener.accept().await.unwrap();
+        let mut connection = BufReader::new(connection);
+        let mut line = String::new();
+        while connection.read_line(&mut line).await.unwrap() > 2 {
+            line.clear();
+        }
         connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
         connection
     };

@@ -117,11 +117,6 @@ impl StateDir {
         self.root.join("state.db")
     }
 
-    /// Tokens of the registrations (0600).
-    pub fn credentials(&self) -> PathBuf {
-        self.root.join("credentials.json")
-    }
-
     /// The socket on which the running agent takes commands (0600).
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")

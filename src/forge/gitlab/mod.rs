@@ -72,16 +72,6 @@ impl GitLab {
             api,
         })
     }
-
-    /// The forge as it is named in owners and job keys.
-    pub fn instance(&self) -> &ForgeInstance {
-        &self.instance
-    }
-
-    /// What the registration was made with.
-    pub fn settings(&self) -> &GitLabSettings {
-        &self.settings
-    }
 }
 
 impl Forge for GitLab {

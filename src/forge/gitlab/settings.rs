@@ -36,8 +36,6 @@ pub struct GitLabSettings {
     pub url: Url,
     /// The runner's authentication token.
     pub token: Secret,
-    /// The runner's id, where it is known.
-    pub runner_id: Option<u64>,
     /// By which name the server tells this machine from others with the same token.
     pub system_id: String,
     /// Where jobs run.
@@ -95,7 +93,6 @@ impl GitLabSettings {
             name: name.into(),
             url,
             token,
-            runner_id: None,
             system_id: system_id.into(),
             executor: Executor::Docker,
             clone_url: None,
