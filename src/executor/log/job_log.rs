@@ -63,7 +63,8 @@ impl JobLog {
     pub fn open(path: &Path, spec: &LogSpec, keep: u64) -> io::Result<Self> {
         let file = LogFile::open(path, keep)?;
         let rules = ChainRules::new(spec);
-        let inner = Inner {
+        let goes_on = spec.timestamps && file.last_runner_line()?.contains(&b'\r');
+        let mut inner = Inner {
             chains: [StreamTag::RUNNER, StreamTag::STDOUT, StreamTag::STDERR, StreamTag::SERVICE]
                 .map(|tag| rules.chain(tag)),
             rules,
@@ -73,6 +74,10 @@ impl JobLog {
             scratch: Vec::new(),
             sections: spec.sections,
         };
+        // The marker of a section, which was not given a line of its own.
+        if goes_on {
+            inner.chains[LogStream::Runner as usize].go_on();
+        }
         let (grown, _) = watch::channel(Growth { size: inner.file.end(), is_closed: false });
         Ok(Self { inner: Arc::new(Mutex::new(inner)), grown })
     }
@@ -325,6 +330,24 @@ mod tests {
         let digest = log.close();
         assert_eq!(text(&log), "out\nsection_end:1000000000:step_script\r\x1b[0Kdone\n");
         assert_eq!(digest, LogDigest { crc32: crc32fast::hash(text(&log).as_bytes()), size: text(&log).len() as u64 });
+    }
+
+    #[test]
+    fn what_stands_behind_a_marker_is_made_again_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let spec = LogSpec { timestamps: true, ..spec(10_000) };
+        let log = JobLog::open(&path, &spec, 0).unwrap();
+        log.begin_section("upload", "Uploading");
+        log.end_section("upload");
+        let keep = log.checkpoint().unwrap();
+        log.say(Tone::Notice, "Job succeeded");
+        let known = text(&log);
+        drop(log);
+        let log = JobLog::open(&path, &spec, keep).unwrap();
+        log.say(Tone::Notice, "Job succeeded");
+        log.close();
+        assert_eq!(text(&log), known);
     }
 
     #[test]
