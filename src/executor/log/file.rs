@@ -64,14 +64,19 @@ impl LogFile {
         let begin = self.size.saturating_sub(NEAR);
         let mut end = vec![0; usize::try_from(self.size - begin).unwrap_or(0)];
         self.file.read_exact_at(&mut end, begin)?;
-        let lines = end.split(|byte| *byte == b'\n');
+        let mut lines = end.split(|byte| *byte == b'\n');
         let is_runner = |line: &&[u8]| line.get(28..31) == Some(b"00O");
-        Ok(lines.filter(is_runner).last().unwrap_or_default().to_vec())
+        Ok(lines.rfind(is_runner).unwrap_or_default().to_vec())
     }
 
     /// When an earlier agent wrote to it last. `None`: none did.
     pub(super) fn left_at(&self) -> Option<SystemTime> {
         self.left_at
+    }
+
+    /// Whether what comes now was written by an earlier agent already.
+    pub(super) fn is_made_again(&self) -> bool {
+        self.size < self.written
     }
 
     /// Brings everything to the disk. Returns the size, or the error of any write since the last call.

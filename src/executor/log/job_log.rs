@@ -13,6 +13,9 @@ use super::{StageLog, Tone};
 use crate::forge::LogDigest;
 use crate::pipeline::definition::LogSpec;
 
+/// How much of what services say is kept while the log is made again.
+const MOST_ASIDE: usize = 256 << 10;
+
 /// Which of a job's streams bytes belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStream {
@@ -51,6 +54,8 @@ struct Inner {
     chains: [Chain; 4],
     limit: u64,
     is_cut: bool,
+    /// What services say while the log is made again: nobody said it before, so it comes behind all that.
+    aside: Vec<u8>,
     scratch: Vec<u8>,
     sections: bool,
 }
@@ -71,6 +76,7 @@ impl JobLog {
             limit: spec.limit,
             is_cut: file.size() >= spec.limit,
             file,
+            aside: Vec::new(),
             scratch: Vec::new(),
             sections: spec.sections,
         };
@@ -115,6 +121,7 @@ impl JobLog {
         let mut inner = self.lock();
         inner.flush(now_us());
         inner.file.close();
+        inner.add_aside();
         self.grown.send_replace(Growth { size: inner.file.size(), is_closed: true });
         inner.file.digest()
     }
@@ -214,8 +221,22 @@ impl Inner {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.chains[stream as usize].write(time_us, bytes, &mut out);
-        self.append(&out, room_in_memory(stream == LogStream::Runner));
+        if stream == LogStream::Service && self.file.is_made_again() {
+            if self.aside.len() + out.len() <= MOST_ASIDE {
+                self.aside.extend_from_slice(&out);
+            }
+        } else {
+            self.append(&out, room_in_memory(stream == LogStream::Runner));
+            self.add_aside();
+        }
         self.scratch = out;
+    }
+
+    fn add_aside(&mut self) {
+        if !self.aside.is_empty() && !self.file.is_made_again() && !self.is_cut {
+            let aside = std::mem::take(&mut self.aside);
+            self.append(&aside, room_in_memory(false));
+        }
     }
 
     fn flush(&mut self, time_us: u64) {
