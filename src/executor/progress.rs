@@ -43,12 +43,15 @@ pub struct StepProgress {
     /// Where in the spool that output begins: what stands before it is in the log, and its room on the disk was given back.
     #[serde(default)]
     pub spool_offset: u64,
+    /// The log takes nothing that comes behind that: room may have been given back there, too.
+    #[serde(default)]
+    pub is_past_limit: bool,
 }
 
 impl StepProgress {
     /// A step that begins now, the log being final up to `log_offset`.
     pub fn begin(index: usize, log_offset: u64) -> Self {
-        Self { index, log_offset, spool_offset: 0 }
+        Self { index, log_offset, spool_offset: 0, is_past_limit: false }
     }
 }
 

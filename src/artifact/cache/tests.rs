@@ -439,3 +439,23 @@ fn readers_and_writers_at_once_see_whole_entries() {
         }
     });
 }
+
+#[test]
+fn a_cache_that_cannot_be_unpacked_to_its_end_leaves_the_tree_as_it_was() {
+    let shelf = Shelf::new(ROOMY);
+    let tree = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(tree.path().join(name), [b'x'; 1000]).unwrap();
+    }
+    let owner = owner("1", Trust::Member);
+    assert!(matches!(shelf.save(&owner, "k", tree.path()), Saved::Stored { .. }));
+    let into = tempfile::tempdir().unwrap();
+    fs::write(into.path().join("b"), "own").unwrap();
+    let few = Limits { bytes: 2500, ..Limits::default() };
+    assert!(shelf.try_restore(&owner, &[exact("k")], into.path(), few).is_err());
+    assert_eq!(fs::read_to_string(into.path().join("b")).unwrap(), "own");
+    assert_eq!(fs::read_dir(into.path()).unwrap().count(), 1);
+    shelf.try_restore(&owner, &[exact("k")], into.path(), Limits::default()).unwrap();
+    assert_eq!(fs::read(into.path().join("b")).unwrap().len(), 1000);
+    assert_eq!(fs::read_dir(into.path()).unwrap().count(), 3);
+}

@@ -17,6 +17,9 @@ use crate::forge::LogDigest;
 pub(super) const OUTPUT_IN_MEMORY: usize = 48 << 10;
 pub(super) const MOST_IN_MEMORY: usize = 64 << 10;
 
+/// So much of the log's end is looked at for the last line of the runner's own.
+const NEAR: u64 = 16 << 10;
+
 /// The file of one log, and what of it is not there yet.
 pub(super) struct LogFile {
     file: File,
@@ -56,9 +59,24 @@ impl LogFile {
         self.size
     }
 
+    /// The last line with a time stamp of the runner's own, empty where none is near the end.
+    pub(super) fn last_runner_line(&self) -> io::Result<Vec<u8>> {
+        let begin = self.size.saturating_sub(NEAR);
+        let mut end = vec![0; usize::try_from(self.size - begin).unwrap_or(0)];
+        self.file.read_exact_at(&mut end, begin)?;
+        let mut lines = end.split(|byte| *byte == b'\n');
+        let is_runner = |line: &&[u8]| line.get(28..31) == Some(b"00O");
+        Ok(lines.rfind(is_runner).unwrap_or_default().to_vec())
+    }
+
     /// When an earlier agent wrote to it last. `None`: none did.
     pub(super) fn left_at(&self) -> Option<SystemTime> {
         self.left_at
+    }
+
+    /// Whether what comes now was written by an earlier agent already.
+    pub(super) fn is_made_again(&self) -> bool {
+        self.size < self.written
     }
 
     /// Brings everything to the disk. Returns the size, or the error of any write since the last call.

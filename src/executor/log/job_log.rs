@@ -13,6 +13,9 @@ use super::{StageLog, Tone};
 use crate::forge::LogDigest;
 use crate::pipeline::definition::LogSpec;
 
+/// How much of what services say is kept while the log is made again.
+const MOST_ASIDE: usize = 256 << 10;
+
 /// Which of a job's streams bytes belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStream {
@@ -51,6 +54,8 @@ struct Inner {
     chains: [Chain; 4],
     limit: u64,
     is_cut: bool,
+    /// What services say while the log is made again: nobody said it before, so it comes behind all that.
+    aside: Vec<u8>,
     scratch: Vec<u8>,
     sections: bool,
 }
@@ -66,16 +71,22 @@ impl JobLog {
         let rules = ChainRules::new(spec)
             .map_err(|error| io::Error::other(format!("the job's secrets cannot be masked: {error}")))?;
         let file = LogFile::open(path, keep)?;
-        let inner = Inner {
+        let goes_on = spec.timestamps && file.last_runner_line()?.contains(&b'\r');
+        let mut inner = Inner {
             chains: [StreamTag::RUNNER, StreamTag::STDOUT, StreamTag::STDERR, StreamTag::SERVICE]
                 .map(|tag| rules.chain(tag)),
             rules,
             limit: spec.limit,
             is_cut: file.size() >= spec.limit,
             file,
+            aside: Vec::new(),
             scratch: Vec::new(),
             sections: spec.sections,
         };
+        // The marker of a section, which was not given a line of its own.
+        if goes_on {
+            inner.chains[LogStream::Runner as usize].go_on();
+        }
         let (grown, _) = watch::channel(Growth { size: inner.file.end(), is_closed: false });
         Ok(Self { inner: Arc::new(Mutex::new(inner)), grown })
     }
@@ -113,6 +124,7 @@ impl JobLog {
         let mut inner = self.lock();
         inner.flush(now_us());
         inner.file.close();
+        inner.add_aside();
         self.grown.send_replace(Growth { size: inner.file.size(), is_closed: true });
         inner.file.digest()
     }
@@ -212,8 +224,22 @@ impl Inner {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.chains[stream as usize].write(time_us, bytes, &mut out);
-        self.append(&out, room_in_memory(stream == LogStream::Runner));
+        if stream == LogStream::Service && self.file.is_made_again() {
+            if self.aside.len() + out.len() <= MOST_ASIDE {
+                self.aside.extend_from_slice(&out);
+            }
+        } else {
+            self.append(&out, room_in_memory(stream == LogStream::Runner));
+            self.add_aside();
+        }
         self.scratch = out;
+    }
+
+    fn add_aside(&mut self) {
+        if !self.aside.is_empty() && !self.file.is_made_again() && !self.is_cut {
+            let aside = std::mem::take(&mut self.aside);
+            self.append(&aside, room_in_memory(false));
+        }
     }
 
     fn flush(&mut self, time_us: u64) {
@@ -328,6 +354,24 @@ mod tests {
         let digest = log.close();
         assert_eq!(text(&log), "out\nsection_end:1000000000:step_script\r\x1b[0Kdone\n");
         assert_eq!(digest, LogDigest { crc32: crc32fast::hash(text(&log).as_bytes()), size: text(&log).len() as u64 });
+    }
+
+    #[test]
+    fn what_stands_behind_a_marker_is_made_again_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let spec = LogSpec { timestamps: true, ..spec(10_000) };
+        let log = JobLog::open(&path, &spec, 0).unwrap();
+        log.begin_section("upload", "Uploading");
+        log.end_section("upload");
+        let keep = log.checkpoint().unwrap();
+        log.say(Tone::Notice, "Job succeeded");
+        let known = text(&log);
+        drop(log);
+        let log = JobLog::open(&path, &spec, keep).unwrap();
+        log.say(Tone::Notice, "Job succeeded");
+        log.close();
+        assert_eq!(text(&log), known);
     }
 
     #[test]

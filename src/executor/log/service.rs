@@ -154,15 +154,21 @@ mod tests {
             let known = text(&log);
             drop((log, voice));
             let log = JobLog::open(&path, &spec(timestamps), 0).unwrap();
+            let mut voice = ServiceVoice::new(&log, &["db".into()]);
             for line in ["one\ntwo\n", "three\n", "four\n"] {
+                voice.write(format!("behind {line}").as_bytes());
                 log.write(LogStream::Stdout, 0, line.as_bytes());
             }
             log.say(crate::executor::log::Tone::Plain, "over");
             log.close();
             let text = text(&log);
             assert!(text.starts_with(&known), "{text}");
-            for line in ["one", "two", "three", "four", "first", "second", "third"] {
+            for line in ["first", "second", "third", "behind one", "behind three", "behind four"] {
                 assert_eq!(text.matches(line).count(), 1, "{line}: {text}");
+            }
+            for line in ["one", "two", "three", "four"] {
+                let of_step = text.lines().filter(|it| it.ends_with(line) && !it.contains("service"));
+                assert_eq!(of_step.count(), 1, "{line}: {text}");
             }
         }
     }

@@ -26,8 +26,8 @@ pub(super) struct Output {
     due: u64,
     /// The log takes no more.
     is_cut: bool,
-    /// The journal knows that the log was cut before this point: a later agent needs nothing of the output.
-    is_beyond: bool,
+    /// The journal knows that, from some point before this one: a later agent needs nothing of the output.
+    is_past_limit: bool,
 }
 
 impl Output {
@@ -38,13 +38,11 @@ impl Output {
         step: Option<&StepProgress>,
     ) -> Result<Self, JobFailure> {
         let from = step.map_or(0, |step| step.spool_offset);
-        let is_beyond = running.run.log.is_cut();
-        // What an agent before this one has given back is a hole, of which the journal need not know.
-        let may_be_hole = is_beyond && running.run.progress.restarts > 0;
-        let open = if may_be_hole { SpoolReader::resume_behind_hole } else { SpoolReader::resume };
+        let is_past_limit = step.is_some_and(|step| step.is_past_limit);
+        let open = if is_past_limit { SpoolReader::resume_behind_hole } else { SpoolReader::resume };
         let spool = open(&running.run.paths.run, id, from)
             .map_err(|error| JobFailure::system(format!("the step's output cannot be read: {error}")))?;
-        Ok(Self { spool, step: step.cloned(), due: from + STRIDE, is_cut: is_beyond, is_beyond })
+        Ok(Self { spool, step: step.cloned(), due: from + STRIDE, is_cut: is_past_limit, is_past_limit })
     }
 
     /// Reads it to its end into the log. May be dropped and called again.
@@ -52,6 +50,8 @@ impl Output {
         let log = &running.run.log;
         loop {
             match self.spool.next().await {
+                // What a cut log has not taken it does not take after a restart with a higher limit either.
+                Ok(SpoolEvent::Frame { .. }) if self.is_past_limit => {}
                 Ok(SpoolEvent::Frame { time_us, stream, bytes }) => {
                     let stream = match stream {
                         Stream::Stdout => LogStream::Stdout,
@@ -84,15 +84,15 @@ impl Output {
     /// does without an agent: nothing is lost by that but room.
     async fn give_back<R: Reporter>(&mut self, running: &Running<R>) {
         let spool_offset = self.spool.offset();
-        // When the disk is full the journal may have no room: behind the log's end it is not needed.
-        if !self.is_beyond {
+        // When the disk is full the journal may have no room: behind the log's limit it is needed once only.
+        if !self.is_past_limit {
             let Some(log_offset) = running.run.log.resting_place() else { return };
             self.due = spool_offset + AGAIN;
             if let Err(error) = self.note(running, log_offset).await {
                 tracing::warn!(%error, "the journal cannot be written; a step's output stays on the disk meanwhile");
                 return;
             }
-            self.is_beyond = self.is_cut;
+            self.is_past_limit = self.is_cut;
         }
         self.due = spool_offset + STRIDE;
         if !self.spool.forget(spool_offset).await {
@@ -103,7 +103,8 @@ impl Output {
     /// Journals that a later agent has to read from here.
     async fn note<R: Reporter>(&self, running: &Running<R>, log_offset: u64) -> Result<(), JournalError> {
         let Some(step) = &self.step else { return Ok(()) };
-        let step = StepProgress { log_offset, spool_offset: self.spool.offset(), ..step.clone() };
+        let (spool_offset, is_past_limit) = (self.spool.offset(), self.is_cut);
+        let step = StepProgress { log_offset, spool_offset, is_past_limit, ..step.clone() };
         let progress = Progress { step: Some(step), ..running.run.progress.clone() };
         running.run.journal.set_progress(&progress).await
     }

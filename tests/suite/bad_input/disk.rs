@@ -34,6 +34,14 @@ impl SmallDisk {
         while file.write_all(&[0]).is_ok() {}
     }
 
+    /// Fills it so that `room` bytes are free.
+    fn leave(&self, room: u64) {
+        let free = rustix::fs::statvfs(&self.0).expect("it is mounted");
+        let file = File::create(self.0.join("filler")).expect("a file");
+        let size = (free.f_bavail * free.f_frsize).saturating_sub(room);
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size).expect("there is room for it");
+    }
+
     fn make_room(&self) {
         fs::remove_file(self.0.join("filler")).expect("it was filled");
     }
@@ -55,11 +63,15 @@ fn house_on_a_small_disk() -> (House, SmallDisk) {
 }
 
 fn house_with_limit(output: &str) -> (House, SmallDisk) {
+    house_with(output, 64 << 20)
+}
+
+fn house_with(output: &str, room: u64) -> (House, SmallDisk) {
     docker::build_images();
     let forge = TestForge::start();
     let project = forge.case_project("team/app");
     let mut agent = Agent::registered(&forge, several().without_network().env("FORGEHAND_OUTPUT_LIMIT", output));
-    let disk = SmallDisk::over(&agent.state_dir(), 64 << 20);
+    let disk = SmallDisk::over(&agent.state_dir(), room);
     agent.run();
     (House { forge, agent, project }, disk)
 }
@@ -122,11 +134,12 @@ fn a_job_that_fills_the_disk_itself_fails_alone() {
 fn output_of_many_times_the_disk_ends_well_and_a_killed_agent_finds_its_end() {
     let (mut house, disk) = house_with_limit("1MiB");
     let flood = "yes 'a line of output that somebody forgot to switch off' | head -c";
-    let id = house.queue(&[&format!("{flood} 2147483648; exit 3")], json!({}));
+    let id = house.queue(&[&format!("{flood} 2147483648 || true; exit 3")], json!({}));
     house.end(id).failed("script_failure").exit_code(3).said("exceeded limit of 1048576 bytes");
     // Killed when the log is cut; the step prints on when the next agent is there.
     let wait = "while [ ! -e /go ]; do sleep 0.1; done";
-    let id = house.queue(&[&format!("{flood} 41943040"), wait, &format!("{flood} 268435456; exit 4")], json!({}));
+    let id = house
+        .queue(&[&format!("{flood} 41943040 || true"), wait, &format!("{flood} 268435456 || true; exit 4")], json!({}));
     house.wait_for_output(id, "exceeded limit");
     house.agent.kill9();
     house.agent.run();
@@ -141,31 +154,29 @@ fn output_of_many_times_the_disk_ends_well_and_a_killed_agent_finds_its_end() {
 
 #[test]
 fn a_cache_for_which_the_disk_has_no_room_leaves_the_work_tree_as_it_was() {
-    let (mut house, disk) = house_on_a_small_disk();
+    // A part of a disk is never used for caches, so it cannot be as small.
+    let (mut house, disk) = house_with("1MiB", 1200 << 20);
     let with_cache = |policy: &str, attempts: &str| {
         json!({
             "cache": [{ "key": "big", "paths": ["kept/"], "policy": policy, "when": "on_success", "untracked": false }],
-            "variables": [{ "key": "GIT_STRATEGY", "value": "empty" },
+            "variables": [{ "key": "GIT_STRATEGY", "value": "fetch" },
                           { "key": "RESTORE_CACHE_ATTEMPTS", "value": attempts }],
+            "hooks": [{ "name": "post_get_sources_script", "script": ["mkdir kept; echo own >kept/2"] }],
         })
     };
-    // Zeros: small as an archive, and too much when they are unpacked beside the filler.
-    let made = house
-        .run(&["mkdir kept; for i in 1 2 3 4; do head -c 8000000 /dev/zero >kept/$i; done"], with_cache("push", "1"));
-    made.succeeded().said("Created cache");
-    let reads = ["ls kept 2>/dev/null | sed 's/^/found-/'; echo looked"];
-    house.run(&reads, with_cache("pull", "1")).succeeded().said("found-4");
-    let mut leave_room = with_cache("pull", "2");
-    leave_room["hooks"] = json!([{ "name": "post_get_sources_script",
-        "script": ["mkdir kept; head -c 40000000 /dev/zero >kept/own"] }]);
-    leave_room["variables"][0] = json!({ "key": "GIT_STRATEGY", "value": "fetch" });
-    let failed = house.run(&["ls kept | sed 's/^/found-/'; echo looked"], leave_room);
-    failed
-        .succeeded()
-        .said("no space left on the disk")
-        .said("trying again")
-        .said("found-own")
-        .kept_quiet_about("found-1");
+    // Zeros: small as an archive.
+    let fill = "for i in 1 2 3 4 5; do head -c 8000000 /dev/zero >kept/$i; done; echo made";
+    house.run(&[fill], with_cache("push", "1")).succeeded().said("Created cache");
+    let look = "head -c 3 kept/2; ls kept | sed 's/^/found-/'";
+    house.run(&[look], with_cache("pull", "1")).succeeded().said("found-5").kept_quiet_about("own\n");
+    // The next job removes what this one restored.
+    house.run(&["ls -A"], json!({ "variables": [{ "key": "GIT_STRATEGY", "value": "fetch" }] })).succeeded();
+    disk.leave(24 << 20);
+    let failed = house.run(&[look], with_cache("pull", "2"));
+    failed.succeeded().said("no space left on the disk").said("trying again").said("ownfound-2");
+    for other in ["found-1", "found-3", "found-4", "found-5"] {
+        failed.kept_quiet_about(other);
+    }
     house.close();
     drop(disk);
 }

@@ -151,6 +151,7 @@ fn a_provenance_statement_goes_with_a_zip_that_asks_for_it() {
     let without = house.run(&["mkdir -p out; echo one >out/a"], json!({ "artifacts": archive_of(&["out/"]) }));
     let archive = without.succeeded().view.artifact("archive").expect("it is uploaded");
     let zip = zip::ZipArchive::new(std::fs::File::open(&archive.path).expect("it is there")).expect("a zip");
-    assert_eq!(zip.len(), 2, "the folder and the file");
+    let names: Vec<String> = zip.file_names().map(|name| name.expect("readable").into_owned()).collect();
+    assert!(names.iter().all(|name| name.starts_with("out/")), "{names:?}");
     house.close();
 }

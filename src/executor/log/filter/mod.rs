@@ -99,6 +99,13 @@ impl Chain {
         }
     }
 
+    /// What comes next goes on with a line that an earlier chain has broken.
+    pub fn go_on(&mut self) {
+        if let Some(stamps) = &mut self.stamps {
+            stamps.go_on();
+        }
+    }
+
     /// Whether a new chain would go on from here as this one does.
     pub fn is_at_rest(&self) -> bool {
         self.masker.is_at_rest()

@@ -61,6 +61,11 @@ impl Timestamper {
         }
     }
 
+    /// The next line goes on with one that was broken before.
+    pub(super) fn go_on(&mut self) {
+        self.continues = true;
+    }
+
     /// Whether the next byte begins a line.
     pub(super) fn is_at_rest(&self) -> bool {
         self.open.is_empty() && !self.continues
