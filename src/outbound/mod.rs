@@ -36,7 +36,7 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
-pub use body::{read_limited, save_limited};
+pub use body::{read_beginning, read_limited, save_limited};
 pub use breaker::CircuitBreaker;
 pub use explain::explain;
 pub use proxy::ProxyEnvironment;
