@@ -25,3 +25,6 @@ pub mod telemetry;
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit this program was built from, where the build knew it (see `build.rs`).
+pub const REVISION: Option<&str> = option_env!("FORGEHAND_REVISION");

@@ -13,7 +13,10 @@ use super::wiring::Forges;
 use super::{Verdict, block_on, render};
 use crate::agent::control::{Client, Command};
 use crate::config::edit::ConfigEditor;
-use crate::config::{Config, Credentials, ExecutorKind, ForgeKind, Locations, Overrides, RegistrationConfig};
+use crate::config::error::Step;
+use crate::config::{
+    Config, ConfigError, Credentials, ExecutorKind, ForgeKind, Locations, Overrides, Place, Problem, RegistrationConfig,
+};
 use crate::pipeline::Secret;
 use crate::state::StateDir;
 
@@ -22,10 +25,14 @@ const MAX_TOKEN: u64 = 4096;
 
 /// Arguments of `forgehand register`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  forgehand register --url https://gitlab.example.com --token glrt-...\n  \
+#[command(
+    after_help = "Examples:\n  forgehand register --url https://gitlab.example.com --token glrt-... --image debian:13\n  \
                   forgehand register --url https://gitlab.example.com --token - < token.txt\n\n\
-                  A runner's token (glrt-) is made in the settings of the project, group or instance. The token is kept\n\
-                  in the state directory, readable by this user only; the rest is written to the configuration file.")]
+                  A runner's token (glrt-) is made in the settings of the project, group or instance. The token is kept \
+                  in the state directory, readable by this user only; the rest is written to the configuration file. \
+                  The agent must run as the same user, or be given the same --config and --state-dir. An agent that runs \
+                  already is told."
+)]
 pub struct RegisterArgs {
     /// The forge's address: `https://gitlab.example.com`.
     #[arg(long, value_parser = address)]
@@ -34,22 +41,24 @@ pub struct RegisterArgs {
     /// it.
     #[arg(long)]
     token: String,
-    /// What the registration is called here [default: the forge's host name].
+    /// What the registration is called here [default: the forge's host name]. One that stands in the configuration
+    /// without a token is given this one.
     #[arg(long)]
     name: Option<String>,
-    /// Labels (GitLab: tags) of the jobs to take, separated by commas. A glrt- token has them at the forge already.
+    /// Labels (GitLab: tags) of the jobs to take, separated by commas. Only for a registration token: a glrt- token has
+    /// them at the forge already, and is refused with this.
     #[arg(long, value_delimiter = ',')]
     labels: Vec<String>,
     /// Where jobs run.
     #[arg(long, default_value = "docker")]
     executor: ExecutorArg,
-    /// The image of jobs that name none.
+    /// The image of jobs that name none. Without it, and without one in the configuration, they fail.
     #[arg(long)]
     image: Option<String>,
     /// Unregister after one job. Not offered by GitLab.
     #[arg(long)]
     ephemeral: bool,
-    /// Which forge it is [default: detected].
+    /// Which forge it is [default: detected]. This version serves GitLab.
     #[arg(long)]
     forge: Option<ForgeArg>,
 }
@@ -88,24 +97,27 @@ async fn register<C: ForgeCalls>(args: &RegisterArgs, locations: &Locations, for
         (Ok(token), Ok(forge)) => (token, forge),
         (Err(message), _) | (_, Err(message)) => return render::failed(&message, Verdict::BadInput),
     };
+    if let Some(known) = args.name.as_ref().and_then(|name| config.registration(name)) {
+        match lacks_only_its_token(known, args, locations) {
+            Ok(true) => return complete(known, token, locations, forges).await,
+            Ok(false) => {}
+            Err(verdict) => return verdict,
+        }
+    }
     let registration = wanted(args, &config, forge);
+    let table = table(&registration, args.image.as_deref());
+    if let Err(verdict) = check(&locations.config_file, table.clone()) {
+        return verdict;
+    }
     // Opened before the forge is asked: a file that cannot be written must not leave a runner behind at the forge.
     let mut editor = match ConfigEditor::open(&locations.config_file) {
         Ok(editor) => editor,
         Err(error) => return render::failed(&error, verdict_of(&error)),
     };
-    if let Err(error) = editor.add(table(&registration, args.image.as_deref())) {
+    if let Err(error) = editor.add(table) {
         return render::failed(&error, verdict_of(&error));
     }
-    let kept = async {
-        let credentials = Credentials::open(&locations.state_dir).map_err(|error| error.to_string())?;
-        let system_id = credentials.system_id().map_err(|error| error.to_string())?;
-        let wishes =
-            RunnerWishes { token, name: registration.name.clone(), labels: registration.labels.clone(), system_id };
-        let record = forges.register(&registration, &wishes).await?;
-        credentials.put(&registration.name, &record).map_err(|error| error.to_string())
-    };
-    if let Err(message) = kept.await {
+    if let Err(message) = obtain(&registration, token, locations, forges).await {
         return render::failed(&message, Verdict::Environment);
     }
     if let Err(error) = editor.save() {
@@ -114,9 +126,63 @@ async fn register<C: ForgeCalls>(args: &RegisterArgs, locations: &Locations, for
     if registration.executor == ExecutorKind::Docker && registration.docker.image.is_none() {
         eprintln!("note: jobs that name no image fail; name one for them in the configuration: `image` in `[docker]`");
     }
+    done(&registration, locations)
+}
+
+fn done(registration: &RegistrationConfig, locations: &Locations) -> Verdict {
     reload_running_agent(&locations.state_dir);
     let written = locations.config_file.display();
     render::result(&format!("registered `{}` at {} ({written})\n", registration.name, registration.url))
+}
+
+/// Has the forge make the registration, and keeps the token.
+async fn obtain<C: ForgeCalls>(
+    registration: &RegistrationConfig,
+    token: Secret,
+    locations: &Locations,
+    forges: &C,
+) -> Result<(), String> {
+    let credentials = Credentials::open(&locations.state_dir).map_err(|error| error.to_string())?;
+    let system_id = credentials.system_id().map_err(|error| error.to_string())?;
+    let (name, labels) = (registration.name.clone(), registration.labels.clone());
+    let record = forges.register(registration, &RunnerWishes { token, name, labels, system_id }).await?;
+    credentials.put(&registration.name, &record).map_err(|error| error.to_string())
+}
+
+/// Whether a registration that stands in the file, written by hand or by `migrate`, has no token yet.
+fn lacks_only_its_token(
+    known: &RegistrationConfig,
+    args: &RegisterArgs,
+    locations: &Locations,
+) -> Result<bool, Verdict> {
+    let record = Credentials::open(&locations.state_dir).and_then(|credentials| credentials.get(&known.name));
+    match record {
+        Ok(None) => {}
+        Ok(Some(_)) => return Ok(false),
+        Err(error) => return Err(render::failed(&error, Verdict::Environment)),
+    }
+    let address = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+    if address(&known.url) == address(&args.url) {
+        return Ok(true);
+    }
+    let (name, url) = (&known.name, &known.url);
+    let message =
+        format!("`{name}` is a registration at {url} in the configuration; give that --url, or another --name");
+    Err(render::failed(&message, Verdict::BadInput))
+}
+
+/// Gives a registration of the file its token. What the file says of it stays.
+async fn complete<C: ForgeCalls>(
+    known: &RegistrationConfig,
+    token: Secret,
+    locations: &Locations,
+    forges: &C,
+) -> Verdict {
+    if let Err(message) = obtain(known, token, locations, forges).await {
+        return render::failed(&message, Verdict::Environment);
+    }
+    eprintln!("note: `{}` stood in the configuration without a token; its settings stay as they are there", known.name);
+    done(known, locations)
 }
 
 fn token(argument: &str) -> Result<Secret, String> {
@@ -197,6 +263,40 @@ fn table(registration: &RegistrationConfig, image: Option<&str>) -> Table {
     table
 }
 
+/// Whether the file could be read again with this registration in it, which is asked before the forge is and before
+/// anything is made: no agent would start with a file that cannot.
+fn check(config_file: &Path, table: Table) -> Result<(), Verdict> {
+    let checked = ConfigEditor::preview(config_file).and_then(|mut preview| {
+        preview.add(table)?;
+        preview.check()
+    });
+    let Err(error) = checked else { return Ok(()) };
+    let verdict = verdict_of(&error);
+    match error {
+        ConfigError::Invalid(problems) => {
+            let told: Vec<_> = problems.into_iter().map(as_argument).map(|problem| problem.to_string()).collect();
+            Err(render::failed(&told.join("\n"), verdict))
+        }
+        error => Err(render::failed(&error, verdict)),
+    }
+}
+
+/// The line of a registration that is not in the file yet helps nobody: the argument that it comes from does.
+fn as_argument(problem: Problem) -> Problem {
+    let flag = match &problem.path[..] {
+        [Step::Key(list), Step::Index(_), Step::Key(key), ..] if list == "registration" => match key.as_str() {
+            "name" => "--name",
+            "url" => "--url",
+            "labels" => "--labels",
+            "executor" => "--executor",
+            "docker" => "--image",
+            _ => return problem,
+        },
+        _ => return problem,
+    };
+    Problem { place: Place::Flag(flag.to_owned()), path: Vec::new(), ..problem }
+}
+
 /// An agent that runs serves the change at once. None running is no error.
 pub(super) fn reload_running_agent(state_dir: &Path) {
     use crate::agent::control::ControlError;
@@ -259,6 +359,54 @@ mod tests {
         for wrong in ["nowhere", "gitlab.example.com:443", "ftp://gitlab.example.com", ""] {
             assert!(address(wrong).unwrap_err().contains("https://"), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_no_agent_could_read_again_is_never_written() {
+        let (_folder, locations) = house(&[]);
+        let before = std::fs::read_to_string(&locations.config_file).unwrap();
+        let long = "x".repeat(256);
+        for name in ["", " ", "a\nb", "\u{1b}[31mred", &long] {
+            let line = ["register", "--url", "https://gitlab.example.com", "--token", "good", "--name", name];
+            let verdict = register(&Line::parse_from(line).args, &locations, &OneGoodToken).await;
+            assert_eq!(verdict, Verdict::BadInput, "{name:?}");
+        }
+        for url in ["https://user:pw@gitlab.example.com", "https://user@gitlab.example.com"] {
+            let line = ["register", "--url", url, "--token", "good"];
+            let verdict = register(&Line::parse_from(line).args, &locations, &OneGoodToken).await;
+            assert_eq!(verdict, Verdict::BadInput, "{url}");
+        }
+        assert_eq!(std::fs::read_to_string(&locations.config_file).unwrap(), before);
+        assert_eq!(Credentials::open(&locations.state_dir).unwrap().names().unwrap(), Vec::<String>::new());
+        assert_eq!(registered(&format!("--token good --name {}", "é".repeat(255)), &locations).await, Verdict::Success);
+    }
+
+    #[tokio::test]
+    async fn a_registration_of_the_file_is_given_its_token() {
+        let (_folder, locations) = house(&[]);
+        let text = "[[registration]]\nname = \"mine\" # by hand\nurl = \"https://gitlab.example.com\"\nlimit = 2\n";
+        std::fs::write(&locations.config_file, text).unwrap();
+        let other = ["register", "--url", "https://other.example.com", "--token", "good", "--name", "mine"];
+        let verdict = register(&Line::parse_from(other).args, &locations, &OneGoodToken).await;
+        assert_eq!(verdict, Verdict::BadInput, "it is at another forge");
+        assert_eq!(registered("--token bad --name mine", &locations).await, Verdict::Environment);
+        assert_eq!(registered("--token good --name mine", &locations).await, Verdict::Success);
+        assert_eq!(std::fs::read_to_string(&locations.config_file).unwrap(), text);
+        assert!(Credentials::open(&locations.state_dir).unwrap().get("mine").unwrap().is_some());
+        assert_eq!(registered("--token good --name mine", &locations).await, Verdict::BadInput, "it has one now");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_at_its_argument() {
+        let (_folder, locations) = house(&[("main", "x")]);
+        let told = |key: &str| {
+            let path = vec!["registration".into(), Step::Index(1), Step::from(key)];
+            let place = Place::File { file: locations.config_file.clone(), line: Some(9) };
+            as_argument(Problem { place, path, message: "no".to_owned(), help: None }).to_string()
+        };
+        assert_eq!(told("name"), "--name: no");
+        assert_eq!(told("url"), "--url: no");
+        assert!(told("clone_url").contains("forgehand.toml:9"));
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors};
 use crate::forge::detect;
 use crate::forge::gitlab::register::{self, RegisterOptions, Unregister, Verified};
+use crate::pipeline::Secret;
 use crate::state::StateDir;
 
 /// Where programs are looked for when the environment does not say.
@@ -174,6 +175,24 @@ struct RegisteredForge {
     locations: Locations,
 }
 
+impl RegisteredForge {
+    fn record(&self) -> Option<CredentialRecord> {
+        let credentials = Credentials::open(&self.locations.state_dir).ok()?;
+        credentials.get(&self.registration.name).ok()?
+    }
+}
+
+/// A runner that has no token (yet). A forge answers it, if only with a refusal.
+fn nobody() -> CredentialRecord {
+    CredentialRecord {
+        token: Secret::new(""),
+        runner_id: None,
+        obtained_at: jiff::Timestamp::UNIX_EPOCH,
+        expires_at: None,
+        system_id: String::new(),
+    }
+}
+
 impl ForgeProbe for RegisteredForge {
     fn registration(&self) -> String {
         self.registration.name.clone()
@@ -182,15 +201,14 @@ impl ForgeProbe for RegisteredForge {
     fn contact(&self) -> BoxFuture<'_, Result<Contact, String>> {
         Box::pin(async {
             let outbound = registrar::outbound(&self.registration, None)?;
-            let url = &self.registration.url;
+            let record = self.record().unwrap_or_else(nobody);
+            let settings = registrar::gitlab_settings(&self.registration, &record, &outbound, NO_POLL);
             let before = jiff::Timestamp::now();
-            let answer = outbound.http().get(url.clone()).timeout(CONTACT).send().await;
-            let answer = answer.map_err(|error| outbound.explain(&error, url))?;
+            let date = register::contact(&outbound, &settings, CONTACT).await.map_err(|error| error.to_string())?;
             let middle = (before.as_millisecond() + jiff::Timestamp::now().as_millisecond()) / 2;
-            let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
             Ok(Contact {
-                url: register::clean_url(url),
-                date: date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp()),
+                url: register::clean_url(&self.registration.url),
+                date,
                 asked_at: jiff::Timestamp::from_millisecond(middle).unwrap_or(before),
             })
         })
@@ -198,8 +216,7 @@ impl ForgeProbe for RegisteredForge {
 
     fn token(&self) -> BoxFuture<'_, Option<TokenVerdict>> {
         Box::pin(async {
-            let credentials = Credentials::open(&self.locations.state_dir).ok()?;
-            let record = credentials.get(&self.registration.name).ok()??;
+            let record = self.record()?;
             Some(Forges.verify(&self.registration, &record).await)
         })
     }

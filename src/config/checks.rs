@@ -51,7 +51,7 @@ impl Checker {
     /// What only a registration's own table says.
     fn own(&mut self, registration: &RegistrationConfig, earlier: &[RegistrationConfig]) {
         let name = &registration.name;
-        if name.trim().is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        if name.trim().is_empty() || name.chars().count() > 255 || name.chars().any(char::is_control) {
             self.note(&["name"], "a name has 1 to 255 characters, none of them a control character");
         }
         if earlier.iter().any(|other| other.name == *name) {

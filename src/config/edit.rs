@@ -6,6 +6,8 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
 use super::document::ConfigDocument;
 use super::error::{ConfigError, Place, Problem};
+use super::layers::Overrides;
+use super::load;
 use super::private_file::{self, Lock, Readers};
 
 /// The file, opened to be changed. Others who open it likewise wait until this is dropped. Nothing is written before
@@ -52,6 +54,7 @@ impl ConfigEditor {
         }
         let has_content = !self.document.as_table().is_empty();
         let mut table = table;
+        forget_places(&mut table);
         if has_content && table.decor().prefix().is_none() {
             table.decor_mut().set_prefix("\n");
         }
@@ -105,6 +108,12 @@ impl ConfigEditor {
         self.document.to_string()
     }
 
+    /// Whether the file could be loaded as it would be written, in this process's environment.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let document = ConfigDocument::parse(&self.file, self.text())?;
+        load::resolve(&document, std::env::vars_os(), &Overrides::none()).map(drop)
+    }
+
     /// Replaces the file, whole or not at all. What would not be readable again is not written.
     pub fn save(&self) -> Result<(), ConfigError> {
         let text = self.text();
@@ -128,6 +137,18 @@ impl ConfigEditor {
     }
 }
 
+/// A table that was read somewhere has its place there, and would go to the same place here.
+fn forget_places(table: &mut Table) {
+    table.set_position(None);
+    for (_, item) in table.iter_mut() {
+        match item {
+            Item::Table(inner) => forget_places(inner),
+            Item::ArrayOfTables(tables) => tables.iter_mut().for_each(forget_places),
+            Item::None | Item::Value(_) => {}
+        }
+    }
+}
+
 fn invalid(file: &Path, message: String) -> ConfigError {
     let place = Place::File { file: file.to_owned(), line: None };
     ConfigError::Invalid(vec![Problem { place, path: vec!["registration".into()], message, help: None }])
@@ -138,7 +159,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::config::{Overrides, load};
+    use crate::config::load;
 
     fn table(name: &str) -> Table {
         let mut table = Table::new();

@@ -110,6 +110,9 @@ pub fn resolve(
     problems.extend(in_environment);
     let mut layers = Layers { document, above: values };
     layers.above.extend_from_slice(flags.values());
+    if !layers.above.is_empty() {
+        problems.extend(hidden_problems(document, &schema)?);
+    }
 
     // Unknown keys are reported above, with a better message than the types have.
     let tree = schema::known_part(layers.merged()?, &schema);
@@ -139,6 +142,19 @@ pub fn resolve(
         }
         _ => Err(ConfigError::Invalid(in_order(problems))),
     }
+}
+
+/// What the file says and cannot mean, where a variable or a flag hides it: whether a file is right must not depend on who
+/// looks at it. Only what is wrong by itself: two keys that contradict each other may be one of the file and one of the
+/// environment.
+fn hidden_problems(document: &ConfigDocument, schema: &Value) -> Result<Vec<Problem>, ConfigError> {
+    let alone = Layers { document, above: Vec::new() };
+    let tree = schema::known_part(alone.merged()?, schema);
+    let mut problems = Vec::new();
+    let mut reader = Reader { layers: &alone, problems: &mut problems };
+    reader.agent(&tree);
+    reader.registrations(&tree);
+    Ok(problems)
 }
 
 /// By line, so that the operator walks down the file once; the same thing only once (a wrong default is wrong in every

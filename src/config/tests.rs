@@ -200,6 +200,20 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
+fn a_wrong_type_is_wrong_though_a_variable_hides_it() {
+    for (text, variable) in [
+        ("[docker]\nnetwork_mode = 5\n", ("FORGEHAND_DOCKER__NETWORK_MODE", "none")),
+        ("\nconcurrent = \"x\"\n", ("FORGEHAND_CONCURRENT", "3")),
+        ("\ndocker = 5\n", ("FORGEHAND_DOCKER__IMAGE", "debian:13")),
+    ] {
+        let told = problems(text, &[variable]);
+        assert!(told.contains("forgehand.toml:2: ") && !told.contains('\n'), "{told}");
+    }
+    let text = "[docker]\nmemory_swap = \"2GiB\"\n";
+    ok(text, &[("FORGEHAND_DOCKER__MEMORY", "1GiB")]);
+}
+
+#[test]
 fn contradictions_are_errors_at_their_line() {
     let registration = "[[registration]]\nname = \"x\"\nurl = \"https://g.example.com\"\n";
     for (text, line) in [

@@ -254,10 +254,7 @@ impl<R: Reporter> Running<R> {
     fn last_line(&self, outcome: &JobOutcome) {
         match outcome {
             JobOutcome::Success => self.run.log.say(Tone::Notice, "Job succeeded"),
-            JobOutcome::Failed(failure) if failure.reason.is_system() => {
-                self.run.log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
-            }
-            JobOutcome::Failed(failure) => self.run.log.say(Tone::Error, &format!("Job failed: {}", failure.message)),
+            JobOutcome::Failed(failure) => self.run.log.say(Tone::Error, &failure.last_words()),
             JobOutcome::Cancelled => self.run.log.say(Tone::Error, "Job failed: canceled"),
         }
     }

@@ -94,7 +94,7 @@ pub async fn detect(outbound: &Outbound, url: &Url, token: &Secret) -> Result<De
 async fn asks_like_gitlab(outbound: &Outbound, url: &Url, token: &Secret) -> Result<bool, String> {
     let api = Api::new(outbound.clone(), url).map_err(|error| error.to_string())?;
     let body = serde_json::json!({ "token": token.expose() });
-    let mut call = Call::new(Method::POST, "runners/verify", Caller::Runner(token)).json(&body);
+    let mut call = Call::new(Method::POST, "runners/verify", Caller::Runner(token)).json(&body).answered_with_json();
     call.patience = call.patience.once();
     let answer = api.send(call).await.map_err(|error| error.to_string())?;
     Ok(match answer.status {

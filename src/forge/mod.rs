@@ -219,8 +219,8 @@ pub trait Reporter: Send + Sync + 'static {
 pub struct TransferError {
     /// What happened, for the job's log; no URL with credentials.
     pub message: String,
-    /// Whether the forge refused it for good (too large, not allowed), so that another attempt cannot help.
-    pub is_final: bool,
+    /// Whether this machine's own disk is the reason, and not the forge, its answer or the way there.
+    pub is_own_disk: bool,
 }
 
 /// A token and when it must be replaced.

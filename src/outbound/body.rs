@@ -1,9 +1,11 @@
 //! Answers are read up to a limit only.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Outbound, OutboundError, remote_of};
 
@@ -27,6 +29,20 @@ pub async fn read_limited(
             None => return Ok(body.freeze()),
         }
     }
+}
+
+/// The beginning of an answer's body, at most `limit` bytes of it: as much as comes `within` that time and before the
+/// connection breaks. For answers that are understood without their body.
+pub async fn read_beginning(mut response: reqwest::Response, limit: usize, within: Duration) -> Bytes {
+    let deadline = Instant::now() + within;
+    let mut body = BytesMut::new();
+    while body.len() < limit {
+        match timeout_at(deadline, response.chunk()).await {
+            Ok(Ok(Some(piece))) => body.extend_from_slice(&piece[..piece.len().min(limit - body.len())]),
+            Ok(Ok(None) | Err(_)) | Err(_) => break,
+        }
+    }
+    body.freeze()
 }
 
 /// Writes the body of an answer to the new file `to`, if it has at most `limit` bytes, and says how many it had. What

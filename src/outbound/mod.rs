@@ -36,7 +36,7 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
-pub use body::{read_limited, save_limited};
+pub use body::{read_beginning, read_limited, save_limited};
 pub use breaker::CircuitBreaker;
 pub use proxy::ProxyEnvironment;
 pub use retry::{Pace, Patience};
@@ -302,9 +302,11 @@ fn build_client(
         .map_err(|error| OutboundError::Settings(format!("the HTTP client cannot be built: {error}")))
 }
 
-/// How we name ourselves to servers.
+/// How we name ourselves to servers: in the shape that the official runner has, `NAME VERSION (BRANCH; LANGUAGE; OS/ARCH)`,
+/// since there are servers and proxies that take it apart. Under our own name, and with the revision for a branch.
 pub fn user_agent() -> String {
-    format!("forgehand {} ({}/{})", crate::VERSION, std::env::consts::OS, go_arch())
+    let revision = crate::REVISION.unwrap_or("release");
+    format!("forgehand {} ({revision}; rust; {}/{})", crate::VERSION, std::env::consts::OS, go_arch())
 }
 
 /// The processor's name as Go writes it, which is what forges and images use.

@@ -86,6 +86,13 @@ impl JobFailure {
         Self::new(FailureReason::RunnerSystemFailure, message)
     }
 
+    /// The last line of the job's log. `(system failure)` stands there for a fault of the runner itself and for nothing
+    /// else: not for what is configured, nor for an image or a service of somebody else's.
+    pub fn last_words(&self) -> String {
+        let kind = if self.reason == FailureReason::RunnerSystemFailure { " (system failure)" } else { "" };
+        format!("Job failed{kind}: {}", self.message)
+    }
+
     /// What was asked for and what is configured or allowed do not go together.
     pub fn configuration(message: impl Into<String>) -> Self {
         Self::new(FailureReason::RunnerConfigurationError, message)
@@ -123,11 +130,6 @@ impl FailureReason {
         }
     }
 
-    /// Whether the log says `(system failure)`: the fault is not in the job's own commands.
-    pub fn is_system(self) -> bool {
-        !matches!(self, FailureReason::ScriptFailure | FailureReason::JobExecutionTimeout | FailureReason::JobCanceled)
-    }
-
     /// What kind of trouble the reason is.
     pub fn category(self) -> FailureCategory {
         match self {
@@ -145,5 +147,20 @@ impl FailureReason {
 impl fmt::Display for FailureReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_runners_own_fault_is_called_a_system_failure() {
+        assert_eq!(JobFailure::system("no disk").last_words(), "Job failed (system failure): no disk");
+        assert_eq!(JobFailure::configuration("no such image").last_words(), "Job failed: no such image");
+        assert_eq!(JobFailure::exit(37).last_words(), "Job failed: exit code 37");
+        for reason in [FailureReason::ImagePullFailure, FailureReason::RunnerInterrupted] {
+            assert_eq!(JobFailure::new(reason, "x").last_words(), "Job failed: x");
+        }
     }
 }

@@ -18,7 +18,7 @@ pub trait ForgeProbe: Send + Sync {
     /// The registration's name.
     fn registration(&self) -> String;
 
-    /// Reaches the forge with a request that needs no token. An error is one sentence that says what failed (name, TLS,
+    /// Reaches the forge, with a call of the runners' API, whatever it says of the token. An error is one sentence that says what failed (name, TLS,
     /// proxy) and names the setting that mends it.
     fn contact(&self) -> BoxFuture<'_, Result<Contact, String>>;
 
@@ -76,7 +76,10 @@ impl<P: ForgeProbe + ?Sized> Check for TokenValid<P> {
         Box::pin(async {
             let again = "register again: `forgehand unregister --force`, then `forgehand register`";
             match self.0.token().await {
-                None => Finding::failed("there is none here", "run `forgehand register` for it"),
+                None => {
+                    let name = self.0.registration();
+                    Finding::failed("there is none here", format!("run `forgehand register` with `--name {name}`"))
+                }
                 Some(TokenVerdict::Good) => Finding::Ok("the forge knows it".into()),
                 Some(TokenVerdict::Refused(said)) => Finding::failed(format!("the forge refuses it: {said}"), again),
                 Some(TokenVerdict::Idle(said)) => Finding::failed(

@@ -49,6 +49,9 @@ fn check_update(call: &Call, id: u64, body: &Value) -> Result<(), Response<Body>
         return Err(refuse(StatusCode::FORBIDDEN, "403 Forbidden"));
     }
     call.check_info(body);
+    if call.header("accept") == "application/json" {
+        call.violation("`Accept` asks for JSON, and an update is not answered with any");
+    }
     if !body["output"].is_object() {
         call.violation("`output` is always sent, if only as {}");
     }

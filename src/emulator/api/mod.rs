@@ -142,14 +142,25 @@ impl Call {
     }
 
     fn check_common_headers(&self) {
-        if self.header("user-agent").is_empty() {
-            self.violation("no `User-Agent`");
+        let agent = self.header("user-agent");
+        if !names_itself(agent) {
+            self.violation(format!("`User-Agent` is `{agent}`, not `NAME VERSION (BRANCH; LANGUAGE; OS/ARCH)`"));
         }
         let id = self.header("x-request-id");
         if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             self.violation(format!("`X-Request-Id` is `{id}`, not 32 hexadecimal digits"));
         }
     }
+}
+
+/// `NAME VERSION (BRANCH; LANGUAGE; OS/ARCH)`.
+fn names_itself(agent: &str) -> bool {
+    let Some((program, rest)) = agent.strip_suffix(')').and_then(|agent| agent.split_once(" (")) else { return false };
+    let details: Vec<&str> = rest.split("; ").collect();
+    program.split(' ').filter(|word| !word.is_empty()).count() == 2
+        && details.len() == 3
+        && details.iter().all(|detail| !detail.is_empty())
+        && details[2].split_once('/').is_some_and(|(os, arch)| !os.is_empty() && !arch.is_empty())
 }
 
 /// The features of section 1.6 that are always named.

@@ -51,10 +51,11 @@ impl House {
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}/api/v4/{path}", self.forge.url());
+        let expected_back = if method == Method::PUT { "*/*" } else { "application/json" };
         let request = self.http.request(method, url).timeout(Duration::from_secs(30));
         request
-            .header("User-Agent", "gitlab-runner 19.3.0 (test)")
-            .header("Accept", "application/json")
+            .header("User-Agent", "gitlab-runner 19.3.0 (main; go1.26.0; linux/amd64)")
+            .header("Accept", expected_back)
             .header("X-Request-Id", "0123456789abcdef0123456789abcdef")
     }
 

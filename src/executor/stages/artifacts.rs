@@ -64,7 +64,7 @@ async fn download_one<R: Reporter>(running: &Running<R>, dependency: &Dependency
         let mut file = File::open(&archive).map_err(|error| disk("a downloaded archive cannot be read", &error))?;
         let unpacking = Unpacking { interrupt: flag, ..Unpacking::default() };
         let unpacked = archive::unpack_with(&mut file, &root, &unpacking)
-            .map_err(|error| JobFailure::system(format!("the downloaded archive cannot be unpacked: {error}")))?;
+            .map_err(|error| archive_failure("the downloaded archive cannot be unpacked", &error))?;
         // Best effort: the job's private folder goes with the job.
         let _ = std::fs::remove_file(&archive);
         Ok(unpacked)
@@ -171,14 +171,8 @@ impl PackWork {
             statement.add(&root, &mut selection, &self.packing.interrupt)?;
         }
         let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
-        let packed = archive::pack_with(&root, &selection, &self.packing, &mut file).map_err(|error| {
-            // The archive lies on the runner's disk, not in the job's place.
-            let reason = match error {
-                ArchiveError::NoSpace { .. } => FailureReason::RunnerSystemFailure,
-                _ => FailureReason::ScriptFailure,
-            };
-            JobFailure::new(reason, format!("the files could not be packed: {error}"))
-        })?;
+        let packed = archive::pack_with(&root, &selection, &self.packing, &mut file)
+            .map_err(|error| archive_failure("the files could not be packed", &error))?;
         remarks.extend(packed.remarks);
         Ok((remarks, true))
     }
@@ -247,7 +241,18 @@ pub(super) fn disk(what: &str, error: &std::io::Error) -> JobFailure {
     JobFailure::system(format!("{what} on the runner's disk: {error}"))
 }
 
+/// Artifacts that do not come through fail the job as a command of its own would, whoever is at fault: so users of GitLab
+/// know it, and their rules for `retry` and `allow_failure` count on it. Only the runner's own disk is the runner's.
 fn transfer_failure(what: &str, error: TransferError) -> JobFailure {
-    let reason = if error.is_final { FailureReason::ScriptFailure } else { FailureReason::RunnerSystemFailure };
+    let reason = if error.is_own_disk { FailureReason::RunnerSystemFailure } else { FailureReason::ScriptFailure };
     JobFailure::new(reason, format!("{what}: {}", error.message))
+}
+
+/// As [`transfer_failure`], for archives: they, and the work tree, lie on the runner's disk.
+fn archive_failure(what: &str, error: &ArchiveError) -> JobFailure {
+    let reason = match error {
+        ArchiveError::NoSpace { .. } => FailureReason::RunnerSystemFailure,
+        _ => FailureReason::ScriptFailure,
+    };
+    JobFailure::new(reason, format!("{what}: {error}"))
 }

@@ -8,13 +8,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::outbound::{Outbound, OutboundError, Patience, read_limited, remote_of, retry};
+use crate::outbound::{Outbound, OutboundError, Patience, read_beginning, read_limited, remote_of, retry};
 use crate::pipeline::{ForgeInstance, Secret};
 
 /// No answer but a job is larger.
 const ANSWER_LIMIT: u64 = 1024 * 1024;
 /// How long ordinary calls are waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// As much as is read of a body whose status says everything, and for how long: it may have words for people.
+const BEGINNING: usize = 64 * 1024;
+const BEGINNING_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a call has no usable answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -67,8 +70,17 @@ pub struct Call<'a> {
     pub body: Option<(&'static str, Bytes)>,
     /// How often and how long.
     pub patience: Patience,
-    /// The largest answer taken, in bytes.
-    pub answer_limit: u64,
+    /// How much of a success is read.
+    pub wants: Wants,
+}
+
+/// How much of the body of a success is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Only its beginning: its status says everything.
+    Status,
+    /// All of it, at most so many bytes.
+    Body(u64),
 }
 
 impl<'a> Call<'a> {
@@ -81,7 +93,7 @@ impl<'a> Call<'a> {
             headers: HeaderMap::new(),
             body: None,
             patience: Patience::of(ANSWER_WITHIN),
-            answer_limit: ANSWER_LIMIT,
+            wants: Wants::Status,
         }
     }
 
@@ -90,12 +102,18 @@ impl<'a> Call<'a> {
         // Our own types: no map with keys that are not texts, nothing that refuses to be written.
         let body = serde_json::to_vec(body).unwrap_or_default();
         self.body = Some(("application/json", Bytes::from(body)));
+        self
+    }
+
+    /// To be answered with JSON.
+    pub fn answered_with_json(mut self) -> Self {
         self.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        self.wants = Wants::Body(ANSWER_LIMIT);
         self
     }
 }
 
-/// An answer, read to its end.
+/// An answer, read as far as it is needed.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Status.
@@ -104,7 +122,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The request's id: the server's, else ours.
     pub request_id: String,
-    /// Body.
+    /// Body, or its beginning.
     pub body: Bytes,
     /// How long the server wants to be left alone, where it says so.
     pub retry_after: Option<Duration>,
@@ -165,9 +183,8 @@ impl Api {
 
     /// Sends a call and reads the answer, whatever its status.
     pub async fn send(&self, call: Call<'_>) -> Result<Answer, ApiError> {
-        let limit = call.answer_limit;
         let (response, own_id) = self.start(&call).await?;
-        self.read(response, own_id, limit).await
+        self.read(response, own_id, call.wants).await
     }
 
     /// Sends a call up to the headers of its answer.
@@ -188,14 +205,15 @@ impl Api {
         Ok((response, own_id))
     }
 
-    /// Reads an answer to its end.
-    pub async fn read(&self, response: reqwest::Response, own_id: String, limit: u64) -> Result<Answer, ApiError> {
+    /// Reads an answer. What is wrong with a body that nobody needs does not make a failure of it.
+    pub async fn read(&self, response: reqwest::Response, own_id: String, wants: Wants) -> Result<Answer, ApiError> {
         let status = response.status();
         let headers = response.headers().clone();
         let path = response.url().path().to_owned();
-        let body = tokio::time::timeout(ANSWER_WITHIN, read_limited(&self.outbound, response, limit)).await.map_err(
-            |_elapsed| OutboundError::Transport(format!("the answer of {} did not end in time", self.remote())),
-        )??;
+        let body = match wants {
+            Wants::Body(limit) if status.is_success() => self.whole_body(response, limit).await?,
+            Wants::Body(_) | Wants::Status => read_beginning(response, BEGINNING, BEGINNING_WITHIN).await,
+        };
         let request_id = headers
             .get("X-Request-Id")
             .and_then(|id| id.to_str().ok())
@@ -209,6 +227,11 @@ impl Api {
             return Err(ApiError::Nonsense { remote, call, status, why });
         }
         Ok(answer)
+    }
+
+    async fn whole_body(&self, response: reqwest::Response, limit: u64) -> Result<Bytes, OutboundError> {
+        let late = |_elapsed| OutboundError::Transport(format!("the answer of {} did not end in time", self.remote()));
+        tokio::time::timeout(ANSWER_WITHIN, read_limited(&self.outbound, response, limit)).await.map_err(late)?
     }
 }
 

@@ -415,18 +415,53 @@ async fn an_upload_follows_to_another_host_and_keeps_its_path() {
 
 #[tokio::test]
 async fn uploads_that_cannot_succeed_are_not_repeated() {
-    for (status, tries, is_final) in [(403_u16, 1, true), (413, 1, true), (400, 3, false), (503, 6 * 5, false)] {
+    for (status, tries) in [(403_u16, 1), (413, 1), (400, 3), (503, 6 * 5)] {
         let (server, reporter) = with_job(move |_, _| Reply::new(status, &[], "")).await;
         let error = reporter.upload_artifact(&artifact(""), "a.zip", packed().path()).await.unwrap_err();
-        assert_eq!((server.seen().len() - 1, error.is_final), (tries, is_final), "{status}: {error}");
+        assert_eq!((server.seen().len() - 1, error.is_own_disk), (tries, false), "{status}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_success_counts_whatever_its_body_is() {
+    let endless = "x".repeat(3 << 20);
+    let cut = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 99\r\n\r\n{{").into_bytes();
+    let (server, reporter) = with_job(move |number, request| match (number % 2, request.method.as_str()) {
+        (0, "POST") => Reply::new(201, &[], endless.as_str()),
+        (0, "PATCH") => Reply::new(202, &[], endless.as_str()),
+        (0, _) => Reply::new(200, &[], endless.as_str()),
+        (_, "POST") => Reply::Bytes(cut("201 Created")),
+        (_, "PATCH") => Reply::Bytes(cut("202 Accepted")),
+        (_, _) => Reply::Bytes(cut("200 OK")),
+    })
+    .await;
+    for _ in 0..2 {
+        reporter.upload_artifact(&artifact(""), "a.zip", packed().path()).await.unwrap();
+    }
+    for _ in 0..2 {
+        let ack = reporter.append_log(0, Bytes::from_static(b"abc")).await.unwrap();
+        assert_eq!(ack.next, 3);
+    }
+    for _ in 0..2 {
+        assert_eq!(reporter.keep_alive(LogDigest::default()).await.unwrap(), Demand::Wanted);
+    }
+    assert_eq!(server.seen().len(), 1 + 6, "nothing was sent twice");
+}
+
+#[tokio::test]
+async fn json_is_asked_for_where_it_is_read() {
+    let (server, reporter) = with_job(|_, _| Reply::new(200, &[], "")).await;
+    reporter.keep_alive(LogDigest::default()).await.unwrap();
+    let accepted: Vec<_> = server.seen().iter().map(|request| request.header("accept").map(str::to_owned)).collect();
+    assert_eq!(accepted[0].as_deref(), Some("application/json"), "the request for a job");
+    assert_ne!(accepted[1].as_deref(), Some("application/json"), "news of a job");
 }
 
 #[tokio::test]
 async fn an_upload_without_a_file_says_so() {
     let (_server, reporter) = with_job(|_, _| Reply::new(201, &[], "")).await;
     let error = reporter.upload_artifact(&artifact(""), "a.zip", "/nonexistent/a".as_ref()).await.unwrap_err();
-    assert!(error.is_final && error.message.contains("a.zip"), "{error}");
+    assert!(error.is_own_disk && error.message.contains("a.zip"), "{error}");
 }
 
 fn dependency() -> DependencySpec {
@@ -482,7 +517,7 @@ async fn downloads_that_cannot_succeed_say_why() {
         let (server, reporter) = with_job(move |_, _| Reply::new(status, &[], body)).await;
         let folder = tempfile::tempdir().unwrap();
         let error = reporter.download_artifact(&dependency(), &folder.path().join("a")).await.unwrap_err();
-        assert!(error.is_final && error.message.contains(word), "{status}: {error}");
+        assert!(!error.is_own_disk && error.message.contains(word), "{status}: {error}");
         assert_eq!(server.seen().len(), 2);
     }
 }
@@ -492,7 +527,7 @@ async fn a_download_in_circles_ends() {
     let (server, reporter) = with_job(|_, _| Reply::new(302, &[("Location", "/again")], "")).await;
     let folder = tempfile::tempdir().unwrap();
     let error = reporter.download_artifact(&dependency(), &folder.path().join("a")).await.unwrap_err();
-    assert!(error.is_final && error.message.contains("without end"), "{error}");
+    assert!(error.message.contains("without end"), "{error}");
     assert!(server.seen().len() < 20);
 }
 
@@ -502,6 +537,27 @@ async fn register(token: &str, options: &RegisterOptions, server: &TestServer) -
     let mut settings = settings(server.url());
     settings.token = Secret::new(token);
     register::register(&outbound(), &settings, options).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_contact_is_a_call_of_the_runners_api_and_tells_the_time() {
+    let headers = [("Date", "Thu, 26 Nov 2026 10:00:00 GMT")];
+    let server = TestServer::start(move |_, _| Reply::new(403, &headers, "")).await;
+    let told = register::contact(&outbound(), &settings(server.url()), Duration::from_secs(5)).await.unwrap();
+    assert_eq!(told.map(|time| time.to_string()).as_deref(), Some("2026-11-26T10:00:00Z"));
+    let seen: Vec<_> = server.seen().iter().map(|request| format!("{} {}", request.method, request.target)).collect();
+    assert_eq!(seen, ["POST /api/v4/runners/verify"]);
+}
+
+#[tokio::test]
+async fn the_user_agent_has_the_shape_that_the_official_runners_has() {
+    let server = TestServer::start(|_, _| Reply::new(204, &[], "")).await;
+    poll(&forge(&server)).await.unwrap();
+    let agent = server.seen()[0].header("user-agent").unwrap().to_owned();
+    let details =
+        agent.strip_prefix(&format!("forgehand {} (", crate::VERSION)).and_then(|rest| rest.strip_suffix(')'));
+    let details: Vec<_> = details.unwrap_or_default().split("; ").collect();
+    assert!(details.len() == 3 && details[2].starts_with("linux/"), "{agent}");
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ pub struct Info {
     pub name: &'static str,
     /// Its version.
     pub version: &'static str,
+    /// The commit it was built from, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<&'static str>,
     /// The operating system as Go names it.
     pub platform: &'static str,
     /// The processor as Go names it.
@@ -81,6 +84,7 @@ impl Info {
         Self {
             name: "forgehand",
             version: crate::VERSION,
+            revision: crate::REVISION,
             platform: std::env::consts::OS,
             architecture: go_arch(),
             executor: settings.executor.on_wire(),

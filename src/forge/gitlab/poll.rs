@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Answer, Api, ApiError, Call, Caller};
+use super::client::{Answer, Api, ApiError, Call, Caller, Wants};
 use super::convert::owner;
 use super::pace::PollYield;
 use super::wire::{JobHead, JobRequest, JobResponse};
@@ -54,14 +54,14 @@ pub(super) async fn poll(forge: &GitLab, stop: &CancellationToken) -> Result<Pol
         system_id: &forge.settings.system_id,
         last_update: last_update.as_deref(),
     };
-    let mut call = Call::new(Method::POST, "jobs/request", Caller::Runner(token)).json(&body);
+    let mut call = Call::new(Method::POST, "jobs/request", Caller::Runner(token)).json(&body).answered_with_json();
     // Sent once: the poll loop asks again after a busy answer, and `begun` is when this very question was asked.
     call.patience = Patience::of(ANSWER_WITHIN).once();
     let sent = last_update.as_deref();
     let Some(started) = unless_stopped(forge.api.start(&call), begun, stop).await else { return nothing };
     // From here on the answer is ours whatever happens: it may hold a job.
     let answer = match started {
-        Ok((response, own_id)) => forge.api.read(response, own_id, PAYLOAD_LIMIT).await,
+        Ok((response, own_id)) => forge.api.read(response, own_id, Wants::Body(PAYLOAD_LIMIT)).await,
         Err(error) => Err(error),
     };
     let answer = answer.map_err(|error| no_answer(forge, &error))?;

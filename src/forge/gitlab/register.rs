@@ -1,6 +1,8 @@
 //! From a token to a registration and back. (protocols: GitLab 1.)
 
-use http::{Method, StatusCode};
+use std::time::Duration;
+
+use http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use url::Url;
 
@@ -9,7 +11,7 @@ use super::info::Info;
 use super::settings::GitLabSettings;
 use super::wire::{RegisterRequest, RunnerResponse, TokenBody, VerifyRequest};
 use crate::forge::RunnerToken;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Patience};
 use crate::pipeline::Secret;
 
 /// What a token is, by its form. (1.1)
@@ -159,7 +161,7 @@ async fn by_registering(
         locked: true,
         paused: false,
     };
-    let call = Call::new(Method::POST, "runners", Caller::Runner(&settings.token)).json(&body);
+    let call = Call::new(Method::POST, "runners", Caller::Runner(&settings.token)).json(&body).answered_with_json();
     let answer = api.send(call).await?;
     let refused = |what, hint| RegisterError::Refused { remote: api.remote(), what, said: answer.said(), hint };
     match answer.status {
@@ -184,10 +186,7 @@ async fn by_registering(
 /// token may be good: nothing must be removed because of it. (1.2)
 pub async fn verify(outbound: &Outbound, settings: &GitLabSettings) -> Result<Verified, RegisterError> {
     let api = Api::new(outbound.clone(), &settings.url)?;
-    let info = Info::of(settings);
-    let body = VerifyRequest { info: &info, token: settings.token.expose(), system_id: &settings.system_id };
-    let call = Call::new(Method::POST, "runners/verify", Caller::Runner(&settings.token)).json(&body);
-    let answer = api.send(call).await?;
+    let answer = api.send(verification(settings)).await?;
     match answer.status {
         StatusCode::OK => {
             // Very old servers answer the plain text `200`. An HTML page is somebody else.
@@ -209,6 +208,27 @@ pub async fn verify(outbound: &Outbound, settings: &GitLabSettings) -> Result<Ve
             hint: "check the address, and try again later",
         }),
     }
+}
+
+fn verification(settings: &GitLabSettings) -> Call<'_> {
+    let info = Info::of(settings);
+    let body = VerifyRequest { info: &info, token: settings.token.expose(), system_id: &settings.system_id };
+    Call::new(Method::POST, "runners/verify", Caller::Runner(&settings.token)).json(&body).answered_with_json()
+}
+
+/// Reaches the server, once and within a time, and tells the time it has. It is asked to verify the token, since servers
+/// that serve nothing but the runners' calls are servers, too; what it says to that does not matter here.
+pub async fn contact(
+    outbound: &Outbound,
+    settings: &GitLabSettings,
+    within: Duration,
+) -> Result<Option<Timestamp>, ApiError> {
+    let api = Api::new(outbound.clone(), &settings.url)?;
+    let mut call = verification(settings);
+    call.patience = Patience::of(within).once();
+    let (response, _own_id) = api.start(&call).await?;
+    let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+    Ok(date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp()))
 }
 
 /// Removes the runner or this machine at the server. What is not there any more counts as removed.
@@ -249,7 +269,7 @@ pub async fn reset_token(
     let body = TokenBody { token: now.expose(), system_id: None };
     let path = "runners/reset_authentication_token";
     // Once: a repetition after a lost answer would be refused, and its failure hide what happened.
-    let mut call = Call::new(Method::POST, path, Caller::Runner(now)).json(&body);
+    let mut call = Call::new(Method::POST, path, Caller::Runner(now)).json(&body).answered_with_json();
     call.patience = call.patience.once();
     let answer = api.send(call).await?;
     if answer.status == StatusCode::CREATED {

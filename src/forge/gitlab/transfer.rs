@@ -8,7 +8,7 @@ use reqwest::multipart::{Form, Part};
 use tokio_util::io::ReaderStream;
 use url::Url;
 
-use super::client::{Answer, Api, Call, Caller, headers_of, new_request_id, shortened};
+use super::client::{Answer, Api, Call, Caller, Wants, headers_of, new_request_id, shortened};
 use super::report::GitLabReporter;
 use crate::forge::TransferError;
 use crate::outbound::{OutboundError, Patience, remote_of, retry, save_limited};
@@ -29,27 +29,53 @@ const THROUGH_RESTS: Duration = Duration::from_secs(10 * 60);
 const REDIRECTS: u32 = 10;
 /// How often one upload may be sent to another host.
 const MOVES: u32 = 5;
-/// As much of an error's body as is read.
-const ERROR_BODY: u64 = 64 * 1024;
 
 /// What one attempt came to.
 enum Attempt {
     Done,
     /// Try again on this API.
     Moved(Api),
-    Failed {
-        message: String,
-        is_final: bool,
-        is_busy: bool,
-    },
+    Failed(Trouble, String),
+}
+
+/// What another attempt would come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// Perhaps something else.
+    Passing,
+    /// Something else, after a while: the object storage is in trouble.
+    Busy,
+    /// The same.
+    Final,
+    /// The same: it is this machine's own disk.
+    OwnDisk,
+}
+
+impl Trouble {
+    /// Whether there is another attempt to upload after so many.
+    fn allows_upload_after(self, attempts: u32) -> bool {
+        match self {
+            Trouble::Passing => attempts < UPLOADS,
+            Trouble::Busy => attempts < UPLOADS_WHEN_BUSY,
+            Trouble::Final | Trouble::OwnDisk => false,
+        }
+    }
+
+    fn error(self, message: String) -> TransferError {
+        TransferError { message, is_own_disk: self == Trouble::OwnDisk }
+    }
 }
 
 fn failed(message: impl Into<String>) -> Attempt {
-    Attempt::Failed { message: message.into(), is_final: false, is_busy: false }
+    Attempt::Failed(Trouble::Passing, message.into())
 }
 
 fn fatal(message: impl Into<String>) -> Attempt {
-    Attempt::Failed { message: message.into(), is_final: true, is_busy: false }
+    Attempt::Failed(Trouble::Final, message.into())
+}
+
+fn own_disk(message: impl Into<String>) -> Attempt {
+    Attempt::Failed(Trouble::OwnDisk, message.into())
 }
 
 /// Uploads one packed artifact.
@@ -72,11 +98,11 @@ pub(super) async fn upload(
             }
             Attempt::Moved(_) => {
                 let message = format!("the upload of {file_name} is sent from host to host without end");
-                return Err(TransferError { message, is_final: true });
+                return Err(Trouble::Final.error(message));
             }
-            Attempt::Failed { message, is_final, is_busy } => {
-                if is_final || attempt >= if is_busy { UPLOADS_WHEN_BUSY } else { UPLOADS } {
-                    return Err(TransferError { message, is_final });
+            Attempt::Failed(trouble, message) => {
+                if !trouble.allows_upload_after(attempt) {
+                    return Err(trouble.error(message));
                 }
                 tracing::info!(attempt, %message, "an upload failed; trying again");
                 let (first, longest) = (Duration::from_secs(1), Duration::from_secs(5));
@@ -122,8 +148,8 @@ async fn upload_once(reporter: &GitLabReporter, api: &Api, path: &str, file_name
         })
         .await;
     let answer = match sent {
-        Ok(response) => api.read(response, own_id, ERROR_BODY).await.map_err(|error| error.to_string()),
-        Err(OutboundError::Disk(message)) => return fatal(message),
+        Ok(response) => api.read(response, own_id, Wants::Status).await.map_err(|error| error.to_string()),
+        Err(OutboundError::Disk(message)) => return own_disk(message),
         Err(error) => Err(error.to_string()),
     };
     match answer {
@@ -159,7 +185,7 @@ fn after_upload(api: &Api, file_name: &str, answer: &Answer) -> Attempt {
         StatusCode::PAYLOAD_TOO_LARGE => {
             fatal(format!("{said}: it is larger than GitLab takes; make it smaller or raise the limit there"))
         }
-        StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed { message: said, is_final: false, is_busy: true },
+        StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed(Trouble::Busy, said),
         _ => failed(said),
     }
 }
@@ -176,10 +202,10 @@ pub(super) async fn download(
         let direct = attempt == 1 && reporter.direct_download;
         match download_once(reporter, dependency, to, direct).await {
             Attempt::Done => return Ok(()),
-            Attempt::Moved(_) => return Err(TransferError { message: "unexpected move".to_owned(), is_final: true }),
-            Attempt::Failed { message, is_final, .. } => {
-                if is_final || attempt >= DOWNLOADS {
-                    return Err(TransferError { message, is_final });
+            Attempt::Moved(_) => return Err(Trouble::Final.error("unexpected move".to_owned())),
+            Attempt::Failed(trouble, message) => {
+                if matches!(trouble, Trouble::Final | Trouble::OwnDisk) || attempt >= DOWNLOADS {
+                    return Err(trouble.error(message));
                 }
                 tracing::info!(attempt, %message, "a download failed; trying again");
                 pace.pace().sleep(Duration::from_secs(1)).await;
@@ -253,11 +279,12 @@ async fn receive(
     if response.status() == StatusCode::OK {
         return match save_limited(outbound, response, reporter.settings.download_limit, to).await {
             Ok(_size) => Attempt::Done,
-            Err(error @ (OutboundError::TooLarge { .. } | OutboundError::Disk(_))) => fatal(error.to_string()),
+            Err(OutboundError::Disk(message)) => own_disk(message),
+            Err(error @ OutboundError::TooLarge { .. }) => fatal(error.to_string()),
             Err(error) => failed(error.to_string()),
         };
     }
-    let answer = match reporter.api.read(response, String::new(), ERROR_BODY).await {
+    let answer = match reporter.api.read(response, String::new(), Wants::Status).await {
         Ok(answer) => answer,
         Err(error) => return failed(error.to_string()),
     };
