@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::files::below_workspace;
+use super::files::{self, below_workspace};
 use super::retry::Tries;
 use crate::artifact::archive::{self, ArchiveError, Level, Packing, Unpacking};
-use crate::artifact::select::{self, Selection, expand_shell};
+use crate::artifact::select::{self, Entry, EntryKind, Selection, expand_shell};
 use crate::artifact::{Interrupt, Remark, Severity};
 use crate::executor::environment::Environment;
 use crate::executor::job::{Running, StageError};
 use crate::executor::log::{JobLog, StageLog, Tone};
 use crate::forge::{Reporter, TransferError};
+use crate::pipeline::JobFailure;
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec, FileSelection, JobDirs};
-use crate::pipeline::{FailureReason, JobFailure};
 
 /// What archives of artifacts are called when the job gives no name.
 const USUAL_NAME: &str = "artifacts";
@@ -105,7 +105,8 @@ async fn upload_one<R: Reporter>(
 ) -> Result<(), JobFailure> {
     let log = &running.run.log;
     log.say(Tone::Plain, "Uploading artifacts...");
-    let expand = |text: &str| expand(text, &running.environment, log);
+    let environment = environment_of_names(running).await?;
+    let expand = |text: &str| expand(text, &environment, log);
     let files = FileSelection {
         paths: artifact.files.paths.iter().map(|path| expand(path)).collect(),
         exclude: artifact.files.exclude.iter().map(|path| expand(path)).collect(),
@@ -157,25 +158,37 @@ impl PackWork {
     /// Writes the archive; false when there is nothing to pack.
     fn pack(&self) -> Result<(Vec<Remark>, bool), JobFailure> {
         let root = open_project(&self.workspace, &self.dirs)?;
-        let Selection { entries, mut remarks } =
+        let Selection { mut entries, tree_itself, mut remarks } =
             select::select(&root, &self.dirs.project, &self.files, self.untracked.clone())
-                .map_err(|error| JobFailure::new(FailureReason::ScriptFailure, error.to_string()))?;
-        let selection = Selection { entries, remarks: Vec::new() };
+                .map_err(|error| JobFailure { message: error.to_string(), ..JobFailure::exit(1) })?;
+        // As in the official runner's archives. In caches it would only be in the way.
+        if tree_itself {
+            entries.insert(0, Entry { path: ".".into(), kind: EntryKind::Folder });
+        }
+        let selection = Selection { entries, tree_itself, remarks: Vec::new() };
         if selection.is_empty() {
             return Ok((remarks, false));
         }
         let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
         let packed = archive::pack_with(&root, &selection, &self.packing, &mut file).map_err(|error| {
             // The archive lies on the runner's disk, not in the job's place.
-            let reason = match error {
-                ArchiveError::NoSpace { .. } => FailureReason::RunnerSystemFailure,
-                _ => FailureReason::ScriptFailure,
-            };
-            JobFailure::new(reason, format!("the files could not be packed: {error}"))
+            let message = format!("the files could not be packed: {error}");
+            match error {
+                ArchiveError::NoSpace { .. } => JobFailure::system(message),
+                _ => JobFailure { message, ..JobFailure::exit(1) },
+            }
         })?;
         remarks.extend(packed.remarks);
         Ok((remarks, true))
     }
+}
+
+/// The environment in which names and paths are expanded.
+pub(super) async fn environment_of_names<R: Reporter>(running: &Running<R>) -> Result<Environment, JobFailure> {
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let handed_on = blocking(move || Ok(files::handed_on(&workspace, &dirs))).await?;
+    let status = running.run.progress.status_word.as_str();
+    Ok(running.environment.after_scripts(status, &running.run.job.dirs.project, handed_on))
 }
 
 /// `text` with the job's variables, as a command of the job would see them; unchanged, with a warning, when a shell would
@@ -242,6 +255,7 @@ pub(super) fn disk(what: &str, error: &std::io::Error) -> JobFailure {
 }
 
 fn transfer_failure(what: &str, error: TransferError) -> JobFailure {
-    let reason = if error.is_final { FailureReason::ScriptFailure } else { FailureReason::RunnerSystemFailure };
-    JobFailure::new(reason, format!("{what}: {}", error.message))
+    let message = format!("{what}: {}", error.message);
+    // What the forge will not take or has not is the job's failure, with the code the official helper ends with.
+    if error.is_final { JobFailure { message, ..JobFailure::exit(1) } } else { JobFailure::system(message) }
 }

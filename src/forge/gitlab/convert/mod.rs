@@ -19,7 +19,6 @@ pub mod cache;
 pub mod containers;
 pub mod log;
 pub mod owner;
-pub mod shell_text;
 pub mod sources;
 pub mod steps;
 pub mod timeouts;
@@ -62,7 +61,7 @@ pub(super) fn job(
     let sources = sources::sources(&cx, strategy, &assignment.correlation_id, &mut warnings)?;
     let steps = steps::steps(&cx);
     let caches = cache::caches(&cx, &mut warnings)?;
-    let artifacts = artifacts::artifacts(&cx, &mut warnings)?;
+    let artifacts = artifacts::artifacts(&cx)?;
     let timeouts = timeouts::timeouts(&cx, &mut warnings);
     let attempts = timeouts::attempts(&cx, &mut warnings);
     let log = log::log(&cx, &mut warnings);
