@@ -428,6 +428,7 @@ fn refusal_log() -> LogSpec {
     LogSpec {
         sections: false,
         script_sections: false,
+        legacy_eval: false,
         timestamps: false,
         trace_commands: false,
         services: false,

@@ -372,6 +372,7 @@ mod tests {
         LogSpec {
             sections: true,
             script_sections: false,
+            legacy_eval: false,
             timestamps: false,
             trace_commands: false,
             services: false,

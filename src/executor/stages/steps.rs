@@ -12,6 +12,8 @@ use crate::executor::sandbox::shim::{
     Program, ShimClient, SpoolError, SpoolEvent, SpoolReader, StepExit, StepId, StepRequest, StepState, Stream,
 };
 use crate::executor::script::{self, ScriptStyle, SectionStyle};
+use crate::executor::stages::artifacts::{blocking, disk};
+use crate::executor::stages::files;
 use crate::forge::Reporter;
 use crate::pipeline::{FailureReason, JobFailure, PipelineStep, Secret, StepKind};
 
@@ -110,13 +112,16 @@ pub(in crate::executor) async fn after<R: Reporter>(running: &mut Running<R>) ->
             );
             Ok(())
         }
-        Err(StageError::Halted(HaltCause::PartTimeout, limit)) if !fails_job => {
-            let limit = in_words(limit);
+        // Its own limit is no time limit of the job: it is an after-step that failed.
+        Err(StageError::Halted(HaltCause::PartTimeout, limit)) => {
+            let (limit, so) = (in_words(limit), if fails_job { "fails" } else { "is not affected" });
             running.run.log.say(
                 Tone::Warning,
-                &format!("after_script took longer than {limit} and was ended; the job is not affected (RUNNER_AFTER_SCRIPT_TIMEOUT)"),
+                &format!(
+                    "after_script took longer than {limit} and was ended; the job {so} (RUNNER_AFTER_SCRIPT_TIMEOUT)"
+                ),
             );
-            Ok(())
+            if fails_job { Err(StageError::Failed(JobFailure::exit(1))) } else { Ok(()) }
         }
         other => other,
     };
@@ -142,7 +147,8 @@ pub(super) async fn run_aside<R: Reporter>(
 ) -> Result<(), JobFailure> {
     let shim = running.shim()?;
     let id = StepId::new(id).map_err(|error| JobFailure::system(error.to_string()))?;
-    let style = ScriptStyle { trace_commands: running.run.job.log.trace_commands, sections: None };
+    let log = &running.run.job.log;
+    let style = ScriptStyle { trace_commands: log.trace_commands, sections: None, legacy_eval: log.legacy_eval };
     let script = script::assemble(commands, Some(&running.environment.env_file), &style);
     let request = StepRequest {
         id: id.clone(),
@@ -204,11 +210,24 @@ async fn run_step<R: Reporter>(
         }
         let said_before = std::mem::take(&mut running.greeting);
         running.run.log.write(LogStream::Stdout, now_us(), &said_before);
+        renew_files(running).await;
         note(running, index).await?;
     }
     let id = step_id(index)?;
     start(running, &id, step, status, limit).await?;
     follow(running, &id, limit, matches!(step.kind, StepKind::After { .. })).await
+}
+
+/// The file variables as they were, whatever a step before this one made of them.
+async fn renew_files<R: Reporter>(running: &Running<R>) {
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let environment = running.environment.clone();
+    let renewed = blocking(move || {
+        files::renew(&workspace, &dirs, &environment).map_err(|error| disk("the file variables", &error))
+    });
+    if let Err(failure) = renewed.await {
+        running.run.log.say(Tone::Warning, &format!("File variables may not be as they were: {}", failure.message));
+    }
 }
 
 fn step_id(index: usize) -> Result<StepId, StageError> {
@@ -266,7 +285,7 @@ fn text_of<R: Reporter>(running: &Running<R>, step: &PipelineStep) -> String {
         },
         time: now_ms() / 1000,
     });
-    let style = ScriptStyle { trace_commands: log.trace_commands, sections };
+    let style = ScriptStyle { trace_commands: log.trace_commands, sections, legacy_eval: log.legacy_eval };
     script::assemble(&step.commands, Some(&running.environment.env_file), &style)
 }
 

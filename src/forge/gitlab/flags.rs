@@ -72,7 +72,11 @@ pub const FLAGS: &[Flag] = &[
     ),
     ignored("FF_USE_NATIVE_CONTAINER_STOP", false, "the shim ends a step, not the engine"),
     ignored("FF_ENABLE_BASH_EXIT_CODE_CHECK", false, "scripts run with `set -eo pipefail` only"),
-    ignored("FF_USE_LEGACY_BASH_EVAL", false, "scripts are not evaluated from a quoted text"),
+    honoured(
+        "FF_USE_LEGACY_BASH_EVAL",
+        false,
+        "in bash a failing command's code becomes 1, as before 18.11; `exit N` stays",
+    ),
     ignored("FF_ENABLE_JOB_CLEANUP", false, "work trees are cleaned before the next job"),
     ignored("FF_LOG_IMAGES_CONFIGURED_FOR_JOB", false, "the log names the image that is used"),
     ignored("FF_RESOLVE_FULL_TLS_CHAIN", false, "the chain comes from `network.ca_files`"),

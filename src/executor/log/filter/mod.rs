@@ -109,6 +109,7 @@ mod tests {
         LogSpec {
             sections: true,
             script_sections: false,
+            legacy_eval: false,
             timestamps,
             trace_commands: false,
             services: false,

@@ -7,8 +7,8 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::mask::MASK;
 
-/// Of the prefixes, longest first, only so many are used (protocols: GitLab 10.5).
-const MOST_PREFIXES: usize = 15;
+/// Of the prefixes, longest first, only so many are used: more than the known kinds of token and those a server adds.
+const MOST_PREFIXES: usize = 100;
 
 /// Parameters whose value is hidden in `?key=value` and `&key=value`.
 const URL_PARAMETERS: [&str; 6] =

@@ -36,6 +36,7 @@ pub(super) fn log(cx: &Context<'_>, warnings: &mut Vec<String>) -> LogSpec {
     LogSpec {
         sections,
         script_sections: sections && cx.flags.is_on("FF_SCRIPT_SECTIONS"),
+        legacy_eval: cx.flags.is_on("FF_USE_LEGACY_BASH_EVAL"),
         timestamps: cx.flags.is_on("FF_TIMESTAMPS"),
         trace_commands: debug("CI_DEBUG_TRACE", warnings),
         services: debug("CI_DEBUG_SERVICES", warnings),
