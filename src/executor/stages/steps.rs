@@ -225,7 +225,9 @@ async fn renew_files<R: Reporter>(running: &Running<R>) {
     let renewed = blocking(move || {
         files::renew(&workspace, &dirs, &environment).map_err(|error| disk("the file variables", &error))
     });
-    if let Err(failure) = renewed.await {
+    if let Err(failure) = renewed.await
+        && !running.environment.files.is_empty()
+    {
         running.run.log.say(Tone::Warning, &format!("File variables may not be as they were: {}", failure.message));
     }
 }
