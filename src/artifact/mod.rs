@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub mod archive;
-mod beneath;
+pub(crate) mod beneath;
 pub mod cache;
 #[cfg(test)]
 mod measure;

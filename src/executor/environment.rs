@@ -8,6 +8,9 @@ use crate::pipeline::{PipelineJob, Secret};
 /// By this file a command hands variables to later scripts of its job.
 pub const ENV_FILE: &str = "gitlab_runner_env";
 
+/// What became of the main steps, for the after-step. The runner has one in every job, before those of the job.
+const JOB_STATUS: &str = "CI_JOB_STATUS";
+
 /// The environment of a job's steps, and the files it refers to.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -17,6 +20,8 @@ pub struct Environment {
     pub files: BTreeMap<String, Secret>,
     /// Where `ENV_FILE` lies, as the job sees it.
     pub env_file: String,
+    /// The job has a variable of that name, which stands before the runner's own `CI_JOB_STATUS`.
+    pub has_own_status: bool,
     /// What was left out and why.
     pub warnings: Vec<String>,
 }
@@ -45,16 +50,28 @@ pub fn of(job: &PipelineJob) -> Environment {
             environment.variables.insert(key.clone(), variable.value.clone());
         }
     }
+    environment.has_own_status = job.variables.iter().filter(|variable| variable.key == JOB_STATUS).count() > 1;
     environment.variables.insert("GITLAB_ENV".into(), Secret::new(env_file));
     environment
 }
 
 impl Environment {
-    /// As the shim takes it, with `status` as `CI_JOB_STATUS`.
+    /// As the shim takes it, with `status` as `CI_JOB_STATUS` unless the job says what that is.
     pub fn for_step(&self, status: &str) -> Vec<(String, Secret)> {
         let mut variables = self.variables.clone();
-        variables.insert("CI_JOB_STATUS".into(), Secret::new(status));
+        if !self.has_own_status {
+            variables.insert(JOB_STATUS.into(), Secret::new(status));
+        }
         variables.into_iter().collect()
+    }
+
+    /// As it is for names and paths that are expanded after the scripts: with `status`, what they handed on, and the work
+    /// tree as the current folder.
+    pub fn after_scripts(&self, status: &str, project: &str, handed_on: Vec<(String, String)>) -> Self {
+        let mut variables: BTreeMap<String, Secret> = self.for_step(status).into_iter().collect();
+        variables.extend(handed_on.into_iter().map(|(name, value)| (name, Secret::new(value))));
+        variables.insert("PWD".into(), Secret::new(project));
+        Self { variables, ..self.clone() }
     }
 
     /// The value of `name`, as a command of the job would see it.

@@ -1,7 +1,8 @@
 //! The commands of a step as text for a shell, the way GitLab's users know it: each command is shown before it runs, and the
 //! first that fails ends the script. (protocols: GitLab runner 9.8.)
 //!
-//! The text works in every POSIX shell: `printf` instead of `echo` (some shells' `echo` reads backslashes), single quotes only.
+//! The text works in every POSIX shell: `printf` instead of `echo` where there is a backslash (some shells' `echo` reads
+//! them), single quotes only. What a script's own `set -x` or `set -v` shows of it is `echo`, as with gitlab-runner.
 //! Variables are not in it: they are in the environment, and secrets stay out of argv and of files.
 
 use std::fmt::Write as _;
@@ -17,6 +18,9 @@ pub struct ScriptStyle {
     /// After each command the script asks how it ended: the shell itself looks away where a command that failed is a part of
     /// another, or after `set +e` (`FF_ENABLE_BASH_EXIT_CODE_CHECK`).
     pub check_each: bool,
+    /// The script runs at the end of a pipe (`FF_USE_LEGACY_BASH_EVAL`), in which bash makes 1 of every code but those given to
+    /// `exit`.
+    pub legacy_eval: bool,
 }
 
 /// Names and time of folded sections.
@@ -38,12 +42,15 @@ const CHECK: &str = "_runner_exit_code=$?; if [ $_runner_exit_code -ne 0 ]; then
 /// are exported first.
 pub fn assemble(commands: &[String], env_file: Option<&str>, style: &ScriptStyle) -> String {
     let body = quote(&body(commands, env_file, style));
+    let options = "if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi\nset -o errexit\nset +o noclobber";
+    if style.legacy_eval {
+        return format!("trap exit 1 TERM\n{options}\n{{ : | eval {body}; exit; }}\n");
+    }
     // One compound command: the shell has read all of it before it runs any, so that standard input, which brought this
     // text, can be closed to the commands. `eval` parses the body as a whole, so that a syntax error in its last command runs
     // nothing. No subshell: a shell that is told to end does so at once, without a word about the child it waited for.
-    format!(
-        "if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi\nset -o errexit\nset +o noclobber\n{{ exec </dev/null; eval {body}; exit 0; }}\n"
-    )
+    // The last command's status is the script's even where nothing ended it: under `set +e`, or of `[ a = b ] && echo yes`.
+    format!("{options}\n{{ exec </dev/null; eval {body}; exit; }}\n")
 }
 
 fn body(commands: &[String], env_file: Option<&str>, style: &ScriptStyle) -> String {
@@ -69,7 +76,7 @@ fn body(commands: &[String], env_file: Option<&str>, style: &ScriptStyle) -> Str
 
 fn add_command(text: &mut String, index: usize, command: &str, style: &ScriptStyle) {
     if command.is_empty() {
-        text.push_str("printf '\\n'\n");
+        text.push_str("echo\n");
         return;
     }
     match (command.split_once('\n'), &style.sections) {
@@ -86,7 +93,9 @@ fn add_command(text: &mut String, index: usize, command: &str, style: &ScriptSty
 
 /// Shows `what` in bold green with a `$` before it.
 fn show(text: &mut String, what: &str) {
-    let _ = writeln!(text, "printf '%s\\n' {}", quote(&format!("\x1b[32;1m$ {what}\x1b[0;m")));
+    let line = quote(&format!("\x1b[32;1m$ {what}\x1b[0;m"));
+    let program = if what.contains('\\') { "printf '%s\\n'" } else { "echo" };
+    let _ = writeln!(text, "{program} {line}");
 }
 
 fn show_in_section(text: &mut String, index: usize, command: &str, style: &SectionStyle) {
@@ -188,6 +197,32 @@ mod tests {
             assert_eq!(run(shell, &["exit 0", "false"], &ScriptStyle::default()).0, 0);
             assert_eq!(run(shell, &["exec sh -c 'exit 7'"], &ScriptStyle::default()).0, 7);
             assert_ne!(run(shell, &["echo fine", "if then"], &ScriptStyle::default()).0, 0);
+        }
+    }
+
+    #[test]
+    fn the_last_status_is_the_script_s() {
+        for shell in SHELLS {
+            let code = |commands: &[&str]| run(shell, commands, &ScriptStyle::default()).0;
+            assert_eq!(code(&["set +e", "false"]), 1, "{shell:?}");
+            assert_eq!(code(&["set +e", "sh -c 'exit 9'"]), 9, "{shell:?}");
+            assert_eq!(code(&["[ 1 = 2 ] && echo no"]), 1, "{shell:?}");
+            assert_eq!(code(&["! true"]), 1, "{shell:?}");
+            assert_eq!(code(&["set +e", "false", "true"]), 0, "{shell:?}");
+            assert_eq!(code(&["[ 1 = 2 ] && echo no", "# the end"]), 0, "{shell:?}");
+            assert_eq!(code(&[]), 0, "{shell:?}");
+        }
+    }
+
+    #[test]
+    fn at_the_end_of_a_pipe_bash_knows_one_code() {
+        let style = ScriptStyle { legacy_eval: true, ..ScriptStyle::default() };
+        for (shell, of_a_command) in [(SHELLS[0], 1), (SHELLS[1], 9), (SHELLS[2], 9)] {
+            let code = |commands: &[&str]| run(shell, commands, &style).0;
+            assert_eq!(code(&["sh -c 'exit 9'", "echo never"]), of_a_command, "{shell:?}");
+            assert_eq!(code(&["exit 9"]), 9, "{shell:?}");
+            assert_eq!(code(&["set +e", "false"]), 1, "{shell:?}");
+            assert_eq!(code(&["cat"]), 0, "{shell:?}");
         }
     }
 

@@ -153,6 +153,8 @@ pub struct RegistryCredential {
 pub struct SourceSpec {
     /// How.
     pub strategy: SourceStrategy,
+    /// Without a repository the work tree begins empty all the same: nothing an earlier job left is in it.
+    pub begins_empty: bool,
     /// The repository, without credentials.
     pub url: String,
     /// Credentials for the repository and for others on the same host (submodules).
@@ -296,7 +298,7 @@ impl When {
 /// Folders kept from job to job under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSpec {
-    /// The key, expanded; sanitised where the forge's rules ask for it.
+    /// The key, expanded; sanitised where the forge's rules ask for it. Empty: it comes to nothing, and nothing is kept.
     pub key: String,
     /// Keys to try, in order, when nothing is kept under `key`.
     pub fallback_keys: Vec<String>,
@@ -313,7 +315,7 @@ pub struct CacheSpec {
 /// Which files of the work tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileSelection {
-    /// Globs relative to the work tree.
+    /// Globs relative to the work tree; variables in them are expanded when the files are looked for.
     pub paths: Vec<String>,
     /// Globs of what is left out again.
     pub exclude: Vec<String>,
@@ -324,7 +326,7 @@ pub struct FileSelection {
 /// Files that a job gives away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArtifactSpec {
-    /// The base name of the archive, expanded; empty: the forge's default.
+    /// The base name of the archive, before variables in it are expanded; empty: the forge's default.
     pub name: String,
     /// Which files.
     pub files: FileSelection,
@@ -406,6 +408,8 @@ pub struct Attempts {
 pub struct JobOptions {
     /// A command that fails ends the script even where the shell would go on.
     pub check_each_command: bool,
+    /// Scripts run at the end of a pipe, as those of the official runner did before 18.11.
+    pub legacy_eval: bool,
     /// The work tree is cleaned after the job, too.
     pub clean_up_work_tree: bool,
     /// The runner's own log names the images that the job asks for.

@@ -2,16 +2,16 @@
 
 use std::io::{self, Read, Seek, Write};
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use flate2::GzBuilder;
 
 use super::error::ArchiveError;
 use super::source::{Meta, Opened, Source};
 use super::{Counted, Packed, Packing};
-use crate::artifact::select::{EntryKind, Selection};
+use crate::artifact::select::Selection;
 use crate::artifact::{Interrupt, Remark, Remarks, beneath, shown};
 
-/// One gzip member a file. Folders are passed over, since what is in them has entries of its own.
+/// One gzip member a file. Only regular files can be in it: a folder or a symlink is an error, as with the official runner.
 pub(super) fn pack(
     root: &Dir,
     selection: &Selection,
@@ -21,7 +21,7 @@ pub(super) fn pack(
     let mut out = Counted::new(out);
     let mut source = Source::new(root);
     let (mut packed, mut remarks) = (Packed::default(), Remarks::default());
-    for entry in selection.entries.iter().filter(|entry| entry.kind != EntryKind::Folder) {
+    for entry in &selection.entries {
         match source.open(entry) {
             Ok(Opened::File { meta, file, size }) => {
                 let mtime = u32::try_from(meta.mtime).unwrap_or(0);
@@ -42,7 +42,7 @@ pub(super) fn pack(
     Ok(packed)
 }
 
-/// The one selected file as it is.
+/// The one selected file as it is; what a symlink leads to within the tree is that file.
 pub(super) fn pack_raw(
     root: &Dir,
     selection: &Selection,
@@ -56,9 +56,29 @@ pub(super) fn pack_raw(
             out.flush().map_err(|e| ArchiveError::io("writing the archive", e))?;
             Ok(Packed { entries: 1, bytes, content_bytes: bytes, remarks: Vec::new() })
         }
-        Ok(Opened::Folder(meta) | Opened::Symlink { meta, .. }) => Err(not_regular(&meta)),
+        Ok(Opened::Symlink { meta, .. }) => pack_followed(root, &meta, packing, out),
+        Ok(Opened::Folder(meta)) => Err(not_regular(&meta)),
         Err(Remark { text, .. }) => Err(ArchiveError::io("reading the file to send", io::Error::other(text))),
     }
+}
+
+fn pack_followed(
+    root: &Dir,
+    meta: &Meta,
+    packing: &Packing,
+    out: &mut (impl Write + Seek),
+) -> Result<Packed, ArchiveError> {
+    let mut options = OpenOptions::new();
+    // Never waits for a writer, should it be a FIFO.
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let file = root.open_with(beneath::path(&meta.name), &options).map_err(|_leads_elsewhere| not_regular(meta))?;
+    let size = match file.metadata() {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        _ => return Err(not_regular(meta)),
+    };
+    let bytes = copy(&mut file.take(size), out, &packing.interrupt)?;
+    out.flush().map_err(|e| ArchiveError::io("writing the archive", e))?;
+    Ok(Packed { entries: 1, bytes, content_bytes: bytes, remarks: Vec::new() })
 }
 
 fn not_regular(meta: &Meta) -> ArchiveError {

@@ -200,7 +200,8 @@ pub fn file_name(name: &str, format: ArtifactFormat) -> String {
         ArtifactFormat::Gzip => ".gz",
         ArtifactFormat::Raw => "",
     };
-    format!("{base}{extension}")
+    // The name goes into a header line.
+    format!("{base}{extension}").replace('\n', "%0A").replace('\r', "%0D")
 }
 
 /// A writer that counts, so that formats know where they are without asking the file.

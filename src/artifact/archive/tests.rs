@@ -246,7 +246,13 @@ fn gzip_has_one_member_a_file() {
     fs::write(temp.path().join("r/a.xml"), "<a/>\n").unwrap();
     fs::write(temp.path().join("r/b.xml"), "<b/>\n").unwrap();
     set_time(&temp.path().join("r/a.xml"), 1_767_323_045);
-    let archive = packed(temp.path(), ArtifactFormat::Gzip, Level::Default);
+    let pack = |pattern: &str| {
+        let files = FileSelection { paths: vec![pattern.into()], ..FileSelection::default() };
+        let selection = select::select(&dir(temp.path()), "/p", &files, Vec::new()).unwrap();
+        let mut out = Cursor::new(Vec::new());
+        pack(&dir(temp.path()), &selection, ArtifactFormat::Gzip, Level::Default, &mut out).map(|_| out.into_inner())
+    };
+    let archive = pack("r/*").unwrap();
     let mut text = String::new();
     flate2::read::MultiGzDecoder::new(archive.as_slice()).read_to_string(&mut text).unwrap();
     assert_eq!(text, "<a/>\n<b/>\n");
@@ -256,11 +262,9 @@ fn gzip_has_one_member_a_file() {
     assert_eq!(header.comment(), Some(b"r/a.xml".as_slice()));
     assert_eq!(header.mtime(), 1_767_323_045);
 
+    assert!(matches!(pack("r").unwrap_err(), ArchiveError::NotRegular(name) if name == "r"), "no folder");
     symlink("a.xml", temp.path().join("r/l")).unwrap();
-    let mut out = Cursor::new(Vec::new());
-    let selection = everything(temp.path());
-    let error = pack(&dir(temp.path()), &selection, ArtifactFormat::Gzip, Level::Default, &mut out).unwrap_err();
-    assert!(matches!(error, ArchiveError::NotRegular(name) if name == "r/l"));
+    assert!(matches!(pack("r/*").unwrap_err(), ArchiveError::NotRegular(name) if name == "r/l"));
 }
 
 #[test]
@@ -273,6 +277,17 @@ fn raw_is_exactly_one_file() {
     let selection = everything(temp.path());
     let error = pack(&dir(temp.path()), &selection, ArtifactFormat::Raw, Level::Default, &mut out).unwrap_err();
     assert_eq!(error.to_string(), "only one file can be sent as raw");
+
+    let of = |link: &str| {
+        let files = FileSelection { paths: vec![link.into()], ..FileSelection::default() };
+        let selection = select::select(&dir(temp.path()), "/p", &files, Vec::new()).unwrap();
+        let mut out = Cursor::new(Vec::new());
+        pack(&dir(temp.path()), &selection, ArtifactFormat::Raw, Level::Default, &mut out).map(|_| out.into_inner())
+    };
+    symlink("a", temp.path().join("within")).unwrap();
+    assert_eq!(of("within").unwrap(), b"one\n", "what the link leads to");
+    symlink("/etc/passwd", temp.path().join("without")).unwrap();
+    assert!(matches!(of("without").unwrap_err(), ArchiveError::NotRegular(_)));
 }
 
 #[test]
@@ -284,6 +299,7 @@ fn names_of_levels_and_files() {
     assert_eq!(file_name("", ArtifactFormat::Zip), "default.zip");
     assert_eq!(file_name("x/.", ArtifactFormat::Gzip), "default.gz");
     assert_eq!(file_name("junit.xml", ArtifactFormat::Raw), "junit.xml");
+    assert_eq!(file_name("a\nb", ArtifactFormat::Zip), "a%0Ab.zip");
 }
 
 #[test]

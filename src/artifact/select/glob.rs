@@ -28,6 +28,8 @@ pub enum GlobError {
 #[derive(Clone, Debug)]
 pub struct Glob {
     alternatives: Vec<Vec<Segment>>,
+    /// For each alternative without wildcards, the names to look for.
+    plain: Vec<Option<Vec<Segment>>>,
 }
 
 /// One part of a pattern between slashes.
@@ -56,13 +58,19 @@ impl Glob {
         let mut texts = Vec::new();
         expand_braces(chars, &mut texts)?;
         let alternatives = texts.iter().map(|text| parse_segments(text)).collect::<Result<_, _>>()?;
-        Ok(Self { alternatives })
+        let plain = texts.iter().map(|text| plain_names(text)).collect();
+        Ok(Self { alternatives, plain })
     }
 
     /// Whether `path`, relative with `/` between names, is one that the pattern means.
     pub fn matches(&self, path: &[u8]) -> bool {
         let names: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|n| !n.is_empty() && *n != b".").collect();
         self.alternatives.iter().any(|segments| match_segments(segments, &names))
+    }
+
+    /// Whether the tree itself is meant when it is called `.`.
+    pub(super) fn matches_tree(&self) -> bool {
+        self.alternatives.iter().any(|segments| match_segments(segments, &[b"."]))
     }
 
     /// Whether `name`, taken as one name even where it is empty or `.`, is meant. An empty pattern means the empty name.
@@ -74,8 +82,17 @@ impl Glob {
         })
     }
 
-    pub(super) fn alternatives(&self) -> &[Vec<Segment>] {
-        &self.alternatives
+    /// Whether braces make several patterns of it.
+    pub(super) fn has_choices(&self) -> bool {
+        self.alternatives.len() > 1
+    }
+
+    /// What to look for in a tree: the segments of each alternative, and whether it is a mere path.
+    pub(super) fn searches(&self) -> impl Iterator<Item = (&[Segment], bool)> {
+        self.alternatives.iter().zip(&self.plain).map(|(wild, plain)| match plain {
+            Some(names) => (names.as_slice(), true),
+            None => (wild.as_slice(), false),
+        })
     }
 }
 
@@ -144,6 +161,26 @@ fn class_end(text: &[char], open: usize) -> Result<usize, GlobError> {
         }
     }
     Err(GlobError::Class)
+}
+
+/// The names of a path without wildcards; `None` where it has some. In a mere path `\` is taken only from before a
+/// character that would be a wildcard: elsewhere it is part of a name.
+fn plain_names(text: &[char]) -> Option<Vec<Segment>> {
+    let mut path = String::with_capacity(text.len());
+    let mut rest = text.iter().copied().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '*' | '?' | '[' | '{' => return None,
+            '\\' => match rest.next() {
+                Some(escaped @ ('*' | '?' | '[' | ']' | '{' | '}')) => path.push(escaped),
+                Some(other) => path.extend(['\\', other]),
+                None => path.push('\\'),
+            },
+            c => path.push(c),
+        }
+    }
+    let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+    Some(names.map(|name| Segment::Name(name.as_bytes().to_vec())).collect())
 }
 
 fn parse_segments(text: &[char]) -> Result<Vec<Segment>, GlobError> {

@@ -50,6 +50,8 @@ pub enum EntryKind {
 pub struct Selection {
     /// Sorted by the bytes of their paths, each once.
     pub entries: Vec<Entry>,
+    /// Whether the work tree itself is meant too (`.`, `**`), which is no entry.
+    pub tree_itself: bool,
     /// What the user should read, in order.
     pub remarks: Vec<Remark>,
 }
@@ -105,6 +107,7 @@ struct Finder<'a> {
     project_dir: &'a str,
     exclude: Vec<Exclusion>,
     found: BTreeMap<Vec<u8>, EntryKind>,
+    tree_itself: bool,
     specials: u64,
     remarks: Vec<Remark>,
     /// Names that git lists and that lead out; at most a few, unless somebody tampers.
@@ -127,6 +130,7 @@ impl<'a> Finder<'a> {
             project_dir,
             exclude: rules,
             found: BTreeMap::new(),
+            tree_itself: false,
             specials: 0,
             remarks,
             strays: Remarks::default(),
@@ -190,7 +194,8 @@ impl<'a> Finder<'a> {
     fn take(&mut self, matches: BTreeMap<Vec<u8>, Node>) -> Result<u64, SelectError> {
         let mut kept = 0;
         for (path, node) in matches {
-            if let Some(rule) = self.exclude.iter_mut().find(|rule| rule.glob.matches(&path)) {
+            let drops = |rule: &&mut Exclusion| rule.glob.matches(&path) || path.is_empty() && rule.glob.matches_tree();
+            if let Some(rule) = self.exclude.iter_mut().find(drops) {
                 rule.dropped += 1;
                 continue;
             }
@@ -204,8 +209,9 @@ impl<'a> Finder<'a> {
                 }
             };
             kept += 1;
-            // The work tree itself is matched by `.` and `**`, but an archive has no entry for it.
-            if !path.is_empty() {
+            if path.is_empty() {
+                self.tree_itself = true;
+            } else {
                 self.found.insert(path, kind);
             }
         }
@@ -237,7 +243,7 @@ impl<'a> Finder<'a> {
             .into_iter()
             .map(|(path, kind)| Entry { path: PathBuf::from(std::ffi::OsString::from_vec(path)), kind })
             .collect();
-        Selection { entries, remarks: self.remarks }
+        Selection { entries, tree_itself: self.tree_itself, remarks: self.remarks }
     }
 }
 

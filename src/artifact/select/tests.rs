@@ -67,6 +67,9 @@ fn a_folder_means_everything_below_it() {
         assert_eq!(tree.names(&[pattern], &[]), want, "{pattern}");
     }
     assert_eq!(tree.names(&["."], &[]).len(), 6, "the tree itself has no entry");
+    let is_meant = |paths: &[&str], exclude: &[&str]| tree.select(paths, exclude).tree_itself;
+    assert!(is_meant(&["."], &[]) && is_meant(&["**"], &[]) && !is_meant(&["*"], &[]));
+    assert!(!is_meant(&["."], &["*"]) && !is_meant(&["."], &["**/.*"]) && is_meant(&["."], &["*.o"]));
 }
 
 #[test]
@@ -120,7 +123,24 @@ fn symlinks_are_kept_as_they_are() {
     assert_eq!(names(&found), ["o/", "o/dangling", "o/f", "o/inside", "o/outside"]);
     let links = found.entries.iter().filter(|e| e.kind == EntryKind::Symlink).count();
     assert_eq!(links, 3);
-    assert_eq!(tree.names(&["o/dangling"], &[]), ["o/dangling"], "named itself, it is there");
+}
+
+#[test]
+fn a_mere_path_means_what_is_there() {
+    let tree = Tree::new(&["a", r"f\g", "d/x"]);
+    symlink("nowhere", tree.temp.path().join("dangling")).unwrap();
+    symlink("nowhere", tree.temp.path().join("d/dangling")).unwrap();
+    symlink("/no/such/file", tree.temp.path().join("out")).unwrap();
+    symlink("d/x", tree.temp.path().join("good")).unwrap();
+    assert_eq!(
+        tree.names(&["dangling", "good", "out"], &[]),
+        ["good", "out"],
+        "a link into the tree must lead somewhere"
+    );
+    assert_eq!(tree.names(&["{dangling,a}"], &[]), ["a"]);
+    assert_eq!(tree.names(&["dang*", "d/"], &[]), ["d/", "d/dangling", "d/x", "dangling"], "found is found");
+    assert_eq!(tree.names(&[r"f\g"], &[]), [r"f\g"], "without wildcards `\\` is part of a name");
+    assert_eq!(tree.names(&["{,a}"], &[]), ["a"], "a choice of nothing is not the whole tree");
 }
 
 #[test]

@@ -17,8 +17,13 @@ const MAX_DEPTH: usize = 1024;
 /// Every path that the pattern matches and everything below those that are folders.
 pub(super) fn matches(root: &Dir, glob: &Glob) -> Result<BTreeMap<Vec<u8>, Node>, SelectError> {
     let mut walk = Walk { root, found: BTreeMap::new(), searched: HashSet::new() };
-    for segments in glob.alternatives() {
+    for (segments, is_path) in glob.searches() {
         walk.searched.clear();
+        // A choice of nothing (`{,a}`) is no path, and not the whole tree.
+        let is_nothing = segments.is_empty() && glob.has_choices();
+        if is_path && (is_nothing || walk.is_dangling(segments)) {
+            continue;
+        }
         walk.search(segments)?;
     }
     Ok(walk.found)
@@ -35,6 +40,18 @@ struct Walk<'a> {
 type Place = (Vec<u8>, usize);
 
 impl Walk<'_> {
+    /// Whether a mere path names a link to what is not in the tree: as with the official runner, that is no file. One that
+    /// leads out of the tree is: nobody looks there. Wildcards and folders take links whatever they lead to.
+    fn is_dangling(&self, segments: &[Segment]) -> bool {
+        let names = segments.iter().filter_map(|segment| match segment {
+            Segment::Name(name) => Some(name.as_slice()),
+            Segment::AnyFolders | Segment::Wild(_) => None,
+        });
+        let path = names.fold(Vec::new(), |path, name| beneath::join(&path, name));
+        let seen = self.root.metadata(beneath::path(&path));
+        !path.is_empty() && seen.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    }
+
     fn search(&mut self, segments: &[Segment]) -> Result<(), SelectError> {
         if segments.iter().any(|segment| matches!(segment, Segment::Name(name) if name == b"..")) {
             return Ok(());

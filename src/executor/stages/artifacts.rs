@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::files::below_workspace;
+use super::files::{self, below_workspace};
 use super::provenance::{self, Statement};
 use super::retry::Tries;
 use crate::artifact::archive::{self, ArchiveError, Level, Packing, Unpacking};
-use crate::artifact::select::{self, Selection, expand_shell};
+use crate::artifact::select::{self, Entry, EntryKind, Selection, expand_shell};
 use crate::artifact::{Interrupt, Remark, Severity};
 use crate::executor::environment::Environment;
 use crate::executor::job::{Running, StageError};
 use crate::executor::log::{JobLog, StageLog, Tone};
 use crate::forge::{Reporter, TransferError};
+use crate::pipeline::JobFailure;
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec, FileSelection, JobDirs};
-use crate::pipeline::{FailureReason, JobFailure};
 
 /// What archives of artifacts are called when the job gives no name.
 const USUAL_NAME: &str = "artifacts";
@@ -106,7 +106,8 @@ async fn upload_one<R: Reporter>(
 ) -> Result<(), JobFailure> {
     let log = &running.run.log;
     log.say(Tone::Plain, "Uploading artifacts...");
-    let expand = |text: &str| expand(text, &running.environment, log);
+    let environment = environment_of_names(running).await?;
+    let expand = |text: &str| expand(text, &environment, log);
     let files = FileSelection {
         paths: artifact.files.paths.iter().map(|path| expand(path)).collect(),
         exclude: artifact.files.exclude.iter().map(|path| expand(path)).collect(),
@@ -160,10 +161,14 @@ impl PackWork {
     /// Writes the archive; false when there is nothing to pack.
     fn pack(&self) -> Result<(Vec<Remark>, bool), JobFailure> {
         let root = open_project(&self.workspace, &self.dirs)?;
-        let Selection { entries, mut remarks } =
+        let Selection { mut entries, tree_itself, mut remarks } =
             select::select(&root, &self.dirs.project, &self.files, self.untracked.clone())
-                .map_err(|error| JobFailure::new(FailureReason::ScriptFailure, error.to_string()))?;
-        let mut selection = Selection { entries, remarks: Vec::new() };
+                .map_err(|error| JobFailure { message: error.to_string(), ..JobFailure::exit(1) })?;
+        // As in the official runner's archives. In caches it would only be in the way.
+        if tree_itself {
+            entries.insert(0, Entry { path: ".".into(), kind: EntryKind::Folder });
+        }
+        let mut selection = Selection { entries, tree_itself, remarks: Vec::new() };
         if selection.is_empty() {
             return Ok((remarks, false));
         }
@@ -176,6 +181,14 @@ impl PackWork {
         remarks.extend(packed.remarks);
         Ok((remarks, true))
     }
+}
+
+/// The environment in which names and paths are expanded.
+pub(super) async fn environment_of_names<R: Reporter>(running: &Running<R>) -> Result<Environment, JobFailure> {
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let handed_on = blocking(move || Ok(files::handed_on(&workspace, &dirs))).await?;
+    let status = running.run.progress.status_word.as_str();
+    Ok(running.environment.after_scripts(status, &running.run.job.dirs.project, handed_on))
 }
 
 /// `text` with the job's variables, as a command of the job would see them; unchanged, with a warning, when a shell would
@@ -244,15 +257,15 @@ pub(super) fn disk(what: &str, error: &std::io::Error) -> JobFailure {
 /// Artifacts that do not come through fail the job as a command of its own would, whoever is at fault: so users of GitLab
 /// know it, and their rules for `retry` and `allow_failure` count on it. Only the runner's own disk is the runner's.
 fn transfer_failure(what: &str, error: TransferError) -> JobFailure {
-    let reason = if error.is_own_disk { FailureReason::RunnerSystemFailure } else { FailureReason::ScriptFailure };
-    JobFailure::new(reason, format!("{what}: {}", error.message))
+    let message = format!("{what}: {}", error.message);
+    if error.is_own_disk { JobFailure::system(message) } else { JobFailure { message, ..JobFailure::exit(1) } }
 }
 
 /// As [`transfer_failure`], for archives: they, and the work tree, lie on the runner's disk.
 fn archive_failure(what: &str, error: &ArchiveError) -> JobFailure {
-    let reason = match error {
-        ArchiveError::NoSpace { .. } => FailureReason::RunnerSystemFailure,
-        _ => FailureReason::ScriptFailure,
-    };
-    JobFailure::new(reason, format!("{what}: {error}"))
+    let message = format!("{what}: {error}");
+    match error {
+        ArchiveError::NoSpace { .. } => JobFailure::system(message),
+        _ => JobFailure { message, ..JobFailure::exit(1) },
+    }
 }

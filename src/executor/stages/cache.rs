@@ -6,7 +6,9 @@ use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequ
 use crate::artifact::select;
 use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog, Tone};
-use crate::executor::stages::artifacts::{RaiseOnDrop, blocking, disk, expand, level, open_project, tell};
+use crate::executor::stages::artifacts::{
+    RaiseOnDrop, blocking, disk, environment_of_names, expand, level, open_project, tell,
+};
 use crate::executor::stages::files;
 use crate::executor::stages::retry::Tries;
 use crate::forge::Reporter;
@@ -20,6 +22,10 @@ pub(in crate::executor) async fn restore<R: Reporter>(running: &mut Running<R>) 
     }
     let _section = running.section("restore_cache", "Restoring cache");
     for cache in running.run.job.caches.iter().filter(|cache| names_files(cache)) {
+        if cache.key.is_empty() {
+            running.run.log.say(Tone::Notice, "Skipping cache extraction due to empty cache key");
+            continue;
+        }
         if !cache.pull {
             running.run.log.say(Tone::Notice, &format!("Not downloading cache {} due to policy", cache.key));
             continue;
@@ -99,6 +105,10 @@ pub(in crate::executor) async fn save<R: Reporter>(running: &mut Running<R>) -> 
     };
     let _section = running.section(section, title);
     for cache in &due {
+        if cache.key.is_empty() {
+            running.run.log.say(Tone::Notice, "Skipping cache archiving due to empty cache key");
+            continue;
+        }
         if !cache.push {
             running.run.log.say(Tone::Notice, &format!("Not uploading cache {} due to policy", cache.key));
             continue;
@@ -112,8 +122,9 @@ pub(in crate::executor) async fn save<R: Reporter>(running: &mut Running<R>) -> 
 async fn save_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), JobFailure> {
     let log = &running.run.log;
     log.say(Tone::Plain, &format!("Creating cache {}...", cache.key));
+    let environment = environment_of_names(running).await?;
     let files = FileSelection {
-        paths: cache.files.paths.iter().map(|path| expand(path, &running.environment, log)).collect(),
+        paths: cache.files.paths.iter().map(|path| expand(path, &environment, log)).collect(),
         exclude: Vec::new(),
         untracked: cache.files.untracked,
     };

@@ -3,14 +3,19 @@
 //! The workspace is as trustworthy as the jobs that wrote it: every access goes through a directory handle, so that a
 //! link planted by an earlier job leads nowhere.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, PermissionsExt};
 
+use crate::artifact::beneath;
 use crate::executor::environment::{ENV_FILE, Environment};
+use crate::executor::script::is_shell_name;
 use crate::pipeline::definition::JobDirs;
+
+/// As much of what scripts hand on is read.
+const HANDED_ON_LIMIT: u64 = 1 << 20;
 
 /// Where `path`, as the job sees it, lies below the workspace. `None` when it lies elsewhere.
 pub(in crate::executor) fn below_workspace(dirs: &JobDirs, path: &str) -> Option<PathBuf> {
@@ -50,6 +55,37 @@ pub(in crate::executor) fn staging(workspace: &Path, dirs: &JobDirs) -> io::Resu
 pub(in crate::executor) fn take_staging_away(workspace: &Path, dirs: &JobDirs) -> io::Result<()> {
     let (root, relative) = open(workspace, dirs)?;
     remove(&root, &relative.join(STAGING))
+}
+
+/// The variables that the job's scripts have handed on so far (`GITLAB_ENV`): a name and a value from each line that is an
+/// assignment. What cannot be read says nothing.
+pub(in crate::executor) fn handed_on(workspace: &Path, dirs: &JobDirs) -> Vec<(String, String)> {
+    let read = || {
+        let (root, relative) = open(workspace, dirs)?;
+        let (file, _stat) = beneath::regular_file(&root.open_dir(relative)?, ENV_FILE.as_bytes())?;
+        let mut text = Vec::new();
+        file.take(HANDED_ON_LIMIT).read_to_end(&mut text)?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&text).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let assignments = text.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| is_shell_name(name));
+    assignments.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Writes the file variables anew, since a script may have changed or removed them: every script finds them as the job's
+/// definition has them. What scripts have handed on stays.
+pub(in crate::executor) fn renew(workspace: &Path, dirs: &JobDirs, environment: &Environment) -> io::Result<()> {
+    let (root, relative) = open(workspace, dirs)?;
+    root.create_dir_all(&relative)?;
+    let temp = root.open_dir(&relative)?;
+    for (name, content) in &environment.files {
+        remove(&temp, Path::new(name))?;
+        put(&temp, name, content.expose().as_bytes())?;
+    }
+    match put(&temp, ENV_FILE, b"") {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
 }
 
 /// Takes the job's temporary folder, with all secrets in it, away.
@@ -126,6 +162,47 @@ mod tests {
         take_away(workspace.path(), &dirs()).unwrap();
         assert!(!workspace.path().join("g/p.tmp").exists());
         take_away(workspace.path(), &dirs()).unwrap();
+    }
+
+    #[test]
+    fn assignments_are_handed_on() {
+        let workspace = tempfile::tempdir().unwrap();
+        assert_eq!(handed_on(workspace.path(), &dirs()), []);
+        write(workspace.path(), &dirs(), &environment()).unwrap();
+        let file = workspace.path().join("g/p.tmp").join(ENV_FILE);
+        std::fs::write(&file, "A=1 2\nno assignment\na-b=c\nB=x=y").unwrap();
+        let handed: Vec<(String, String)> = [("A", "1 2"), ("B", "x=y")].map(|(a, b)| (a.into(), b.into())).into();
+        assert_eq!(handed_on(workspace.path(), &dirs()), handed);
+        std::fs::remove_file(&file).unwrap();
+        symlink("/etc/os-release", &file).unwrap();
+        assert_eq!(handed_on(workspace.path(), &dirs()), []);
+    }
+
+    #[test]
+    fn changed_file_variables_are_made_good() {
+        let workspace = tempfile::tempdir().unwrap();
+        write(workspace.path(), &dirs(), &environment()).unwrap();
+        let temp = workspace.path().join("g/p.tmp");
+        let good = || {
+            renew(workspace.path(), &dirs(), &environment()).unwrap();
+            std::fs::read_to_string(temp.join("KEY")).unwrap() == "content"
+        };
+        std::fs::write(temp.join("KEY"), "changed").unwrap();
+        std::fs::write(temp.join(ENV_FILE), "A=1").unwrap();
+        assert!(good());
+        std::fs::remove_file(temp.join("KEY")).unwrap();
+        std::fs::create_dir_all(temp.join("KEY/folder")).unwrap();
+        assert!(good());
+        assert_eq!(std::fs::read_to_string(temp.join(ENV_FILE)).unwrap(), "A=1", "what the script handed on stays");
+        std::fs::remove_dir_all(&temp).unwrap();
+        assert!(good());
+
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("KEY"), "theirs").unwrap();
+        std::fs::remove_dir_all(&temp).unwrap();
+        symlink(outside.path(), &temp).unwrap();
+        assert!(renew(workspace.path(), &dirs(), &environment()).is_err());
+        assert_eq!(std::fs::read_to_string(outside.path().join("KEY")).unwrap(), "theirs");
     }
 
     #[test]

@@ -8,12 +8,14 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::artifacts::{blocking, open_project};
 use super::files::below_workspace;
 use super::retry::Tries;
 use super::sources::{self, AllowedRemotes, GitNetwork, JobSide, SourcesContext, SourcesError};
 use super::steps;
 use crate::executor::halt::HaltCause;
 use crate::executor::job::{Running, StageError};
+use crate::executor::log::{StageLog as _, Tone};
 use crate::forge::Reporter;
 use crate::pipeline::{FailureReason, JobFailure};
 
@@ -29,6 +31,11 @@ const CLEANING: Duration = Duration::from_secs(300);
 pub(in crate::executor) async fn run<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
     let mut tries = Tries::new(running.run.job.attempts.get_sources);
     for attempt in 1.. {
+        if attempt == 2 {
+            let title = "Deleting all tracked and untracked files due to source fetch failure";
+            let _section = running.section("clear_worktree", title);
+            running.run.log.say(Tone::Notice, "The next attempt begins with an empty work tree");
+        }
         let section = running.section("get_sources", "Getting source from Git repository");
         let limit = running.run.job.timeouts.get_sources;
         let filled = running.run.halt.guard(limit, |stop| fill(running, attempt, stop)).await;
@@ -63,6 +70,11 @@ pub(in crate::executor) async fn untracked<R: Reporter>(running: &Running<R>) ->
     let run = &running.run;
     let project =
         below_workspace(&run.job.dirs, &run.job.dirs.project).ok_or("the work tree lies outside the builds folder")?;
+    let (workspace, dirs) = (run.paths.workspace.clone(), run.job.dirs.clone());
+    let has_repository = blocking(move || Ok(open_project(&workspace, &dirs)?.symlink_metadata(".git").is_ok()));
+    if !has_repository.await.map_err(|failure| failure.message)? {
+        return Err("there is no repository in the work tree".to_owned());
+    }
     let (network, side) = (network(running), Side { running, attempt: 1 });
     let deadline = run.halt.deadline.min(Instant::now() + LISTING);
     let cx = context(running, &network, &side, deadline, 1);
@@ -151,14 +163,17 @@ impl<R: Reporter> JobSide for Side<'_, R> {
 
 fn failure(error: &SourcesError) -> JobFailure {
     let reason = match error {
-        SourcesError::Refused { .. } => FailureReason::RunnerConfigurationError,
-        SourcesError::Failed { .. } => FailureReason::ScriptFailure,
+        // A variable of the job that git, or this runner, will not take.
+        SourcesError::Refused { .. } => FailureReason::ScriptFailure,
+        SourcesError::Hook { .. } | SourcesError::Failed { .. } => FailureReason::ScriptFailure,
         SourcesError::Cancelled { .. } => FailureReason::JobCanceled,
         SourcesError::TimedOut { .. } => FailureReason::JobExecutionTimeout,
         SourcesError::Machine { .. } => FailureReason::RunnerSystemFailure,
     };
-    JobFailure {
-        exit_code: error.exit_code(),
-        ..JobFailure::new(reason, format!("getting the sources failed: {error}"))
-    }
+    // git's own codes are no business of the job's: with the official runner, too, a failed clone is exit code 1.
+    let exit_code = match error {
+        SourcesError::Failed { .. } | SourcesError::Refused { .. } => Some(1),
+        other => other.exit_code(),
+    };
+    JobFailure { exit_code, ..JobFailure::new(reason, format!("getting the sources failed: {error}")) }
 }

@@ -11,6 +11,8 @@ use crate::executor::log::{LogStream, StageLog, Tone, now_us};
 use crate::executor::progress::StepProgress;
 use crate::executor::sandbox::shim::{Program, ShimClient, SpoolReader, StepExit, StepId, StepRequest, StepState};
 use crate::executor::script::{self, ScriptStyle, SectionStyle};
+use crate::executor::stages::artifacts::{blocking, disk};
+use crate::executor::stages::files;
 use crate::forge::Reporter;
 use crate::pipeline::{FailureReason, JobFailure, PipelineStep, Secret, StepKind};
 
@@ -109,13 +111,16 @@ pub(in crate::executor) async fn after<R: Reporter>(running: &mut Running<R>) ->
             );
             Ok(())
         }
-        Err(StageError::Halted(HaltCause::PartTimeout, limit)) if !fails_job => {
-            let limit = in_words(limit);
+        // Its own limit is no time limit of the job: it is an after-step that failed.
+        Err(StageError::Halted(HaltCause::PartTimeout, limit)) => {
+            let (limit, so) = (in_words(limit), if fails_job { "fails" } else { "is not affected" });
             running.run.log.say(
                 Tone::Warning,
-                &format!("after_script took longer than {limit} and was ended; the job is not affected (RUNNER_AFTER_SCRIPT_TIMEOUT)"),
+                &format!(
+                    "after_script took longer than {limit} and was ended; the job {so} (RUNNER_AFTER_SCRIPT_TIMEOUT)"
+                ),
             );
-            Ok(())
+            if fails_job { Err(StageError::Failed(JobFailure::exit(1))) } else { Ok(()) }
         }
         other => other,
     };
@@ -197,11 +202,26 @@ async fn run_step<R: Reporter>(
         }
         let said_before = std::mem::take(&mut running.greeting);
         running.run.log.write(LogStream::Stdout, now_us(), &said_before);
+        renew_files(running).await;
         note(running, index).await?;
     }
     let id = step_id(index)?;
     start(running, &id, step, status, limit).await?;
     follow(running, &id, limit, matches!(step.kind, StepKind::After { .. })).await
+}
+
+/// The file variables as they were, whatever a step before this one made of them.
+async fn renew_files<R: Reporter>(running: &Running<R>) {
+    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let environment = running.environment.clone();
+    let renewed = blocking(move || {
+        files::renew(&workspace, &dirs, &environment).map_err(|error| disk("the file variables", &error))
+    });
+    if let Err(failure) = renewed.await
+        && !running.environment.files.is_empty()
+    {
+        running.run.log.say(Tone::Warning, &format!("File variables may not be as they were: {}", failure.message));
+    }
 }
 
 fn step_id(index: usize) -> Result<StepId, StageError> {
@@ -264,7 +284,12 @@ fn text_of<R: Reporter>(running: &Running<R>, step: &PipelineStep) -> String {
 
 fn style<R: Reporter>(running: &Running<R>, sections: Option<SectionStyle>) -> ScriptStyle {
     let job = &running.run.job;
-    ScriptStyle { trace_commands: job.log.trace_commands, sections, check_each: job.options.check_each_command }
+    ScriptStyle {
+        trace_commands: job.log.trace_commands,
+        sections,
+        check_each: job.options.check_each_command,
+        legacy_eval: job.options.legacy_eval,
+    }
 }
 
 /// Brings the step's output into the log until the step has ended, ending it when the job must not go on.

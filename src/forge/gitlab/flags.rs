@@ -78,7 +78,11 @@ pub const FLAGS: &[Flag] = &[
         "what the runner puts into the work tree can always be written by any user of the job",
     ),
     ignored("FF_USE_NATIVE_CONTAINER_STOP", false, "the shim ends a step, not the engine"),
-    ignored("FF_USE_LEGACY_BASH_EVAL", false, "scripts are not evaluated from a quoted text"),
+    honoured(
+        "FF_USE_LEGACY_BASH_EVAL",
+        false,
+        "in bash a failing command's code becomes 1, as before 18.11; `exit N` stays",
+    ),
     ignored("FF_RESOLVE_FULL_TLS_CHAIN", false, "the chain comes from `network.ca_files`"),
     ignored("FF_EXPORT_HIGH_CARDINALITY_METRICS", false, "metrics have labels from closed sets only"),
     ignored("FF_ENABLE_JOB_INPUTS_INTERPOLATION", true, "jobs with `inputs` are refused"),

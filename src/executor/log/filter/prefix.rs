@@ -7,8 +7,8 @@ use aho_corasick::{AhoCorasick, BuildError};
 
 use super::mask::{MASK, finder};
 
-/// Of the prefixes, longest first, only so many are used (protocols: GitLab 10.5).
-const MOST_PREFIXES: usize = 15;
+/// Of the prefixes, longest first, only so many are used: more than the known kinds of token and those a server adds.
+const MOST_PREFIXES: usize = 100;
 
 /// Longer ones are no prefixes of tokens. GitLab's own limit is 20.
 const LONGEST_PREFIX: usize = 256;

@@ -28,7 +28,15 @@ pub enum SourcesError {
         /// What is wrong with it, and what to do.
         problem: String,
     },
-    /// git, the remote or a hook of the job said no. What it printed is in the log already.
+    /// A hook of the job failed. What it printed is in the log already.
+    #[error("{message}")]
+    Hook {
+        /// Which, and how it ended.
+        message: String,
+        /// Its exit code.
+        exit_code: Option<i32>,
+    },
+    /// git or the remote said no. What it printed is in the log already.
     #[error("{message}")]
     Failed {
         /// What failed.
@@ -50,7 +58,7 @@ impl SourcesError {
     /// Whether another attempt may help. It cannot for a cancelled job, an exceeded limit or a refused setting.
     pub fn may_retry(&self) -> bool {
         match self {
-            SourcesError::Failed { .. } | SourcesError::Machine { .. } => true,
+            SourcesError::Hook { .. } | SourcesError::Failed { .. } | SourcesError::Machine { .. } => true,
             SourcesError::Cancelled { .. } | SourcesError::TimedOut { .. } | SourcesError::Refused { .. } => false,
         }
     }
@@ -58,7 +66,7 @@ impl SourcesError {
     /// The exit code of the program that failed, where one did.
     pub fn exit_code(&self) -> Option<i32> {
         match self {
-            SourcesError::Failed { exit_code, .. } => *exit_code,
+            SourcesError::Hook { exit_code, .. } | SourcesError::Failed { exit_code, .. } => *exit_code,
             SourcesError::Cancelled { .. }
             | SourcesError::TimedOut { .. }
             | SourcesError::Refused { .. }

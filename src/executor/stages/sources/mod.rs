@@ -130,9 +130,11 @@ pub async fn get_sources(
     let stage = Stage { cx, spec, project_dir, log, cancel };
     match spec.strategy {
         SourceStrategy::None => {
-            stage.in_parent(|parent, name| parent.folder_or_new(name)).await?;
             log.say(Tone::Notice, "Skipping Git repository setup");
-            Ok(())
+            match spec.begins_empty {
+                true => stage.empty_tree().await.map(drop),
+                false => stage.in_parent(|parent, name| parent.folder_or_new(name)).await.map(drop),
+            }
         }
         SourceStrategy::Empty => {
             log.say(Tone::Notice, "Skipping Git repository setup and creating an empty build directory");
@@ -287,7 +289,7 @@ impl Stage<'_> {
             () = self.cancel.cancelled() => Err(SourcesError::Cancelled { doing: doing() }),
             () = tokio::time::sleep_until(self.cx.deadline) => Err(SourcesError::TimedOut { doing: doing() }),
             done = self.cx.job_side.run_hook(name, commands) => {
-                done.map_err(|(message, code)| SourcesError::failed(format!("{name}: {message}"), code))
+                done.map_err(|(message, exit_code)| SourcesError::Hook { message: format!("{name}: {message}"), exit_code })
             }
         }
     }

@@ -1,19 +1,19 @@
 //! Files a job gives away. (protocols: GitLab 3.9, 6.2, 6.3.)
 
-use super::{Context, shell_text, when_of};
+use super::{Context, when_of};
 use crate::pipeline::JobFailure;
 use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, FileSelection};
 
 /// The artifacts in the order of the payload.
-pub(super) fn artifacts(cx: &Context<'_>, warnings: &mut Vec<String>) -> Result<Vec<ArtifactSpec>, JobFailure> {
+pub(super) fn artifacts(cx: &Context<'_>) -> Result<Vec<ArtifactSpec>, JobFailure> {
     let mut artifacts = Vec::new();
     for artifact in &cx.payload.artifacts {
         if artifact.paths.is_empty() && !artifact.untracked {
             continue;
         }
         artifacts.push(ArtifactSpec {
-            name: expand(cx, &artifact.name, warnings),
-            files: selection(cx, &artifact.paths, &artifact.exclude, artifact.untracked, warnings),
+            name: artifact.name.clone(),
+            files: selection(&artifact.paths, &artifact.exclude, artifact.untracked),
             when: when_of(&artifact.when, "an artifact")?,
             kind: artifact.artifact_type.clone(),
             format: format(&artifact.artifact_format)?,
@@ -37,26 +37,7 @@ fn format(text: &str) -> Result<ArtifactFormat, JobFailure> {
     }
 }
 
-/// Globs as the official helper expands them.
-pub(super) fn selection(
-    cx: &Context<'_>,
-    paths: &[String],
-    exclude: &[String],
-    untracked: bool,
-    warnings: &mut Vec<String>,
-) -> FileSelection {
-    FileSelection {
-        paths: paths.iter().map(|path| expand(cx, path, warnings)).collect(),
-        exclude: exclude.iter().map(|path| expand(cx, path, warnings)).collect(),
-        untracked,
-    }
-}
-
-fn expand(cx: &Context<'_>, text: &str, warnings: &mut Vec<String>) -> String {
-    shell_text::expand(text, cx.variables).unwrap_or_else(|| {
-        warnings.push(format!(
-            "{text:?} is taken as it is: only variables and their defaults can be expanded in names and paths"
-        ));
-        text.to_owned()
-    })
+/// Globs as they are written: what they are in the job's environment is known once the job has run.
+pub(super) fn selection(paths: &[String], exclude: &[String], untracked: bool) -> FileSelection {
+    FileSelection { paths: paths.to_vec(), exclude: exclude.to_vec(), untracked }
 }

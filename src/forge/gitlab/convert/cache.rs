@@ -14,13 +14,8 @@ pub(super) fn caches(cx: &Context<'_>, warnings: &mut Vec<String>) -> Result<Vec
         if cache.paths.is_empty() && !cache.untracked {
             continue;
         }
-        let Some(key) = key(cx, &main_key(cx, &cache.key), warnings) else {
-            warnings.push(format!(
-                "the cache key {:?} says nothing that can name a cache; the cache is not used",
-                cache.key
-            ));
-            continue;
-        };
+        // Without a name to keep it under a cache is neither looked for nor kept; its stages say so.
+        let key = key(cx, &main_key(cx, &cache.key), warnings).unwrap_or_default();
         let (pull, push) = policy(cx, &cache.policy)?;
         let mut fallback_keys: Vec<String> = Vec::new();
         let fallbacks =
@@ -32,7 +27,7 @@ pub(super) fn caches(cx: &Context<'_>, warnings: &mut Vec<String>) -> Result<Vec
                 None => warnings.push(format!("the fallback key {text:?} says nothing that can name a cache")),
             }
         }
-        let files = artifacts::selection(cx, &cache.paths, &[], cache.untracked, warnings);
+        let files = artifacts::selection(&cache.paths, &[], cache.untracked);
         let when = when_of(&cache.when, "a cache")?;
         caches.push(CacheSpec { key, fallback_keys, files, pull, push, when });
     }
@@ -40,16 +35,16 @@ pub(super) fn caches(cx: &Context<'_>, warnings: &mut Vec<String>) -> Result<Vec
 }
 
 fn main_key(cx: &Context<'_>, given: &str) -> String {
-    let expanded = cx.variables.expand(given);
-    if !expanded.is_empty() {
-        return expanded;
+    // A key that was given but comes to nothing is no key: the cache is left out, not put under another's name.
+    if !given.is_empty() {
+        return cx.variables.expand(given);
     }
     clean_path(&format!("{}/{}", cx.payload.job_info.name, cx.payload.git_info.ref_name))
 }
 
 /// The key a cache is kept under. (7.1)
 fn key(cx: &Context<'_>, raw: &str, warnings: &mut Vec<String>) -> Option<String> {
-    if cx.flags.is_on("FF_HASH_CACHE_KEYS") {
+    if cx.flags.is_on("FF_HASH_CACHE_KEYS") && !raw.is_empty() {
         return Some(hex::encode(Sha256::digest(raw.as_bytes())));
     }
     let clean = sanitized(raw)?;

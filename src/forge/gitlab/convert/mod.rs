@@ -19,7 +19,6 @@ pub mod cache;
 pub mod containers;
 pub mod log;
 pub mod owner;
-pub mod shell_text;
 pub mod sources;
 pub mod steps;
 pub mod timeouts;
@@ -62,7 +61,7 @@ pub(super) fn job(
     let sources = sources::sources(&cx, strategy, &assignment.correlation_id, &mut warnings)?;
     let steps = steps::steps(&cx);
     let caches = cache::caches(&cx, &mut warnings)?;
-    let artifacts = artifacts::artifacts(&cx, &mut warnings)?;
+    let artifacts = artifacts::artifacts(&cx)?;
     let timeouts = timeouts::timeouts(&cx, &mut warnings);
     let attempts = timeouts::attempts(&cx, &mut warnings);
     let log = log::log(&cx, &mut warnings);
@@ -86,6 +85,7 @@ pub(super) fn job(
         log,
         options: JobOptions {
             check_each_command: flags.is_on("FF_ENABLE_BASH_EXIT_CODE_CHECK"),
+            legacy_eval: flags.is_on("FF_USE_LEGACY_BASH_EVAL"),
             clean_up_work_tree: flags.is_on("FF_ENABLE_JOB_CLEANUP"),
             log_images: flags.is_on("FF_LOG_IMAGES_CONFIGURED_FOR_JOB"),
         },

@@ -126,6 +126,8 @@ pub(super) fn sources(
     let lfs = !bool_of(cx.variables, "GIT_LFS_SKIP_SMUDGE", false, warnings);
     Ok(SourceSpec {
         strategy,
+        // The official Docker executor keeps its builds folder for `fetch` alone; its other executors keep it always.
+        begins_empty: !cx.facts.shared_environment,
         url: remote.url,
         credentials: remote.credentials,
         url_rewrites: rewrites(cx, warnings),
@@ -137,7 +139,7 @@ pub(super) fn sources(
         checkout: bool_of(cx.variables, "GIT_CHECKOUT", true, warnings),
         clean_flags: clean_flags(cx, warnings),
         fetch_flags: fetch_flags(cx, warnings),
-        submodules: submodules(cx, warnings)?,
+        submodules: submodules(cx, needs_repository, warnings)?,
         lfs,
         pre_script: hook(cx, "pre_get_sources_script", cx.settings.pre_get_sources_script.as_ref(), true),
         post_script: hook(cx, "post_get_sources_script", cx.settings.post_get_sources_script.as_ref(), false),
@@ -281,8 +283,10 @@ fn harmless(name: &str, words: Vec<String>, warnings: &mut Vec<String>) -> Vec<S
     kept
 }
 
-fn submodules(cx: &Context<'_>, warnings: &mut Vec<String>) -> Result<Submodules, JobFailure> {
+fn submodules(cx: &Context<'_>, needs_repository: bool, warnings: &mut Vec<String>) -> Result<Submodules, JobFailure> {
     let depth_of_tree = match cx.variables.value("GIT_SUBMODULE_STRATEGY").trim() {
+        // Without a repository nobody asks for its submodules.
+        _ if !needs_repository => SubmoduleStrategy::None,
         "" | "none" => SubmoduleStrategy::None,
         "normal" => SubmoduleStrategy::Normal,
         "recursive" => SubmoduleStrategy::Recursive,

@@ -3,10 +3,9 @@
 use super::Context;
 use crate::pipeline::definition::{PipelineStep, StepKind};
 
-/// The steps in order, the after-step last. One without commands is none.
+/// The steps in order, the after-step last. A main step without commands has its section all the same.
 pub(super) fn steps(cx: &Context<'_>) -> Vec<PipelineStep> {
-    let given = cx.payload.steps.iter().filter(|step| !step.script.is_empty());
-    let (after, main): (Vec<_>, Vec<_>) = given.partition(|step| step.name == "after_script");
+    let (after, main): (Vec<_>, Vec<_>) = cx.payload.steps.iter().partition(|step| step.name == "after_script");
     let main = main.into_iter().map(|step| PipelineStep {
         name: step.name.to_lowercase(),
         kind: StepKind::Main,

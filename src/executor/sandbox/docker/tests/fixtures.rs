@@ -36,6 +36,7 @@ pub(in crate::executor::sandbox::docker) fn a_job() -> PipelineJob {
         registry_auth: RegistryAuth::default(),
         sources: SourceSpec {
             strategy: SourceStrategy::Empty,
+            begins_empty: false,
             url: String::new(),
             credentials: None,
             url_rewrites: Vec::new(),

@@ -18,7 +18,7 @@ use super::launch::{self, Ground, Pipes};
 use super::memory::OomCounter;
 use super::running::{Cause, RunningStep, Surroundings};
 use super::spooler::{SpoolFiles, Spooler};
-use super::sys::{self, Waker};
+use super::sys::{self, Arrived, Waker};
 use super::{probe, tree};
 
 /// Connections at the same time. More are closed at once, so that nobody can take all descriptors.
@@ -185,8 +185,10 @@ impl State {
     }
 
     fn take_signals(&mut self) {
-        for signal in sys::arrived_signals(&self.server.signals) {
-            if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) {
+        for Arrived { signal, sender } in sys::arrived_signals(&self.server.signals) {
+            // A job's process may not end the sandbox under its job, as it could not end a PID 1 without this handler.
+            let is_from_inside = sender != 0 && std::process::id() == 1;
+            if matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) && !is_from_inside {
                 self.stop(End::StoppedByEngine, Cause::Engine, ENGINE_GRACE);
             }
         }

@@ -30,15 +30,24 @@ pub fn signal_descriptor() -> io::Result<OwnedFd> {
     }
 }
 
-/// Numbers of the signals that have arrived at [`signal_descriptor`].
-pub fn arrived_signals(descriptor: &OwnedFd) -> Vec<i32> {
+/// A signal that has arrived at [`signal_descriptor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its number.
+    pub signal: i32,
+    /// The process that sent it, as seen from our PID namespace: 0 where it is not in it, or the kernel sent it.
+    pub sender: i32,
+}
+
+/// The signals that have arrived at [`signal_descriptor`].
+pub fn arrived_signals(descriptor: &OwnedFd) -> Vec<Arrived> {
     const RECORD: usize = std::mem::size_of::<libc::signalfd_siginfo>();
     let mut signals = Vec::new();
     let mut record = [0_u8; RECORD];
     while let Ok(RECORD) = rustix::io::read(descriptor, &mut record) {
-        // The signal's number is the record's first field, a u32.
-        let [a, b, c, d, ..] = record;
-        signals.push(i32::from_ne_bytes([a, b, c, d]));
+        // Fields of the record: the signal's number, its errno, its code, the sender's id, four bytes each.
+        let [a, b, c, d, _, _, _, _, _, _, _, _, e, f, g, h, ..] = record;
+        signals.push(Arrived { signal: i32::from_ne_bytes([a, b, c, d]), sender: i32::from_ne_bytes([e, f, g, h]) });
     }
     signals
 }

@@ -6,6 +6,7 @@ use crate::pipeline::definition::{SourceSpec, SourceStrategy, SubmoduleStrategy,
 pub(crate) fn spec(url: &str, sha: &str) -> SourceSpec {
     SourceSpec {
         strategy: SourceStrategy::Fetch,
+        begins_empty: false,
         url: url.to_owned(),
         credentials: None,
         url_rewrites: Vec::new(),

@@ -123,7 +123,11 @@ async fn clone_starts_with_nothing_and_none_with_what_there_is() {
     house.plant("left", "by a job");
     house.get_well(&spec).await;
     assert_eq!(house.read("left"), "by a job");
+    spec.begins_empty = true;
+    assert_eq!(house.get_well(&spec).await, "Skipping Git repository setup\n");
+    assert_eq!(std::fs::read_dir(house.project()).expect("there").count(), 0);
 
+    house.plant("left", "by a job");
     spec.strategy = SourceStrategy::Clone;
     spec.clean_flags = None;
     let log = house.get_well(&spec).await;
