@@ -59,14 +59,12 @@ impl Merge<'_> {
                     self.remarks.push(Remark::warning(text));
                     rustix::fs::unlinkat(&to, name.as_slice(), AtFlags::empty())?;
                 }
-                (_, Ok(Node::Folder)) => {
-                    if rustix::fs::unlinkat(&to, name.as_slice(), AtFlags::REMOVEDIR).is_err() {
-                        let why = "there is a folder of this name that is not empty";
-                        self.remarks.push(Remark::warning(format!("{}: not unpacked: {why}", shown(&whole))));
-                        continue;
-                    }
+                (_, Ok(Node::Folder)) if rustix::fs::unlinkat(&to, name.as_slice(), AtFlags::REMOVEDIR).is_err() => {
+                    let why = "there is a folder of this name that is not empty";
+                    self.remarks.push(Remark::warning(format!("{}: not unpacked: {why}", shown(&whole))));
+                    continue;
                 }
-                // A file takes a file's place by being moved there.
+                // An empty folder has just gone; a file takes a file's place by being moved there.
                 _ => {}
             }
             rename(&from, &to, &name, &source)?;
