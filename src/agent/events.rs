@@ -2,7 +2,7 @@
 
 use tracing::{debug, info};
 
-use crate::pipeline::FlowEvent;
+use crate::pipeline::{FlowEvent, JobFailure, JobOutcome};
 
 /// Writes an event to the log. Job, correlation id and registration stand in the span that it happens in.
 pub(super) fn log(event: &FlowEvent) {
@@ -11,6 +11,16 @@ pub(super) fn log(event: &FlowEvent) {
         FlowEvent::JobStatusChanged { from, to, .. } => info!(%from, %to, "job status changed"),
         FlowEvent::StageStarted { stage, .. } => debug!(stage, "stage began"),
         FlowEvent::StageFinished { stage, ok, took, .. } => info!(stage, ok, took_ms = took.as_millis(), "stage ended"),
-        FlowEvent::JobFinished { outcome, .. } => info!(?outcome, "job finished; its forge knows"),
+        FlowEvent::JobFinished { outcome, .. } => finished(outcome),
+    }
+}
+
+fn finished(outcome: &JobOutcome) {
+    match outcome {
+        JobOutcome::Success => info!(outcome = "success", "job finished; its forge knows"),
+        JobOutcome::Failed(JobFailure { reason, exit_code, message }) => {
+            info!(outcome = "failed", %reason, exit_code, why = message, "job finished; its forge knows");
+        }
+        JobOutcome::Cancelled => info!(outcome = "cancelled", "job finished; its forge knows"),
     }
 }

@@ -64,7 +64,7 @@ impl Merge<'_> {
                     self.remarks.push(Remark::warning(format!("{}: not unpacked: {why}", shown(&whole))));
                     continue;
                 }
-                // A file takes a file's place by being moved there.
+                // An empty folder has just gone; a file takes a file's place by being moved there.
                 _ => {}
             }
             rename(&from, &to, &name, &source)?;

@@ -81,7 +81,8 @@ fn check(config: &Config, locations: &Locations, out: &mut impl Write) -> Result
     match Credentials::open(&locations.state_dir).and_then(|credentials| credentials.names()) {
         Ok(known) => {
             for registration in config.registrations.iter().filter(|one| !known.contains(&one.name)) {
-                eprintln!("warning: `{}` has no token: run `forgehand register` for it", registration.name);
+                let name = &registration.name;
+                eprintln!("warning: `{name}` has no token: run `forgehand register` with `--name '{name}'`");
             }
         }
         Err(error) => eprintln!("warning: {error}"),

@@ -18,7 +18,7 @@ pub struct PauseArgs {
 /// Arguments of `forgehand drain`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "A service manager that keeps the agent running starts it again after a drain, with the program that is\n\
+    after_help = "A service manager that keeps the agent running starts it again after a drain, with the program that is \
                   installed by then. To keep the machine free of jobs, use `forgehand pause` or stop the service."
 )]
 pub struct DrainArgs {

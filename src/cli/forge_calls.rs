@@ -43,6 +43,9 @@ pub struct RunnerWishes {
 /// The forges, as the command line needs them. Each call has its deadlines; an error is one sentence that says what
 /// failed, where, and what to do.
 pub trait ForgeCalls {
+    /// What is wrong with a wish by itself, before anybody is asked.
+    fn objection(&self, token: &Secret, labels: &[String]) -> Option<String>;
+
     /// Makes a registration; the answer holds the token to keep.
     fn register(
         &self,
@@ -76,6 +79,10 @@ pub(crate) mod fakes {
     pub struct OneGoodToken;
 
     impl ForgeCalls for OneGoodToken {
+        fn objection(&self, _: &Secret, labels: &[String]) -> Option<String> {
+            labels.iter().any(|label| label == "never").then(|| "no such label".to_owned())
+        }
+
         async fn register(
             &self,
             registration: &RegistrationConfig,

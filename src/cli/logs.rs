@@ -19,7 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Arguments of `forgehand logs`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  forgehand logs 4711\n  forgehand logs 4711 --follow | grep -i error")]
+#[command(after_help = "Examples:\n  forgehand logs 4711\n  forgehand logs 4711 --follow | grep -i error\n\n\
+                  It is the log as the forge gets it: masked, with the time stamps and section markers that GitLab's pages \
+                  make use of. Logs of ended jobs are kept for `state.keep_logs`, 7 days unless configured.")]
 pub struct LogsArgs {
     /// The job: its number at the forge, or its key as `forgehand status --json` shows it.
     job: String,

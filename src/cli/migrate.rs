@@ -65,7 +65,7 @@ fn tell(migration: &Migration, applied: &Applied, locations: &Locations, mode: M
         eprintln!("note: `{name}` is there already and stays as it is");
     }
     for name in &applied.without_token {
-        eprintln!("warning: `{name}` has no token: run `forgehand register` for it");
+        eprintln!("warning: `{name}` has no token: run `forgehand register` with `--name '{name}'`");
     }
     for note in &migration.refused {
         eprintln!("warning: not carried over: {}", sentence(note));

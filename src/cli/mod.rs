@@ -37,7 +37,7 @@ pub use verdict::Verdict;
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Begin with:\n  forgehand register --url https://gitlab.example.com --token glrt-...\n  forgehand run\n\n\
-                  Exit codes: 0 success; 1 what was asked for failed; 2 the arguments or the configuration are wrong;\n\
+                  Exit codes: 0 success; 1 what was asked for failed; 2 the arguments or the configuration are wrong; \
                   3 the environment is (no engine, no forge, no disk, no agent); 130 cancelled."
 )]
 pub struct CommandLine {

@@ -97,6 +97,9 @@ async fn register<C: ForgeCalls>(args: &RegisterArgs, locations: &Locations, for
         (Ok(token), Ok(forge)) => (token, forge),
         (Err(message), _) | (_, Err(message)) => return render::failed(&message, Verdict::BadInput),
     };
+    if let Some(message) = forges.objection(&token, &args.labels) {
+        return render::failed(&message, Verdict::BadInput);
+    }
     if let Some(known) = args.name.as_ref().and_then(|name| config.registration(name)) {
         match lacks_only_its_token(known, args, locations) {
             Ok(true) => return complete(known, token, locations, forges).await,
@@ -417,6 +420,7 @@ mod tests {
         assert_eq!(registered("--token good --name main", &locations).await, Verdict::BadInput);
         assert_eq!(registered("--token good --forge github", &locations).await, Verdict::BadInput);
         assert_eq!(registered("--token good --ephemeral", &locations).await, Verdict::BadInput);
+        assert_eq!(registered("--token good --labels never", &locations).await, Verdict::BadInput);
         assert_eq!(std::fs::read_to_string(&locations.config_file).unwrap(), before);
         assert_eq!(Credentials::open(&locations.state_dir).unwrap().names().unwrap(), ["main"]);
     }

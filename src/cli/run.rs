@@ -20,8 +20,8 @@ use crate::telemetry::{self, LogSettings};
 /// Arguments of `forgehand run`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Signals: SIGTERM, SIGQUIT or SIGINT once: take no more jobs, finish the running ones, exit 0; twice:\n\
-                  cancel them; three times: end at once. SIGHUP: read the configuration again. SIGUSR1: end at once and\n\
+    after_help = "Signals: SIGTERM, SIGQUIT or SIGINT once: take no more jobs, finish the running ones, exit 0; twice: \
+                  cancel them; three times: end at once. SIGHUP: read the configuration again. SIGUSR1: end at once and \
                   leave running jobs to the next agent, for an upgrade."
 )]
 pub struct RunArgs {

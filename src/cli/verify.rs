@@ -39,12 +39,18 @@ async fn verify<C: ForgeCalls>(args: &VerifyArgs, locations: &Locations, forges:
     for registration in meant {
         let verdict = match credentials.get(&registration.name) {
             Ok(Some(record)) => forges.verify(registration, &record).await,
-            Ok(None) => TokenVerdict::Refused("it has no token here: run `forgehand register` for it".to_owned()),
+            Ok(None) => {
+                let name = &registration.name;
+                TokenVerdict::Refused(format!("it has no token here: run `forgehand register` with `--name '{name}'`"))
+            }
             Err(error) => TokenVerdict::Unknown(error.to_string()),
         };
         refused |= matches!(verdict, TokenVerdict::Refused(_) | TokenVerdict::Idle(_));
         unknown |= matches!(verdict, TokenVerdict::Unknown(_));
         rows.push(vec![registration.name.clone(), registration.url.to_string(), told(&verdict)]);
+    }
+    if rows.is_empty() {
+        eprintln!("note: there is no registration; add one with `forgehand register`");
     }
     let printed = render::result(&render::table(&["REGISTRATION", "URL", "VERDICT"], &rows));
     match (refused, unknown) {

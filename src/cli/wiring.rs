@@ -37,6 +37,11 @@ const CONTACT: Duration = Duration::from_secs(20);
 pub struct Forges;
 
 impl ForgeCalls for Forges {
+    fn objection(&self, token: &Secret, labels: &[String]) -> Option<String> {
+        let options = RegisterOptions { description: String::new(), tags: labels.to_vec() };
+        register::go_together(token, &options).err().map(|error| error.to_string())
+    }
+
     async fn register(
         &self,
         registration: &RegistrationConfig,

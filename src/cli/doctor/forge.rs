@@ -78,7 +78,7 @@ impl<P: ForgeProbe + ?Sized> Check for TokenValid<P> {
             match self.0.token().await {
                 None => {
                     let name = self.0.registration();
-                    Finding::failed("there is none here", format!("run `forgehand register` with `--name {name}`"))
+                    Finding::failed("there is none here", format!("run `forgehand register` with `--name '{name}'`"))
                 }
                 Some(TokenVerdict::Good) => Finding::Ok("the forge knows it".into()),
                 Some(TokenVerdict::Refused(said)) => Finding::failed(format!("the forge refuses it: {said}"), again),

@@ -106,15 +106,9 @@ pub async fn register(
     settings: &GitLabSettings,
     options: &RegisterOptions,
 ) -> Result<Registered, RegisterError> {
+    go_together(&settings.token, options)?;
     match TokenKind::of(settings.token.expose()) {
-        TokenKind::Runner => {
-            if !options.tags.is_empty() {
-                return Err(RegisterError::Arguments(
-                    "labels of a runner with a glrt- token are set in GitLab's own settings of the runner; leave `--labels` out",
-                ));
-            }
-            by_verifying(outbound, settings).await
-        }
+        TokenKind::Runner => by_verifying(outbound, settings).await,
         TokenKind::Registration => by_registering(outbound, settings, options).await,
         // Old tokens have no prefix. One that is a runner's verifies; else it is tried as a registration token.
         TokenKind::Unknown => match verify(outbound, settings).await? {
@@ -122,6 +116,16 @@ pub async fn register(
             Verified::Refused(_) | Verified::Orphaned(_) => by_registering(outbound, settings, options).await,
         },
     }
+}
+
+/// Whether the token and the options go together, which needs no server to see.
+pub fn go_together(token: &Secret, options: &RegisterOptions) -> Result<(), RegisterError> {
+    if TokenKind::of(token.expose()) == TokenKind::Runner && !options.tags.is_empty() {
+        return Err(RegisterError::Arguments(
+            "labels of a runner with a glrt- token are set in GitLab's own settings of the runner; leave `--labels` out",
+        ));
+    }
+    Ok(())
 }
 
 async fn by_verifying(outbound: &Outbound, settings: &GitLabSettings) -> Result<Registered, RegisterError> {
