@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Stopwatch};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::environment::{self, Environment};
@@ -302,8 +303,8 @@ impl<R: Reporter> Running<R> {
     }
 
     /// What git does not track in the work tree, ignored files included. Empty, with a warning, where git cannot tell.
-    pub(super) async fn untracked_files(&self) -> Vec<std::path::PathBuf> {
-        stages::get_sources::untracked(self).await.unwrap_or_else(|error| {
+    pub(super) async fn untracked_files(&self, stop: &CancellationToken) -> Vec<std::path::PathBuf> {
+        stages::get_sources::untracked(self, stop).await.unwrap_or_else(|error| {
             self.run.log.say(Tone::Warning, &format!("The untracked files cannot be listed: {error}"));
             Vec::new()
         })
