@@ -23,7 +23,7 @@ use super::job::{JobRunner, JobStart, JobWork, SlotEnded};
 use super::recovery::{Lost, Repair};
 use crate::executor::halt::Halt;
 use crate::executor::job::{self, JobRun, now_ms};
-use crate::executor::log::{JobLog, LogPump, PumpEnd, StageLog, Tone};
+use crate::executor::log::{JobLog, LogPump, PumpEnd};
 use crate::executor::progress::Progress;
 use crate::executor::sandbox::{JobPaths, SandboxRecord};
 use crate::executor::tools::Tools;
@@ -252,7 +252,7 @@ impl<F: Forge> Slot<'_, F> {
             self.line.change(JobChange::Start); // it ran, under the agent before
             self.line.change(change_to(&outcome));
             if let JobOutcome::Failed(failure) = &outcome {
-                log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
+                log.say_last(&format!("Job failed (system failure): {}", failure.message));
             }
             return (outcome, start.sandbox);
         }
@@ -265,7 +265,7 @@ impl<F: Forge> Slot<'_, F> {
             Ok(job) => job,
             Err(failure) => {
                 self.line.change(JobChange::Fail);
-                log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
+                log.say_last(&format!("Job failed (system failure): {}", failure.message));
                 return (JobOutcome::Failed(failure), start.sandbox);
             }
         };

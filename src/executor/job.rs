@@ -256,10 +256,10 @@ impl<R: Reporter> Running<R> {
         match outcome {
             JobOutcome::Success => self.run.log.say(Tone::Notice, "Job succeeded"),
             JobOutcome::Failed(failure) if failure.reason.is_system() => {
-                self.run.log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
+                self.run.log.say_last(&format!("Job failed (system failure): {}", failure.message));
             }
-            JobOutcome::Failed(failure) => self.run.log.say(Tone::Error, &format!("Job failed: {}", failure.message)),
-            JobOutcome::Cancelled => self.run.log.say(Tone::Error, "Job failed: canceled"),
+            JobOutcome::Failed(failure) => self.run.log.say_last(&format!("Job failed: {}", failure.message)),
+            JobOutcome::Cancelled => self.run.log.say_last("Job failed: canceled"),
         }
     }
 
