@@ -62,6 +62,9 @@ pub struct EngineSettings {
     pub host: Option<String>,
     /// The agent's id: what it makes is labelled with it. One a state directory, for ever.
     pub agent: String,
+    /// Which process of the agent this is, for one that holds the state lock. What another one made for a moment is then a
+    /// leftover: it is dead.
+    pub process: Option<String>,
     /// A folder of the state directory for records and volumes kept from job to job.
     pub folder: PathBuf,
     /// Credentials that the machine has for registries.
@@ -135,6 +138,10 @@ impl Docker {
 
     fn agent(&self) -> &str {
         &self.inner.settings.agent
+    }
+
+    fn process(&self) -> Option<&str> {
+        self.inner.settings.process.as_deref()
     }
 
     fn machine_auth(&self) -> &MachineAuth {
