@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::board::JobLine;
 use super::job::{JobRunner, JobStart, JobWork, SlotEnded};
 use super::recovery::{Lost, Repair};
+use super::registration::Readiness;
 use crate::executor::halt::Halt;
 use crate::executor::job::{self, JobRun, now_ms};
 use crate::executor::log::{JobLog, LogPump, PumpEnd};
@@ -47,6 +48,12 @@ pub struct ExecutorRunner;
 pub struct RegistrationTools {
     /// What its jobs work with.
     pub tools: Arc<Tools>,
+}
+
+impl Readiness for RegistrationTools {
+    async fn is_ready(&self) -> Result<(), String> {
+        self.tools.place.is_ready().await
+    }
 }
 
 /// One job that is being run here.

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::house::{House, archive_of, several};
+use crate::support::agent::said;
 use crate::support::{Agent, TestForge, docker, try_until, wait_until};
 
 /// A second engine, without a network, below a folder of its own.
@@ -216,11 +217,14 @@ fn an_engine_that_keeps_its_containers_may_go_and_come_back() {
     engine.end(Signal::KILL);
     // The steps do not need the engine: the log goes on.
     house.wait_for_output(id, "line-20\n");
-    // A job that comes now needs it.
-    let stranded = house.queue(&["echo never"], json!({}));
-    let stranded = house.end(stranded);
-    stranded.failed("runner_system_failure").said("Docker engine cannot be reached").kept_quiet_about("$ echo never");
+    // A job that comes now needs it: another runner may have it.
+    let patient = house.queue(&["echo at-last"], json!({}));
+    wait_for_words(&mut house, "no jobs are taken: the Docker engine cannot be reached");
+    let status = said(&house.agent.forgehand(&["status"]));
+    assert!(status.contains("no jobs are taken: the Docker engine cannot be reached"), "{status}");
+    assert_eq!(house.forge.job(patient).and_then(|job| job.runner), None, "it was not asked for");
     engine.run();
+    house.end(patient).succeeded().said("at-last");
     let ended = house.end(id);
     ended.succeeded();
     for n in 1..=40 {
@@ -233,6 +237,12 @@ fn an_engine_that_keeps_its_containers_may_go_and_come_back() {
     wait_until(Duration::from_secs(30), "the job's processes end", || inside.iter().all(is_gone).then_some(()));
     assert!(!inside.is_empty());
     house.close_as_it_is();
+}
+
+fn wait_for_words(house: &mut House, words: &str) {
+    let file = house.agent.stderr_file();
+    let says = || fs::read_to_string(&file).unwrap_or_default().contains(words).then_some(());
+    house.agent.wait_until(Duration::from_secs(60), words, says);
 }
 
 #[test]

@@ -19,6 +19,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 mod caps;
 mod changes;
@@ -54,6 +55,9 @@ pub use utility::UtilityProgram;
 pub use image::auth::MachineAuth;
 use image::owner::ImageOwners;
 use network::pool::{NetworkPool, Shape};
+
+/// How long an engine may take to say that it is there.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What the agent knows before it connects to an engine. One a process: registrations share it.
 #[derive(Clone, Debug)]
@@ -111,6 +115,15 @@ impl Docker {
             Self { inner: Arc::new(Inner { engine, caps, settings, kept_volumes, owners, networks, boot_id }) };
         docker.prove_shared(&docker.inner.settings.folder).await?;
         Ok(docker)
+    }
+
+    /// Whether the engine answers now.
+    ///
+    /// # Errors
+    /// It does not, and why.
+    pub async fn answers(&self) -> Result<(), EngineError> {
+        let engine = self.engine();
+        engine.call("being asked whether it is there", ANSWER, engine.api().ping()).await.map(drop)
     }
 
     /// What the engine can do.
