@@ -137,7 +137,9 @@ async fn upload_one<R: Reporter>(
     let sent = unless_stopped(&stop, running.run.reporter.upload_artifact(artifact, &file_name, &to)).await;
     // Best effort: the job's private folder goes with the job.
     let _ = std::fs::remove_file(&to);
-    sent?.map_err(|error| transfer_failure(&format!("the artifact {file_name} ({kind}) could not be uploaded"), error))?;
+    sent?.map_err(|error| {
+        transfer_failure(&format!("the artifact {file_name} ({kind}) could not be uploaded"), error)
+    })?;
     log.say(Tone::Plain, &format!("Uploaded artifacts as \"{kind}\": {file_name}"));
     Ok(())
 }

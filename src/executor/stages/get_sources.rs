@@ -37,7 +37,8 @@ pub(in crate::executor) async fn run<R: Reporter>(running: &mut Running<R>) -> R
         match filled.map_err(|cause| StageError::Halted(cause, whole))? {
             Ok(()) => break,
             Err(SourcesError::TimedOut { .. }) => return Err(StageError::Halted(HaltCause::PartTimeout, whole)),
-            Err(error) if error.may_retry() && tries.again(&error.to_string(), &running.run.log, &running.run.halt).await => {}
+            Err(error)
+                if error.may_retry() && tries.again(&error.to_string(), &running.run.log, &running.run.halt).await => {}
             Err(error) => return Err(StageError::Failed(failure(&error))),
         }
     }

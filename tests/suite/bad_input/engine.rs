@@ -246,6 +246,41 @@ fn wait_for_words(house: &mut House, words: &str) {
 }
 
 #[test]
+fn a_job_that_gets_ready_waits_for_an_engine_that_goes_and_comes_back() {
+    docker::build_images();
+    let mut engine = Engine::start(false);
+    let mut house = house_on(&engine);
+    let slow = json!({ "name": "case/bash:1", "entrypoint": ["sh", "-c", "sleep 8; exec \"$0\" \"$@\""] });
+    let all_removed = |engine: &Engine| {
+        let is_empty = || engine.containers().is_empty().then_some(());
+        wait_until(Duration::from_secs(90), "every container is removed", is_empty);
+    };
+    for signal in [Signal::TERM, Signal::KILL] {
+        all_removed(&engine);
+        let id = house.queue(&["echo step-$((40 + 2))"], json!({ "image": slow.clone() }));
+        let House { agent, .. } = &mut house;
+        let inside = agent.wait_until(Duration::from_secs(60), "the job's container runs", || {
+            Some(engine.processes()).filter(|processes| !processes.is_empty())
+        });
+        engine.end(signal);
+        if signal == Signal::KILL {
+            // The container ends while nobody can tell.
+            let pids = inside.iter().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw));
+            pids.for_each(|pid| kill_process(pid, Signal::KILL).expect("it runs"));
+        } else {
+            house.wait_for_output(id, "The job waits for the engine");
+        }
+        engine.run();
+        let ended = house.end(id);
+        ended.succeeded().said("Preparation failed");
+        assert_eq!(ended.log.text.matches("step-42\n").count(), 1, "{}", ended.log.text);
+    }
+    house.assert_goes_on();
+    all_removed(&engine);
+    house.close_as_it_is();
+}
+
+#[test]
 fn an_engine_that_takes_its_containers_along_fails_their_jobs_only() {
     docker::build_images();
     let mut engine = Engine::start(false);

@@ -77,10 +77,8 @@ fn a_transfer_under_way_ends_with_its_job() {
         house.forge.fail(FaultRule::all(endpoint, FaultAction::Hang));
     }
     let limit = json!({ "timeout": 10, "runner_session_url": null });
-    let giving = house.queue(
-        &["echo given >given"],
-        json!({ "artifacts": archive_of(&["given"]), "runner_info": limit.clone() }),
-    );
+    let giving = house
+        .queue(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]), "runner_info": limit.clone() }));
     let taking = house.queue(&["echo never-reached"], json!({ "dependencies": ["giver"], "runner_info": limit }));
     let unwanted = house.queue(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]) }));
     let House { forge, agent, .. } = &mut house;
