@@ -14,8 +14,8 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptions, EventsOptionsBuilder, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
-use forgehand::emulator::repository::RepositoryFile;
 use forgehand::emulator::record::Endpoint;
+use forgehand::emulator::repository::RepositoryFile;
 use forgehand::emulator::{Emulator, EmulatorOptions, JobSpec, Repository, RunnerSpec};
 use futures_util::StreamExt as _;
 use serde_json::json;

@@ -26,14 +26,16 @@ pub struct Engines {
     dir: StateDir,
     agent: String,
     shim: ShimBinary,
+    process: String,
     connected: Arc<Mutex<BTreeMap<String, Docker>>>,
 }
 
 impl Engines {
-    /// No engine is connected to yet. Blocking.
+    /// No engine is connected to yet. The caller holds the state lock. Blocking.
     pub fn new(dir: StateDir, shim: ShimBinary) -> io::Result<Self> {
         let agent = agent_id(&dir)?;
-        Ok(Self { dir, agent, shim, connected: Arc::default() })
+        let process = uuid::Uuid::new_v4().simple().to_string();
+        Ok(Self { dir, agent, shim, process, connected: Arc::default() })
     }
 
     /// The engine that `docker` names; connected to at the first call.
@@ -43,7 +45,8 @@ impl Engines {
         if let Some(engine) = connected.get(&address.to_string()) {
             return Ok(engine.clone());
         }
-        let settings = settings(&self.dir, &self.agent, &self.shim.path, docker, &address).await?;
+        let mut settings = settings(&self.dir, &self.agent, &self.shim.path, docker, &address).await?;
+        settings.process = Some(self.process.clone());
         let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;
         for warning in engine.caps().warnings() {
             warn!(engine = %address, "{warning}");
@@ -148,6 +151,7 @@ async fn settings(
     Ok(EngineSettings {
         host: Some(address.socket().display().to_string()),
         agent: agent.to_owned(),
+        process: None,
         folder: folder(dir).await?,
         auth: MachineAuth { config: user_config(), helper_path: None },
         pool: PoolSettings { range: docker.network_pool, prefix: docker.network_size, ..PoolSettings::default() },

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::registration::{ExpiringToken, PlanError};
+use super::registration::{ExpiringToken, PlanError, Readiness};
 use super::signals::{Signal, Signals};
 use super::*;
 use crate::executor::sandbox::JobPaths;
@@ -283,6 +283,12 @@ pub struct FakeRegistrar {
     pub drain_timeout: Mutex<Option<Duration>>,
     pub expiring: Mutex<Vec<ExpiringToken>>,
     pub rotated: watch::Sender<u32>,
+}
+
+impl Readiness for () {
+    async fn is_ready(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 impl Registrar for FakeRegistrar {

@@ -28,7 +28,8 @@ fn program_pages() -> Vec<Range<usize>> {
         // SAFETY: so many headers stand at this address, for as long as the program runs.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
         let page = rustix::param::page_size();
-        for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0)
+        {
             let begin = (info.dlpi_addr + header.p_vaddr) as usize;
             let end = begin + header.p_memsz as usize;
             // Whole pages: a part of one might belong to a neighbour.
@@ -50,9 +51,7 @@ fn let_go(pages: &Range<usize>) {
     }
     // SAFETY: these pages were mapped from the program's file and can never have been written: the next look finds the
     // same bytes in the file, as with any page that was not looked at before.
-    let done = unsafe {
-        rustix::mm::madvise(pages.start as *mut _, pages.len(), rustix::mm::Advice::LinuxDontNeed)
-    };
+    let done = unsafe { rustix::mm::madvise(pages.start as *mut _, pages.len(), rustix::mm::Advice::LinuxDontNeed) };
     if let Err(error) = done {
         tracing::debug!(%error, "pages of the program stay resident");
     }

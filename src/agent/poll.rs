@@ -14,7 +14,7 @@ use super::claims::{Claim, Claims};
 use super::events;
 use super::job::JobWork;
 use super::pulse::{Pulse, PulseWatch};
-use super::registration::Registration;
+use super::registration::{Readiness, Registration};
 use super::seat::job_span;
 use crate::forge::{Assignment, Forge, PollError, Polled};
 use crate::pipeline::{FlowEvent, JobFailure};
@@ -29,6 +29,10 @@ const LONGEST_TAKING: Duration = Duration::from_secs(120);
 
 /// How often a full disk is looked at again.
 const ROOM_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often what jobs need is looked for where it is not there, and how long one look may take.
+const READY_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// A forge that answers at once and wants to be asked at once is asked this often at most.
 const SHORTEST_ROUND: Duration = Duration::from_millis(100);
@@ -78,7 +82,7 @@ enum Next {
     End,
 }
 
-impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
+impl<F: Forge, S: Readiness> Poller<F, S> {
     /// Runs until told to stop.
     pub async fn run(self) {
         let mut backoff = Backoff::new(self.random);
@@ -116,9 +120,50 @@ impl<F: Forge, S: Send + Sync + 'static> Poller<F, S> {
             self.lane.does(Activity::Resting, None);
             self.stop.run_until_cancelled(self.pulse.busy()).await?;
         }
-        self.lane.does(Activity::WaitingForSlot, None);
-        self.stop.run_until_cancelled(self.room()).await?;
-        self.capacity.ask(&self.registration.name, &self.stop).await
+        let mut is_told = false;
+        loop {
+            self.lane.does(Activity::WaitingForSlot, None);
+            self.stop.run_until_cancelled(self.room()).await?;
+            if is_told {
+                self.stop.run_until_cancelled(self.readiness()).await?;
+            }
+            let question = self.capacity.ask(&self.registration.name, &self.stop).await?;
+            // Only now, for it may have waited long for its turn.
+            match self.is_ready().await {
+                Ok(()) => {
+                    if is_told {
+                        tracing::info!(registration = %self.registration.name, "jobs are taken again");
+                    }
+                    return Some(question);
+                }
+                Err(why) => {
+                    drop(question);
+                    if !is_told {
+                        let error = format!("no jobs are taken: {why}");
+                        tracing::error!(registration = %self.registration.name, "{error}");
+                        self.lane.failed(&error, false);
+                    }
+                    is_told = true;
+                }
+            }
+        }
+    }
+
+    /// Whether a job that came now could run.
+    async fn is_ready(&self) -> Result<(), String> {
+        let looked = tokio::time::timeout(LONGEST_LOOK, self.registration.settings.is_ready()).await;
+        looked.unwrap_or_else(|_late| Err("the place of jobs does not answer".to_owned()))
+    }
+
+    /// Waits until what jobs need is there. Nothing is reserved meanwhile.
+    async fn readiness(&self) {
+        loop {
+            self.lane.does(Activity::BackingOff, Some(Instant::now() + READY_PAUSE + LONGEST_LOOK));
+            tokio::time::sleep(READY_PAUSE).await;
+            if self.is_ready().await.is_ok() {
+                return;
+            }
+        }
     }
 
     /// Waits until the state directory's disk has room for a job. A runner that fails every job it gets takes them away from

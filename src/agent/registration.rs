@@ -20,8 +20,14 @@ pub struct Registration<F, S> {
     pub request_concurrency: u32,
     /// Its forge.
     pub forge: F,
-    /// Its configuration, for the [`JobRunner`](super::JobRunner). The agent does not look into it.
+    /// Its configuration, for the [`JobRunner`](super::JobRunner). The agent asks it only whether jobs could run.
     pub settings: S,
+}
+
+/// Whether what the jobs of a registration need is there.
+pub trait Readiness: Send + Sync + 'static {
+    /// Whether a job could be given a place now. An error says what is missing: no jobs are taken until it is there.
+    fn is_ready(&self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// What the configuration says, as far as the agent's loop needs it.
@@ -66,7 +72,7 @@ pub trait Registrar: Send + Sync + 'static {
     /// The forges it makes.
     type Forge: Forge;
     /// The configuration of one registration.
-    type Settings: Send + Sync + 'static;
+    type Settings: Readiness;
 
     /// Reads everything anew. Called at the start, on SIGHUP, and after a token was renewed. An error keeps what is
     /// being served; it says what is wrong, where, and how to mend it.

@@ -21,10 +21,11 @@ use tracing::{info, warn};
 use super::board::JobLine;
 use super::job::{JobRunner, JobStart, JobWork, SlotEnded};
 use super::recovery::{Lost, Repair};
+use super::registration::Readiness;
 use super::seat::Occupied;
 use crate::executor::halt::Halt;
 use crate::executor::job::{self, JobRun, now_ms};
-use crate::executor::log::{JobLog, LogPump, PumpEnd, StageLog, Tone};
+use crate::executor::log::{JobLog, LogPump, PumpEnd};
 use crate::executor::progress::Progress;
 use crate::executor::sandbox::{JobPaths, SandboxRecord};
 use crate::executor::tools::Tools;
@@ -51,6 +52,12 @@ pub struct ExecutorRunner;
 pub struct RegistrationTools {
     /// What its jobs work with.
     pub tools: Arc<Tools>,
+}
+
+impl Readiness for RegistrationTools {
+    async fn is_ready(&self) -> Result<(), String> {
+        self.tools.place.is_ready().await
+    }
 }
 
 /// One job that is being run here.
@@ -264,7 +271,7 @@ impl<F: Forge> Slot<'_, F> {
             self.line.change(JobChange::Start); // it ran, under the agent before
             self.line.change(change_to(&outcome));
             if let JobOutcome::Failed(failure) = &outcome {
-                log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
+                log.say_last(&failure.last_words());
             }
             return (outcome, start.sandbox);
         }
@@ -273,7 +280,7 @@ impl<F: Forge> Slot<'_, F> {
             Ok(job) => job,
             Err(failure) => {
                 self.line.change(JobChange::Fail);
-                log.say(Tone::Error, &format!("Job failed (system failure): {}", failure.message));
+                log.say_last(&failure.last_words());
                 return (JobOutcome::Failed(failure), start.sandbox);
             }
         };
@@ -345,7 +352,11 @@ fn keep(start: &Start) -> u64 {
 
 /// Waits for the job and for the word of its end. A forge that does not take that word for a while must not keep other
 /// jobs from running.
-async fn both<T>(pump: impl Future<Output = PumpEnd>, work: impl Future<Output = T>, occupied: Occupied) -> (PumpEnd, T) {
+async fn both<T>(
+    pump: impl Future<Output = PumpEnd>,
+    work: impl Future<Output = T>,
+    occupied: Occupied,
+) -> (PumpEnd, T) {
     let mut pump = std::pin::pin!(pump);
     let mut work = std::pin::pin!(work);
     let (early, done) = tokio::select! {
@@ -422,7 +433,7 @@ fn paths(page: &JobJournal, registration: &str, assignment: &Assignment, facts: 
 
 /// Fails a job of which nothing can be kept here. Its whole log is the reason.
 async fn refuse<F: Forge>(forge: &F, assignment: &Assignment, failure: JobFailure) {
-    let line = format!("\x1b[0K\x1b[31;1mERROR: Job failed (system failure): {}\x1b[0;m\n", failure.message);
+    let line = format!("\x1b[0K\x1b[31;1mERROR: {}\x1b[0;m\n", failure.last_words());
     let mut digest = LogDigest::default();
     if let Ok(reporter) = forge.reporter(assignment) {
         for _ in 0..WORD_TRIES {

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -91,17 +92,20 @@ impl Halt {
         }
     }
 
-    /// Runs a part of the agent's own work. When the job must not go on, the part is told through its token and given
-    /// a minute to put its things away.
+    /// Runs a part of the agent's own work, unless the job must not go on as it is. When that is so later, the part is told
+    /// through its token and given a minute to put its things away: it must not go on either, only come to an end.
     pub async fn guard<T, F: Future<Output = T>>(
         &self,
         limit: Option<Duration>,
         part: impl FnOnce(CancellationToken) -> F,
     ) -> Result<T, HaltCause> {
+        let limit = limit.map(|limit| Instant::now() + limit);
+        if let Some(cause) = self.wait(limit, false).now_or_never() {
+            return Err(cause);
+        }
         let stop = CancellationToken::new();
         let work = part(stop.clone());
         tokio::pin!(work);
-        let limit = limit.map(|limit| Instant::now() + limit);
         let cause = tokio::select! {
             done = &mut work => return Ok(done),
             cause = self.wait(limit, false) => cause,
@@ -161,6 +165,14 @@ mod tests {
             .await;
         assert_eq!(result, Err(HaltCause::JobTimeout));
         assert!(put_away.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_a_job_that_is_over_does_not_begin() {
+        let (halt, forge) = halt(Duration::from_secs(5));
+        forge.send_replace(Demand::Abort);
+        let result = halt.guard(None, |_stop| async { panic!("it begins") }).await;
+        assert_eq!(result, Err::<(), _>(HaltCause::Aborted));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Stopwatch};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::environment::{self, Environment};
@@ -254,8 +255,8 @@ impl<R: Reporter> Running<R> {
     fn last_line(&self, outcome: &JobOutcome) {
         match outcome {
             JobOutcome::Success => self.run.log.say(Tone::Notice, "Job succeeded"),
-            JobOutcome::Failed(failure) => self.run.log.say(Tone::Error, &failure.last_words()),
-            JobOutcome::Cancelled => self.run.log.say(Tone::Error, "Job failed: canceled"),
+            JobOutcome::Failed(failure) => self.run.log.say_last(&failure.last_words()),
+            JobOutcome::Cancelled => self.run.log.say_last("Job failed: canceled"),
         }
     }
 
@@ -299,8 +300,8 @@ impl<R: Reporter> Running<R> {
     }
 
     /// What git does not track in the work tree, ignored files included. Empty, with a warning, where git cannot tell.
-    pub(super) async fn untracked_files(&self) -> Vec<std::path::PathBuf> {
-        stages::get_sources::untracked(self).await.unwrap_or_else(|error| {
+    pub(super) async fn untracked_files(&self, stop: &CancellationToken) -> Vec<std::path::PathBuf> {
+        stages::get_sources::untracked(self, stop).await.unwrap_or_else(|error| {
             self.run.log.say(Tone::Warning, &format!("The untracked files cannot be listed: {error}"));
             Vec::new()
         })

@@ -111,6 +111,17 @@ impl JobLog {
         settled
     }
 
+    /// Says why the job failed, in the last line: also where the limit was reached, or nobody would learn it.
+    pub fn say_last(&self, line: &str) {
+        let mut inner = self.lock();
+        if inner.is_cut {
+            inner.add_beyond_limit(now_us(), in_tone(Tone::Error, line).as_bytes());
+        } else {
+            inner.write(LogStream::Runner, now_us(), in_tone(Tone::Error, line).as_bytes());
+        }
+        self.tell(&inner);
+    }
+
     /// How far the log is final without giving anything out, if it is so here: filters hold nothing back and all of it is in
     /// the file, or the log was cut. A log that is opened there goes on as this one does.
     pub fn resting_place(&self) -> Option<u64> {
@@ -201,19 +212,23 @@ impl JobLog {
 
 impl StageLog for JobLog {
     fn say(&self, tone: Tone, line: &str) {
-        let (before, after) = match tone {
-            Tone::Plain => ("\x1b[0K", "\x1b[0;m"),
-            Tone::Notice => ("\x1b[0K\x1b[32;1m", "\x1b[0;m"),
-            Tone::Warning => ("\x1b[0K\x1b[0;33mWARNING: ", "\x1b[0;m"),
-            Tone::Error => ("\x1b[0K\x1b[31;1mERROR: ", "\x1b[0;m"),
-        };
-        let (before, after) = if tone == Tone::Plain { ("", "") } else { (before, after) };
-        self.write(LogStream::Runner, now_us(), format!("{before}{line}{after}\n").as_bytes());
+        self.write(LogStream::Runner, now_us(), in_tone(tone, line).as_bytes());
     }
 
     fn output(&self, bytes: &[u8]) {
         self.write(LogStream::Stdout, now_us(), bytes);
     }
+}
+
+/// A line of the runner's own, as users of GitLab know them.
+fn in_tone(tone: Tone, line: &str) -> String {
+    let (before, after) = match tone {
+        Tone::Plain => ("", ""),
+        Tone::Notice => ("\x1b[0K\x1b[32;1m", "\x1b[0;m"),
+        Tone::Warning => ("\x1b[0K\x1b[0;33mWARNING: ", "\x1b[0;m"),
+        Tone::Error => ("\x1b[0K\x1b[31;1mERROR: ", "\x1b[0;m"),
+    };
+    format!("{before}{line}{after}\n")
 }
 
 impl Inner {
@@ -240,6 +255,15 @@ impl Inner {
             let aside = std::mem::take(&mut self.aside);
             self.append(&aside, room_in_memory(false));
         }
+    }
+
+    /// Whole lines of the runner's own, masked like all others.
+    fn add_beyond_limit(&mut self, time_us: u64, bytes: &[u8]) {
+        let mut out = Vec::new();
+        let mut chain = self.rules.chain(StreamTag::RUNNER);
+        chain.write(time_us, bytes, &mut out);
+        chain.flush(time_us, &mut out);
+        self.file.store(&out, MOST_IN_MEMORY);
     }
 
     fn flush(&mut self, time_us: u64) {
@@ -320,6 +344,25 @@ mod tests {
         assert!(text.starts_with("abcd\n\u{1b}[33;1mJob's log exceeded limit of 5 bytes.\n"), "{text:?}");
         assert_eq!(text.matches("exceeded").count(), 1);
         assert_eq!(digest, LogDigest { crc32: crc32fast::hash(text.as_bytes()), size: text.len() as u64 });
+    }
+
+    #[test]
+    fn why_the_job_failed_stands_behind_the_limit_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = JobLog::open(&path, &spec(5), 0).unwrap();
+        log.write(LogStream::Stdout, 0, b"more than five");
+        log.say(Tone::Warning, "unheard");
+        log.say_last("Job failed: hunter2-hunter2");
+        let digest = log.close();
+        let said = text(&log);
+        assert!(said.ends_with("ERROR: Job failed: [MASKED]\u{1b}[0;m\n") && !said.contains("unheard"), "{said:?}");
+        assert_eq!(digest, LogDigest { crc32: crc32fast::hash(said.as_bytes()), size: said.len() as u64 });
+        // An agent that was killed behind it says it once more, in the same place.
+        drop(log);
+        let log = JobLog::open(&path, &spec(5), said.find("\u{1b}[0K\u{1b}[31;1m").unwrap() as u64).unwrap();
+        log.say_last("Job failed: hunter2-hunter2");
+        assert_eq!((log.close(), text(&log)), (digest, said));
     }
 
     #[test]

@@ -108,6 +108,14 @@ impl Place {
         matches!(self, Place::Host(_))
     }
 
+    /// Whether a job could be given a place now; an error says what is missing.
+    pub async fn is_ready(&self) -> Result<(), String> {
+        match self {
+            Place::Docker(place) => place.engine.answers().await.map_err(|error| error.to_string()),
+            Place::Host(_) => Ok(()),
+        }
+    }
+
     /// Makes the place. `on_created` journals its record before anything runs in it. What an earlier try left is removed
     /// first; after an error nothing stays.
     pub async fn prepare<F>(

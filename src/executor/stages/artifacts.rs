@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use tokio_util::sync::CancellationToken;
 
 use super::files::{self, below_workspace};
 use super::provenance::{self, Statement};
@@ -17,7 +18,7 @@ use crate::executor::job::{Running, StageError};
 use crate::executor::log::{JobLog, StageLog, Tone};
 use crate::forge::{Reporter, TransferError};
 use crate::pipeline::JobFailure;
-use crate::pipeline::definition::{ArtifactSpec, DependencySpec, FileSelection, JobDirs};
+use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, FileSelection, JobDirs};
 
 /// What archives of artifacts are called when the job gives no name.
 const USUAL_NAME: &str = "artifacts";
@@ -30,39 +31,38 @@ pub(in crate::executor) async fn download<R: Reporter>(running: &mut Running<R>)
     let mut tries = Tries::new(running.run.job.attempts.download_artifacts);
     loop {
         let _section = running.section("download_artifacts", "Downloading artifacts");
-        let all = running.run.halt.guard(None, |_stop| download_all(running)).await;
+        let all = running.run.halt.guard(None, |stop| download_all(running, stop)).await;
         match all.map_err(|cause| StageError::Halted(cause, running.time_left().0))? {
             Ok(()) => return Ok(()),
-            Err(failure) if tries.again(&failure.message, &running.run.log).await => {}
+            Err(failure) if tries.again(&failure.message, &running.run.log, &running.run.halt).await => {}
             Err(failure) => return Err(StageError::Failed(failure)),
         }
     }
 }
 
-async fn download_all<R: Reporter>(running: &Running<R>) -> Result<(), JobFailure> {
+async fn download_all<R: Reporter>(running: &Running<R>, stop: CancellationToken) -> Result<(), JobFailure> {
     for dependency in &running.run.job.dependencies {
-        download_one(running, dependency).await?;
+        download_one(running, dependency, &stop).await?;
     }
     Ok(())
 }
 
-async fn download_one<R: Reporter>(running: &Running<R>, dependency: &DependencySpec) -> Result<(), JobFailure> {
+async fn download_one<R: Reporter>(
+    running: &Running<R>,
+    dependency: &DependencySpec,
+    stop: &CancellationToken,
+) -> Result<(), JobFailure> {
     let DependencySpec { id, name, .. } = dependency;
     running.run.log.say(Tone::Plain, &format!("Downloading artifacts for {name} ({id})..."));
     let archive = running.run.paths.private.join("download");
-    running
-        .run
-        .reporter
-        .download_artifact(dependency, &archive)
-        .await
+    unless_stopped(stop, running.run.reporter.download_artifact(dependency, &archive))
+        .await?
         .map_err(|error| transfer_failure(&format!("the artifacts of {name} could not be downloaded"), error))?;
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
-    let interrupt = RaiseOnDrop::default();
-    let flag = interrupt.0.clone();
-    let unpacked = blocking(move || {
+    let unpacked = interruptible(stop, move |interrupt| {
         let root = open_project(&workspace, &dirs)?;
         let mut file = File::open(&archive).map_err(|error| disk("a downloaded archive cannot be read", &error))?;
-        let unpacking = Unpacking { interrupt: flag, ..Unpacking::default() };
+        let unpacking = Unpacking { interrupt, ..Unpacking::default() };
         let unpacked = archive::unpack_with(&mut file, &root, &unpacking)
             .map_err(|error| archive_failure("the downloaded archive cannot be unpacked", &error))?;
         // Best effort: the job's private folder goes with the job.
@@ -93,7 +93,7 @@ pub(in crate::executor) async fn upload<R: Reporter>(running: &mut Running<R>) -
     };
     let _section = running.section(section, title);
     for (index, artifact) in due.iter().enumerate() {
-        let one = running.run.halt.guard(None, |_stop| upload_one(running, index, artifact)).await;
+        let one = running.run.halt.guard(None, |stop| upload_one(running, index, artifact, stop)).await;
         one.map_err(|cause| StageError::Halted(cause, running.time_left().0))??;
     }
     Ok(())
@@ -103,6 +103,7 @@ async fn upload_one<R: Reporter>(
     running: &Running<R>,
     index: usize,
     artifact: &ArtifactSpec,
+    stop: CancellationToken,
 ) -> Result<(), JobFailure> {
     let log = &running.run.log;
     log.say(Tone::Plain, "Uploading artifacts...");
@@ -113,24 +114,20 @@ async fn upload_one<R: Reporter>(
         exclude: artifact.files.exclude.iter().map(|path| expand(path)).collect(),
         untracked: artifact.files.untracked,
     };
-    let untracked = if files.untracked { running.untracked_files().await } else { Vec::new() };
+    let untracked = if files.untracked { running.untracked_files(&stop).await } else { Vec::new() };
     let name = if artifact.name.is_empty() { USUAL_NAME.to_owned() } else { expand(&artifact.name) };
-    let interrupt = RaiseOnDrop::default();
     let work = PackWork {
         workspace: running.run.paths.workspace.clone(),
         dirs: running.run.job.dirs.clone(),
         files,
         untracked,
         statement: provenance::of(running, artifact, &name),
-        packing: Packing {
-            format: artifact.format,
-            level: level(&running.environment, "ARTIFACT_COMPRESSION_LEVEL"),
-            interrupt: interrupt.0.clone(),
-        },
+        format: artifact.format,
+        level: level(&running.environment, "ARTIFACT_COMPRESSION_LEVEL"),
         to: running.run.paths.private.join(format!("artifact-{index}")),
     };
     let to = work.to.clone();
-    let (remarks, packed) = blocking(move || work.pack()).await?;
+    let (remarks, packed) = interruptible(&stop, move |interrupt| work.pack(interrupt)).await?;
     tell(log, &remarks);
     if !packed {
         log.say(Tone::Error, "No files to upload");
@@ -138,10 +135,12 @@ async fn upload_one<R: Reporter>(
     }
     let file_name = archive::file_name(&name, artifact.format);
     let kind = if artifact.kind.is_empty() { "archive" } else { &artifact.kind };
-    let sent = running.run.reporter.upload_artifact(artifact, &file_name, &to).await;
+    let sent = unless_stopped(&stop, running.run.reporter.upload_artifact(artifact, &file_name, &to)).await;
     // Best effort: the job's private folder goes with the job.
     let _ = std::fs::remove_file(&to);
-    sent.map_err(|error| transfer_failure(&format!("the artifact {file_name} ({kind}) could not be uploaded"), error))?;
+    sent?.map_err(|error| {
+        transfer_failure(&format!("the artifact {file_name} ({kind}) could not be uploaded"), error)
+    })?;
     log.say(Tone::Plain, &format!("Uploaded artifacts as \"{kind}\": {file_name}"));
     Ok(())
 }
@@ -153,13 +152,14 @@ struct PackWork {
     files: FileSelection,
     untracked: Vec<PathBuf>,
     statement: Option<Statement>,
-    packing: Packing,
+    format: ArtifactFormat,
+    level: Level,
     to: PathBuf,
 }
 
 impl PackWork {
     /// Writes the archive; false when there is nothing to pack.
-    fn pack(&self) -> Result<(Vec<Remark>, bool), JobFailure> {
+    fn pack(&self, interrupt: Interrupt) -> Result<(Vec<Remark>, bool), JobFailure> {
         let root = open_project(&self.workspace, &self.dirs)?;
         let Selection { mut entries, tree_itself, mut remarks } =
             select::select(&root, &self.dirs.project, &self.files, self.untracked.clone())
@@ -173,10 +173,11 @@ impl PackWork {
             return Ok((remarks, false));
         }
         if let Some(statement) = &self.statement {
-            statement.add(&root, &mut selection, &self.packing.interrupt)?;
+            statement.add(&root, &mut selection, &interrupt)?;
         }
+        let packing = Packing { format: self.format, level: self.level, interrupt };
         let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
-        let packed = archive::pack_with(&root, &selection, &self.packing, &mut file)
+        let packed = archive::pack_with(&root, &selection, &packing, &mut file)
             .map_err(|error| archive_failure("the files could not be packed", &error))?;
         remarks.extend(packed.remarks);
         Ok((remarks, true))
@@ -240,9 +241,41 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Runs work that blocks on the disk and ends early when its part of the job is told to stop. Comes back only when nobody
+/// works on the job's files any more, unless it is dropped.
+pub(super) async fn interruptible<T: Send + 'static>(
+    stop: &CancellationToken,
+    work: impl FnOnce(Interrupt) -> Result<T, JobFailure> + Send + 'static,
+) -> Result<T, JobFailure> {
+    if stop.is_cancelled() {
+        return Err(given_up());
+    }
+    let raise = RaiseOnDrop::default();
+    let interrupt = raise.0.clone();
+    let mut work = std::pin::pin!(blocking(move || work(interrupt)));
+    tokio::select! {
+        done = &mut work => return done,
+        () = stop.cancelled() => raise.0.raise(),
+    }
+    work.await
+}
+
+/// Waits for `work`, and drops it when its part of the job is told to stop.
+pub(super) async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Result<T, JobFailure> {
+    stop.run_until_cancelled(work).await.ok_or_else(given_up)
+}
+
+/// What a part that was told to stop ends with. Nobody hears it: whoever stopped the part tells the cause.
+fn given_up() -> JobFailure {
+    JobFailure::system("stopped")
+}
+
 /// Raises the interrupt when the stage that waits for the work is given up.
 #[derive(Default)]
-pub(super) struct RaiseOnDrop(pub(super) Interrupt);
+struct RaiseOnDrop(Interrupt);
 
 impl Drop for RaiseOnDrop {
     fn drop(&mut self) {
@@ -267,5 +300,34 @@ fn archive_failure(what: &str, error: &ArchiveError) -> JobFailure {
     match error {
         ArchiveError::NoSpace { .. } => JobFailure::system(message),
         _ => JobFailure { message, ..JobFailure::exit(1) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_on_the_disk_ends_when_its_part_is_told_to_stop() {
+        let stop = CancellationToken::new();
+        let (ended, has_ended) = std::sync::mpsc::channel();
+        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let work = interruptible(&stop, move |interrupt| {
+            let _ = began.send(());
+            while !interrupt.is_raised() {
+                std::thread::yield_now();
+            }
+            ended.send(()).unwrap();
+            Err::<(), _>(JobFailure::system("interrupted"))
+        });
+        let told = async {
+            has_begun.await.unwrap();
+            stop.cancel();
+        };
+        let (done, ()) = tokio::join!(work, told);
+        assert_eq!(done.unwrap_err().message, "interrupted");
+        assert!(has_ended.try_recv().is_ok(), "nobody works on the job's files any more");
+        assert!(interruptible(&stop, |_| Ok(())).await.is_err(), "it does not begin");
+        assert!(unless_stopped(&stop, std::future::pending::<()>()).await.is_err());
     }
 }

@@ -1,13 +1,14 @@
 //! Folders kept from job to job. Nothing here fails a job: a cache is never needed.
 
-use crate::artifact::Interrupt;
+use tokio_util::sync::CancellationToken;
+
 use crate::artifact::archive::Limits;
 use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequest, Saved, Wanted};
 use crate::artifact::select;
 use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::stages::artifacts::{
-    RaiseOnDrop, blocking, disk, environment_of_names, expand, level, open_project, tell,
+    disk, environment_of_names, expand, interruptible, level, open_project, tell,
 };
 use crate::executor::stages::files;
 use crate::executor::stages::retry::Tries;
@@ -30,24 +31,31 @@ pub(in crate::executor) async fn restore<R: Reporter>(running: &mut Running<R>) 
             running.run.log.say(Tone::Notice, &format!("Not downloading cache {} due to policy", cache.key));
             continue;
         }
-        let one = running.run.halt.guard(None, |_stop| restore_patiently(running, cache)).await;
-        warn_of(running, one.map_err(|cause| StageError::Halted(cause, running.time_left().0))?);
+        restore_patiently(running, cache).await?;
     }
     Ok(())
 }
 
 /// As often as the job asks for. A cache that is not there is no failure.
-async fn restore_patiently<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), JobFailure> {
+async fn restore_patiently<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), StageError> {
     let mut tries = Tries::new(running.run.job.attempts.restore_cache);
     loop {
-        match restore_one(running, cache).await {
-            Err(failure) if tries.again(&failure.message, &running.run.log).await => {}
-            done => return done,
+        let one = running.run.halt.guard(None, |stop| restore_one(running, cache, stop)).await;
+        match one.map_err(|cause| StageError::Halted(cause, running.time_left().0))? {
+            Err(failure) if tries.again(&failure.message, &running.run.log, &running.run.halt).await => {}
+            done => {
+                warn_of(running, done);
+                return Ok(());
+            }
         }
     }
 }
 
-async fn restore_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), JobFailure> {
+async fn restore_one<R: Reporter>(
+    running: &Running<R>,
+    cache: &CacheSpec,
+    stop: CancellationToken,
+) -> Result<(), JobFailure> {
     let log = &running.run.log;
     log.say(Tone::Plain, &format!("Checking cache for {}...", cache.key));
     let keys: Vec<Wanted> = std::iter::once(&cache.key)
@@ -56,9 +64,7 @@ async fn restore_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Re
         .collect();
     let (caches, owner) = (running.run.tools.caches.clone(), running.run.job.owner.clone());
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
-    let raise = RaiseOnDrop::default();
-    let interrupt = raise.0.clone();
-    let restored = blocking(move || {
+    let restored = interruptible(&stop, move |interrupt| {
         let root = open_project(&workspace, &dirs)?;
         let staging = files::staging(&workspace, &dirs).map_err(|error| disk("a cache cannot be unpacked", &error))?;
         let limits = Limits::default();
@@ -113,13 +119,17 @@ pub(in crate::executor) async fn save<R: Reporter>(running: &mut Running<R>) -> 
             running.run.log.say(Tone::Notice, &format!("Not uploading cache {} due to policy", cache.key));
             continue;
         }
-        let one = running.run.halt.guard(None, |_stop| save_one(running, cache)).await;
+        let one = running.run.halt.guard(None, |stop| save_one(running, cache, stop)).await;
         warn_of(running, one.map_err(|cause| StageError::Halted(cause, running.time_left().0))?);
     }
     Ok(())
 }
 
-async fn save_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), JobFailure> {
+async fn save_one<R: Reporter>(
+    running: &Running<R>,
+    cache: &CacheSpec,
+    stop: CancellationToken,
+) -> Result<(), JobFailure> {
     let log = &running.run.log;
     log.say(Tone::Plain, &format!("Creating cache {}...", cache.key));
     let environment = environment_of_names(running).await?;
@@ -128,19 +138,17 @@ async fn save_one<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Resul
         exclude: Vec::new(),
         untracked: cache.files.untracked,
     };
-    let untracked = if files.untracked { running.untracked_files().await } else { Vec::new() };
+    let untracked = if files.untracked { running.untracked_files(&stop).await } else { Vec::new() };
     let work = SaveWork {
         level: level(&running.environment, "CACHE_COMPRESSION_LEVEL"),
         key: cache.key.clone(),
         files,
         untracked,
     };
-    let raise = RaiseOnDrop::default();
-    let interrupt: Interrupt = raise.0.clone();
     let (caches, owner, job) =
         (running.run.tools.caches.clone(), running.run.job.owner.clone(), running.run.job.key.clone());
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
-    let (remarks, saved) = blocking(move || {
+    let (remarks, saved) = interruptible(&stop, move |interrupt| {
         let root = open_project(&workspace, &dirs)?;
         let selection = select::select(&root, &dirs.project, &work.files, work.untracked)
             .map_err(|error| JobFailure::system(in_full(&error)))?;

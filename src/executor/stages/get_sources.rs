@@ -44,7 +44,8 @@ pub(in crate::executor) async fn run<R: Reporter>(running: &mut Running<R>) -> R
         match filled.map_err(|cause| StageError::Halted(cause, whole))? {
             Ok(()) => break,
             Err(SourcesError::TimedOut { .. }) => return Err(StageError::Halted(HaltCause::PartTimeout, whole)),
-            Err(error) if error.may_retry() && tries.again(&error.to_string(), &running.run.log).await => {}
+            Err(error)
+                if error.may_retry() && tries.again(&error.to_string(), &running.run.log, &running.run.halt).await => {}
             Err(error) => return Err(StageError::Failed(failure(&error))),
         }
     }
@@ -66,7 +67,10 @@ async fn fill<R: Reporter>(running: &Running<R>, attempt: u32, stop: Cancellatio
 }
 
 /// What git does not track in the work tree, ignored files included.
-pub(in crate::executor) async fn untracked<R: Reporter>(running: &Running<R>) -> Result<Vec<PathBuf>, String> {
+pub(in crate::executor) async fn untracked<R: Reporter>(
+    running: &Running<R>,
+    stop: &CancellationToken,
+) -> Result<Vec<PathBuf>, String> {
     let run = &running.run;
     let project =
         below_workspace(&run.job.dirs, &run.job.dirs.project).ok_or("the work tree lies outside the builds folder")?;
@@ -79,7 +83,7 @@ pub(in crate::executor) async fn untracked<R: Reporter>(running: &Running<R>) ->
     let deadline = run.halt.deadline.min(Instant::now() + LISTING);
     let cx = context(running, &network, &side, deadline, 1);
     let (format, tree) = (&run.job.sources.object_format, run.paths.workspace.join(project));
-    let listed = sources::untracked_files(&cx, format, &tree, &CancellationToken::new()).await;
+    let listed = sources::untracked_files(&cx, format, &tree, stop).await;
     listed.map_err(|error| error.to_string())
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::executor::halt::Halt;
 use crate::executor::log::{StageLog, Tone};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -19,14 +20,16 @@ impl Tries {
         Self { left: attempts.max(1), pause: FIRST_PAUSE }
     }
 
-    /// Counts a try that failed with `error`. True after a pause when there is another.
-    pub(super) async fn again(&mut self, error: &str, log: &dyn StageLog) -> bool {
+    /// Counts a try that failed with `error`. True after a pause when there is another. The pause ends early when the job
+    /// must not go on: the next try meets the cause.
+    pub(super) async fn again(&mut self, error: &str, log: &dyn StageLog, halt: &Halt) -> bool {
         self.left -= 1;
         if self.left == 0 {
             return false;
         }
         log.say(Tone::Warning, &format!("{error}; trying again in {} seconds", self.pause.as_secs()));
-        tokio::time::sleep(self.pause).await;
+        // Whichever comes first.
+        let _ = tokio::time::timeout(self.pause, halt.wait(None, false)).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         true
     }

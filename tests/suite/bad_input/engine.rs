@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::house::{House, archive_of, several};
+use crate::support::agent::said;
 use crate::support::{Agent, TestForge, docker, try_until, wait_until};
 
 /// A second engine, without a network, below a folder of its own.
@@ -216,11 +217,14 @@ fn an_engine_that_keeps_its_containers_may_go_and_come_back() {
     engine.end(Signal::KILL);
     // The steps do not need the engine: the log goes on.
     house.wait_for_output(id, "line-20\n");
-    // A job that comes now needs it.
-    let stranded = house.queue(&["echo never"], json!({}));
-    let stranded = house.end(stranded);
-    stranded.failed("runner_system_failure").said("Docker engine cannot be reached").kept_quiet_about("$ echo never");
+    // A job that comes now needs it: another runner may have it.
+    let patient = house.queue(&["echo at-last"], json!({}));
+    wait_for_words(&mut house, "no jobs are taken: the Docker engine cannot be reached");
+    let status = said(&house.agent.forgehand(&["status"]));
+    assert!(status.contains("no jobs are taken: the Docker engine cannot be reached"), "{status}");
+    assert_eq!(house.forge.job(patient).and_then(|job| job.runner), None, "it was not asked for");
     engine.run();
+    house.end(patient).succeeded().said("at-last");
     let ended = house.end(id);
     ended.succeeded();
     for n in 1..=40 {
@@ -232,6 +236,47 @@ fn an_engine_that_keeps_its_containers_may_go_and_come_back() {
     let is_gone = |pid: &String| !Path::new("/proc").join(pid).exists();
     wait_until(Duration::from_secs(30), "the job's processes end", || inside.iter().all(is_gone).then_some(()));
     assert!(!inside.is_empty());
+    house.close_as_it_is();
+}
+
+fn wait_for_words(house: &mut House, words: &str) {
+    let file = house.agent.stderr_file();
+    let says = || fs::read_to_string(&file).unwrap_or_default().contains(words).then_some(());
+    house.agent.wait_until(Duration::from_secs(60), words, says);
+}
+
+#[test]
+fn a_job_that_gets_ready_waits_for_an_engine_that_goes_and_comes_back() {
+    docker::build_images();
+    let mut engine = Engine::start(false);
+    let mut house = house_on(&engine);
+    let slow = json!({ "name": "case/bash:1", "entrypoint": ["sh", "-c", "sleep 8; exec \"$0\" \"$@\""] });
+    let all_removed = |engine: &Engine| {
+        let is_empty = || engine.containers().is_empty().then_some(());
+        wait_until(Duration::from_secs(90), "every container is removed", is_empty);
+    };
+    for signal in [Signal::TERM, Signal::KILL] {
+        all_removed(&engine);
+        let id = house.queue(&["echo step-$((40 + 2))"], json!({ "image": slow.clone() }));
+        let House { agent, .. } = &mut house;
+        let inside = agent.wait_until(Duration::from_secs(60), "the job's container runs", || {
+            Some(engine.processes()).filter(|processes| !processes.is_empty())
+        });
+        engine.end(signal);
+        if signal == Signal::KILL {
+            // The container ends while nobody can tell.
+            let pids = inside.iter().filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw));
+            pids.for_each(|pid| kill_process(pid, Signal::KILL).expect("it runs"));
+        } else {
+            house.wait_for_output(id, "The job waits for the engine");
+        }
+        engine.run();
+        let ended = house.end(id);
+        ended.succeeded().said("Preparation failed");
+        assert_eq!(ended.log.text.matches("step-42\n").count(), 1, "{}", ended.log.text);
+    }
+    house.assert_goes_on();
+    all_removed(&engine);
     house.close_as_it_is();
 }
 

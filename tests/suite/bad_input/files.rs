@@ -1,9 +1,12 @@
 //! Artifacts: paths that leave the work tree or match nothing, links, uploads and downloads that fail.
 
-use forgehand::emulator::{Endpoint, FaultAction, FaultRule, JobSpec};
+use std::time::Duration;
+
+use forgehand::emulator::{Endpoint, FaultAction, FaultRule, JobSpec, JobView, RecordedRequest};
 use serde_json::json;
 
 use super::house::{House, archive_of};
+use crate::support::docker::docker;
 
 #[test]
 fn a_path_that_leaves_the_work_tree_brings_nothing_from_outside() {
@@ -64,6 +67,41 @@ fn an_upload_that_is_refused_fails_the_job_and_one_that_is_in_trouble_is_repeate
     let ended = house.run(&[make], with_artifact());
     ended.succeeded();
     house.forge.heal(rule);
+    house.close();
+}
+
+#[test]
+fn a_transfer_under_way_ends_with_its_job() {
+    let mut house = House::quick();
+    let giver = house.spec(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]) }));
+    let giver = house.queue_spec(JobSpec { name: "giver".to_owned(), ..giver });
+    house.end(giver).succeeded();
+    for endpoint in [Endpoint::UploadArtifact, Endpoint::DownloadArtifact] {
+        house.forge.fail(FaultRule::all(endpoint, FaultAction::Hang));
+    }
+    let limit = json!({ "timeout": 10, "runner_session_url": null });
+    let giving = house
+        .queue(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]), "runner_info": limit.clone() }));
+    let taking = house.queue(&["echo never-reached"], json!({ "dependencies": ["giver"], "runner_info": limit }));
+    let unwanted = house.queue(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]) }));
+    let House { forge, agent, .. } = &mut house;
+    let is_sent =
+        |request: &RecordedRequest| request.endpoint == Endpoint::UploadArtifact && request.job() == Some(unwanted);
+    agent.wait_until(Duration::from_secs(60), "the upload begins", || {
+        forge.requests().iter().any(is_sent).then_some(())
+    });
+    assert!(forge.force_cancel(unwanted));
+    // Before work that is asked to stop is given up.
+    for id in [giving, taking] {
+        let view = agent.wait_until(Duration::from_secs(50), &format!("the time limit of job {id} ends it"), || {
+            forge.job(id).filter(JobView::has_ended)
+        });
+        assert_eq!(view.failure_reason.as_deref(), Some("job_execution_timeout"), "{}", forge.job_log(id).text);
+    }
+    let label = format!("label=forgehand.forge={}", forge.url());
+    agent.wait_until(Duration::from_secs(50), "the job that nobody wants goes", || {
+        docker(&["ps", "--all", "--quiet", "--filter", &label]).is_empty().then_some(())
+    });
     house.close();
 }
 

@@ -45,8 +45,7 @@ impl TokenRules {
     /// # Errors
     /// As [`super::Masks::new`].
     pub fn token_prefixes(prefixes: &[String]) -> Result<Self, BuildError> {
-        let mut prefixes: Vec<Vec<u8>> =
-            prefixes.iter().map(|prefix| prefix.trim().as_bytes().to_vec()).collect();
+        let mut prefixes: Vec<Vec<u8>> = prefixes.iter().map(|prefix| prefix.trim().as_bytes().to_vec()).collect();
         prefixes.retain(|prefix| (1..=LONGEST_PREFIX).contains(&prefix.len()));
         prefixes.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         prefixes.dedup();

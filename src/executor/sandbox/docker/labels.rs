@@ -14,6 +14,8 @@ pub const JOB: &str = "forgehand.job";
 pub const OWNER: &str = "forgehand.owner";
 /// What it is for: `job`, `service`, `pool`, `utility`, `volume`.
 pub const ROLE: &str = "forgehand.role";
+/// The process of the agent that made it, on what is made for a moment.
+pub const PROCESS: &str = "forgehand.process";
 /// The names by which a service is found, separated by commas.
 pub const SERVICE: &str = "forgehand.service";
 /// The prefix of labels that GitLab's users know (protocols: GitLab 9.3).

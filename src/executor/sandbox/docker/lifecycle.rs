@@ -20,6 +20,8 @@ use super::{Docker, labels};
 use crate::executor::sandbox::SandboxRecord;
 use crate::pipeline::JobKey;
 
+/// The exit code of a container that is gone, which nobody knows.
+pub(super) const GONE: i32 = -1;
 /// How long a removal that another call has begun may take.
 const REMOVAL: Duration = Duration::from_secs(120);
 /// How often such a removal is looked at.
@@ -89,7 +91,7 @@ impl Docker {
         Ok(self.inspect(container).await?.as_ref().map(end_state_of))
     }
 
-    /// Waits until the container has ended and returns its exit code, -1 where it is gone. No deadline of its own: the caller
+    /// Waits until the container has ended and returns its exit code, [`GONE`] where it is gone. No deadline of its own: the caller
     /// waits beside something else. Cancel-safe.
     pub async fn wait_exit(&self, container: &str) -> Result<i32, EngineError> {
         let options = WaitContainerOptions { condition: "not-running".into() };
@@ -98,7 +100,7 @@ impl Docker {
             Some(Ok(ended)) => Ok(ended.status_code as i32), // the 32 bits that the kernel gave
             Some(Err(Bollard::DockerContainerWaitError { code, .. })) => Ok(code as i32),
             Some(Err(error)) => match self.engine().explain("waiting for the container's end", error) {
-                error if error.is_not_found() => Ok(-1),
+                error if error.is_not_found() => Ok(GONE),
                 error => Err(error),
             },
             None => Err(EngineError::Protocol {

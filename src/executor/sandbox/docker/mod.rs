@@ -19,6 +19,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 mod caps;
 mod changes;
@@ -55,6 +56,9 @@ pub use image::auth::MachineAuth;
 use image::owner::ImageOwners;
 use network::pool::{NetworkPool, Shape};
 
+/// How long an engine may take to say that it is there.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// What the agent knows before it connects to an engine. One a process: registrations share it.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
@@ -62,6 +66,9 @@ pub struct EngineSettings {
     pub host: Option<String>,
     /// The agent's id: what it makes is labelled with it. One a state directory, for ever.
     pub agent: String,
+    /// Which process of the agent this is, for one that holds the state lock. What another one made for a moment is then a
+    /// leftover: it is dead.
+    pub process: Option<String>,
     /// A folder of the state directory for records and volumes kept from job to job.
     pub folder: PathBuf,
     /// Credentials that the machine has for registries.
@@ -110,6 +117,15 @@ impl Docker {
         Ok(docker)
     }
 
+    /// Whether the engine answers now.
+    ///
+    /// # Errors
+    /// It does not, and why.
+    pub async fn answers(&self) -> Result<(), EngineError> {
+        let engine = self.engine();
+        engine.call("being asked whether it is there", ANSWER, engine.api().ping()).await.map(drop)
+    }
+
     /// What the engine can do.
     pub fn caps(&self) -> &EngineCaps {
         &self.inner.caps
@@ -135,6 +151,10 @@ impl Docker {
 
     fn agent(&self) -> &str {
         &self.inner.settings.agent
+    }
+
+    fn process(&self) -> Option<&str> {
+        self.inner.settings.process.as_deref()
     }
 
     fn machine_auth(&self) -> &MachineAuth {

@@ -15,7 +15,7 @@ use super::error::EngineError;
 use super::{Docker, SHIM, labels};
 use crate::pipeline::JobKey;
 
-/// Age after which a container of our own for a moment (a probe, a removal) is a leftover.
+/// Age after which a container of our own for a moment (a probe, a removal) is a leftover, whoever made it.
 const MOMENT: Duration = Duration::from_secs(3600);
 
 /// What a sweep removed, and what it could not.
@@ -40,7 +40,8 @@ impl Docker {
         // Asked after the list was made: a job that came in between is known.
         let known = known();
         let known: BTreeSet<&str> = known.iter().map(JobKey::as_str).collect();
-        let (leftovers, kept): (Vec<_>, Vec<_>) = containers.into_iter().partition(|found| is_leftover(found, &known));
+        let (leftovers, kept): (Vec<_>, Vec<_>) =
+            containers.into_iter().partition(|found| is_leftover(found, &known, self.process()));
         let removals = leftovers.iter().map(|found| self.remove_container(found.id.as_deref().unwrap_or_default()));
         for (found, removed) in leftovers.iter().zip(join_all(removals).await) {
             note(removed, name_of(found), &mut swept.containers, &mut swept.failures);
@@ -100,11 +101,12 @@ impl Docker {
     }
 }
 
-fn is_leftover(found: &ContainerSummary, known: &BTreeSet<&str>) -> bool {
-    let labels: Option<&HashMap<String, String>> = found.labels.as_ref();
-    match labels.and_then(|labels| labels.get(labels::JOB)) {
-        Some(job) => !known.contains(job.as_str()),
-        None => age_of(found) > MOMENT,
+fn is_leftover(found: &ContainerSummary, known: &BTreeSet<&str>, process: Option<&str>) -> bool {
+    let label = |name: &str| found.labels.as_ref().and_then(|labels| labels.get(name));
+    match (label(labels::JOB), label(labels::PROCESS), process) {
+        (Some(job), _, _) => !known.contains(job.as_str()),
+        (None, Some(theirs), Some(ours)) if theirs != ours => true,
+        (None, _, _) => age_of(found) > MOMENT,
     }
 }
 

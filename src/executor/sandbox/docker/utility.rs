@@ -122,7 +122,7 @@ impl Docker {
         Err(EngineError::Failed { what: what(), message: String::from_utf8_lossy(&words).trim().to_owned() })
     }
 
-    async fn make_utility(
+    pub(super) async fn make_utility(
         &self,
         purpose: &str,
         mounts: Vec<Mount>,
@@ -137,11 +137,13 @@ impl Docker {
             readonly_rootfs: Some(true),
             ..HostConfig::default()
         };
+        let mut labels = labels::of_agent(self.agent(), "utility");
+        labels.extend(self.process().map(|process| (labels::PROCESS.to_owned(), process.to_owned())));
         let body = ContainerCreateBody {
             image: Some(IMAGE.into()),
             cmd: Some(command),
             user: Some("0:0".into()),
-            labels: Some(labels::of_agent(self.agent(), "utility")),
+            labels: Some(labels),
             host_config: Some(host_config),
             ..ContainerCreateBody::default()
         };

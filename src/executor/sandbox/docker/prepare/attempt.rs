@@ -1,5 +1,7 @@
 //! One attempt to make a sandbox, and its undoing.
 
+use std::time::Duration;
+
 use futures_util::future::{join_all, try_join_all};
 
 use super::super::Docker;
@@ -8,6 +10,7 @@ use super::super::container::mounts::{self, Mounts, MountsOf};
 use super::super::error::EngineError;
 use super::super::image::LocalImage;
 use super::super::image::pull::JobImages;
+use super::super::lifecycle::GONE;
 use super::super::network::Connection;
 use super::super::network::pool::Shape;
 use super::super::service::health;
@@ -18,6 +21,9 @@ use super::{Attempt, ENTRYPOINT_OUTPUT, Hooks, Prepared, SandboxSpec, UNDO};
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::SandboxRecord;
 use crate::pipeline::JobFailure;
+
+/// How soon an engine that went away is asked about the container again.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// One attempt to make a sandbox.
 pub(super) struct Preparation<'a> {
@@ -187,25 +193,51 @@ impl<'a> Preparation<'a> {
         Ok(hosts)
     }
 
-    /// Waits for the shim's hello, or for the container's end.
+    /// Waits for the shim's hello, or for the container's end. The shim needs no engine: one that goes away only has to be
+    /// asked about the container again when it is back.
     async fn hello<S>(&self, container: &str, hooks: &Hooks<'_, '_, S>) -> Result<S, Attempt> {
         let mut connect = (hooks.connect)();
-        let ended = tokio::select! {
-            biased;
-            shim = &mut connect => return Ok(shim?),
-            ended = self.docker.wait_exit(container) => ended,
-        };
-        match ended {
-            Ok(exit_code) => {
-                let output = self.docker.output_of(container, ENTRYPOINT_OUTPUT).await.unwrap_or_default();
-                Err(Attempt::EntrypointEnded { exit_code, output })
+        let mut lost_sight = None;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                shim = &mut connect => return Ok(shim?),
+                ended = self.docker.wait_exit(container) => ended,
+            };
+            match ended {
+                Ok(exit_code) => return Err(self.ended(container, exit_code, lost_sight).await),
+                Err(error) => {
+                    if lost_sight.is_none() {
+                        tracing::warn!(%error, "the container's end cannot be watched while its shim is awaited");
+                    }
+                    lost_sight = Some(error);
+                }
             }
-            // The shim needs no engine; only the watch over the container's end is lost.
-            Err(error) => {
-                tracing::warn!(%error, "the container's end cannot be watched while its shim is awaited");
-                Ok(connect.await?)
+            tokio::select! {
+                biased;
+                shim = &mut connect => return Ok(shim?),
+                () = tokio::time::sleep(WATCH_AGAIN) => {}
             }
         }
+    }
+
+    /// What the end of a container means whose shim has not said hello. An engine that stops or comes back ends all its
+    /// containers: that says nothing about the image, and as no step has run, the job may have another container.
+    async fn ended(&self, container: &str, exit_code: i32, lost_sight: Option<EngineError>) -> Attempt {
+        if let Err(error) = self.docker.answers().await {
+            return Attempt::Engine(error);
+        }
+        let what = || "waiting for the job's container to get ready".to_owned();
+        if exit_code == GONE {
+            let message = "it was removed by another program".to_owned();
+            return Attempt::Engine(EngineError::NotFound { what: what(), message });
+        }
+        if let Some(error) = lost_sight {
+            let message = format!("it ended with exit code {exit_code} while the engine was away ({error})");
+            return Attempt::Engine(EngineError::Failed { what: what(), message });
+        }
+        let output = self.docker.output_of(container, ENTRYPOINT_OUTPUT).await.unwrap_or_default();
+        Attempt::EntrypointEnded { exit_code, output }
     }
 }
 

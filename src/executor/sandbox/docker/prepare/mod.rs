@@ -1,7 +1,8 @@
 //! Makes a job's sandbox: network, images and services, container, shim.
 //!
 //! What does not depend on each other happens at the same time. An error without a reason (the engine's own) is tried
-//! again; one with a reason is the job's end. Whatever the end, nothing that was made stays behind.
+//! again, as often as it takes where the engine is away: it comes back, and the job waits for it until its time is up. One
+//! with a reason is the job's end. Whatever the end, nothing that was made stays behind.
 
 mod attempt;
 mod job_container;
@@ -20,11 +21,13 @@ use super::image::pull::{ImageError, JobImages, OnBehalf};
 use super::settings::DockerSettings;
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::{JobPaths, SandboxRecord};
-use crate::pipeline::{FailureReason, JobFailure, PipelineJob, Secret};
+use crate::pipeline::{FailureReason, JobFailure, JobKey, PipelineJob, Secret};
 
 /// How often an error without a reason is tried, and the pause between.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(3);
+/// How often an engine that is away is looked for.
+const LOOK_FOR_ENGINE: Duration = Duration::from_secs(3);
 /// How long the removal of a failed attempt may hold its job up.
 const UNDO: Duration = Duration::from_secs(90);
 /// Bytes of what a container prints before its shim says hello.
@@ -180,20 +183,53 @@ impl Docker {
                 Ended::Badly(Attempt::EntrypointEnded { exit_code, output }) => {
                     return Err(PrepareError::EntrypointEnded { exit_code, output });
                 }
-                Ended::Badly(Attempt::Engine(error)) if attempt == ATTEMPTS => {
-                    return Err(JobFailure::system(format!("preparation failed {ATTEMPTS} times: {error}")).into());
-                }
                 Ended::Badly(Attempt::Engine(error)) => {
-                    log.say(Tone::Warning, &format!("Preparation failed: {error}"));
-                    log.say(Tone::Plain, &format!("Will be retried in {}s ...", PAUSE.as_secs()));
+                    let again = self.before_next(error, attempt, &spec.job.key, log);
+                    attempt = tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => return Err(PrepareError::Cancelled),
+                        () = tokio::time::sleep_until(deadline) => return Err(timed_out(patience).into()),
+                        next = again => next?,
+                    };
                 }
             }
-            attempt += 1;
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => return Err(PrepareError::Cancelled),
-                () = tokio::time::sleep_until(deadline) => return Err(timed_out(patience).into()),
-                () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+
+    /// Waits until it is worth trying again after `error` and returns the number of the next attempt. Those that an engine
+    /// spoiled which is away do not count.
+    async fn before_next(
+        &self,
+        error: EngineError,
+        attempt: u32,
+        job: &JobKey,
+        log: &dyn StageLog,
+    ) -> Result<u32, JobFailure> {
+        if self.answers().await.is_err() {
+            log.say(Tone::Warning, &format!("Preparation failed: {error}"));
+            log.say(Tone::Plain, "The job waits for the engine until its time limit ...");
+            self.return_of_engine().await;
+            log.say(Tone::Plain, "The engine is back; the preparation begins again.");
+            // Nothing could be removed while it was away.
+            if let Err(error) = self.remove_job(job).await {
+                tracing::warn!(job_id = %job, %error, "what was made for the job stays for the sweeper");
+            }
+            return Ok(attempt);
+        }
+        if attempt == ATTEMPTS {
+            return Err(JobFailure::system(format!("preparation failed {ATTEMPTS} times: {error}")));
+        }
+        log.say(Tone::Warning, &format!("Preparation failed: {error}"));
+        log.say(Tone::Plain, &format!("Will be retried in {}s ...", PAUSE.as_secs()));
+        tokio::time::sleep(PAUSE).await;
+        Ok(attempt + 1)
+    }
+
+    async fn return_of_engine(&self) {
+        loop {
+            tokio::time::sleep(LOOK_FOR_ENGINE).await;
+            if self.answers().await.is_ok() {
+                return;
             }
         }
     }

@@ -144,6 +144,7 @@ impl House {
         let mut settings = EngineSettings {
             host: None,
             agent: agent.clone(),
+            process: Some(uuid::Uuid::new_v4().to_string()),
             folder: folder.path().join("docker"),
             auth: MachineAuth::default(),
             pool: PoolSettings { ready: 0, ..PoolSettings::default() },
@@ -162,7 +163,8 @@ impl House {
 
     /// A second agent on the same state directory, as after a crash of the first.
     pub(super) async fn next_agent(&self) -> Docker {
-        Docker::connect(self.docker.inner.settings.clone()).await.unwrap()
+        let process = Some(uuid::Uuid::new_v4().to_string());
+        Docker::connect(EngineSettings { process, ..self.docker.inner.settings.clone() }).await.unwrap()
     }
 
     /// A job that runs `script` in the shell image, on no network.

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use super::fixtures::House;
-use crate::executor::sandbox::docker::{NetworkMode, labels};
+use crate::executor::sandbox::docker::{Docker, NetworkMode, labels};
 use bollard::models::VolumeCreateRequest;
 
 #[tokio::test]
@@ -48,6 +48,23 @@ async fn a_sweep_leaves_the_networks_of_its_own_agent() {
     let swept = house.docker.sweep(&|| vec![case.job.key.clone()]).await.unwrap();
     assert_eq!(swept, Default::default());
     house.docker.remove(&prepared.record).await.unwrap();
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_agent_made_for_a_moment_goes_at_once() {
+    let house = House::new().await;
+    let left = house.docker.make_utility("probe", Vec::new(), vec!["none".into()]).await.unwrap();
+    assert_eq!(house.docker.sweep(&Vec::new).await.unwrap(), Default::default(), "it may be in use");
+    let mut looking = house.docker.inner.settings.clone();
+    looking.process = None;
+    let doctor = Docker::connect(looking).await.unwrap();
+    let in_use = doctor.make_utility("probe", Vec::new(), vec!["none".into()]).await.unwrap();
+    let swept = house.next_agent().await.sweep(&Vec::new).await.unwrap();
+    assert_eq!((swept.containers.len(), swept.failures.len()), (1, 0), "{swept:?}");
+    assert!(house.docker.inspect(&left).await.unwrap().is_none());
+    assert!(house.docker.inspect(&in_use).await.unwrap().is_some(), "whose maker may live");
+    house.docker.remove_container(&in_use).await.unwrap();
     house.leave().await;
 }
 
