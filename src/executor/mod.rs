@@ -1,7 +1,7 @@
 //! Runs jobs: their stages in order, their steps in a sandbox, their log on its way out.
 //!
 //! - [`job`]: the stages of one job, first to last, and what each outcome means for the rest.
-//! - [`stages`]: one stage a file, all with the same signature.
+//! - [`running`]: what the stages of a running job work with. [`stages`]: one stage a file, all with the same signature.
 //! - [`sandbox`]: where the job's processes live, and the shim that starts them.
 //! - [`log`]: what the processes print, from the spool through the masker into the job's log and to the forge.
 //! - [`script`]: commands of a step to shell text.
@@ -9,9 +9,11 @@
 pub mod environment;
 pub mod halt;
 pub mod job;
+mod listening;
 pub mod log;
 mod ordinary;
 pub mod progress;
+pub mod running;
 pub mod sandbox;
 pub mod script;
 pub mod stage;

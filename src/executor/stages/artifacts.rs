@@ -8,14 +8,15 @@ use cap_std::fs::Dir;
 use tokio_util::sync::CancellationToken;
 
 use super::files::{self, below_workspace};
+use super::get_sources::untracked_files;
 use super::provenance::{self, Statement};
 use super::retry::Tries;
 use crate::artifact::archive::{self, ArchiveError, Level, Packing, Unpacking};
 use crate::artifact::select::{self, Entry, EntryKind, Selection, expand_shell};
 use crate::artifact::{Interrupt, Remark, Severity};
 use crate::executor::environment::Environment;
-use crate::executor::job::{Running, StageError};
 use crate::executor::log::{JobLog, StageLog, Tone};
+use crate::executor::running::{Running, StageError};
 use crate::forge::{Reporter, TransferError};
 use crate::pipeline::JobFailure;
 use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, FileSelection, JobDirs};
@@ -114,7 +115,7 @@ async fn upload_one<R: Reporter>(
         exclude: artifact.files.exclude.iter().map(|path| expand(path)).collect(),
         untracked: artifact.files.untracked,
     };
-    let untracked = if files.untracked { running.untracked_files(&stop).await } else { Vec::new() };
+    let untracked = if files.untracked { untracked_files(running, &stop).await } else { Vec::new() };
     let name = if artifact.name.is_empty() { USUAL_NAME.to_owned() } else { expand(&artifact.name) };
     let work = PackWork {
         workspace: running.run.paths.workspace.clone(),

@@ -5,12 +5,13 @@ use tokio_util::sync::CancellationToken;
 use crate::artifact::archive::Limits;
 use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequest, Saved, Wanted};
 use crate::artifact::select;
-use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog, Tone};
+use crate::executor::running::{Running, StageError};
 use crate::executor::stages::artifacts::{
     disk, environment_of_names, expand, interruptible, level, open_project, tell,
 };
 use crate::executor::stages::files;
+use crate::executor::stages::get_sources::untracked_files;
 use crate::executor::stages::retry::Tries;
 use crate::forge::Reporter;
 use crate::pipeline::JobFailure;
@@ -138,7 +139,7 @@ async fn save_one<R: Reporter>(
         exclude: Vec::new(),
         untracked: cache.files.untracked,
     };
-    let untracked = if files.untracked { running.untracked_files(&stop).await } else { Vec::new() };
+    let untracked = if files.untracked { untracked_files(running, &stop).await } else { Vec::new() };
     let work = SaveWork {
         level: level(&running.environment, "CACHE_COMPRESSION_LEVEL"),
         key: cache.key.clone(),

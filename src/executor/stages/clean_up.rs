@@ -1,7 +1,7 @@
 //! The last stage: no secret stays in the workspace, and no file of the job where it asks for that.
 
-use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog, Tone};
+use crate::executor::running::{Running, StageError};
 use crate::executor::stages::{files, get_sources};
 use crate::forge::Reporter;
 

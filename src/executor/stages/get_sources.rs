@@ -14,8 +14,8 @@ use super::retry::Tries;
 use super::sources::{self, AllowedRemotes, GitNetwork, JobSide, SourcesContext, SourcesError};
 use super::steps;
 use crate::executor::halt::HaltCause;
-use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog as _, Tone};
+use crate::executor::running::{Running, StageError};
 use crate::forge::Reporter;
 use crate::pipeline::{FailureReason, JobFailure};
 
@@ -66,11 +66,18 @@ async fn fill<R: Reporter>(running: &Running<R>, attempt: u32, stop: Cancellatio
     sources::get_sources(&cx, &run.job.sources, &run.paths.workspace.join(project), &run.log, &stop).await
 }
 
-/// What git does not track in the work tree, ignored files included.
-pub(in crate::executor) async fn untracked<R: Reporter>(
+/// What git does not track in the work tree, ignored files included. Empty, with a warning, where git cannot tell.
+pub(in crate::executor) async fn untracked_files<R: Reporter>(
     running: &Running<R>,
     stop: &CancellationToken,
-) -> Result<Vec<PathBuf>, String> {
+) -> Vec<PathBuf> {
+    untracked(running, stop).await.unwrap_or_else(|error| {
+        running.run.log.say(Tone::Warning, &format!("The untracked files cannot be listed: {error}"));
+        Vec::new()
+    })
+}
+
+async fn untracked<R: Reporter>(running: &Running<R>, stop: &CancellationToken) -> Result<Vec<PathBuf>, String> {
     let run = &running.run;
     let project =
         below_workspace(&run.job.dirs, &run.job.dirs.project).ok_or("the work tree lies outside the builds folder")?;

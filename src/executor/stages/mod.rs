@@ -13,6 +13,5 @@ mod output;
 pub(super) mod prepare;
 mod provenance;
 mod retry;
-pub(super) mod services;
 pub mod sources;
 pub(super) mod steps;

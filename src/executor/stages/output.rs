@@ -3,9 +3,9 @@
 //! A job may print for ever. What is in the log, or behind the log's limit, is given back to the disk while the step runs
 //! on. The journal learns first from where a later agent has to read, so that one which is killed loses nothing.
 
-use crate::executor::job::Running;
 use crate::executor::log::{LogStream, StageLog, Tone};
 use crate::executor::progress::{Progress, StepProgress};
+use crate::executor::running::Running;
 use crate::executor::sandbox::shim::{SpoolEvent, SpoolReader, StepExit, StepId, Stream};
 use crate::forge::Reporter;
 use crate::pipeline::JobFailure;

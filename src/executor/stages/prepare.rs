@@ -1,10 +1,10 @@
 //! The first stages: a place for the job, and what its commands find there.
 
-use crate::executor::job::{Running, StageError};
 use crate::executor::log::{StageLog, Tone};
+use crate::executor::running::{Running, StageError};
 use crate::executor::sandbox::place::{PlaceRequest, Preparation};
 use crate::executor::stages::artifacts::{blocking, disk};
-use crate::executor::stages::{files, services};
+use crate::executor::stages::files;
 use crate::forge::Reporter;
 use crate::pipeline::PipelineJob;
 
@@ -46,7 +46,7 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
             running.run.sandbox = Some(ready.record);
             running.run.progress.host_name = ready.host_name;
             running.shim = Some(ready.shim);
-            services::listen(running, None);
+            running.listen_to_services(None);
         }
         Preparation::EntrypointEnded { exit_code, output } => running.stillborn = Some((exit_code, output)),
     }

@@ -10,8 +10,8 @@ use super::artifacts::disk;
 use crate::artifact::archive::provenance::{self, Facts};
 use crate::artifact::select::{Entry, EntryKind, Selection};
 use crate::artifact::{Interrupt, archive};
-use crate::executor::job::Running;
 use crate::executor::log::{StageLog, Tone};
+use crate::executor::running::Running;
 use crate::forge::Reporter;
 use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec};
 use crate::pipeline::{FailureReason, JobFailure};
@@ -51,7 +51,7 @@ pub(super) fn of<R: Reporter>(running: &Running<R>, artifact: &ArtifactSpec, nam
         executor: running.run.tools.place.name().to_owned(),
         architecture: architecture(&job.variables.value("CI_RUNNER_EXECUTABLE_ARCH")),
         started_at: at(running.run.progress.began_ms),
-        finished_at: at(crate::executor::job::now_ms()),
+        finished_at: at(crate::executor::running::now_ms()),
     };
     Some(Statement { facts, file: provenance::file_name(&archive::file_name(name, ArtifactFormat::Raw)) })
 }

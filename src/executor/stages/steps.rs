@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::output::Output;
 use crate::executor::halt::{HaltCause, in_words};
-use crate::executor::job::{Running, StageError, now_ms};
 use crate::executor::log::{LogStream, StageLog, Tone, now_us};
 use crate::executor::progress::StepProgress;
+use crate::executor::running::{Running, StageError, now_ms};
 use crate::executor::sandbox::shim::{Program, ShimClient, SpoolReader, StepExit, StepId, StepRequest, StepState};
 use crate::executor::script::{self, ScriptStyle, SectionStyle};
 use crate::executor::stages::artifacts::{blocking, disk};
