@@ -10,7 +10,7 @@ fn main() {
     if std::env::var("PROFILE").as_deref() == Ok("release")
         && let Some(revision) = revision()
     {
-        println!("cargo:rustc-env=FORGEHAND_REVISION={revision}");
+        println!("cargo:rustc-env=BUILD_REVISION={revision}");
     }
     link();
 }

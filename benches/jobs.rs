@@ -111,10 +111,16 @@ impl RunningAgent {
 
 impl Drop for RunningAgent {
     fn drop(&mut self) {
-        // Twice: the second ends what still runs.
-        for _ in 0..2 {
-            if let Some(pid) = rustix::process::Pid::from_raw(self.id().cast_signed()) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let Some(pid) = rustix::process::Pid::from_raw(self.id().cast_signed()) else { return };
+        // The second ends what still runs, the third the agent itself. Signals that come at once are one.
+        for _ in 0..3 {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let asked = Instant::now();
+            while asked.elapsed() < Duration::from_secs(3) {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
         let _ = self.child.wait();
@@ -123,9 +129,10 @@ impl Drop for RunningAgent {
 
 /// An embedded forge and an agent beside it.
 struct Bench {
+    /// First, for it ends first: it still has to speak to the forge.
+    agent: RunningAgent,
     forge: Emulator,
     project: u64,
-    agent: RunningAgent,
 }
 
 impl Bench {
@@ -135,7 +142,7 @@ impl Bench {
         let project =
             forge.add_project("bench/project", &Repository::Files(vec![RepositoryFile::text("readme", "bench")]))?;
         let agent = Agent::register(&forge)?.start()?;
-        Ok(Self { forge, project, agent })
+        Ok(Self { agent, forge, project })
     }
 
     /// Runs jobs and waits until the forge has their ends; how long it took from the first one queued.
@@ -189,7 +196,8 @@ impl Bench {
             ("label", vec!["forgehand.agent"]),
         ]);
         // The engine answers the request for its events when it has the first: they are asked for from now on.
-        let since = jiff::Timestamp::now().to_string();
+        let now = jiff::Timestamp::now();
+        let since = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
         let options = EventsOptionsBuilder::default().filters(&filters).since(&since).build();
         let mut removals = docker.events(Some(options));
         let removed = async {
@@ -265,7 +273,10 @@ impl Bench {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let before = wake_ups(self.agent.id());
         tokio::time::sleep(IDLE).await;
-        let woken = wake_ups(self.agent.id()) - before;
+        // A thread that ended meanwhile woke once to do so.
+        let after = wake_ups(self.agent.id());
+        let ended = before.keys().filter(|thread| !after.contains_key(*thread)).count() as u64;
+        let woken = ended + after.iter().map(|(thread, count)| count - before.get(thread).unwrap_or(&0)).sum::<u64>();
         let pid = self.agent.id();
         println!("| idle agent, resident | 15 MiB | {:.1} MiB | |", mib(status(pid, "VmRSS")));
         println!("| of it, memory of its own | | {:.1} MiB | |", mib(status(pid, "RssAnon")));
@@ -294,6 +305,8 @@ impl Bench {
     }
 
     async fn memory_busy(&self) -> Result<(), Failure> {
+        // As it is between jobs.
+        tokio::time::sleep(Duration::from_secs(3)).await;
         let idle = status(self.agent.id(), "VmRSS");
         let jobs = 10;
         let mut ids = Vec::new();
@@ -305,7 +318,8 @@ impl Bench {
             self.forge.wait_for(LIMIT, begun).await.ok_or("a job did not begin in time")?;
         }
         let busy = status(self.agent.id(), "VmRSS");
-        println!("| a running job, resident | 2 MiB | {:.2} MiB | |", mib(busy.saturating_sub(idle)) / f64::from(jobs));
+        let more = mib(busy.saturating_sub(idle)) / f64::from(jobs);
+        println!("| one of ten running jobs, resident | 2 MiB | {more:.2} MiB | |");
         for id in ids {
             self.forge.cancel(id);
             self.forge
@@ -382,14 +396,15 @@ fn status(pid: u32, line: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// How often the threads of a process have begun to run of their own accord.
-fn wake_ups(pid: u32) -> u64 {
+/// How often each thread of a process has begun to run of its own accord.
+fn wake_ups(pid: u32) -> HashMap<std::ffi::OsString, u64> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let of_thread = |thread: fs::DirEntry| {
         let text = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok()).unwrap_or(0)
+        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        (thread.file_name(), line.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
     };
-    threads.map(of_thread).sum()
+    threads.map(of_thread).collect()
 }
 
 /// User and system time of a process.

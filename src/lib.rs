@@ -27,4 +27,4 @@ pub mod telemetry;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit this program was built from, where the build knew it (see `build.rs`).
-pub const REVISION: Option<&str> = option_env!("FORGEHAND_REVISION");
+pub const REVISION: Option<&str> = option_env!("BUILD_REVISION");
