@@ -143,6 +143,7 @@ fn enter(parent: Pid, terminal: Option<&OwnedFd>, umask: Mode, confinement: Opti
     if let Some(terminal) = terminal {
         let _ = rustix::process::ioctl_tiocsctty(terminal);
     }
+    heed_hangup();
     rustix::process::umask(umask);
     let _ = rustix::process::setpriority_process(None, 0);
     prefer_as_victim_of_memory_shortage();
@@ -151,6 +152,12 @@ fn enter(parent: Pid, terminal: Option<&OwnedFd>, umask: Mode, confinement: Opti
         confinement.restrict_self().map_err(|_| io::Error::from(rustix::io::Errno::PERM))?;
     }
     Ok(())
+}
+
+/// An agent that was started to outlive a terminal (`nohup`) ignores hang-ups, and so would all that it starts.
+fn heed_hangup() {
+    // SAFETY: a system call that touches nothing but this signal's disposition.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
 }
 
 /// A repository can be made to need any amount of memory; when there is none left, git goes, not the agent.

@@ -85,7 +85,10 @@ async fn git_of_a_dead_agent_dies() {
     house.forge.behave(Behaviour::HangInTransfer);
     let remote = format!("{}/app.git", house.forge.url());
     let test = format!("{}::an_agent_that_gets_killed", module_path!().split_once("::").expect("a crate").1);
-    let mut agent = tokio::process::Command::new(std::env::current_exe().expect("a program"))
+    // As under `nohup`: what the agent ignores its children must not.
+    let mut agent = tokio::process::Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().expect("a program"))
         .args(["--exact", &test, "--ignored", "--nocapture"])
         .env(FORGE, &remote)
         .kill_on_drop(true)
