@@ -94,13 +94,15 @@ impl Halt {
 
     /// Runs a part of the agent's own work, unless the job must not go on as it is. When that is so later, the part is told
     /// through its token and given a minute to put its things away: it must not go on either, only come to an end.
+    /// `ignores_graceful`: the part belongs to a tidy end, or comes after what a tidy cancel ends.
     pub async fn guard<T, F: Future<Output = T>>(
         &self,
         limit: Option<Duration>,
+        ignores_graceful: bool,
         part: impl FnOnce(CancellationToken) -> F,
     ) -> Result<T, HaltCause> {
         let limit = limit.map(|limit| Instant::now() + limit);
-        if let Some(cause) = self.wait(limit, false).now_or_never() {
+        if let Some(cause) = self.wait(limit, ignores_graceful).now_or_never() {
             return Err(cause);
         }
         let stop = CancellationToken::new();
@@ -108,7 +110,7 @@ impl Halt {
         tokio::pin!(work);
         let cause = tokio::select! {
             done = &mut work => return Ok(done),
-            cause = self.wait(limit, false) => cause,
+            cause = self.wait(limit, ignores_graceful) => cause,
         };
         stop.cancel();
         // What it was about to say does not count any more.
@@ -157,7 +159,7 @@ mod tests {
         let (halt, _forge) = halt(Duration::from_secs(5));
         let put_away = std::cell::Cell::new(false);
         let result = halt
-            .guard(None, |stop| async {
+            .guard(None, false, |stop| async {
                 stop.cancelled_owned().await;
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 put_away.set(true);
@@ -171,7 +173,7 @@ mod tests {
     async fn a_part_of_a_job_that_is_over_does_not_begin() {
         let (halt, forge) = halt(Duration::from_secs(5));
         forge.send_replace(Demand::Abort);
-        let result = halt.guard(None, |_stop| async { panic!("it begins") }).await;
+        let result = halt.guard(None, false, |_stop| async { panic!("it begins") }).await;
         assert_eq!(result, Err::<(), _>(HaltCause::Aborted));
     }
 

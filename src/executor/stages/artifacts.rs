@@ -32,7 +32,7 @@ pub(in crate::executor) async fn download<R: Reporter>(running: &mut Running<R>)
     let mut tries = Tries::new(running.run.job.attempts.download_artifacts);
     loop {
         let _section = running.section("download_artifacts", "Downloading artifacts");
-        let all = running.run.halt.guard(None, |stop| download_all(running, stop)).await;
+        let all = running.run.halt.guard(None, false, |stop| download_all(running, stop)).await;
         match all.map_err(|cause| StageError::Halted(cause, running.time_left().0))? {
             Ok(()) => return Ok(()),
             Err(failure) if tries.again(&failure.message, &running.run.log, &running.run.halt).await => {}
@@ -94,7 +94,7 @@ pub(in crate::executor) async fn upload<R: Reporter>(running: &mut Running<R>) -
     };
     let _section = running.section(section, title);
     for (index, artifact) in due.iter().enumerate() {
-        let one = running.run.halt.guard(None, |stop| upload_one(running, index, artifact, stop)).await;
+        let one = running.run.halt.guard(None, true, |stop| upload_one(running, index, artifact, stop)).await;
         one.map_err(|cause| StageError::Halted(cause, running.time_left().0))??;
     }
     Ok(())

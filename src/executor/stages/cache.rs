@@ -41,7 +41,7 @@ pub(in crate::executor) async fn restore<R: Reporter>(running: &mut Running<R>) 
 async fn restore_patiently<R: Reporter>(running: &Running<R>, cache: &CacheSpec) -> Result<(), StageError> {
     let mut tries = Tries::new(running.run.job.attempts.restore_cache);
     loop {
-        let one = running.run.halt.guard(None, |stop| restore_one(running, cache, stop)).await;
+        let one = running.run.halt.guard(None, false, |stop| restore_one(running, cache, stop)).await;
         match one.map_err(|cause| StageError::Halted(cause, running.time_left().0))? {
             Err(failure) if tries.again(&failure.message, &running.run.log, &running.run.halt).await => {}
             done => {
@@ -120,7 +120,7 @@ pub(in crate::executor) async fn save<R: Reporter>(running: &mut Running<R>) -> 
             running.run.log.say(Tone::Notice, &format!("Not uploading cache {} due to policy", cache.key));
             continue;
         }
-        let one = running.run.halt.guard(None, |stop| save_one(running, cache, stop)).await;
+        let one = running.run.halt.guard(None, true, |stop| save_one(running, cache, stop)).await;
         warn_of(running, one.map_err(|cause| StageError::Halted(cause, running.time_left().0))?);
     }
     Ok(())

@@ -38,7 +38,7 @@ pub(in crate::executor) async fn run<R: Reporter>(running: &mut Running<R>) -> R
         }
         let section = running.section("get_sources", "Getting source from Git repository");
         let limit = running.run.job.timeouts.get_sources;
-        let filled = running.run.halt.guard(limit, |stop| fill(running, attempt, stop)).await;
+        let filled = running.run.halt.guard(limit, false, |stop| fill(running, attempt, stop)).await;
         drop(section);
         let whole = limit.unwrap_or(running.run.job.timeouts.job);
         match filled.map_err(|cause| StageError::Halted(cause, whole))? {

@@ -24,7 +24,7 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
     let journal = run.journal.clone();
     let prepared = run
         .halt
-        .guard(limit, |stop| {
+        .guard(limit, false, |stop| {
             let request = PlaceRequest {
                 job: &run.job,
                 paths: &run.paths,
