@@ -37,6 +37,9 @@ pub struct JobStart<F, S> {
     pub page: JobJournal,
     /// Cancelled when the agent is told to cancel its jobs: the job ends tidily, as `runner_interrupted`.
     pub cancel: CancellationToken,
+    /// Cancelled when the agent takes no more jobs and ends with its last: a word that the forge does not take is left to
+    /// the next agent.
+    pub drain: CancellationToken,
     /// Where `status` reads what the job does now.
     pub line: JobLine,
 }

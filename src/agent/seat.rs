@@ -28,6 +28,8 @@ pub struct Seat<F, S, R> {
     pub numbers: Numbers,
     /// Cancelled when the agent is told to cancel its jobs.
     pub cancel: CancellationToken,
+    /// Cancelled when the agent is told to end with its last job.
+    pub drain: CancellationToken,
     /// Nobody else works on it.
     pub claim: Claim,
 }
@@ -91,6 +93,7 @@ impl<F: Forge, S: Send + Sync + 'static, R: JobRunner<F, S>> Seat<F, S, R> {
             page: self.journal.job(work.key()),
             registration: self.registration.clone(),
             cancel: self.cancel.child_token(),
+            drain: self.drain.clone(),
             line: line.clone(),
             work,
         };

@@ -39,8 +39,8 @@ use crate::state::JobJournal;
 /// journalled.
 const WORD_TRIES: u32 = 5;
 const WORD_PAUSE: Duration = Duration::from_secs(1);
-/// How long the end of a job may be on its way to the forge before the job's slot goes to another one. A forge counts the
-/// job as running until it has heard.
+/// How long the end of a job may be on its way to the forge before the job's slot goes to another one, and an agent that is
+/// to end does not wait for it. A forge counts the job as running until it has heard.
 const WORD_BEFORE_SLOT: Duration = Duration::from_secs(15);
 /// The log limit of a job that cannot even be read.
 const REFUSAL_LOG_LIMIT: u64 = 64 * 1024;
@@ -68,6 +68,7 @@ struct Slot<'a, F> {
     tools: Arc<Tools>,
     page: JobJournal,
     cancel: CancellationToken,
+    drain: CancellationToken,
     line: JobLine,
     assignment: &'a Assignment,
     facts: RunnerFacts,
@@ -90,7 +91,7 @@ struct Start {
 
 impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
     async fn run(&self, start: JobStart<F, RegistrationTools>) -> SlotEnded {
-        let JobStart { work, registration, occupied, page, cancel, line } = start;
+        let JobStart { work, registration, occupied, page, cancel, drain, line } = start;
         let tools = registration.settings.tools.clone();
         let known = match work {
             JobWork::Refused { assignment, failure } => {
@@ -143,6 +144,7 @@ impl<F: Forge> JobRunner<F, RegistrationTools> for ExecutorRunner {
             tools,
             page,
             cancel,
+            drain,
             line,
             assignment: &assignment,
             facts,
@@ -206,12 +208,20 @@ impl<F: Forge> Slot<'_, F> {
             recorder.record(sent);
         });
         let work = self.work_and_remove(start, &reporter, job, &log, demand, outcome_sender);
-        let (end, outcome) = both(pump.run(outcome), work, occupied).await;
-        if end == PumpEnd::GaveUp {
-            warn!("the forge could not be told how the job ended; `forgehand logs` has its log");
-        } else {
-            let (job, outcome) = (self.assignment.key.clone(), outcome.clone());
-            self.line.tell(&FlowEvent::JobFinished { job, outcome });
+        let (end, outcome) = both(pump.run(outcome), work, occupied, &self.drain).await;
+        match end {
+            Some(PumpEnd::GaveUp) => {
+                warn!("the forge could not be told how the job ended; `forgehand logs` has its log");
+            }
+            Some(PumpEnd::Acknowledged | PumpEnd::Refused) => {
+                let (job, outcome) = (self.assignment.key.clone(), outcome.clone());
+                self.line.tell(&FlowEvent::JobFinished { job, outcome });
+            }
+            None => {
+                return SlotEnded::Open {
+                    why: "the agent ends, and the forge has not heard of the job's end; the next agent tells it".into(),
+                };
+            }
         }
         self.close_page(&outcome).await
     }
@@ -351,31 +361,26 @@ fn keep(start: &Start) -> u64 {
     }
 }
 
-/// Waits for the job and for the word of its end. A forge that does not take that word for a while must not keep other
-/// jobs from running.
+/// Waits for the job and for the word of its end. A forge that does not take that word for a while keeps neither other jobs
+/// from running nor the agent from ending: `None` when the word is still owed and the agent is to end.
 async fn both<T>(
     pump: impl Future<Output = PumpEnd>,
     work: impl Future<Output = T>,
     occupied: Occupied,
-) -> (PumpEnd, T) {
+    drain: &CancellationToken,
+) -> (Option<PumpEnd>, T) {
     let mut pump = std::pin::pin!(pump);
     let mut work = std::pin::pin!(work);
-    let (early, done) = tokio::select! {
-        end = &mut pump => (Some(end), work.await),
-        done = &mut work => (None, done),
+    let done = tokio::select! {
+        end = &mut pump => return (Some(end), work.await),
+        done = &mut work => done,
     };
-    let end = match early {
-        Some(end) => end,
-        None => match tokio::time::timeout(WORD_BEFORE_SLOT, &mut pump).await {
-            Ok(end) => end,
-            Err(_) => {
-                info!("the forge has not heard of the job's end yet; its slot is free again");
-                drop(occupied);
-                pump.await
-            }
-        },
-    };
-    (end, done)
+    if let Ok(end) = tokio::time::timeout(WORD_BEFORE_SLOT, &mut pump).await {
+        return (Some(end), done);
+    }
+    info!("the forge has not heard of the job's end yet; its slot is free again");
+    drop(occupied);
+    (drain.run_until_cancelled(pump).await, done)
 }
 
 /// In a thread of its own: how long it takes is up to the job's secrets.

@@ -38,6 +38,7 @@ where
             board: self.board.clone(),
             numbers: self.numbers.clone(),
             cancel: self.cancel.clone(),
+            drain: self.drain.clone(),
             claim,
         }
     }

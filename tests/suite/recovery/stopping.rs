@@ -1,5 +1,6 @@
 //! Told to stop while a job runs.
 
+use forgehand::emulator::{Endpoint, FaultAction, FaultRule};
 use rustix::process::Signal;
 
 use super::{LIMIT, LINES, assert_no_violations, assert_succeeds, lines, queue, start, wait_log};
@@ -19,6 +20,23 @@ fn told_to_stop_the_agent_finishes_its_job_and_ends_with_0() {
     agent.assert_nothing_left();
     agent.run();
     assert_succeeds(&forge, &mut agent, waits);
+    assert_no_violations(&forge);
+}
+
+#[test]
+fn a_forge_that_does_not_take_the_last_word_does_not_keep_the_agent_from_ending() {
+    let (forge, mut agent, project) = start(1);
+    let job = queue(&forge, project, "0.02");
+    wait_log(&forge, &mut agent, job, "line 5\n");
+    let rule = forge.fail(FaultRule::all(Endpoint::UpdateJob, FaultAction::status(500)));
+    agent.terminate();
+    let status = agent.wait_exit(LIMIT);
+    assert_eq!(status.code(), Some(0), "{}", agent.output());
+    assert_eq!(forge.job(job).unwrap().state, "running", "its end is still to be told");
+    agent.assert_nothing_left();
+    forge.heal(rule);
+    agent.run();
+    assert_succeeds(&forge, &mut agent, job);
     assert_no_violations(&forge);
 }
 
