@@ -175,7 +175,7 @@ impl<F: Forge> Slot<'_, F> {
             }
         };
         let job = folders.and_then(|()| self.forge.define(self.assignment, &self.facts));
-        let spec = job.as_ref().map_or_else(|_| refusal_log(), |job| job.log.clone());
+        let spec = job.as_ref().map_or_else(|_| LogSpec::plain(REFUSAL_LOG_LIMIT), |job| job.log.clone());
         let path = self.page.journal().dir().job_log(&self.assignment.key);
         let log = match open_log(path, spec, keep(&start)).await {
             Ok(log) => log,
@@ -492,20 +492,6 @@ fn make_shared(path: &Path) -> io::Result<()> {
         // A job's root made it its own; it is writable for that job's users all the same.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         other => other,
-    }
-}
-
-/// How the log of a job looks that cannot be defined: only the refusal stands in it.
-fn refusal_log() -> LogSpec {
-    LogSpec {
-        sections: false,
-        script_sections: false,
-        timestamps: false,
-        trace_commands: false,
-        services: false,
-        mask: Vec::new(),
-        mask_prefixes: Vec::new(),
-        limit: REFUSAL_LOG_LIMIT,
     }
 }
 

@@ -436,3 +436,19 @@ pub struct LogSpec {
     /// Bytes after which the log is cut.
     pub limit: u64,
 }
+
+impl LogSpec {
+    /// Text alone: no sections, no time stamps, nothing to hide, at most `limit` bytes.
+    pub fn plain(limit: u64) -> Self {
+        Self {
+            sections: false,
+            script_sections: false,
+            timestamps: false,
+            trace_commands: false,
+            services: false,
+            mask: Vec::new(),
+            mask_prefixes: Vec::new(),
+            limit,
+        }
+    }
+}

@@ -317,16 +317,7 @@ mod tests {
     use crate::pipeline::Secret;
 
     fn spec(limit: u64) -> LogSpec {
-        LogSpec {
-            sections: true,
-            script_sections: false,
-            timestamps: false,
-            trace_commands: false,
-            services: false,
-            mask: vec![Secret::new("hunter2-hunter2")],
-            mask_prefixes: vec![],
-            limit,
-        }
+        LogSpec { sections: true, mask: vec![Secret::new("hunter2-hunter2")], ..LogSpec::plain(limit) }
     }
 
     fn text(log: &JobLog) -> String {

@@ -278,16 +278,7 @@ mod tests {
         ends: fn(usize) -> FinishAck,
     ) -> (PumpEnd, Vec<&'static str>) {
         let dir = tempfile::tempdir().unwrap();
-        let spec = LogSpec {
-            sections: false,
-            script_sections: false,
-            timestamps: false,
-            trace_commands: false,
-            services: false,
-            mask: Vec::new(),
-            mask_prefixes: Vec::new(),
-            limit: 1000,
-        };
+        let spec = LogSpec::plain(1000);
         let log = JobLog::open(&dir.path().join("log"), &spec, 0).unwrap();
         log.write(LogStream::Stdout, 0, b"a line\n");
         log.close();

@@ -93,16 +93,8 @@ mod tests {
     use crate::pipeline::definition::LogSpec;
 
     fn spec(timestamps: bool) -> LogSpec {
-        LogSpec {
-            sections: true,
-            script_sections: false,
-            timestamps,
-            trace_commands: false,
-            services: true,
-            mask: vec![Secret::new("hunter2-hunter2")],
-            mask_prefixes: vec![],
-            limit: 1 << 20,
-        }
+        let mask = vec![Secret::new("hunter2-hunter2")];
+        LogSpec { sections: true, timestamps, services: true, mask, ..LogSpec::plain(1 << 20) }
     }
 
     fn text(log: &JobLog) -> String {

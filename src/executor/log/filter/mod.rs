@@ -132,16 +132,8 @@ mod tests {
     use crate::pipeline::Secret;
 
     fn spec(secrets: &[&str], timestamps: bool) -> LogSpec {
-        LogSpec {
-            sections: true,
-            script_sections: false,
-            timestamps,
-            trace_commands: false,
-            services: false,
-            mask: secrets.iter().map(|s| Secret::new(*s)).collect(),
-            mask_prefixes: vec!["glpat-".into()],
-            limit: 1 << 20,
-        }
+        let mask = secrets.iter().map(|s| Secret::new(*s)).collect();
+        LogSpec { sections: true, timestamps, mask, mask_prefixes: vec!["glpat-".into()], ..LogSpec::plain(1 << 20) }
     }
 
     fn run(spec: &LogSpec, writes: &[&[u8]]) -> String {
