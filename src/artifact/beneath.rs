@@ -7,11 +7,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::path::Arg;
 
 /// What a name of the tree stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,19 @@ pub(crate) fn stat(dir: &Dir, name: &[u8]) -> io::Result<Stat> {
     Ok(rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
+/// Sets the mode of `name` in `dir`, itself. `chmod` follows links, and a name may have become one: so the file is held by a
+/// handle first, for which no right to it is needed, and changed through that.
+///
+/// # Errors
+/// A symlink is `ELOOP`.
+pub(crate) fn set_mode(dir: impl AsFd, name: impl Arg, mode: Mode) -> Result<(), Errno> {
+    let held = rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode) == FileType::Symlink {
+        return Err(Errno::LOOP);
+    }
+    rustix::fs::chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), mode)
+}
+
 /// Opens the regular file `name` of `dir`. Never waits (a FIFO without a writer) and never follows.
 pub(crate) fn regular_file(dir: &Dir, name: &[u8]) -> io::Result<(File, Stat)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -152,6 +168,22 @@ mod tests {
         assert!(folder_within(&root, b"link").is_ok(), "stays inside");
         assert!(folder_within(&root, b"out").is_err(), "leads out");
         assert_eq!(link_target(&root, b"link").unwrap(), b"real");
+    }
+
+    #[test]
+    fn a_mode_is_that_of_the_name_itself() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", temp.path().join("link")).unwrap();
+        let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
+        let mode = || std::fs::metadata(temp.path().join("real")).unwrap().permissions().mode() & 0o777;
+        set_mode(&root, "real", Mode::empty()).unwrap();
+        assert_eq!(mode(), 0);
+        assert_eq!(set_mode(&root, "link", Mode::RWXU), Err(Errno::LOOP));
+        assert_eq!(mode(), 0, "whoever put the link there gained nothing");
+        set_mode(&root, "real", Mode::RWXU).unwrap();
+        assert_eq!(mode(), 0o700);
     }
 
     #[test]

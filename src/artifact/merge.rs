@@ -104,7 +104,7 @@ fn rename(from: &Dir, to: &Dir, name: &[u8], source: &Stat) -> io::Result<()> {
 
 /// Lets the agent change the folder `name`, which is its own.
 fn open_up(dir: &Dir, name: &[u8]) -> io::Result<()> {
-    Ok(rustix::fs::chmodat(dir, name, Mode::RWXU, AtFlags::empty())?)
+    Ok(beneath::set_mode(dir, name, Mode::RWXU)?)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::Docker;
 use super::error::EngineError;
+use crate::artifact::beneath;
 
 /// Names that are read from a folder at once.
 const BATCH: usize = 4096;
@@ -134,10 +135,7 @@ fn open(at: impl AsFd, name: impl rustix::path::Arg + Copy) -> Result<OwnedFd, E
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::openat(&at, name, flags | OFlags::RDONLY, Mode::empty()) {
         Err(Errno::ACCESS) => {
-            // Changed through a descriptor: a name could by now be a link to somewhere else.
-            let handle = rustix::fs::openat(&at, name, flags | OFlags::PATH, Mode::empty())?;
-            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
-            rustix::fs::chmod(&*path, Mode::RWXU)?;
+            beneath::set_mode(&at, name, Mode::RWXU)?;
             rustix::fs::openat(&at, name, flags | OFlags::RDONLY, Mode::empty())?
         }
         opened => opened?,

@@ -5,12 +5,14 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timestamps};
 use rustix::io::Errno;
+
+use crate::artifact::beneath;
 
 /// What everything in a work tree is made with: any user of the job may write there.
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
@@ -170,7 +172,8 @@ impl Folder {
         if stat.st_mode & wanted == wanted {
             return Ok(());
         }
-        self.change_mode(&name_of(name)?, (stat.st_mode & 0o7777) | wanted)
+        beneath::set_mode(&self.0, &name_of(name)?, Mode::from_raw_mode((stat.st_mode & 0o7777) | wanted))
+            .map_err(io::Error::from)
     }
 
     /// Sets the time of the last change of the file `name`.
@@ -179,19 +182,8 @@ impl Folder {
     }
 
     pub(super) fn reopen_permitted(&self, name: &CString) -> io::Result<Self> {
-        self.change_mode(name, 0o777)?;
+        beneath::set_mode(&self.0, name, Mode::from_raw_mode(0o777))?;
         Ok(Self(rustix::fs::openat(&self.0, name, flags(), Mode::empty())?))
-    }
-
-    /// `chmod` follows links, so the file is held by a handle first and changed through it.
-    fn change_mode(&self, name: &CString, mode: u32) -> io::Result<()> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let held = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
-        if FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode) == FileType::Symlink {
-            return Err(Errno::LOOP.into());
-        }
-        let through = format!("/proc/self/fd/{}", held.as_raw_fd());
-        Ok(rustix::fs::chmod(through, Mode::from_raw_mode(mode))?)
     }
 }
 
