@@ -9,12 +9,12 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use super::artifacts::disk;
 use crate::artifact::archive::provenance::{self, Facts};
 use crate::artifact::select::{Entry, EntryKind, Selection};
-use crate::artifact::{Interrupt, archive};
+use crate::artifact::{Interrupt, archive, beneath};
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::running::Running;
 use crate::forge::Reporter;
+use crate::pipeline::JobFailure;
 use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec};
-use crate::pipeline::{FailureReason, JobFailure};
 
 /// What kind of build a job of ours is.
 const BUILD_TYPE: &str = "urn:forgehand:job:v1";
@@ -71,12 +71,19 @@ impl Statement {
         // A statement cannot hold its own checksum.
         let path = PathBuf::from(&self.file);
         selection.entries.retain(|entry| entry.path != path);
-        let subjects = provenance::subjects(root, selection, interrupt).map_err(|error| {
-            JobFailure::new(FailureReason::ScriptFailure, format!("the files could not be described: {error}"))
+        let subjects = provenance::subjects(root, selection, interrupt).map_err(|error| JobFailure {
+            message: format!("the files could not be described: {error}"),
+            ..JobFailure::exit(1)
         })?;
         let text = provenance::statement(&self.facts, &subjects);
         put(root, &self.file, text.as_bytes()).map_err(|error| {
-            disk(&format!("the provenance statement {} cannot be written into the work tree", self.file), &error)
+            let what = format!("the provenance statement {} cannot be written into the work tree", self.file);
+            // What else stands in its way is the job's, as a folder of that name.
+            if beneath::is_no_space(&error) {
+                disk(&what, &error)
+            } else {
+                JobFailure { message: format!("{what}: {error}"), ..JobFailure::exit(1) }
+            }
         })?;
         let behind = selection.entries.partition_point(|entry| entry.path.as_os_str() < path.as_os_str());
         selection.entries.insert(behind, Entry { path, kind: EntryKind::File });
