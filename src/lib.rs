@@ -19,6 +19,7 @@ pub mod emulator;
 pub mod executor;
 pub mod forge;
 pub mod outbound;
+pub mod parser;
 pub mod pipeline;
 pub mod state;
 pub mod telemetry;

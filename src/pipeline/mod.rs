@@ -14,6 +14,7 @@
 
 pub mod definition;
 pub mod event;
+pub mod graph;
 pub mod id;
 pub mod outcome;
 pub mod owner;

@@ -1,0 +1,171 @@
+//! What is wrong with a pipeline's text, where, and what to do about it.
+//!
+//! - [`Diagnostic`]: one finding. [`Diagnostics`]: all of one pass. [`suggest`]: the name that was meant.
+//! - [`render`](mod@render): for people, with the source and a caret. [`json`], [`sarif`]: for programs.
+//!
+//! Every finding has a stable [`Code`], which `docs/diagnostics.md` explains; the codes of a language are listed where its
+//! rules are.
+
+pub mod json;
+pub mod render;
+pub mod sarif;
+mod suggest;
+
+use super::document::{Sources, Span};
+pub use suggest::{did_you_mean, nearest};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The forge refuses it, or it cannot run.
+    Error,
+    /// It runs, and probably not as it was meant.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// The stable name of a rule, `gitlab/unknown-key`. Its page is `docs/diagnostics.md#gitlabunknown-key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct Code(pub &'static str);
+
+impl Code {
+    /// Where the rule is explained.
+    pub fn url(self) -> String {
+        // The anchor that Markdown renderers make of the heading: letters, digits and dashes stay.
+        let anchor: String = self.0.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        format!("https://forgehand.dev/docs/diagnostics.html#{anchor}")
+    }
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The rule.
+    pub code: Code,
+    /// What is wrong, in one sentence without a full stop. Names stand in backticks.
+    pub message: String,
+    /// The offending token.
+    pub span: Span,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Other places that belong to it, each with a word on why.
+    pub related: Vec<(Span, String)>,
+}
+
+impl Diagnostic {
+    /// An error.
+    pub fn error(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, code, message: message.into(), span, help: None, related: Vec::new() }
+    }
+
+    /// A warning.
+    pub fn warning(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
+    /// A note.
+    pub fn note(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(code, span, message) }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// With what to do about it, where there is something.
+    #[must_use]
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help.or(self.help);
+        self
+    }
+
+    /// With another place.
+    #[must_use]
+    pub fn related(mut self, span: Span, why: impl Into<String>) -> Self {
+        self.related.push((span, why.into()));
+        self
+    }
+}
+
+/// All findings of one pass.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+}
+
+/// More findings than anybody reads are a flood made of one mistake; after so many the rest is dropped.
+const MOST: usize = 1_000;
+
+impl Diagnostics {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        if self.list.len() < MOST {
+            self.list.push(diagnostic);
+        }
+    }
+
+    /// Adds those of another pass.
+    pub fn extend(&mut self, more: Diagnostics) {
+        more.list.into_iter().for_each(|diagnostic| self.push(diagnostic));
+    }
+
+    /// Whether one of them is an error.
+    pub fn has_errors(&self) -> bool {
+        self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Them, in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Orders them by file and place, and drops repetitions.
+    pub fn sort(&mut self) {
+        self.list
+            .sort_by(|a, b| (a.span, a.severity, a.code, &a.message).cmp(&(b.span, b.severity, b.code, &b.message)));
+        self.list.dedup();
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
+    }
+}
+
+/// What a pass brought: a result as far as there is one, its findings, and the files they stand in.
+#[derive(Debug)]
+pub struct Checked<T> {
+    /// The result; `None` where the errors leave none.
+    pub value: Option<T>,
+    /// The findings.
+    pub diagnostics: Diagnostics,
+    /// The files.
+    pub sources: Sources,
+}

@@ -1,0 +1,1 @@
+//! Findings for people: the source with a caret.

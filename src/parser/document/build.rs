@@ -1,0 +1,321 @@
+//! Events to trees, within limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use super::events::{Event, EventError, Events, Mark};
+use super::node::{Entry, Mapping, Node, Scalar, Style, Value};
+use super::span::{FileId, Span};
+
+/// How a text is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What `<<` means.
+    pub merge: Merge,
+    /// What is too much.
+    pub limits: Limits,
+}
+
+/// What the key `<<` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// As in Ruby: the keys come in where it stands, over those before it, under those after it. In a list the first wins.
+    Ruby,
+    /// As YAML 1.1 has it: the mapping's own keys win, wherever they stand.
+    Standard,
+    /// A key like any other.
+    None,
+}
+
+/// What is too much. An alias counts as all that its anchor holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of text.
+    pub bytes: usize,
+    /// Levels of lists and mappings inside each other.
+    pub depth: usize,
+    /// Nodes, aliases expanded.
+    pub nodes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 32 << 20, depth: 200, nodes: 8_000_000 }
+    }
+}
+
+/// The text is not YAML, or too much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Where.
+    pub span: Span,
+    /// What, in libyaml's words or ours.
+    pub problem: String,
+}
+
+/// All documents of a text; none where it is empty or has comments alone.
+///
+/// # Errors
+/// What is wrong first: after it nothing can be understood.
+pub fn read(file: FileId, text: &str, options: Options) -> Result<Vec<Node>, SyntaxError> {
+    if text.len() > options.limits.bytes {
+        let problem = format!("the file has {} bytes, more than the limit of {}", text.len(), options.limits.bytes);
+        return Err(SyntaxError { span: Span::start_of(file), problem });
+    }
+    let mut events = Events::new(text);
+    let mut builder =
+        Builder { file, options, open: Vec::new(), anchors: HashMap::new(), documents: Vec::new(), nodes: 0 };
+    loop {
+        let (event, start, end) = events.next().map_err(|error| builder.syntax(text, error))?;
+        if matches!(event, Event::StreamEnd) {
+            return Ok(builder.documents);
+        }
+        builder.take(event, start, end)?;
+    }
+}
+
+struct Builder {
+    file: FileId,
+    options: Options,
+    open: Vec<Open>,
+    anchors: HashMap<String, Anchor>,
+    documents: Vec<Node>,
+    /// Nodes so far, aliases expanded.
+    nodes: usize,
+}
+
+/// A list or a mapping that has begun.
+struct Open {
+    span: Span,
+    tag: Option<Arc<str>>,
+    anchor: Option<String>,
+    items: Items,
+    /// `nodes` before it.
+    before: usize,
+}
+
+enum Items {
+    Sequence(Vec<Node>),
+    Mapping { entries: Vec<Entry>, key: Option<Node>, merges: bool },
+}
+
+enum Anchor {
+    /// Its node has not ended: an alias to it would hold itself.
+    Open,
+    Ready {
+        node: Node,
+        weight: usize,
+    },
+}
+
+impl Builder {
+    fn take(&mut self, event: Event, start: Mark, end: Mark) -> Result<(), SyntaxError> {
+        let span = self.span(start, end);
+        match event {
+            Event::DocumentStart => self.anchors.clear(),
+            Event::Frame | Event::StreamEnd => {}
+            Event::Scalar { anchor, tag, text, plain, block } => {
+                self.count(1, span)?;
+                let style = if plain {
+                    Style::Plain
+                } else if block {
+                    Style::Block
+                } else {
+                    Style::Quoted
+                };
+                let value = Value::Scalar(Scalar { text: SmolStr::from(text), style });
+                let node = Node { span, tag: tag.map(Arc::from), value };
+                if let Some(anchor) = anchor {
+                    self.anchors.insert(anchor, Anchor::Ready { node: node.clone(), weight: 1 });
+                }
+                self.put(node);
+            }
+            Event::SequenceStart { anchor, tag } => self.begin(span, anchor, tag, Items::Sequence(Vec::new()))?,
+            Event::MappingStart { anchor, tag } => {
+                self.begin(span, anchor, tag, Items::Mapping { entries: Vec::new(), key: None, merges: false })?;
+            }
+            Event::End => self.end(end),
+            Event::Alias(name) => self.alias(&name, span)?,
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        span: Span,
+        anchor: Option<String>,
+        tag: Option<String>,
+        items: Items,
+    ) -> Result<(), SyntaxError> {
+        let before = self.nodes;
+        self.count(1, span)?;
+        if self.open.len() >= self.options.limits.depth {
+            let problem = format!("more than {} levels inside each other", self.options.limits.depth);
+            return Err(SyntaxError { span, problem });
+        }
+        if let Some(anchor) = &anchor {
+            self.anchors.insert(anchor.clone(), Anchor::Open);
+        }
+        self.open.push(Open { span, tag: tag.map(Arc::from), anchor, items, before });
+        Ok(())
+    }
+
+    fn end(&mut self, end: Mark) {
+        // libyaml balances beginnings and ends.
+        let Some(open) = self.open.pop() else { return };
+        let value = match open.items {
+            Items::Sequence(items) => Value::Sequence(Arc::new(items)),
+            Items::Mapping { entries, merges, .. } => {
+                let entries = if merges { merged(entries, self.options.merge) } else { entries };
+                Value::Mapping(Arc::new(Mapping::new(entries)))
+            }
+        };
+        let span = Span { end_line: end.line + 1, end_column: end.column + 1, ..open.span };
+        let node = Node { span, tag: open.tag, value };
+        if let Some(anchor) = open.anchor {
+            let weight = self.nodes - open.before;
+            self.anchors.insert(anchor, Anchor::Ready { node: node.clone(), weight });
+        }
+        self.put(node);
+    }
+
+    fn alias(&mut self, name: &str, span: Span) -> Result<(), SyntaxError> {
+        let (node, weight) = match self.anchors.get(name) {
+            Some(Anchor::Ready { node, weight }) => (node.clone(), *weight),
+            Some(Anchor::Open) => {
+                let problem = format!("the alias `*{name}` stands inside its own anchor: it would hold itself");
+                return Err(SyntaxError { span, problem });
+            }
+            None => {
+                let names = self.anchors.keys().map(String::as_str);
+                let hint = crate::parser::diagnostics::nearest(name, names)
+                    .map(|near| format!("; did you mean `*{near}`?"))
+                    .unwrap_or_default();
+                return Err(SyntaxError { span, problem: format!("unknown alias `*{name}`{hint}") });
+            }
+        };
+        self.count(weight, span)?;
+        // What an alias brings keeps its levels: they count where it lands.
+        self.put(node);
+        Ok(())
+    }
+
+    fn put(&mut self, node: Node) {
+        let merge = self.options.merge;
+        match self.open.last_mut().map(|open| &mut open.items) {
+            None => self.documents.push(node),
+            Some(Items::Sequence(items)) => items.push(node),
+            Some(Items::Mapping { entries, key, merges }) => match key.take() {
+                None => *key = Some(node),
+                Some(key) => {
+                    *merges |= merge != Merge::None && is_merge(&key, merge);
+                    entries.push(Entry { key, value: node });
+                }
+            },
+        }
+    }
+
+    fn count(&mut self, more: usize, span: Span) -> Result<(), SyntaxError> {
+        self.nodes = self.nodes.saturating_add(more);
+        if self.nodes > self.options.limits.nodes {
+            let problem = format!("the aliases expand to more than {} nodes", self.options.limits.nodes);
+            return Err(SyntaxError { span, problem });
+        }
+        Ok(())
+    }
+
+    fn span(&self, start: Mark, end: Mark) -> Span {
+        let (line, column) = (start.line + 1, start.column + 1);
+        Span { file: self.file, line, column, end_line: end.line + 1, end_column: end.column + 1 }
+    }
+
+    fn syntax(&self, text: &str, error: EventError) -> SyntaxError {
+        let mark = error.at.unwrap_or_else(|| place(text, error.offset));
+        SyntaxError { span: Span::point(self.file, mark.line + 1, mark.column + 1), problem: error.problem }
+    }
+}
+
+/// Line and column of a byte.
+fn place(text: &str, offset: usize) -> Mark {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line = before.iter().filter(|byte| **byte == b'\n').count();
+    let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let column = String::from_utf8_lossy(&before[begin..]).chars().count();
+    Mark { line: u32::try_from(line).unwrap_or(u32::MAX), column: u32::try_from(column).unwrap_or(u32::MAX) }
+}
+
+fn is_merge(key: &Node, merge: Merge) -> bool {
+    let Some(scalar) = key.as_scalar() else { return false };
+    scalar.text == "<<"
+        && match merge {
+            // Ruby looks at the text alone, quoted or not.
+            Merge::Ruby => key.tag.as_deref() != Some("tag:yaml.org,2002:str"),
+            Merge::Standard => scalar.style == Style::Plain,
+            Merge::None => false,
+        }
+}
+
+/// The entries with what `<<` brings in its place.
+fn merged(entries: Vec<Entry>, merge: Merge) -> Vec<Entry> {
+    let mut out = Merging::default();
+    let (mut own, mut brought) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match is_merge(&entry.key, merge) {
+            true => match brings(&entry.value) {
+                Some(more) if merge == Merge::Ruby => more.into_iter().for_each(|entry| out.set(entry)),
+                Some(more) => brought.extend(more),
+                None => out.set(entry),
+            },
+            false if merge == Merge::Ruby => out.set(entry),
+            false => own.push(entry),
+        }
+    }
+    own.into_iter().for_each(|entry| out.set(entry));
+    brought.into_iter().for_each(|entry| out.set_if_absent(entry));
+    out.entries
+}
+
+/// What a merge key's value brings: the entries of a mapping, or of a list of mappings of which the first wins. `None`:
+/// it is neither, and the key is one like any other.
+fn brings(value: &Node) -> Option<Vec<Entry>> {
+    match &value.value {
+        Value::Mapping(mapping) => Some(mapping.to_entries()),
+        Value::Sequence(items) => {
+            let mut out = Merging::default();
+            for item in items.iter().rev() {
+                item.as_mapping()?.entries().iter().for_each(|entry| out.set(entry.clone()));
+            }
+            Some(out.entries)
+        }
+        Value::Scalar(_) => None,
+    }
+}
+
+/// Entries in which a key stands once, where it stood first.
+#[derive(Default)]
+struct Merging {
+    entries: Vec<Entry>,
+    known: HashMap<SmolStr, usize>,
+}
+
+impl Merging {
+    fn set(&mut self, entry: Entry) {
+        let Some(key) = entry.key.as_scalar().map(|key| key.text.clone()) else { return self.entries.push(entry) };
+        match self.known.get(&key).and_then(|at| self.entries.get_mut(*at)) {
+            Some(place) => *place = entry,
+            None => {
+                self.known.insert(key, self.entries.len());
+                self.entries.push(entry);
+            }
+        }
+    }
+
+    fn set_if_absent(&mut self, entry: Entry) {
+        let known = entry.key.as_scalar().is_some_and(|key| self.known.contains_key(&key.text));
+        if !known {
+            self.set(entry);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! libyaml's events, safely.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+
+use libyaml_rs as sys;
+
+/// What comes next in the text.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Beginning or end of the stream or of a document; only the end of the stream matters.
+    Frame,
+    /// A document begins.
+    DocumentStart,
+    /// Nothing comes any more.
+    StreamEnd,
+    /// A reference to an anchor.
+    Alias(String),
+    /// Text.
+    Scalar { anchor: Option<String>, tag: Option<String>, text: String, plain: bool, block: bool },
+    /// A list begins.
+    SequenceStart { anchor: Option<String>, tag: Option<String> },
+    /// A mapping begins.
+    MappingStart { anchor: Option<String>, tag: Option<String> },
+    /// A list or a mapping ends.
+    End,
+}
+
+/// Places of an event: line and column from 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
+
+/// The text is not YAML.
+#[derive(Debug)]
+pub(super) struct EventError {
+    pub(super) problem: String,
+    pub(super) at: Option<Mark>,
+    /// The byte at which it is not even text.
+    pub(super) offset: usize,
+}
+
+/// libyaml reading one text.
+pub(super) struct Events<'a> {
+    /// libyaml keeps pointers into this structure, so it must not move.
+    parser: Box<MaybeUninit<sys::yaml_parser_t>>,
+    _text: std::marker::PhantomData<&'a str>,
+}
+
+impl<'a> Events<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        let mut parser = Box::new(MaybeUninit::<sys::yaml_parser_t>::uninit());
+        let pointer = parser.as_mut_ptr();
+        // SAFETY: `pointer` is valid for writes and stays where it is as long as the box lives; `text` outlives `Self`.
+        // `yaml_parser_initialize` fails only where memory is refused, which aborts before.
+        unsafe {
+            let _ = sys::yaml_parser_initialize(pointer);
+            sys::yaml_parser_set_encoding(pointer, sys::YAML_UTF8_ENCODING);
+            sys::yaml_parser_set_input_string(pointer, text.as_ptr(), text.len() as u64);
+        }
+        Self { parser, _text: std::marker::PhantomData }
+    }
+
+    /// The next event with its beginning and end.
+    pub(super) fn next(&mut self) -> Result<(Event, Mark, Mark), EventError> {
+        let parser = self.parser.as_mut_ptr();
+        let mut event = MaybeUninit::<sys::yaml_event_t>::uninit();
+        // SAFETY: `parser` was initialised in `new`; `yaml_parser_parse` initialises `event` where it does not fail, and then
+        // `event` owns its texts until `yaml_event_delete`, after which nothing of it is used.
+        unsafe {
+            if sys::yaml_parser_parse(parser, event.as_mut_ptr()).fail {
+                return Err(problem(&*parser));
+            }
+            let event = event.as_mut_ptr();
+            let taken = (take(&*event), mark((*event).start_mark), mark((*event).end_mark));
+            sys::yaml_event_delete(event);
+            Ok(taken)
+        }
+    }
+}
+
+impl Drop for Events<'_> {
+    fn drop(&mut self) {
+        // SAFETY: initialised in `new`, deleted once.
+        unsafe { sys::yaml_parser_delete(self.parser.as_mut_ptr()) }
+    }
+}
+
+fn mark(mark: sys::yaml_mark_t) -> Mark {
+    let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    Mark { line: number(mark.line), column: number(mark.column) }
+}
+
+/// # Safety
+/// `parser` has just failed.
+unsafe fn problem(parser: &sys::yaml_parser_t) -> EventError {
+    // SAFETY: libyaml's problem and context are null or texts that live as long as the program.
+    let text = |pointer: *const std::ffi::c_char| unsafe {
+        if pointer.is_null() { String::new() } else { CStr::from_ptr(pointer.cast()).to_string_lossy().into_owned() }
+    };
+    let (problem, context) = (text(parser.problem.cast()), text(parser.context.cast()));
+    let is_reader = parser.error == sys::YAML_READER_ERROR;
+    let problem = match (problem.is_empty(), context.is_empty()) {
+        (true, _) => "it is not YAML".to_owned(),
+        (false, true) => problem,
+        (false, false) => format!("{problem} {context}"),
+    };
+    let offset = usize::try_from(parser.problem_offset).unwrap_or(usize::MAX);
+    EventError { problem, at: (!is_reader).then(|| mark(parser.problem_mark)), offset }
+}
+
+/// # Safety
+/// `event` was filled by libyaml and not yet deleted.
+unsafe fn take(event: &sys::yaml_event_t) -> Event {
+    // SAFETY: the member of the union is the one that the type names; its texts are null or end with a zero byte, a
+    // scalar's has the length that stands beside it. libyaml hands out UTF-8 alone.
+    unsafe {
+        let text = |pointer: *const u8| {
+            (!pointer.is_null()).then(|| CStr::from_ptr(pointer.cast()).to_string_lossy().into_owned())
+        };
+        match event.type_ {
+            sys::YAML_STREAM_END_EVENT => Event::StreamEnd,
+            sys::YAML_DOCUMENT_START_EVENT => Event::DocumentStart,
+            sys::YAML_ALIAS_EVENT => Event::Alias(text(event.data.alias.anchor).unwrap_or_default()),
+            sys::YAML_SCALAR_EVENT => {
+                let scalar = &event.data.scalar;
+                let length = usize::try_from(scalar.length).unwrap_or(0);
+                let bytes = std::slice::from_raw_parts(scalar.value, length);
+                let style = scalar.style;
+                Event::Scalar {
+                    anchor: text(scalar.anchor),
+                    tag: text(scalar.tag),
+                    text: String::from_utf8_lossy(bytes).into_owned(),
+                    plain: style == sys::YAML_PLAIN_SCALAR_STYLE,
+                    block: style == sys::YAML_LITERAL_SCALAR_STYLE || style == sys::YAML_FOLDED_SCALAR_STYLE,
+                }
+            }
+            sys::YAML_SEQUENCE_START_EVENT => {
+                let sequence = &event.data.sequence_start;
+                Event::SequenceStart { anchor: text(sequence.anchor), tag: text(sequence.tag) }
+            }
+            sys::YAML_MAPPING_START_EVENT => {
+                let mapping = &event.data.mapping_start;
+                Event::MappingStart { anchor: text(mapping.anchor), tag: text(mapping.tag) }
+            }
+            sys::YAML_SEQUENCE_END_EVENT | sys::YAML_MAPPING_END_EVENT => Event::End,
+            _ => Event::Frame,
+        }
+    }
+}

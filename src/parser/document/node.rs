@@ -1,0 +1,220 @@
+//! The tree.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use smol_str::SmolStr;
+
+use super::scalar::{Schema, Typed};
+use super::span::Span;
+
+/// A node and its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it stands. What an alias or a merge key brought stands where its anchor does.
+    pub span: Span,
+    /// Its tag, if one is written: `!reference`, `tag:yaml.org,2002:str` (written `!!str`), `!` alone.
+    pub tag: Option<Arc<str>>,
+    /// What it is.
+    pub value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Text.
+    Scalar(Scalar),
+    /// A list.
+    Sequence(Arc<Vec<Node>>),
+    /// Keys and values.
+    Mapping(Arc<Mapping>),
+}
+
+/// Text as it is written, without quotes and escapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scalar {
+    /// The text.
+    pub text: SmolStr,
+    /// How it is written.
+    pub style: Style,
+}
+
+/// How a scalar is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Bare; may mean a number, a truth, nothing.
+    Plain,
+    /// In quotes, single or double: always text.
+    Quoted,
+    /// After `|` or `>`: always text.
+    Block,
+}
+
+/// A key and its value.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: Node,
+    /// The value.
+    pub value: Node,
+}
+
+/// Keys and values in the order of the file. Keys may come twice; [`Mapping::get`] finds the last.
+#[derive(Debug, Default)]
+pub struct Mapping {
+    entries: Vec<Entry>,
+    index: OnceLock<HashMap<SmolStr, usize>>,
+}
+
+/// Below so many entries a search is faster than an index.
+const INDEX_FROM: usize = 12;
+
+impl Node {
+    /// A text that stands at `span`.
+    pub fn text(text: impl Into<SmolStr>, span: Span) -> Self {
+        Self { span, tag: None, value: Value::Scalar(Scalar { text: text.into(), style: Style::Quoted }) }
+    }
+
+    /// A plain scalar at `span`: a number, a truth, nothing.
+    pub fn plain(text: impl Into<SmolStr>, span: Span) -> Self {
+        Self { span, tag: None, value: Value::Scalar(Scalar { text: text.into(), style: Style::Plain }) }
+    }
+
+    /// A list that stands at `span`.
+    pub fn sequence(items: Vec<Node>, span: Span) -> Self {
+        Self { span, tag: None, value: Value::Sequence(Arc::new(items)) }
+    }
+
+    /// Keys and values that stand at `span`.
+    pub fn mapping(entries: Vec<Entry>, span: Span) -> Self {
+        Self { span, tag: None, value: Value::Mapping(Arc::new(Mapping::new(entries))) }
+    }
+
+    /// The scalar, if it is one.
+    pub fn as_scalar(&self) -> Option<&Scalar> {
+        match &self.value {
+            Value::Scalar(scalar) => Some(scalar),
+            _ => None,
+        }
+    }
+
+    /// The items, if it is a list.
+    pub fn as_sequence(&self) -> Option<&[Node]> {
+        match &self.value {
+            Value::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The keys and values, if it has such.
+    pub fn as_mapping(&self) -> Option<&Mapping> {
+        match &self.value {
+            Value::Mapping(mapping) => Some(mapping),
+            _ => None,
+        }
+    }
+
+    /// The value of `key`, if this has keys and has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_mapping()?.get(key)
+    }
+
+    /// What it means in `schema`; `None` for lists and mappings.
+    pub fn typed(&self, schema: Schema) -> Option<Typed<'_>> {
+        self.as_scalar().map(|scalar| scalar.typed_with(schema, self.tag.as_deref()))
+    }
+
+    /// Whether it is nothing in `schema`.
+    pub fn is_null(&self, schema: Schema) -> bool {
+        matches!(self.typed(schema), Some(Typed::Null))
+    }
+
+    /// What kind of thing it is, for messages.
+    pub fn kind(&self, schema: Schema) -> &'static str {
+        match &self.value {
+            Value::Sequence(_) => "a list",
+            Value::Mapping(_) => "a mapping",
+            Value::Scalar(_) => self.typed(schema).map_or("text", |typed| typed.kind()),
+        }
+    }
+
+    /// Whether both say the same in `schema`, wherever they stand. The order of keys does not matter.
+    pub fn same(&self, other: &Node, schema: Schema) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Scalar(_), Value::Scalar(_)) => self.typed(schema) == other.typed(schema),
+            (Value::Sequence(a), Value::Sequence(b)) => {
+                Arc::ptr_eq(a, b) || a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same(b, schema))
+            }
+            (Value::Mapping(a), Value::Mapping(b)) => {
+                Arc::ptr_eq(a, b)
+                    || a.len() == b.len()
+                        && a.entries().iter().all(|entry| {
+                            entry
+                                .key
+                                .as_scalar()
+                                .and_then(|key| b.get(&key.text))
+                                .is_some_and(|other| entry.value.same(other, schema))
+                        })
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Scalar {
+    /// What the text means in `schema`, without a tag.
+    pub fn typed(&self, schema: Schema) -> Typed<'_> {
+        self.typed_with(schema, None)
+    }
+}
+
+impl Mapping {
+    /// Of these entries in this order.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self { entries, index: OnceLock::new() }
+    }
+
+    /// The entries in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The last value of a key that is written like this.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The last entry whose key is written like this.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        let is_it = |entry: &&Entry| entry.key.as_scalar().is_some_and(|scalar| scalar.text == key);
+        if self.entries.len() < INDEX_FROM {
+            return self.entries.iter().rev().find(is_it);
+        }
+        let index = self.index.get_or_init(|| {
+            let named = self.entries.iter().enumerate();
+            named.filter_map(|(at, entry)| Some((entry.key.as_scalar()?.text.clone(), at))).collect()
+        });
+        index.get(key).and_then(|at| self.entries.get(*at))
+    }
+
+    /// The entries, to make others of them.
+    pub fn to_entries(&self) -> Vec<Entry> {
+        self.entries.clone()
+    }
+}
+
+impl From<Vec<Entry>> for Mapping {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self::new(entries)
+    }
+}

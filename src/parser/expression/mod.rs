@@ -1,0 +1,1 @@
+//! Expressions of three languages, one engine.

@@ -1,0 +1,1 @@
+//! GitHub, Gitea and Forgejo workflows.

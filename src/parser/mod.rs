@@ -1,0 +1,15 @@
+//! Pipeline text to the model, with errors a developer can act on.
+//!
+//! - [`document`]: YAML with a place for every node. [`diagnostics`]: what is wrong, where, and what to do.
+//! - [`expression`]: one engine for the expressions of three languages. [`variables`]: the native language's variables.
+//! - [`native`], [`gitlab`], [`github`]: one language each, from document to jobs.
+//!
+//! Pure: files come through a [`Files`](document::Files) that is handed in; no network, no clock, no environment.
+
+pub mod diagnostics;
+pub mod document;
+pub mod expression;
+pub mod github;
+pub mod gitlab;
+pub mod native;
+pub mod variables;
