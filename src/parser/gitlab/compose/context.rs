@@ -1,0 +1,71 @@
+//! What a configuration can ask for while it is put together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The surroundings of a configuration: what `include` paths, `include:rules` and inputs can see.
+#[derive(Clone, Debug, Default)]
+pub struct ComposeContext {
+    /// The variables that exist before a configuration is read: predefined, project, group, instance, pipeline and schedule
+    /// variables. None of the configuration's own.
+    pub variables: BTreeMap<String, IncludeVariable>,
+    /// The values of the root file's `spec:inputs`, by name.
+    pub inputs: BTreeMap<String, Given>,
+    /// The files that this pipeline's commits changed; `None` where that is not known, and `changes` holds.
+    pub changes: Option<Arc<[String]>>,
+    /// What to do about an include that cannot be had.
+    pub unavailable: Unavailable,
+    /// The forge's limits.
+    pub limits: ForgeLimits,
+}
+
+/// A variable that includes can see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IncludeVariable {
+    /// Its value.
+    pub value: String,
+    /// Whether it is a secret: never shown in messages, and not to be put into the configuration's text.
+    pub masked: bool,
+}
+
+impl From<&str> for IncludeVariable {
+    fn from(value: &str) -> Self {
+        Self { value: value.to_owned(), masked: false }
+    }
+}
+
+/// The value of an input.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Given {
+    /// Of a command line: read as the input's type has it.
+    Text(String),
+    /// Typed already.
+    Value(serde_json::Value),
+}
+
+/// What to do about an include that cannot be had because nothing is fetched, or the network does not give it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unavailable {
+    /// A note, and on without it: `lint`, `plan`.
+    #[default]
+    Note,
+    /// An error: `exec`.
+    Error,
+}
+
+/// The limits that GitLab sets. Where they are exceeded the server refuses; here it is a warning, as they can be configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForgeLimits {
+    /// Includes of one configuration, nested ones too.
+    pub includes: usize,
+    /// Bytes of one file.
+    pub file_bytes: usize,
+    /// Levels of one file.
+    pub depth: usize,
+}
+
+impl Default for ForgeLimits {
+    fn default() -> Self {
+        Self { includes: 150, file_bytes: 2 << 20, depth: 100 }
+    }
+}
