@@ -1,5 +1,7 @@
 //! GitLab CI configurations: everything the server does before a runner sees a job.
 //!
 //! - [`compose`]: the text, its includes, inputs, `extends` and references, as one tree.
+//! - [`config`]: that tree, typed and checked.
 
 pub mod compose;
+pub mod config;
