@@ -1,8 +1,11 @@
 //! Which workflows an event starts.
 //!
-//! [`pattern`]: the globs of `branches`, `tags` and `paths`. [`RunFacts`]: what the caller knows of the checkout.
+//! [`pattern`]: the globs of `branches`, `tags` and `paths`. [`payload`](mod@payload): what it brings. [`filter`]: branches, tags and paths.
+//! [`RunFacts`]: what the caller knows of the checkout.
 
 mod facts;
+pub mod filter;
 pub mod pattern;
+pub mod payload;
 
 pub use facts::RunFacts;

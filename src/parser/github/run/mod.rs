@@ -37,7 +37,10 @@
 //!
 //! The words are GitHub's: an *outcome* is what became of a step, its *conclusion* the same after `continue-on-error`.
 
+pub mod checkout;
+mod concurrency;
 mod leg;
+pub mod shell;
 mod step;
 
 pub use leg::{Concurrency, ContainerSpec, Credentials, EnvironmentSpec, Leg, LegEnd, LegId, Move, NeverRan, RunsOn};
