@@ -15,6 +15,8 @@ use super::variable::{Variable, Variables};
 pub struct PipelineDefinition {
     /// The name shown to people.
     pub name: String,
+    /// The stages in their order; empty in languages without.
+    pub stages: Vec<String>,
     /// The jobs in the order of the file.
     pub jobs: Vec<PlannedJob>,
 }
@@ -26,8 +28,28 @@ pub struct PlannedJob {
     pub name: String,
     /// The stage it belongs to.
     pub stage: String,
-    /// The names of the jobs that must have ended before this one may start.
-    pub needs: Vec<String>,
+    /// What must have ended before this one may start.
+    pub waits: Waits,
+}
+
+impl PlannedJob {
+    /// The jobs it waits for by name.
+    pub fn named_needs(&self) -> &[String] {
+        match &self.waits {
+            Waits::Jobs(names) => names,
+            Waits::EarlierStages => &[],
+        }
+    }
+}
+
+/// What a job waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// The jobs of these names; none: it may start at once.
+    Jobs(Vec<String>),
+    /// All jobs of earlier stages. Said like this and not by name: a thousand jobs behind a thousand others would be a
+    /// million names.
+    EarlierStages,
 }
 
 /// One job, ready to run.

@@ -22,7 +22,7 @@ pub mod secret;
 pub mod status;
 pub mod variable;
 
-pub use definition::{PipelineDefinition, PipelineJob, PipelineStep, StepKind};
+pub use definition::{PipelineDefinition, PipelineJob, PipelineStep, PlannedJob, StepKind, Waits};
 pub use event::FlowEvent;
 pub use id::{ForgeInstance, JobId, JobKey, ProjectId};
 pub use outcome::{FailureCategory, FailureReason, JobFailure, JobOutcome};

@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::CiError;
 use super::file::{PlainJob, PlainPipeline};
-use crate::pipeline::PipelineDefinition;
-use crate::pipeline::definition::PlannedJob;
+use crate::pipeline::{PipelineDefinition, PlannedJob, Waits};
 
 /// The jobs in the order of their stages, each with the names of those it waits for.
 pub fn plan(pipeline: &PlainPipeline) -> Result<PipelineDefinition, CiError> {
@@ -25,9 +24,9 @@ pub fn plan(pipeline: &PlainPipeline) -> Result<PipelineDefinition, CiError> {
             Some(_) => named_needs(job, &names)?,
             None => jobs.iter().filter(|(other, _)| other < stage).map(|(_, job)| job.name.clone()).collect(),
         };
-        planned.push(PlannedJob { name: job.name.clone(), stage: job.stage.clone(), needs });
+        planned.push(PlannedJob { name: job.name.clone(), stage: job.stage.clone(), waits: Waits::Jobs(needs) });
     }
-    let definition = PipelineDefinition { name: super::FILE.to_owned(), jobs: planned };
+    let definition = PipelineDefinition { name: super::FILE.to_owned(), stages: pipeline.stages.clone(), jobs: planned };
     match in_a_circle(&definition) {
         Some(name) => {
             Err(CiError::Content { place: name, problem: "it waits for itself, by way of `needs`".to_owned() })
@@ -62,7 +61,7 @@ fn check_dependencies(job: &PlainJob, names: &HashSet<&str>) -> Result<(), CiErr
 /// A job that can never start; `None` when all can.
 fn in_a_circle(definition: &PipelineDefinition) -> Option<String> {
     let mut waiting: HashMap<&str, HashSet<&str>> =
-        definition.jobs.iter().map(|job| (job.name.as_str(), job.needs.iter().map(String::as_str).collect())).collect();
+        definition.jobs.iter().map(|job| (job.name.as_str(), job.named_needs().iter().map(String::as_str).collect())).collect();
     loop {
         let Some(free) = waiting.iter().find(|(_, needs)| needs.is_empty()).map(|(name, _)| *name) else {
             // In the order of the file, so that the message is the same each time.
@@ -100,7 +99,7 @@ mod tests {
 
     fn needs_of(text: &str, name: &str) -> Vec<String> {
         let definition = plan(&read(text).unwrap()).unwrap();
-        definition.jobs.into_iter().find(|job| job.name == name).unwrap().needs
+        definition.jobs.into_iter().find(|job| job.name == name).unwrap().named_needs().to_vec()
     }
 
     #[test]
