@@ -22,7 +22,7 @@ pub struct PipelineDefinition {
 }
 
 /// A job's place in its pipeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlannedJob {
     /// The job's name, unique in its pipeline.
     pub name: String,
@@ -50,6 +50,12 @@ pub enum Waits {
     /// All jobs of earlier stages. Said like this and not by name: a thousand jobs behind a thousand others would be a
     /// million names.
     EarlierStages,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Waits::Jobs(Vec::new())
+    }
 }
 
 /// One job, ready to run.

@@ -5,6 +5,7 @@
 //! `deployment` consume them.
 //!
 //! - [`definition`]: what should happen, job by job and step by step.
+//! - [`graph`]: which job waits for which, and what that means for order and time.
 //! - [`status`]: where a job stands, with the one function that moves it.
 //! - [`outcome`]: how a job ended and why, in the vocabulary that every forge's report is made from.
 //! - [`owner`]: on whose behalf a job runs; everything shared between jobs asks it.

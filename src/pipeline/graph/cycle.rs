@@ -1,0 +1,89 @@
+//! The shortest circle of each knot of jobs that wait for each other.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::build::{JobIndex, Node};
+use super::problem::GraphProblem;
+use crate::pipeline::PipelineDefinition;
+
+/// Searches begun in one knot at most: a circle of a knot of thousands is found from any of its jobs, the very shortest need
+/// not be.
+const SEARCHES: usize = 200;
+
+/// One circle for each knot, the shortest that the search finds.
+pub(super) fn shortest(definition: &PipelineDefinition, graph: &DiGraph<Node, ()>) -> Vec<GraphProblem> {
+    let mut circles: Vec<Vec<JobIndex>> = petgraph::algo::tarjan_scc(graph)
+        .into_iter()
+        .filter(|knot| knot.len() > 1)
+        .filter_map(|knot| shortest_of(graph, &knot))
+        .map(|circle| jobs_of(graph, &circle))
+        .collect();
+    circles.sort_by_key(|circle| circle.first().copied());
+    let name = |job: &JobIndex| definition.jobs.get(job.0).map(|job| job.name.clone()).unwrap_or_default();
+    circles.iter().map(|circle| GraphProblem::Cycle { jobs: circle.iter().map(name).collect() }).collect()
+}
+
+fn shortest_of(graph: &DiGraph<Node, ()>, knot: &[NodeIndex]) -> Option<Vec<NodeIndex>> {
+    let members: HashSet<NodeIndex> = knot.iter().copied().collect();
+    let mut starts = knot.to_vec();
+    starts.sort_unstable();
+    let mut best: Option<Vec<NodeIndex>> = None;
+    for start in starts.into_iter().take(SEARCHES) {
+        let longest = best.as_ref().map_or(usize::MAX, Vec::len);
+        if let Some(circle) = circle_through(graph, &members, start, longest) {
+            best = Some(circle);
+        }
+        if best.as_ref().is_some_and(|best| best.len() == 2) {
+            break;
+        }
+    }
+    best
+}
+
+/// The shortest circle through `start`, if it is shorter than `longest`: breadth first, back along the edges, so that the
+/// path reads as "waits for".
+fn circle_through(
+    graph: &DiGraph<Node, ()>,
+    members: &HashSet<NodeIndex>,
+    start: NodeIndex,
+    longest: usize,
+) -> Option<Vec<NodeIndex>> {
+    let mut came_from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
+    let mut open = VecDeque::from([(start, 1)]);
+    while let Some((at, length)) = open.pop_front() {
+        if length >= longest {
+            return None;
+        }
+        for next in graph.neighbors_directed(at, petgraph::Direction::Incoming).filter(|next| members.contains(next)) {
+            if next == start {
+                let mut circle = vec![at];
+                while let Some(before) = circle.last().and_then(|last| came_from.get(last)) {
+                    circle.push(*before);
+                }
+                circle.reverse();
+                return Some(circle);
+            }
+            came_from.entry(next).or_insert_with(|| {
+                open.push_back((next, length + 1));
+                at
+            });
+        }
+    }
+    None
+}
+
+/// The jobs of a circle, without the lines between stages, beginning with the first of the file.
+fn jobs_of(graph: &DiGraph<Node, ()>, circle: &[NodeIndex]) -> Vec<JobIndex> {
+    let mut jobs: Vec<JobIndex> = circle
+        .iter()
+        .filter_map(|node| match graph.node_weight(*node) {
+            Some(Node::Job(job)) => Some(*job),
+            _ => None,
+        })
+        .collect();
+    let first = jobs.iter().enumerate().min_by_key(|(_, job)| **job).map_or(0, |(at, _)| at);
+    jobs.rotate_left(first);
+    jobs
+}

@@ -1,0 +1,190 @@
+use std::time::Duration;
+
+use super::draw::{Format, draw};
+use super::resources::{ResourceConflict, Resources};
+use super::*;
+use crate::pipeline::{PipelineDefinition, PlannedJob, Waits};
+
+fn definition(jobs: &[(&str, &[&str])]) -> PipelineDefinition {
+    let jobs = jobs.iter().map(|(name, needs)| PlannedJob {
+        name: (*name).to_owned(),
+        stage: String::new(),
+        waits: Waits::Jobs(needs.iter().map(|need| (*need).to_owned()).collect()),
+        ..PlannedJob::default()
+    });
+    PipelineDefinition { name: "p".into(), stages: Vec::new(), jobs: jobs.collect(), ..PipelineDefinition::default() }
+}
+
+fn staged(jobs: &[(&str, &str)], stages: &[&str]) -> PipelineDefinition {
+    let jobs = jobs.iter().map(|(name, stage)| PlannedJob {
+        name: (*name).to_owned(),
+        stage: (*stage).to_owned(),
+        waits: Waits::EarlierStages,
+        ..PlannedJob::default()
+    });
+    let stages = stages.iter().map(|stage| (*stage).to_owned()).collect();
+    PipelineDefinition { name: "p".into(), stages, jobs: jobs.collect(), ..PipelineDefinition::default() }
+}
+
+fn graph(definition: &PipelineDefinition) -> JobGraph {
+    JobGraph::build(definition).unwrap().0
+}
+
+fn names(graph: &JobGraph, jobs: &[JobIndex]) -> Vec<String> {
+    jobs.iter().map(|job| graph.name(*job).to_owned()).collect()
+}
+
+fn problems(jobs: &[(&str, &[&str])]) -> Vec<GraphProblem> {
+    match JobGraph::build(&definition(jobs)) {
+        Ok((_, problems)) | Err(problems) => problems,
+    }
+}
+
+const DIAMOND: &[(&str, &[&str])] =
+    &[("build", &[]), ("unit", &["build"]), ("lint", &["build"]), ("deploy", &["unit", "lint"])];
+
+#[test]
+fn levels_of_a_diamond() {
+    let graph = graph(&definition(DIAMOND));
+    let levels: Vec<_> = graph.levels().iter().map(|level| names(&graph, level)).collect();
+    assert_eq!(levels, [vec!["build"], vec!["unit", "lint"], vec!["deploy"]]);
+}
+
+#[test]
+fn stages_wait_for_stages_even_past_an_empty_one() {
+    let definition = staged(
+        &[("a", "build"), ("b", "build"), ("late", "deploy"), ("first", ".pre")],
+        &[".pre", "build", "test", "deploy"],
+    );
+    let graph = graph(&definition);
+    assert_eq!(names(&graph, &graph.needs(JobIndex(2))), ["a", "b", "first"]);
+    let levels: Vec<_> = graph.levels().iter().map(|level| names(&graph, level)).collect();
+    assert_eq!(levels, [vec!["first"], vec!["a", "b"], vec!["late"]]);
+    assert_eq!(names(&graph, &graph.dependents(JobIndex(0))), ["late"]);
+}
+
+#[test]
+fn whole_stages_cost_no_edge_for_each_pair() {
+    let names: Vec<String> = (0..20_000).map(|n| format!("job{n}")).collect();
+    let jobs: Vec<(&str, &str)> =
+        names.iter().enumerate().map(|(n, name)| (name.as_str(), if n < 10_000 { "build" } else { "test" })).collect();
+    let graph = graph(&staged(&jobs, &["build", "test"]));
+    assert!(graph.graph.edge_count() < 50_000, "{} edges", graph.graph.edge_count());
+    assert_eq!(graph.levels().len(), 2);
+}
+
+#[test]
+fn a_wrong_name_is_told_with_the_names_there_are() {
+    let found = problems(&[("build", &[]), ("test", &["biuld"])]);
+    let [problem] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(problem.to_string(), "job `test` waits for `biuld`, which is no job");
+    assert_eq!(problem.help(), "the jobs are `build`");
+    assert!(problem.is_error());
+}
+
+#[test]
+fn a_job_cannot_wait_for_itself_and_says_how_to_mend_it() {
+    let found = problems(&[("a", &["a"])]);
+    assert_eq!(found, [GraphProblem::OfItself { job: "a".into() }]);
+    assert_eq!(found[0].help(), "remove `a` from its own list");
+}
+
+#[test]
+fn the_shortest_circle_is_told_with_two_ways_out() {
+    let found = problems(&[("a", &["b"]), ("b", &["c", "a"]), ("c", &["d"]), ("d", &["a"])]);
+    let [problem] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(problem.to_string(), "jobs wait for each other in a circle: a -> b -> a");
+    assert!(problem.help().contains("drop one dependency") && problem.help().contains("split `a`"));
+}
+
+#[test]
+fn circles_apart_are_told_apart() {
+    let found = problems(&[("a", &["b"]), ("b", &["a"]), ("x", &["y"]), ("y", &["z"]), ("z", &["x"])]);
+    let told: Vec<String> = found.iter().map(GraphProblem::to_string).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told[1].ends_with("x -> y -> z -> x"), "{told:?}");
+}
+
+#[test]
+fn a_circle_by_way_of_a_stage_is_found() {
+    let mut definition = staged(&[("a", "build"), ("b", "test")], &["build", "test"]);
+    definition.jobs[0].waits = Waits::Jobs(vec!["b".into()]);
+    let found = JobGraph::build(&definition).unwrap_err();
+    assert_eq!(found, [GraphProblem::Cycle { jobs: vec!["a".into(), "b".into()] }]);
+}
+
+#[test]
+fn needless_and_doubled_names_are_no_errors() {
+    let found = problems(&[("a", &[]), ("b", &["a"]), ("c", &["a", "b", "b"])]);
+    assert!(found.iter().all(|problem| !problem.is_error()));
+    let told: Vec<String> = found.iter().map(GraphProblem::to_string).collect();
+    assert!(told.contains(&"job `c` names `b` twice".to_owned()), "{told:?}");
+    assert!(told.contains(&"job `c` need not name `a`: `b` waits for it already".to_owned()), "{told:?}");
+}
+
+#[test]
+fn the_critical_path_follows_durations() {
+    let graph = graph(&definition(DIAMOND));
+    let seconds = |s| Some(Duration::from_secs(s));
+    let durations = Durations { known: vec![seconds(10), seconds(5), seconds(50), seconds(1)], ..Durations::equal() };
+    let path = graph.critical_path(&durations);
+    assert_eq!(names(&graph, &path.jobs), ["build", "lint", "deploy"]);
+    assert_eq!(path.total, Duration::from_secs(61));
+    assert!((graph.parallelism(&durations) - 66.0 / 61.0).abs() < 1e-9);
+    assert_eq!(names(&graph, &graph.critical_path(&Durations::equal()).jobs), ["build", "unit", "deploy"]);
+}
+
+#[test]
+fn a_failure_takes_all_with_it_that_wait() {
+    let graph = graph(&definition(DIAMOND));
+    assert_eq!(names(&graph, &graph.blast_radius(JobIndex(1))), ["deploy"]);
+    assert_eq!(graph.blast_radius(JobIndex(0)).len(), 3);
+}
+
+#[test]
+fn time_limits_that_cannot_hold_are_found() {
+    let graph = graph(&definition(DIAMOND));
+    let durations = Durations { known: Vec::new(), guess: Duration::from_secs(60) };
+    let late = graph.infeasible(&durations, Duration::from_secs(150));
+    assert_eq!(late.len(), 1);
+    assert_eq!((graph.name(late[0].job), late[0].ends), ("deploy", Duration::from_secs(180)));
+}
+
+#[test]
+fn what_jobs_ask_for_is_summed_by_level() {
+    let graph = graph(&definition(DIAMOND));
+    let ask = |cpus| Resources { cpus, memory: 1 << 30 };
+    let asks = [ask(1.0), ask(3.0), ask(2.0), ask(9.0)];
+    let limit = Resources { cpus: 4.0, memory: 8 << 30 };
+    let found = graph.conflicts(&asks, limit);
+    assert!(found.contains(&ResourceConflict::TooBig { job: JobIndex(3) }));
+    assert!(found.contains(&ResourceConflict::Hotspot { level: 1, asked: Resources { cpus: 5.0, memory: 2 << 30 } }));
+}
+
+#[test]
+fn drawings_hold_every_job_and_edge_and_no_foreign_markup() {
+    let graph = graph(&definition(&[("a", &[]), ("<b> \"x\"", &["a"])]));
+    assert_eq!(
+        draw(&graph, "p", Format::Mermaid),
+        "flowchart LR\n    j0[\"a\"]\n    j1[\"#lt;b#gt; #quot;x#quot;\"]\n    j0 --> j1\n"
+    );
+    assert!(draw(&graph, "p", Format::Dot).contains("j1 [label=\"<b> \\\"x\\\"\"];\n    j0 -> j1;"));
+    assert_eq!(draw(&graph, "p", Format::Ascii), "1\n`-- a\n2\n`-- <b> \"x\"  <- a\n");
+    let svg = draw(&graph, "p", Format::Svg);
+    assert!(svg.contains("&lt;b&gt; &quot;x&quot;") && svg.contains("<path"), "{svg}");
+}
+
+#[test]
+fn a_long_circle_is_found_whole() {
+    let names: Vec<String> = (0..5_000).map(|n| format!("j{n}")).collect();
+    let jobs: Vec<PlannedJob> = (0..5_000)
+        .map(|n| PlannedJob {
+            name: names[n].clone(),
+            waits: Waits::Jobs(vec![names[(n + 1) % 5_000].clone()]),
+            ..PlannedJob::default()
+        })
+        .collect();
+    let definition = PipelineDefinition { jobs, ..PipelineDefinition::default() };
+    let Err(found) = JobGraph::build(&definition) else { panic!("a circle was not found") };
+    assert!(matches!(&found[0], GraphProblem::Cycle { jobs } if jobs.len() == 5_000));
+}
