@@ -94,6 +94,8 @@ struct Open {
     items: Items,
     /// `nodes` before it.
     before: usize,
+    /// Levels inside it.
+    height: usize,
 }
 
 enum Items {
@@ -107,6 +109,8 @@ enum Anchor {
     Ready {
         node: Node,
         weight: usize,
+        /// Levels of lists and mappings in it, itself too.
+        height: usize,
     },
 }
 
@@ -128,7 +132,7 @@ impl Builder {
                 let value = Value::Scalar(Scalar { text: SmolStr::from(text), style });
                 let node = Node { span, tag: tag.map(Arc::from), value };
                 if let Some(anchor) = anchor {
-                    self.anchors.insert(anchor, Anchor::Ready { node: node.clone(), weight: 1 });
+                    self.anchors.insert(anchor, Anchor::Ready { node: node.clone(), weight: 1, height: 0 });
                 }
                 self.put(node);
             }
@@ -152,13 +156,12 @@ impl Builder {
         let before = self.nodes;
         self.count(1, span)?;
         if self.open.len() >= self.options.limits.depth {
-            let problem = format!("more than {} levels inside each other", self.options.limits.depth);
-            return Err(SyntaxError { span, problem });
+            return Err(self.too_deep(span));
         }
         if let Some(anchor) = &anchor {
             self.anchors.insert(anchor.clone(), Anchor::Open);
         }
-        self.open.push(Open { span, tag: tag.map(Arc::from), anchor, items, before });
+        self.open.push(Open { span, tag: tag.map(Arc::from), anchor, items, before, height: 0 });
         Ok(())
     }
 
@@ -174,16 +177,30 @@ impl Builder {
         };
         let span = Span { end_line: end.line + 1, end_column: end.column + 1, ..open.span };
         let node = Node { span, tag: open.tag, value };
+        let height = open.height + 1;
         if let Some(anchor) = open.anchor {
             let weight = self.nodes - open.before;
-            self.anchors.insert(anchor, Anchor::Ready { node: node.clone(), weight });
+            self.anchors.insert(anchor, Anchor::Ready { node: node.clone(), weight, height });
         }
+        self.rise(height);
         self.put(node);
     }
 
+    /// What stands inside the open list or mapping has so many levels.
+    fn rise(&mut self, height: usize) {
+        if let Some(open) = self.open.last_mut() {
+            open.height = open.height.max(height);
+        }
+    }
+
+    fn too_deep(&self, span: Span) -> SyntaxError {
+        let problem = format!("too deep: more than {} levels of lists and mappings", self.options.limits.depth);
+        SyntaxError { span, problem }
+    }
+
     fn alias(&mut self, name: &str, span: Span) -> Result<(), SyntaxError> {
-        let (node, weight) = match self.anchors.get(name) {
-            Some(Anchor::Ready { node, weight }) => (node.clone(), *weight),
+        let (node, weight, height) = match self.anchors.get(name) {
+            Some(Anchor::Ready { node, weight, height }) => (node.clone(), *weight, *height),
             Some(Anchor::Open) => {
                 let problem = format!("the alias `*{name}` stands inside its own anchor: it would hold itself");
                 return Err(SyntaxError { span, problem });
@@ -197,7 +214,11 @@ impl Builder {
             }
         };
         self.count(weight, span)?;
-        // What an alias brings keeps its levels: they count where it lands.
+        // What an alias brings keeps its levels: they count where it lands, so that a chain of aliases ends too.
+        if self.open.len() + height > self.options.limits.depth {
+            return Err(self.too_deep(span));
+        }
+        self.rise(height);
         self.put(node);
         Ok(())
     }

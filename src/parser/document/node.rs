@@ -196,15 +196,25 @@ impl Mapping {
 
     /// The last entry whose key is written like this.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
-        let is_it = |entry: &&Entry| entry.key.as_scalar().is_some_and(|scalar| scalar.text == key);
+        self.position(key).and_then(|at| self.entries.get(at))
+    }
+
+    /// Where among the entries the last is whose key is written like this.
+    pub fn position(&self, key: &str) -> Option<usize> {
+        let is_it = |entry: &Entry| entry.key.as_scalar().is_some_and(|scalar| scalar.text == key);
         if self.entries.len() < INDEX_FROM {
-            return self.entries.iter().rev().find(is_it);
+            return self.entries.iter().rposition(is_it);
         }
         let index = self.index.get_or_init(|| {
             let named = self.entries.iter().enumerate();
             named.filter_map(|(at, entry)| Some((entry.key.as_scalar()?.text.clone(), at))).collect()
         });
-        index.get(key).and_then(|at| self.entries.get(*at))
+        index.get(key).copied()
+    }
+
+    /// The entries themselves.
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
     }
 
     /// The entries, to make others of them.

@@ -66,7 +66,7 @@ fn bombs_are_refused() {
         text += &format!("a{n}: &a{n} [{refs}]\n");
     }
     assert!(problem(&text).2.contains("aliases expand to more than"), "{}", problem(&text).2);
-    assert!(problem(&"[".repeat(10_000)).2.contains("levels inside each other"));
+    assert!(problem(&"[".repeat(10_000)).2.contains("too deep"));
     assert_eq!(problem("a: &a [*a]").2, "the alias `*a` stands inside its own anchor: it would hold itself");
 }
 
@@ -77,4 +77,13 @@ fn syntax_errors_say_where() {
     assert_eq!(problem("x: &base 1\na: *bade\n").2, "unknown alias `*bade`; did you mean `*base`?");
     let (line, column, _) = problem("a: 1\nb: \u{1}\n");
     assert_eq!((line, column), (2, 4));
+}
+
+#[test]
+fn a_chain_of_aliases_is_as_deep_as_what_it_brings() {
+    let mut text = "a0: &a0 [x]\n".to_owned();
+    for n in 1..5_000 {
+        text += &format!("a{n}: &a{n} [*a{}]\n", n - 1);
+    }
+    assert!(problem(&text).2.contains("too deep"), "{}", problem(&text).2);
 }

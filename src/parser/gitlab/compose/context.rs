@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::codes;
+use crate::parser::diagnostics::Diagnostic;
+use crate::parser::document::Span;
+
 /// The surroundings of a configuration: what `include` paths, `include:rules` and inputs can see.
 #[derive(Clone, Debug, Default)]
 pub struct ComposeContext {
@@ -13,6 +17,8 @@ pub struct ComposeContext {
     pub inputs: BTreeMap<String, Given>,
     /// The files that this pipeline's commits changed; `None` where that is not known, and `changes` holds.
     pub changes: Option<Arc<[String]>>,
+    /// Whether this is the configuration of a child pipeline, which may include a job's artifact.
+    pub is_child: bool,
     /// What to do about an include that cannot be had.
     pub unavailable: Unavailable,
     /// The forge's limits.
@@ -60,12 +66,27 @@ pub struct ForgeLimits {
     pub includes: usize,
     /// Bytes of one file.
     pub file_bytes: usize,
+    /// Bytes of all files together.
+    pub total_bytes: usize,
     /// Levels of one file.
     pub depth: usize,
+    /// Whether exceeding them is an error.
+    pub enforced: bool,
 }
 
 impl Default for ForgeLimits {
     fn default() -> Self {
-        Self { includes: 150, file_bytes: 2 << 20, depth: 100 }
+        Self { includes: 150, file_bytes: 2 << 20, total_bytes: 300 << 20, depth: 100, enforced: false }
+    }
+}
+
+impl ForgeLimits {
+    /// The finding that one of them is exceeded.
+    pub(super) fn exceeded(&self, span: Span, message: String) -> Diagnostic {
+        match self.enforced {
+            true => Diagnostic::error(codes::LIMIT, span, message),
+            false => Diagnostic::warning(codes::LIMIT, span, message)
+                .help("an administrator can set the limit; with the default the server refuses the configuration"),
+        }
     }
 }

@@ -10,12 +10,21 @@ pub mod codes;
 pub mod context;
 pub mod remote;
 
+mod condition;
+mod extends;
+mod include;
+mod inputs;
 mod load;
+mod merge;
+mod reference;
+mod stages;
+mod tidy;
+mod variables;
 
 use std::sync::Arc;
 
-use super::super::diagnostics::{Checked, Diagnostics};
-use super::super::document::{FileId, Files, Node, Sources, Span};
+use super::super::diagnostics::{Checked, Code, Diagnostic};
+use super::super::document::{FileId, Files, Node, Span};
 
 pub use context::{ComposeContext, ForgeLimits, Given, IncludeVariable, Unavailable};
 pub use remote::{Fetched, Offline, Remote, RemoteError, RemoteFile};
@@ -43,32 +52,59 @@ pub struct Included {
     pub file: Option<FileId>,
 }
 
-/// The configuration of the file at `path`.
-///
-/// `name` in messages is the path; where the file lies does not matter for includes: they are relative to the project root.
+/// The configuration of the file at `path`, which lies in `files`.
 pub fn compose(path: &str, files: &dyn Files, remote: &dyn Remote, context: &ComposeContext) -> Checked<Composed> {
-    let bytes = match files.read(path) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) | Err(_) => Vec::new(),
+    let problem = match files.read(path) {
+        Ok(Some(bytes)) => return compose_bytes(path, &bytes, files, remote, context),
+        Ok(None) => "the file does not exist".to_owned(),
+        Err(error) => format!("the file cannot be read: {}", error.problem),
     };
-    compose_text(path, &String::from_utf8_lossy(&bytes), files, remote, context)
+    let mut work = include::Work::new(files, remote, context);
+    let file = work.sources.add(path, "");
+    work.diagnostics.push(Diagnostic::error(codes::FILE, Span::start_of(file), problem));
+    Checked { value: None, diagnostics: work.diagnostics, sources: work.sources }
 }
 
-/// The configuration of a text that people call `name`.
-pub fn compose_text(
+/// The configuration of a text that people call `name`; what it includes lies in `files`.
+pub fn compose_bytes(
     name: &str,
-    text: &str,
-    _files: &dyn Files,
-    _remote: &dyn Remote,
-    _context: &ComposeContext,
+    bytes: &[u8],
+    files: &dyn Files,
+    remote: &dyn Remote,
+    context: &ComposeContext,
 ) -> Checked<Composed> {
-    let (mut sources, mut diagnostics) = (Sources::new(), Diagnostics::new());
-    let file = sources.add(name, text);
-    let documents = load::documents(file, text, &mut diagnostics);
-    let value = documents.and_then(|mut documents| documents.pop()).map(|root| Composed {
-        root,
-        includes: Vec::new(),
-        incomplete: false,
+    let mut work = include::Work::new(files, remote, context);
+    let given = given(context);
+    let root = work.root(name, bytes, &given).map(|root| {
+        let root = extends::apply(root, work.incomplete, &mut work.diagnostics);
+        let root = match work.has_references {
+            true => reference::resolve(root, work.incomplete, &mut work.diagnostics),
+            false => root,
+        };
+        stages::inject(root)
     });
-    Checked { value, diagnostics, sources }
+    let (includes, incomplete) = (work.included, work.incomplete);
+    let value = root.map(|root| Composed { root, includes, incomplete });
+    Checked { value, diagnostics: work.diagnostics, sources: work.sources }
 }
+
+/// The inputs of the root file, which have no place of their own.
+fn given(context: &ComposeContext) -> inputs::Arguments {
+    let nowhere = Span::start_of(FileId(0));
+    let node = |value: &Given| match value {
+        Given::Text(text) => Node::text(text.as_str(), nowhere),
+        Given::Value(value) => inputs::value::from_json(value, nowhere),
+    };
+    context.inputs.iter().map(|(name, value)| (Node::text(name.as_str(), nowhere), node(value))).collect()
+}
+
+/// The finding that a name does not exist: a note where it may be in an include that could not be had.
+fn missing(code: Code, span: Span, message: String, incomplete: bool) -> Diagnostic {
+    match incomplete {
+        false => Diagnostic::error(code, span, message),
+        true => Diagnostic::note(code, span, format!("{message} here; it may be in an include that could not be had")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
