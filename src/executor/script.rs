@@ -79,10 +79,9 @@ fn add_command(text: &mut String, index: usize, command: &str, style: &ScriptSty
         text.push_str("echo\n");
         return;
     }
-    match (command.split_once('\n'), &style.sections) {
-        (None, _) => show(text, command),
-        (Some(_), Some(sections)) => show_in_section(text, index, command, sections),
-        (Some((first, _)), None) => show(text, &format!("{first} # collapsed multi-line command")),
+    match &style.sections {
+        Some(sections) if command.contains('\n') => show_in_section(text, index, command, sections),
+        _ => show(text, &in_one_line(command)),
     }
     text.push_str(command);
     text.push('\n');
@@ -91,9 +90,29 @@ fn add_command(text: &mut String, index: usize, command: &str, style: &ScriptSty
     }
 }
 
-/// Shows `what` in bold green with a `$` before it.
+/// The lines by which the script shows `commands`, in their order, where it has no sections for them.
+pub fn shown(commands: &[String]) -> Vec<String> {
+    let line = |command: &String| match command.trim() {
+        "" => String::new(),
+        command => shown_as(&in_one_line(command)),
+    };
+    commands.iter().map(line).collect()
+}
+
+fn in_one_line(command: &str) -> String {
+    match command.split_once('\n') {
+        Some((first, _)) => format!("{first} # collapsed multi-line command"),
+        None => command.to_owned(),
+    }
+}
+
+/// Bold green with a `$` before it.
+fn shown_as(what: &str) -> String {
+    format!("\x1b[32;1m$ {what}\x1b[0;m")
+}
+
 fn show(text: &mut String, what: &str) {
-    let line = quote(&format!("\x1b[32;1m$ {what}\x1b[0;m"));
+    let line = quote(&shown_as(what));
     let program = if what.contains('\\') { "printf '%s\\n'" } else { "echo" };
     let _ = writeln!(text, "{program} {line}");
 }

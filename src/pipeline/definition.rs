@@ -459,10 +459,32 @@ pub struct LogSpec {
     pub services: bool,
     /// Texts to hide.
     pub mask: Vec<Secret>,
+    /// What stands in their place.
+    pub mask_word: MaskWord,
     /// What follows one of these, as far as token characters go, is hidden.
     pub mask_prefixes: Vec<String>,
     /// Bytes after which the log is cut.
     pub limit: u64,
+}
+
+/// What stands in place of a text that is hidden: users of each forge know one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MaskWord {
+    /// `[MASKED]`, as on GitLab.
+    #[default]
+    Bracketed,
+    /// `***`, as on GitHub.
+    Stars,
+}
+
+impl MaskWord {
+    /// The word.
+    pub fn bytes(self) -> &'static [u8] {
+        match self {
+            MaskWord::Bracketed => b"[MASKED]",
+            MaskWord::Stars => b"***",
+        }
+    }
 }
 
 impl LogSpec {
@@ -475,6 +497,7 @@ impl LogSpec {
             trace_commands: false,
             services: false,
             mask: Vec::new(),
+            mask_word: MaskWord::Bracketed,
             mask_prefixes: Vec::new(),
             limit,
         }

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 
 use super::file::{LogFile, MOST_IN_MEMORY, OUTPUT_IN_MEMORY};
 use super::filter::{Chain, ChainRules, StreamTag};
+use super::observer::{self, Ears, JobEvent, LineStream, Observer, StepName, StepStatus};
 use super::{StageLog, Tone};
 use crate::forge::LogDigest;
+use crate::pipeline::Secret;
 use crate::pipeline::definition::LogSpec;
 
 /// How much of what services say is kept while the log is made again.
@@ -27,6 +29,17 @@ pub enum LogStream {
     Stderr,
     /// Output of services.
     Service,
+}
+
+impl LogStream {
+    /// Whose words observers hear in it.
+    fn heard_as(self) -> LineStream {
+        match self {
+            LogStream::Runner | LogStream::Service => LineStream::Command,
+            LogStream::Stdout => LineStream::Stdout,
+            LogStream::Stderr => LineStream::Stderr,
+        }
+    }
 }
 
 /// The log of one job. Cheap to clone; all clones write the same file.
@@ -48,9 +61,13 @@ pub struct Growth {
     pub is_closed: bool,
 }
 
-struct Inner {
+pub(super) struct Inner {
     file: LogFile,
-    rules: ChainRules,
+    pub(super) rules: ChainRules,
+    /// How often the rules have changed.
+    pub(super) rules_version: u32,
+    /// Whoever listens beside the log.
+    pub(super) ears: Option<Ears>,
     chains: [Chain; 4],
     limit: u64,
     is_cut: bool,
@@ -76,6 +93,8 @@ impl JobLog {
             chains: [StreamTag::RUNNER, StreamTag::STDOUT, StreamTag::STDERR, StreamTag::SERVICE]
                 .map(|tag| rules.chain(tag)),
             rules,
+            rules_version: 0,
+            ears: None,
             limit: spec.limit,
             is_cut: file.size() >= spec.limit,
             file,
@@ -91,10 +110,61 @@ impl JobLog {
         Ok(Self { inner: Arc::new(Mutex::new(inner)), grown })
     }
 
+    /// From now on `observer` hears what happens, see [`Observer`].
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        let mut inner = self.lock();
+        inner.chains.iter_mut().for_each(Chain::listen);
+        inner.ears = Some(Ears::new(observer));
+    }
+
+    /// Hides `more` from now on, whoever prints it.
+    ///
+    /// # Errors
+    /// They cannot be searched for: then nothing that may hold them must be shown.
+    pub fn hide(&self, more: &[Secret]) -> io::Result<()> {
+        let inner = &mut *self.lock();
+        inner.rules.hide(more).map_err(io::Error::other)?;
+        inner.rules_version += 1;
+        let rules = &inner.rules;
+        inner.chains.iter_mut().for_each(|chain| chain.follow(rules));
+        Ok(())
+    }
+
+    /// A step begins that runs alone. Its script shows its commands by the lines `echoes`, in this order.
+    pub fn begin_step(&self, step: StepName, echoes: &[String]) {
+        let mut inner = self.lock();
+        inner.flush(now_us());
+        if inner.ears.is_some() {
+            let echoes = observer::masked(inner.rules.chain_without_stamps(), echoes.iter().map(String::as_str));
+            inner.with_ears(|ears, now| ears.begin_step(step, echoes, now));
+        }
+        self.tell(&inner);
+    }
+
+    /// The step that runs alone has ended.
+    pub fn end_step(&self, status: StepStatus, exit_code: Option<i32>) {
+        let mut inner = self.lock();
+        inner.flush(now_us());
+        inner.with_ears(|ears, now| ears.end_step(status, exit_code, now));
+        self.tell(&inner);
+    }
+
+    /// Tells observers that a step never began, and why.
+    pub fn skip_step(&self, step: &StepName, reason: Option<&str>) {
+        self.lock().with_ears(|ears, at_us| {
+            let status = StepStatus::Skipped;
+            ears.tell(JobEvent::StepFinished { step, status, exit_code: None, reason, at_us });
+        });
+    }
+
     /// Adds what `stream` brought at `time_us` (microseconds since 1970).
     pub fn write(&self, stream: LogStream, time_us: u64, bytes: &[u8]) {
+        self.write_as(stream, stream.heard_as(), time_us, bytes);
+    }
+
+    fn write_as(&self, stream: LogStream, heard_as: LineStream, time_us: u64, bytes: &[u8]) {
         let mut inner = self.lock();
-        inner.write(stream, time_us, bytes);
+        inner.write_as(stream, heard_as, time_us, bytes);
         self.tell(&inner);
     }
 
@@ -196,7 +266,7 @@ impl JobLog {
         self.tell(&inner);
     }
 
-    fn tell(&self, inner: &Inner) {
+    pub(super) fn tell(&self, inner: &Inner) {
         self.grown.send_if_modified(|growth| {
             let changed = growth.size != inner.file.end();
             growth.size = inner.file.end();
@@ -204,7 +274,7 @@ impl JobLog {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         // A writer that panicked leaves bytes, at worst fewer than it meant to: the log is still worth having.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -216,12 +286,12 @@ impl StageLog for JobLog {
     }
 
     fn output(&self, bytes: &[u8]) {
-        self.write(LogStream::Stdout, now_us(), bytes);
+        self.write_as(LogStream::Stdout, LineStream::Command, now_us(), bytes);
     }
 }
 
 /// A line of the runner's own, as users of GitLab know them.
-fn in_tone(tone: Tone, line: &str) -> String {
+pub(super) fn in_tone(tone: Tone, line: &str) -> String {
     let (before, after) = match tone {
         Tone::Plain => ("", ""),
         Tone::Notice => ("\x1b[0K\x1b[32;1m", "\x1b[0;m"),
@@ -233,13 +303,23 @@ fn in_tone(tone: Tone, line: &str) -> String {
 
 impl Inner {
     fn write(&mut self, stream: LogStream, time_us: u64, bytes: &[u8]) {
-        if self.is_cut {
+        self.write_as(stream, stream.heard_as(), time_us, bytes);
+    }
+
+    fn write_as(&mut self, stream: LogStream, heard_as: LineStream, time_us: u64, bytes: &[u8]) {
+        if self.is_cut && self.ears.is_none() {
             return;
         }
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
-        self.chains[stream as usize].write(time_us, bytes, &mut out);
-        if stream == LogStream::Service && self.file.is_made_again() {
+        let chain = &mut self.chains[stream as usize];
+        chain.write(time_us, bytes, &mut out);
+        if let (Some(ears), Some(heard)) = (&mut self.ears, chain.take_heard()) {
+            ears.hear(stream as usize, heard_as, time_us, &heard);
+        }
+        if self.is_cut {
+            // Only the observers have heard it.
+        } else if stream == LogStream::Service && self.file.is_made_again() {
             if self.aside.len() + out.len() <= MOST_ASIDE {
                 self.aside.extend_from_slice(&out);
             }
@@ -264,6 +344,16 @@ impl Inner {
         chain.write(time_us, bytes, &mut out);
         chain.flush(time_us, &mut out);
         self.file.store(&out, MOST_IN_MEMORY);
+        if let Some(ears) = &mut self.ears {
+            ears.hear(LogStream::Runner as usize, LineStream::Command, time_us, &out);
+        }
+    }
+
+    /// Calls `tell` with whoever listens and the time.
+    pub(super) fn with_ears(&mut self, tell: impl FnOnce(&mut Ears, u64)) {
+        if let Some(ears) = &mut self.ears {
+            tell(ears, now_us());
+        }
     }
 
     fn flush(&mut self, time_us: u64) {
@@ -271,6 +361,9 @@ impl Inner {
         for index in 0..self.chains.len() {
             out.clear();
             self.chains[index].flush(time_us, &mut out);
+            if let (Some(ears), Some(heard)) = (&mut self.ears, self.chains[index].take_heard()) {
+                ears.hear_rest(index, time_us, &heard);
+            }
             if !self.is_cut {
                 self.append(&out, room_in_memory(index == LogStream::Runner as usize));
             }
@@ -279,7 +372,10 @@ impl Inner {
     }
 
     /// Appends up to the limit; where the limit is reached, once, the notice. (protocols: GitLab 4.4.)
-    fn append(&mut self, bytes: &[u8], in_memory: usize) {
+    pub(super) fn append(&mut self, bytes: &[u8], in_memory: usize) {
+        if self.is_cut {
+            return;
+        }
         let room = usize::try_from(self.limit.saturating_sub(self.file.size())).unwrap_or(usize::MAX);
         if bytes.len() < room || bytes.is_empty() {
             self.file.store(bytes, in_memory);
@@ -302,7 +398,7 @@ impl Inner {
     }
 }
 
-fn room_in_memory(is_own_words: bool) -> usize {
+pub(super) fn room_in_memory(is_own_words: bool) -> usize {
     if is_own_words { MOST_IN_MEMORY } else { OUTPUT_IN_MEMORY }
 }
 

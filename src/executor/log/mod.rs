@@ -7,13 +7,17 @@
 mod file;
 pub mod filter;
 mod job_log;
+mod observer;
 mod pump;
 mod service;
+mod voice;
 
 pub(crate) use job_log::now_us;
 pub use job_log::{Growth, JobLog, LogStream};
+pub use observer::{JobEvent, LineStream, Observer, StepName, StepStatus};
 pub use pump::{LogPump, PumpEnd};
 pub use service::ServiceVoice;
+pub use voice::StepVoice;
 
 /// How something the runner itself says is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::output::Output;
 use crate::executor::halt::{HaltCause, in_words};
-use crate::executor::log::{LogStream, StageLog, Tone, now_us};
+use crate::executor::log::{LogStream, StageLog, StepName, StepStatus, Tone, now_us};
 use crate::executor::progress::StepProgress;
 use crate::executor::running::{Running, StageError, now_ms};
 use crate::executor::sandbox::shim::{Program, ShimClient, SpoolReader, StepExit, StepId, StepRequest, StepState};
@@ -23,6 +23,22 @@ const END: Duration = Duration::from_secs(60);
 
 /// How long the output of a step is read on whose sandbox is gone: nobody writes to it any more.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A step as observers hear of it.
+fn named(index: usize, step: &PipelineStep) -> StepName {
+    StepName { number: u32::try_from(index).unwrap_or(u32::MAX), name: step.name.as_str().into() }
+}
+
+/// Tells observers how the step ended that runs alone.
+fn tell_end<R>(running: &Running<R>, end: &Result<StepEnd, StageError>) {
+    let (status, exit_code) = match end {
+        Ok(StepEnd::Exited(exit)) if exit.is_success() => (StepStatus::Success, Some(0)),
+        Ok(StepEnd::Exited(exit)) => (StepStatus::Failed, Some(exit.code())),
+        Ok(StepEnd::Halted(HaltCause::JobTimeout | HaltCause::PartTimeout, _)) | Err(_) => (StepStatus::Failed, None),
+        Ok(StepEnd::Halted(_, _)) => (StepStatus::Cancelled, None),
+    };
+    running.run.log.end_step(status, exit_code);
+}
 
 /// How a step ended.
 enum StepEnd {
@@ -60,9 +76,10 @@ pub(in crate::executor) async fn main<R: Reporter>(running: &mut Running<R>) -> 
         let section = format!("step_{}", step.name.to_lowercase());
         let title = format!("Executing \"{section}\" stage of the job script");
         let end = match running.stillborn.take() {
-            Some(stillborn) => Ok(tell_stillborn(running, (&section, &title), &stillborn)),
+            Some(stillborn) => Ok(tell_stillborn(running, named(index, &step), (&section, &title), &stillborn)),
             None => run_step(running, index, &step, "running", limit, (&section, &title), None).await,
         };
+        tell_end(running, &end);
         running.run.log.end_section(&section);
         judge(end?, false)?;
     }
@@ -72,10 +89,12 @@ pub(in crate::executor) async fn main<R: Reporter>(running: &mut Running<R>) -> 
 /// The image's entrypoint ended instead of running the first step: what it said stands where the step's output would.
 fn tell_stillborn<R: Reporter>(
     running: &Running<R>,
+    name: StepName,
     section: (&str, &str),
     (code, output): &(i32, Vec<u8>),
 ) -> StepEnd {
     running.run.log.begin_section(section.0, section.1);
+    running.run.log.begin_step(name, &[]);
     running.run.log.write(LogStream::Stdout, now_us(), output);
     running.run.log.say(
         Tone::Error,
@@ -102,6 +121,7 @@ pub(in crate::executor) async fn after<R: Reporter>(running: &mut Running<R>) ->
     let status = running.run.progress.status_word.as_str();
     let greeting = Some("Running after script...");
     let end = run_step(running, index, &step, status, limit, ("after_script", "Running after_script"), greeting).await;
+    tell_end(running, &end);
     let result = end.and_then(|end| judge(end, true));
     let result = match result {
         Err(StageError::Failed(failure)) if !fails_job => {
@@ -195,11 +215,14 @@ async fn run_step<R: Reporter>(
     greeting: Option<&str>,
 ) -> Result<StepEnd, StageError> {
     let is_taken_over = running.run.progress.step.as_ref().is_some_and(|known| known.index == index);
-    if !is_taken_over {
+    if is_taken_over {
+        running.run.log.begin_step(named(index, step), &script::shown(&step.commands));
+    } else {
         running.run.log.begin_section(section, title);
         if let Some(greeting) = greeting {
             running.run.log.say(Tone::Notice, greeting);
         }
+        running.run.log.begin_step(named(index, step), &script::shown(&step.commands));
         let said_before = std::mem::take(&mut running.greeting);
         running.run.log.write(LogStream::Stdout, now_us(), &said_before);
         renew_files(running).await;

@@ -6,9 +6,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 
 use super::forms;
 use crate::pipeline::Secret;
-
-/// What stands in place of a secret.
-pub(super) const MASK: &[u8] = b"[MASKED]";
+use crate::pipeline::definition::MaskWord;
 
 /// A longer secret is hidden piece by piece: what could still become a phrase is looked for in so much of the stream at
 /// each write.
@@ -22,6 +20,8 @@ const MOST_ENCODED: usize = 8 << 20;
 pub struct Masks(Arc<Inner>);
 
 struct Inner {
+    /// What stands in place of each.
+    word: &'static [u8],
     /// Sorted, so that "could more bytes complete one of them" is a binary search.
     phrases: Vec<Vec<u8>>,
     finder: Option<AhoCorasick>,
@@ -35,9 +35,24 @@ impl Masks {
     ///
     /// # Errors
     /// The secrets together are too long to be searched for. Then nothing may be shown.
-    pub fn new<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Result<Self, BuildError> {
-        let mut phrases = Vec::new();
-        let mut encoded = 0;
+    pub fn new<'a>(secrets: impl Iterator<Item = &'a Secret>, word: MaskWord) -> Result<Self, BuildError> {
+        Self::of(Vec::new(), secrets, word.bytes())
+    }
+
+    /// These and `more`, which became known while the job ran.
+    ///
+    /// # Errors
+    /// As [`Masks::new`].
+    pub fn with<'a>(&self, more: impl Iterator<Item = &'a Secret>) -> Result<Self, BuildError> {
+        Self::of(self.0.phrases.clone(), more, self.0.word)
+    }
+
+    fn of<'a>(
+        mut phrases: Vec<Vec<u8>>,
+        secrets: impl Iterator<Item = &'a Secret>,
+        word: &'static [u8],
+    ) -> Result<Self, BuildError> {
+        let mut encoded: usize = phrases.iter().map(Vec::len).sum();
         for secret in secrets.map(|secret| secret.expose().trim()).filter(|secret| !secret.is_empty()) {
             if secret.len() <= PIECE && encoded <= MOST_ENCODED {
                 let forms = forms::of(secret);
@@ -55,7 +70,7 @@ impl Masks {
         for phrase in &phrases {
             begins[usize::from(phrase[0])] = true;
         }
-        Ok(Self(Arc::new(Inner { phrases, finder, longest, begins })))
+        Ok(Self(Arc::new(Inner { word, phrases, finder, longest, begins })))
     }
 
     /// Where in `bytes`, not before `from`, a phrase could begin that is not complete yet; the length when nowhere.
@@ -108,6 +123,11 @@ impl Masker {
         Self { masks, held: Vec::new() }
     }
 
+    /// From now on these are hidden, in what is held back, too.
+    pub(super) fn hide(&mut self, masks: Masks) {
+        self.masks = masks;
+    }
+
     /// What is certain after `bytes`. Keeps back what could be the beginning of a phrase.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Vec<u8> {
         let Some(finder) = self.masks.0.finder.clone() else { return bytes.to_vec() };
@@ -121,7 +141,7 @@ impl Masker {
                 break; // a longer phrase may begin here
             }
             out.extend_from_slice(&buffer[done..found.start()]);
-            out.extend_from_slice(MASK);
+            out.extend_from_slice(self.masks.0.word);
             done = found.end();
             if undecided < done {
                 undecided = self.masks.undecided(&buffer, done);
@@ -146,7 +166,7 @@ impl Masker {
         let mut done = 0;
         for found in finder.find_iter(&held) {
             out.extend_from_slice(&held[done..found.start()]);
-            out.extend_from_slice(MASK);
+            out.extend_from_slice(self.masks.0.word);
             done = found.end();
         }
         out.extend_from_slice(&held[done..]);
@@ -161,7 +181,7 @@ mod tests {
 
     fn mask(secrets: &[&str], writes: &[&[u8]]) -> Vec<u8> {
         let secrets: Vec<Secret> = secrets.iter().map(|s| Secret::new(*s)).collect();
-        let mut masker = Masker::new(Masks::new(secrets.iter()).unwrap());
+        let mut masker = Masker::new(Masks::new(secrets.iter(), MaskWord::default()).unwrap());
         let mut out = Vec::new();
         for write in writes {
             out.extend(masker.write(write));
@@ -173,6 +193,17 @@ mod tests {
     #[test]
     fn the_longest_phrase_wins_wherever_the_write_ends() {
         assert_eq!(mask(&["abc", "abcdef"], &[b"abc", b"def abc", b"dex"]), b"[MASKED] [MASKED]dex");
+    }
+
+    #[test]
+    fn what_is_to_be_hidden_later_is_hidden_from_then_on() {
+        let known = Masks::new([Secret::new("first-secret")].iter(), MaskWord::Stars).unwrap();
+        let mut masker = Masker::new(known.clone());
+        let mut out = masker.write(b"second-secret first-");
+        masker.hide(known.with([Secret::new("second-secret")].iter()).unwrap());
+        out.extend(masker.write(b"secret second-secret"));
+        out.extend(masker.flush());
+        assert_eq!(String::from_utf8(out).unwrap(), "second-secret *** ***");
     }
 
     #[test]
@@ -191,7 +222,7 @@ mod tests {
     #[test]
     fn secrets_of_any_length_and_shape_are_hidden() {
         let repeated = "a".repeat(10_000);
-        assert_eq!(mask(&[&repeated], &[repeated.as_bytes()]), MASK);
+        assert_eq!(mask(&[&repeated], &[repeated.as_bytes()]), b"[MASKED]");
         let long: String = (0..20_000).map(|number| format!("{number:05}")).collect();
         let halves = long.as_bytes().split_at(33_333);
         let out = String::from_utf8(mask(&[&long], &[b"<", halves.0, halves.1, b">"])).unwrap();

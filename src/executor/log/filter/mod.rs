@@ -20,7 +20,8 @@ use prefix::PrefixMasker;
 use timestamp::Timestamper;
 use utf8::Utf8Mender;
 
-use crate::pipeline::definition::LogSpec;
+use crate::pipeline::Secret;
+use crate::pipeline::definition::{LogSpec, MaskWord};
 
 /// The filters of one stream, in order.
 pub struct Chain {
@@ -29,12 +30,15 @@ pub struct Chain {
     tokens: PrefixMasker,
     mender: Utf8Mender,
     stamps: Option<Timestamper>,
+    /// What came out since it was last asked for, without time stamps; `None`: nobody asks.
+    heard: Option<Vec<u8>>,
 }
 
 /// What all chains of a job share.
 #[derive(Clone)]
 pub struct ChainRules {
     masks: Masks,
+    word: MaskWord,
     parameters: TokenRules,
     tokens: TokenRules,
     timestamps: bool,
@@ -47,11 +51,21 @@ impl ChainRules {
     /// What has to be hidden cannot be searched for. Then nothing may be shown.
     pub fn new(spec: &LogSpec) -> Result<Self, BuildError> {
         Ok(Self {
-            masks: Masks::new(spec.mask.iter())?,
+            masks: Masks::new(spec.mask.iter(), spec.mask_word)?,
+            word: spec.mask_word,
             parameters: TokenRules::url_parameters()?,
             tokens: TokenRules::token_prefixes(&spec.mask_prefixes)?,
             timestamps: spec.timestamps,
         })
+    }
+
+    /// Hides `more`, too, in chains made from now on; see [`Chain::follow`] for those there are.
+    ///
+    /// # Errors
+    /// As [`ChainRules::new`]; then nothing has changed.
+    pub fn hide(&mut self, more: &[Secret]) -> Result<(), BuildError> {
+        self.masks = self.masks.with(more.iter())?;
+        Ok(())
     }
 
     /// A chain for one stream.
@@ -64,10 +78,11 @@ impl ChainRules {
     pub fn chain_without_stamps(&self) -> Chain {
         Chain {
             masker: Masker::new(self.masks.clone()),
-            parameters: PrefixMasker::new(self.parameters.clone()),
-            tokens: PrefixMasker::new(self.tokens.clone()),
+            parameters: PrefixMasker::new(self.parameters.clone(), self.word),
+            tokens: PrefixMasker::new(self.tokens.clone(), self.word),
             mender: Utf8Mender::default(),
             stamps: None,
+            heard: None,
         }
     }
 }
@@ -90,6 +105,9 @@ impl Chain {
         rest.extend(self.tokens.flush());
         self.finish_write(time_us, &rest, out);
         let tail = self.mender.flush();
+        if let Some(heard) = &mut self.heard {
+            heard.extend_from_slice(tail.as_bytes());
+        }
         match &mut self.stamps {
             Some(stamps) => {
                 stamps.write(time_us, tail.as_bytes(), out);
@@ -97,6 +115,21 @@ impl Chain {
             }
             None => out.extend_from_slice(tail.as_bytes()),
         }
+    }
+
+    /// Hides from now on what `rules` say, in what is held back, too.
+    pub fn follow(&mut self, rules: &ChainRules) {
+        self.masker.hide(rules.masks.clone());
+    }
+
+    /// From now on what comes out is kept, without time stamps, for [`Chain::take_heard`].
+    pub fn listen(&mut self) {
+        self.heard.get_or_insert_default();
+    }
+
+    /// What came out since the last call, if somebody listens.
+    pub fn take_heard(&mut self) -> Option<Vec<u8>> {
+        self.heard.as_mut().map(std::mem::take)
     }
 
     /// What comes next goes on with a line that an earlier chain has broken.
@@ -116,12 +149,13 @@ impl Chain {
     }
 
     fn finish_write(&mut self, time_us: u64, bytes: &[u8], out: &mut Vec<u8>) {
+        let mended = self.mender.write(bytes);
+        if let Some(heard) = &mut self.heard {
+            heard.extend_from_slice(&mended);
+        }
         match &mut self.stamps {
-            Some(stamps) => {
-                let mended = self.mender.write(bytes);
-                stamps.write(time_us, &mended, out);
-            }
-            None => out.extend_from_slice(&self.mender.write(bytes)),
+            Some(stamps) => stamps.write(time_us, &mended, out),
+            None => out.extend_from_slice(&mended),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, BuildError};
 
-use super::mask::{MASK, finder};
+use super::mask::finder;
+use crate::pipeline::definition::MaskWord;
 
 /// Of the prefixes, longest first, only so many are used: more than the known kinds of token and those a server adds.
 const MOST_PREFIXES: usize = 100;
@@ -94,18 +95,19 @@ enum State {
 /// Hides tokens in one stream.
 pub(super) struct PrefixMasker {
     rules: TokenRules,
+    word: &'static [u8],
     state: State,
 }
 
 impl PrefixMasker {
-    pub(super) fn new(rules: TokenRules) -> Self {
-        Self { rules, state: State::Looking(Vec::new()) }
+    pub(super) fn new(rules: TokenRules, word: MaskWord) -> Self {
+        Self { rules, word: word.bytes(), state: State::Looking(Vec::new()) }
     }
 
     /// What is certain after `bytes`.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Vec<u8> {
         let Some(rules) = self.rules.0.clone() else { return bytes.to_vec() };
-        let mut out = Vec::with_capacity(bytes.len() + MASK.len());
+        let mut out = Vec::with_capacity(bytes.len() + self.word.len());
         let mut rest = bytes;
         while !rest.is_empty() {
             match &mut self.state {
@@ -130,7 +132,7 @@ impl PrefixMasker {
                 State::Expecting | State::Dropping => {
                     let end = rest.iter().position(|&byte| !(rules.belongs)(byte)).unwrap_or(rest.len());
                     if end > 0 && matches!(self.state, State::Expecting) {
-                        out.extend_from_slice(MASK);
+                        out.extend_from_slice(self.word);
                         self.state = State::Dropping;
                     }
                     if end < rest.len() {

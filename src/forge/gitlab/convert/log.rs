@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::pipeline::Secret;
-use crate::pipeline::definition::LogSpec;
+use crate::pipeline::definition::{LogSpec, MaskWord};
 
 /// Prefixes of GitLab's own tokens. (10.5)
 const TOKEN_PREFIXES: [&str; 13] = [
@@ -40,6 +40,7 @@ pub(super) fn log(cx: &Context<'_>, warnings: &mut Vec<String>) -> LogSpec {
         trace_commands: debug("CI_DEBUG_TRACE", warnings),
         services: debug("CI_DEBUG_SERVICES", warnings),
         mask: phrases(cx),
+        mask_word: MaskWord::Bracketed,
         mask_prefixes: prefixes(cx),
         limit: cx.settings.output_limit,
     }
