@@ -26,17 +26,19 @@ pub enum Severity {
     Note,
 }
 
-/// The stable name of a rule, `gitlab/unknown-key`. Its page is `docs/diagnostics.md#gitlabunknown-key`.
+/// The stable name of a rule, `gitlab/unknown-key`. `docs/diagnostics.md` has a section on each, and `lint --explain` shows
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct Code(pub &'static str);
 
 impl Code {
-    /// Where the rule is explained.
+    /// Where the rule is explained, from the root of our own repository or documentation.
     pub fn url(self) -> String {
-        // The anchor that Markdown renderers make of the heading: letters, digits and dashes stay.
-        let anchor: String = self.0.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        format!("https://forgehand.dev/docs/diagnostics.html#{anchor}")
+        // The anchor that Markdown renderers make of the heading: letters, digits, dashes and underscores stay.
+        let stays = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let anchor: String = self.0.chars().filter(stays).collect();
+        format!("docs/diagnostics.md#{anchor}")
     }
 }
 
