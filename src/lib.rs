@@ -18,6 +18,7 @@ pub mod config;
 pub mod emulator;
 pub mod executor;
 pub mod forge;
+pub mod local;
 pub mod outbound;
 pub mod parser;
 pub mod pipeline;

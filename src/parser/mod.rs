@@ -7,6 +7,7 @@
 //! Pure: files come through a [`Files`](document::Files) that is handed in; no network, no clock, no environment.
 
 pub mod diagnostics;
+pub mod dialect;
 pub mod document;
 pub mod expression;
 pub mod github;
