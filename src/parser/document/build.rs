@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::events::{Event, EventError, Events, Mark};
+use super::events::{Event, EventError, Events, Mark, Name};
 use super::node::{Entry, Mapping, Node, Scalar, Style, Value};
 use super::span::{FileId, Span};
 
@@ -65,14 +65,26 @@ pub fn read(file: FileId, text: &str, options: Options) -> Result<Vec<Node>, Syn
         return Err(SyntaxError { span: Span::start_of(file), problem });
     }
     let mut events = Events::new(text);
-    let mut builder =
-        Builder { file, options, open: Vec::new(), anchors: HashMap::new(), documents: Vec::new(), nodes: 0 };
+    let mut builder = Builder {
+        file,
+        options,
+        open: Vec::new(),
+        done: Vec::new(),
+        anchors: HashMap::new(),
+        documents: Vec::new(),
+        nodes: 0,
+    };
     loop {
-        let (event, start, end) = events.next().map_err(|error| builder.syntax(text, error))?;
-        if matches!(event, Event::StreamEnd) {
-            return Ok(builder.documents);
+        let taken = events.next(|event, start, end| match event {
+            Event::StreamEnd => Ok(true),
+            event => builder.take(event, start, end).map(|()| false),
+        });
+        match taken {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => return Ok(builder.documents),
+            Ok(Err(error)) => return Err(error),
+            Err(error) => return Err(builder.syntax(text, error)),
         }
-        builder.take(event, start, end)?;
     }
 }
 
@@ -80,6 +92,9 @@ struct Builder {
     file: FileId,
     options: Options,
     open: Vec<Open>,
+    /// What stands in the open lists and mappings so far, the innermost's last; keys and values take turns. One pile for all
+    /// of them: each gets its own memory once, when it ends and its size is known.
+    done: Vec<Node>,
     anchors: HashMap<String, Anchor>,
     documents: Vec<Node>,
     /// Nodes so far, aliases expanded.
@@ -91,16 +106,21 @@ struct Open {
     span: Span,
     tag: Option<Arc<str>>,
     anchor: Option<String>,
-    items: Items,
+    kind: Kind,
+    /// Where its insides begin in `done`.
+    from: usize,
     /// `nodes` before it.
     before: usize,
     /// Levels inside it.
     height: usize,
 }
 
-enum Items {
-    Sequence(Vec<Node>),
-    Mapping { entries: Vec<Entry>, key: Option<Node>, merges: bool },
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sequence,
+    Mapping,
+    /// A mapping with `<<` among its keys.
+    Merging,
 }
 
 enum Anchor {
@@ -120,7 +140,7 @@ impl Builder {
         match event {
             Event::DocumentStart => self.anchors.clear(),
             Event::Frame | Event::StreamEnd => {}
-            Event::Scalar { anchor, tag, text, plain, block } => {
+            Event::Scalar { name, text, plain, block } => {
                 self.count(1, span)?;
                 let style = if plain {
                     Style::Plain
@@ -129,49 +149,46 @@ impl Builder {
                 } else {
                     Style::Quoted
                 };
-                let value = Value::Scalar(Scalar { text: SmolStr::from(text), style });
-                let node = Node { span, tag: tag.map(Arc::from), value };
-                if let Some(anchor) = anchor {
-                    self.anchors.insert(anchor, Anchor::Ready { node: node.clone(), weight: 1, height: 0 });
+                let value = Value::Scalar(Scalar { text: SmolStr::new(text), style });
+                let node = Node { span, tag: name.tag.map(Arc::from), value };
+                if let Some(anchor) = name.anchor {
+                    let ready = Anchor::Ready { node: node.clone(), weight: 1, height: 0 };
+                    self.anchors.insert(anchor.into_owned(), ready);
                 }
                 self.put(node);
             }
-            Event::SequenceStart { anchor, tag } => self.begin(span, anchor, tag, Items::Sequence(Vec::new()))?,
-            Event::MappingStart { anchor, tag } => {
-                self.begin(span, anchor, tag, Items::Mapping { entries: Vec::new(), key: None, merges: false })?;
-            }
+            Event::SequenceStart(name) => self.begin(span, name, Kind::Sequence)?,
+            Event::MappingStart(name) => self.begin(span, name, Kind::Mapping)?,
             Event::End => self.end(end),
             Event::Alias(name) => self.alias(&name, span)?,
         }
         Ok(())
     }
 
-    fn begin(
-        &mut self,
-        span: Span,
-        anchor: Option<String>,
-        tag: Option<String>,
-        items: Items,
-    ) -> Result<(), SyntaxError> {
+    fn begin(&mut self, span: Span, name: Name<'_>, kind: Kind) -> Result<(), SyntaxError> {
         let before = self.nodes;
         self.count(1, span)?;
         if self.open.len() >= self.options.limits.depth {
             return Err(self.too_deep(span));
         }
+        let anchor = name.anchor.map(|anchor| anchor.into_owned());
         if let Some(anchor) = &anchor {
             self.anchors.insert(anchor.clone(), Anchor::Open);
         }
-        self.open.push(Open { span, tag: tag.map(Arc::from), anchor, items, before, height: 0 });
+        let from = self.done.len();
+        self.open.push(Open { span, tag: name.tag.map(Arc::from), anchor, kind, from, before, height: 0 });
         Ok(())
     }
 
     fn end(&mut self, end: Mark) {
         // libyaml balances beginnings and ends.
         let Some(open) = self.open.pop() else { return };
-        let value = match open.items {
-            Items::Sequence(items) => Value::Sequence(Arc::new(items)),
-            Items::Mapping { entries, merges, .. } => {
-                let entries = if merges { merged(entries, self.options.merge) } else { entries };
+        let inside = self.done.drain(open.from.min(self.done.len())..);
+        let value = match open.kind {
+            Kind::Sequence => Value::Sequence(Arc::new(inside.collect())),
+            Kind::Mapping => Value::Mapping(Arc::new(Mapping::new(entries(inside)))),
+            Kind::Merging => {
+                let entries = merged(entries(inside), self.options.merge);
                 Value::Mapping(Arc::new(Mapping::new(entries)))
             }
         };
@@ -225,17 +242,12 @@ impl Builder {
 
     fn put(&mut self, node: Node) {
         let merge = self.options.merge;
-        match self.open.last_mut().map(|open| &mut open.items) {
-            None => self.documents.push(node),
-            Some(Items::Sequence(items)) => items.push(node),
-            Some(Items::Mapping { entries, key, merges }) => match key.take() {
-                None => *key = Some(node),
-                Some(key) => {
-                    *merges |= merge != Merge::None && is_merge(&key, merge);
-                    entries.push(Entry { key, value: node });
-                }
-            },
+        let Some(open) = self.open.last_mut() else { return self.documents.push(node) };
+        let is_key = open.kind == Kind::Mapping && (self.done.len() - open.from).is_multiple_of(2);
+        if is_key && merge != Merge::None && is_merge(&node, merge) {
+            open.kind = Kind::Merging;
         }
+        self.done.push(node);
     }
 
     fn count(&mut self, more: usize, span: Span) -> Result<(), SyntaxError> {
@@ -256,6 +268,15 @@ impl Builder {
         let mark = error.at.unwrap_or_else(|| place(text, error.offset));
         SyntaxError { span: Span::point(self.file, mark.line + 1, mark.column + 1), problem: error.problem }
     }
+}
+
+/// Keys and values that take turns, as pairs.
+fn entries(mut nodes: impl ExactSizeIterator<Item = Node>) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(nodes.len() / 2);
+    while let (Some(key), Some(value)) = (nodes.next(), nodes.next()) {
+        entries.push(Entry { key, value });
+    }
+    entries
 }
 
 /// Line and column of a byte.

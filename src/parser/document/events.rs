@@ -1,13 +1,14 @@
 //! libyaml's events, safely.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
 use libyaml_rs as sys;
 
-/// What comes next in the text.
+/// What comes next in the text. Its texts are libyaml's own, and gone with the next one.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum Event<'e> {
     /// Beginning or end of the stream or of a document; only the end of the stream matters.
     Frame,
     /// A document begins.
@@ -15,15 +16,22 @@ pub(super) enum Event {
     /// Nothing comes any more.
     StreamEnd,
     /// A reference to an anchor.
-    Alias(String),
+    Alias(Cow<'e, str>),
     /// Text.
-    Scalar { anchor: Option<String>, tag: Option<String>, text: String, plain: bool, block: bool },
+    Scalar { name: Name<'e>, text: Cow<'e, str>, plain: bool, block: bool },
     /// A list begins.
-    SequenceStart { anchor: Option<String>, tag: Option<String> },
+    SequenceStart(Name<'e>),
     /// A mapping begins.
-    MappingStart { anchor: Option<String>, tag: Option<String> },
+    MappingStart(Name<'e>),
     /// A list or a mapping ends.
     End,
+}
+
+/// What stands before a node.
+#[derive(Debug)]
+pub(super) struct Name<'e> {
+    pub(super) anchor: Option<Cow<'e, str>>,
+    pub(super) tag: Option<Cow<'e, str>>,
 }
 
 /// Places of an event: line and column from 0.
@@ -63,18 +71,19 @@ impl<'a> Events<'a> {
         Self { parser, _text: std::marker::PhantomData }
     }
 
-    /// The next event with its beginning and end.
-    pub(super) fn next(&mut self) -> Result<(Event, Mark, Mark), EventError> {
+    /// Hands the next event to `take`, with its beginning and end.
+    pub(super) fn next<R>(&mut self, take: impl FnOnce(Event<'_>, Mark, Mark) -> R) -> Result<R, EventError> {
         let parser = self.parser.as_mut_ptr();
         let mut event = MaybeUninit::<sys::yaml_event_t>::uninit();
         // SAFETY: `parser` was initialised in `new`; `yaml_parser_parse` initialises `event` where it does not fail, and then
-        // `event` owns its texts until `yaml_event_delete`, after which nothing of it is used.
+        // `event` owns its texts until `yaml_event_delete`, after which nothing of it is used: `take` cannot keep what it is
+        // lent. A `take` that panics leaks the event.
         unsafe {
             if sys::yaml_parser_parse(parser, event.as_mut_ptr()).fail {
                 return Err(problem(&*parser));
             }
             let event = event.as_mut_ptr();
-            let taken = (take(&*event), mark((*event).start_mark), mark((*event).end_mark));
+            let taken = take(view(&*event), mark((*event).start_mark), mark((*event).end_mark));
             sys::yaml_event_delete(event);
             Ok(taken)
         }
@@ -113,13 +122,10 @@ unsafe fn problem(parser: &sys::yaml_parser_t) -> EventError {
 
 /// # Safety
 /// `event` was filled by libyaml and not yet deleted.
-unsafe fn take(event: &sys::yaml_event_t) -> Event {
+unsafe fn view(event: &sys::yaml_event_t) -> Event<'_> {
     // SAFETY: the member of the union is the one that the type names; its texts are null or end with a zero byte, a
-    // scalar's has the length that stands beside it. libyaml hands out UTF-8 alone.
+    // scalar's has the length that stands beside it. All of them live as long as the event.
     unsafe {
-        let text = |pointer: *const u8| {
-            (!pointer.is_null()).then(|| CStr::from_ptr(pointer.cast()).to_string_lossy().into_owned())
-        };
         match event.type_ {
             sys::YAML_STREAM_END_EVENT => Event::StreamEnd,
             sys::YAML_DOCUMENT_START_EVENT => Event::DocumentStart,
@@ -130,23 +136,29 @@ unsafe fn take(event: &sys::yaml_event_t) -> Event {
                 let bytes = std::slice::from_raw_parts(scalar.value, length);
                 let style = scalar.style;
                 Event::Scalar {
-                    anchor: text(scalar.anchor),
-                    tag: text(scalar.tag),
-                    text: String::from_utf8_lossy(bytes).into_owned(),
+                    name: Name { anchor: text(scalar.anchor), tag: text(scalar.tag) },
+                    text: String::from_utf8_lossy(bytes),
                     plain: style == sys::YAML_PLAIN_SCALAR_STYLE,
                     block: style == sys::YAML_LITERAL_SCALAR_STYLE || style == sys::YAML_FOLDED_SCALAR_STYLE,
                 }
             }
             sys::YAML_SEQUENCE_START_EVENT => {
                 let sequence = &event.data.sequence_start;
-                Event::SequenceStart { anchor: text(sequence.anchor), tag: text(sequence.tag) }
+                Event::SequenceStart(Name { anchor: text(sequence.anchor), tag: text(sequence.tag) })
             }
             sys::YAML_MAPPING_START_EVENT => {
                 let mapping = &event.data.mapping_start;
-                Event::MappingStart { anchor: text(mapping.anchor), tag: text(mapping.tag) }
+                Event::MappingStart(Name { anchor: text(mapping.anchor), tag: text(mapping.tag) })
             }
             sys::YAML_SEQUENCE_END_EVENT | sys::YAML_MAPPING_END_EVENT => Event::End,
             _ => Event::Frame,
         }
     }
+}
+
+/// # Safety
+/// `pointer` is null or a text that ends with a zero byte and lives for `'e`.
+unsafe fn text<'e>(pointer: *const u8) -> Option<Cow<'e, str>> {
+    // SAFETY: as the caller promises.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer.cast()) }.to_string_lossy())
 }

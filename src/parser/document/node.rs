@@ -63,7 +63,8 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Mapping {
     entries: Vec<Entry>,
-    index: OnceLock<HashMap<SmolStr, usize>>,
+    /// Boxed, as most mappings are small and never need it.
+    index: OnceLock<Box<HashMap<SmolStr, usize>>>,
 }
 
 /// Below so many entries a search is faster than an index.
@@ -207,7 +208,7 @@ impl Mapping {
         }
         let index = self.index.get_or_init(|| {
             let named = self.entries.iter().enumerate();
-            named.filter_map(|(at, entry)| Some((entry.key.as_scalar()?.text.clone(), at))).collect()
+            Box::new(named.filter_map(|(at, entry)| Some((entry.key.as_scalar()?.text.clone(), at))).collect())
         });
         index.get(key).copied()
     }
