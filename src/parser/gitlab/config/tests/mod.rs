@@ -1,0 +1,1 @@
+//! Against the corpus and by mutation.
