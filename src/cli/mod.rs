@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 pub mod forge_calls;
 pub mod list;
+pub mod pipeline_args;
 pub mod logs;
 pub mod migrate;
 pub mod register;
