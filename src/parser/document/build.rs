@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::events::{Event, EventError, Events, Mark, Name};
+use super::explain::explain;
 use super::node::{Entry, Mapping, Node, Scalar, Style, Value};
 use super::span::{FileId, Span};
 
@@ -219,7 +220,8 @@ impl Builder {
         let (node, weight, height) = match self.anchors.get(name) {
             Some(Anchor::Ready { node, weight, height }) => (node.clone(), *weight, *height),
             Some(Anchor::Open) => {
-                let problem = format!("the alias `*{name}` stands inside its own anchor: it would hold itself");
+                let of = self.key().map(|key| format!(" of `{key}`")).unwrap_or_default();
+                let problem = format!("the alias `*{name}`{of} stands inside its own anchor: it would hold itself");
                 return Err(SyntaxError { span, problem });
             }
             None => {
@@ -238,6 +240,12 @@ impl Builder {
         self.rise(height);
         self.put(node);
         Ok(())
+    }
+
+    /// The key whose value comes next.
+    fn key(&self) -> Option<&str> {
+        self.open.last().filter(|open| open.kind != Kind::Sequence)?;
+        self.done.last()?.as_scalar().map(|key| key.text.as_str())
     }
 
     fn put(&mut self, node: Node) {
@@ -265,8 +273,9 @@ impl Builder {
     }
 
     fn syntax(&self, text: &str, error: EventError) -> SyntaxError {
-        let mark = error.at.unwrap_or_else(|| place(text, error.offset));
-        SyntaxError { span: Span::point(self.file, mark.line + 1, mark.column + 1), problem: error.problem }
+        let (at, problem) = explain(text, &error);
+        let mark = at.unwrap_or_else(|| place(text, error.offset));
+        SyntaxError { span: Span::point(self.file, mark.line + 1, mark.column + 1), problem }
     }
 }
 

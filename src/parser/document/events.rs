@@ -45,6 +45,8 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct EventError {
     pub(super) problem: String,
+    /// What was being read, and where that begins.
+    pub(super) context: Option<(String, Mark)>,
     pub(super) at: Option<Mark>,
     /// The byte at which it is not even text.
     pub(super) offset: usize,
@@ -111,13 +113,10 @@ unsafe fn problem(parser: &sys::yaml_parser_t) -> EventError {
     };
     let (problem, context) = (text(parser.problem.cast()), text(parser.context.cast()));
     let is_reader = parser.error == sys::YAML_READER_ERROR;
-    let problem = match (problem.is_empty(), context.is_empty()) {
-        (true, _) => "it is not YAML".to_owned(),
-        (false, true) => problem,
-        (false, false) => format!("{problem} {context}"),
-    };
+    let problem = if problem.is_empty() { "it is not YAML".to_owned() } else { problem };
+    let context = (!context.is_empty()).then(|| (context, mark(parser.context_mark)));
     let offset = usize::try_from(parser.problem_offset).unwrap_or(usize::MAX);
-    EventError { problem, at: (!is_reader).then(|| mark(parser.problem_mark)), offset }
+    EventError { problem, context, at: (!is_reader).then(|| mark(parser.problem_mark)), offset }
 }
 
 /// # Safety

@@ -9,6 +9,7 @@
 
 mod build;
 mod events;
+mod explain;
 pub mod files;
 pub mod node;
 pub mod scalar;

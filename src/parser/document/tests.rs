@@ -87,3 +87,21 @@ fn a_chain_of_aliases_is_as_deep_as_what_it_brings() {
     }
     assert!(problem(&text).2.contains("too deep"), "{}", problem(&text).2);
 }
+
+#[test]
+fn complaints_say_what_to_do() {
+    for (text, place, word) in [
+        ("a:\n  - \"b\n  - c\n", (2, 5), "quote"),
+        ("a:\n\tb: c\n", (2, 1), "tab"),
+        ("a: @b\n", (1, 4), "quotes"),
+        ("a:\n  b:c\n  d: e\n", (3, 4), "`b: `"),
+        ("a: b\n  c: d\n", (2, 4), "line above"),
+        ("a: b: c\n", (1, 5), "second"),
+        ("a:\n    b: c\n   d: e\n", (3, 4), "indentation"),
+        ("a: {b: c\nd: e\n", (2, 2), "`}`"),
+    ] {
+        let (line, column, problem) = problem(text);
+        assert_eq!((line, column), place, "{text:?}: {problem}");
+        assert!(problem.contains(word), "{text:?}: {problem}");
+    }
+}
