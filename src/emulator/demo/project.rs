@@ -25,6 +25,6 @@ mod tests {
         let planned = plan::plan(&pipeline).unwrap();
         let names: Vec<&str> = planned.jobs.iter().map(|job| job.name.as_str()).collect();
         assert_eq!(names, ["compile", "unit", "style", "archive"]);
-        assert_eq!(planned.jobs[3].needs, ["compile", "unit", "style"]);
+        assert_eq!(planned.jobs[3].named_needs().to_vec(), ["compile", "unit", "style"]);
     }
 }
