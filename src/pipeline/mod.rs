@@ -10,6 +10,7 @@
 //! - [`outcome`]: how a job ended and why, in the vocabulary that every forge's report is made from.
 //! - [`owner`]: on whose behalf a job runs; everything shared between jobs asks it.
 //! - [`variable`]: the variables of a job and how their values refer to each other.
+//! - [`schedule`]: which job of a pipeline starts when, and what becomes of those that do not.
 //! - [`event`]: something happened.
 //! - [`id`], [`secret`]: names and values that must not be mixed up or printed.
 
@@ -19,11 +20,15 @@ pub mod graph;
 pub mod id;
 pub mod outcome;
 pub mod owner;
+pub mod schedule;
 pub mod secret;
 pub mod status;
 pub mod variable;
 
-pub use definition::{PipelineDefinition, PipelineJob, PipelineStep, PlannedJob, StepKind, Waits};
+pub use definition::{
+    JobGroup, MayFail, PipelineDefinition, PipelineJob, PipelineStep, PlannedJob, ResourceRequest, RetryRule, StartCondition,
+    StepKind, Waits,
+};
 pub use event::FlowEvent;
 pub use id::{ForgeInstance, JobId, JobKey, ProjectId};
 pub use outcome::{FailureCategory, FailureReason, JobFailure, JobOutcome};

@@ -24,9 +24,14 @@ pub fn plan(pipeline: &PlainPipeline) -> Result<PipelineDefinition, CiError> {
             Some(_) => named_needs(job, &names)?,
             None => jobs.iter().filter(|(other, _)| other < stage).map(|(_, job)| job.name.clone()).collect(),
         };
-        planned.push(PlannedJob { name: job.name.clone(), stage: job.stage.clone(), waits: Waits::Jobs(needs) });
+        planned.push(PlannedJob::new(&job.name, &job.stage, Waits::Jobs(needs)));
     }
-    let definition = PipelineDefinition { name: super::FILE.to_owned(), stages: pipeline.stages.clone(), jobs: planned };
+    let definition = PipelineDefinition {
+        name: super::FILE.to_owned(),
+        stages: pipeline.stages.clone(),
+        jobs: planned,
+        ..PipelineDefinition::default()
+    };
     match in_a_circle(&definition) {
         Some(name) => {
             Err(CiError::Content { place: name, problem: "it waits for itself, by way of `needs`".to_owned() })
