@@ -1,0 +1,219 @@
+//! What an expression uses, and what it makes, without running it.
+
+use std::ops::Range;
+
+use smol_str::SmolStr;
+
+use super::tree::{Binary, Expr, Node, NodeKind};
+use super::{Budget, Context, Value, evaluate};
+
+/// What an expression uses, in the order of its text.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    /// Named values.
+    pub names: Vec<NameUse>,
+    /// Functions, those of methods not among them.
+    pub functions: Vec<FunctionUse>,
+}
+
+/// A use of a named value.
+#[derive(Clone, Debug)]
+pub struct NameUse {
+    /// Its name as it is written.
+    pub name: SmolStr,
+    /// The members that are asked of it, as far as they are known: `github.event.inputs` has `event` and `inputs`.
+    pub path: Vec<Step>,
+    /// The bytes of the expression that the name alone takes.
+    pub at: Range<usize>,
+    /// The bytes that name and path take.
+    pub whole: Range<usize>,
+}
+
+/// One member of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A member of this name: `.a`, `['a']`, `[0]`.
+    Key(SmolStr),
+    /// All members.
+    All,
+    /// A member whose name is computed.
+    Computed,
+}
+
+/// A use of a function.
+#[derive(Clone, Debug)]
+pub struct FunctionUse {
+    /// Its name as it is defined.
+    pub name: &'static str,
+    /// How many arguments it is given.
+    pub arguments: usize,
+    /// The bytes of the call.
+    pub at: Range<usize>,
+}
+
+/// What an expression makes, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Type {
+    /// Nothing.
+    Null,
+    /// A truth.
+    Bool,
+    /// A number.
+    Number,
+    /// Text.
+    Text,
+    /// A list.
+    Array,
+    /// Keys and values.
+    Object,
+    /// It depends.
+    Any,
+}
+
+impl NameUse {
+    /// Whether it is `name` and its path begins with `path`, whatever the case.
+    pub fn is(&self, name: &str, path: &[&str]) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+            && path.len() <= self.path.len()
+            && path
+                .iter()
+                .zip(&self.path)
+                .all(|(want, step)| matches!(step, Step::Key(key) if key.eq_ignore_ascii_case(want)))
+    }
+}
+
+/// What an expression uses.
+pub fn usage(expr: &Expr) -> Usage {
+    let mut usage = Usage::default();
+    if let Some(root) = &expr.root {
+        collect(root, &mut usage);
+        usage.names.sort_by_key(|name| name.at.start);
+        usage.functions.sort_by_key(|function| function.at.start);
+    }
+    usage
+}
+
+/// The depth of the tree is limited when it is parsed, so that this may call itself.
+fn collect(node: &Node, usage: &mut Usage) {
+    if let Some((name, at, path)) = path_of(node) {
+        usage.names.push(NameUse { name: name.clone(), at, path, whole: node.at.clone() });
+        keys_of(node, usage);
+        return;
+    }
+    if let NodeKind::Call(name, arguments) = &node.kind {
+        usage.functions.push(FunctionUse { name, arguments: arguments.len(), at: node.at.clone() });
+    }
+    node.children().for_each(|child| collect(child, usage));
+}
+
+/// What the keys of a path use: `a[b.c]` uses `b` too.
+fn keys_of(node: &Node, usage: &mut Usage) {
+    match &node.kind {
+        NodeKind::Index(target, key) => {
+            keys_of(target, usage);
+            collect(key, usage);
+        }
+        NodeKind::All(target) => keys_of(target, usage),
+        _ => {}
+    }
+}
+
+fn path_of(node: &Node) -> Option<(&SmolStr, Range<usize>, Vec<Step>)> {
+    match &node.kind {
+        NodeKind::Name(name) => Some((name, node.at.clone(), Vec::new())),
+        NodeKind::Index(target, key) => {
+            let (name, at, mut path) = path_of(target)?;
+            path.push(match &key.kind {
+                NodeKind::Literal(value) if value.is_primitive() => Step::Key((&*value.to_text()).into()),
+                _ => Step::Computed,
+            });
+            Some((name, at, path))
+        }
+        NodeKind::All(target) => {
+            let (name, at, mut path) = path_of(target)?;
+            path.push(Step::All);
+            Some((name, at, path))
+        }
+        _ => None,
+    }
+}
+
+/// What an expression makes, as far as that is known without running it.
+pub fn static_type(expr: &Expr) -> Type {
+    expr.root.as_ref().map_or(Type::Null, of_node)
+}
+
+fn of_node(node: &Node) -> Type {
+    match &node.kind {
+        NodeKind::Literal(value) => of_value(value),
+        NodeKind::Name(_) | NodeKind::Index(..) => Type::Any,
+        NodeKind::All(_) => Type::Array,
+        NodeKind::Not(_) => Type::Bool,
+        NodeKind::Minus(_) => Type::Number,
+        NodeKind::Call(name, arguments) => of_call(name, arguments),
+        NodeKind::Method(_, name, _) => match name.as_str() {
+            "contains" | "startsWith" | "endsWith" => Type::Bool,
+            "indexOf" | "length" => Type::Number,
+            "join" | "lower" | "upper" | "trim" | "replace" => Type::Text,
+            "keys" | "sort" | "split" | "unique" | "values" => Type::Array,
+            _ => Type::Any,
+        },
+        NodeKind::Binary(binary, left, right) => match binary {
+            Binary::Add => match (of_node(left), of_node(right)) {
+                (Type::Number, Type::Number) => Type::Number,
+                (Type::Array, Type::Array) => Type::Array,
+                (Type::Text, _) | (_, Type::Text) => Type::Text,
+                _ => Type::Any,
+            },
+            Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Remainder => Type::Number,
+            _ => Type::Bool,
+        },
+        NodeKind::And(sides) | NodeKind::Or(sides) => common(sides.iter()),
+    }
+}
+
+fn of_call(name: &str, arguments: &[Node]) -> Type {
+    match name {
+        "contains" | "startsWith" | "endsWith" | "always" | "cancelled" | "failure" | "success" => Type::Bool,
+        "format" | "join" | "toJson" | "hashFiles" => Type::Text,
+        "case" => {
+            let (pairs, default) = arguments.as_chunks::<2>();
+            common(pairs.iter().map(|[_, value]| value).chain(default))
+        }
+        _ => Type::Any,
+    }
+}
+
+fn common<'a>(nodes: impl Iterator<Item = &'a Node>) -> Type {
+    let mut types = nodes.map(of_node);
+    let first = types.next().unwrap_or(Type::Null);
+    if types.all(|other| other == first) { first } else { Type::Any }
+}
+
+fn of_value(value: &Value) -> Type {
+    match value {
+        Value::Null => Type::Null,
+        Value::Bool(_) => Type::Bool,
+        Value::Number(_) => Type::Number,
+        Value::Text(_) => Type::Text,
+        Value::Array(_) => Type::Array,
+        Value::Object(_) => Type::Object,
+    }
+}
+
+/// The value of an expression that uses no named value and asks nothing of where it stands.
+pub fn constant(expr: &Expr) -> Option<Value> {
+    struct Nothing;
+    impl Context for Nothing {
+        fn named(&self, _: &str) -> Option<Value> {
+            None
+        }
+    }
+    let usage = usage(expr);
+    let asks = |name: &str| matches!(name, "hashFiles" | "always" | "cancelled" | "failure" | "success");
+    if !usage.names.is_empty() || usage.functions.iter().any(|function| asks(function.name)) {
+        return None;
+    }
+    let budget = Budget { steps: 100_000, bytes: 1 << 20, expired: None };
+    evaluate(expr, &Nothing, &budget).ok()
+}
