@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
-use crate::parser::document::{FileId, Limits, Merge, Node, Options, Schema, Sources, Span, read};
+use crate::parser::document::{Entry, FileId, Limits, Merge, Node, Options, Schema, Sources, Span, read};
 
 use super::context::ForgeLimits;
 use super::{codes, tidy};
@@ -89,7 +89,10 @@ fn part(documents: &mut Vec<Node>, diagnostics: &mut Diagnostics) -> (Option<Nod
         diagnostics.push(Diagnostic::warning(codes::DOCUMENTS, second.span, message).help(help));
     }
     let content = documents.drain(..).next();
-    if let Some(entry) = content.as_ref().and_then(|content| content.as_mapping()?.entry("spec")) {
+    // A job may be called `spec`; one that has nothing to run is a header in the wrong place.
+    let is_job = |entry: &&Entry| ["script", "run", "trigger", "extends"].iter().any(|key| entry.value.get(key).is_some());
+    let entry = content.as_ref().and_then(|content| content.as_mapping()?.entry("spec"));
+    if let Some(entry) = entry.filter(|entry| !is_job(entry)) {
         let message = "`spec` is a header: it stands in a document of its own, before the configuration";
         let help = "put a line `---` between the header and the jobs";
         diagnostics.push(Diagnostic::error(codes::SPEC, entry.key.span, message).help(help));

@@ -1,6 +1,6 @@
 //! All includes of a file, nested.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -38,6 +38,9 @@ pub(in super::super) struct Work<'a> {
     known: HashMap<Key, Known>,
     /// The files that are being expanded, the outermost first.
     chain: Vec<Link>,
+    /// Inputs of the pipeline that the root file, having no header, does not take; and those that an include took.
+    offered: Arguments,
+    taken: BTreeSet<SmolStr>,
     /// Includes so far.
     count: usize,
     bytes: usize,
@@ -88,6 +91,8 @@ impl<'a> Work<'a> {
             has_references: false,
             known: HashMap::new(),
             chain: Vec::new(),
+            offered: Vec::new(),
+            taken: BTreeSet::new(),
             count: 0,
             bytes: 0,
             stopped: false,
@@ -102,10 +107,43 @@ impl<'a> Work<'a> {
         let link = Link { key: Key::Local(Place::Checkout, name.to_owned()), name: name.to_owned(), inputs: Vec::new() };
         self.chain.push(link);
         let at = Span::start_of(loaded.file);
+        let given: &[_] = if loaded.header.is_some() {
+            given
+        } else {
+            self.offered = given.to_vec();
+            &[]
+        };
         let content = self.with_inputs(&loaded, &BTreeMap::new(), given, at, &Place::Checkout)?;
         // The root is the one whose tree may be taken apart: nobody else holds it.
         drop(loaded);
-        Some(self.with_includes(content, &Place::Checkout))
+        let root = self.with_includes(content, &Place::Checkout);
+        for (name, _) in std::mem::take(&mut self.offered) {
+            let text = name.as_scalar().map_or("", |name| name.text.as_str());
+            if !self.taken.contains(text) && !self.incomplete {
+                let message = format!("there is no input `{text}`: the file declares none, and nothing that it includes does");
+                self.diagnostics.push(Diagnostic::error(codes::INPUT_UNKNOWN, at, message));
+            }
+        }
+        Some(root)
+    }
+
+    /// What is given to an included file, and what the pipeline was given beyond that and it declares: so a project of
+    /// components is tried out. GitLab itself gives the inputs of a pipeline to the root file alone.
+    fn with_offered(&mut self, given: &[(Node, Node)], spec: &inputs::Spec) -> Arguments {
+        let mut all = given.to_vec();
+        for (name, value) in &self.offered {
+            let Some(text) = name.as_scalar().map(|name| name.text.clone()) else { continue };
+            let is_given = given.iter().any(|(other, _)| other.as_scalar().is_some_and(|other| other.text == text));
+            if !is_given && spec.inputs.iter().any(|input| input.name == text) {
+                if self.taken.insert(text.clone()) {
+                    let message = format!("the input `{text}` goes to an included file, as the root file declares none");
+                    let help = "GitLab gives the inputs of a pipeline to the root file alone: declare it there and hand it on";
+                    self.diagnostics.push(Diagnostic::note(codes::INPUT_UNKNOWN, name.span, message).help(help));
+                }
+                all.push((name.clone(), value.clone()));
+            }
+        }
+        all
     }
 
     /// The content of a file with its inputs in place.
@@ -113,7 +151,7 @@ impl<'a> Work<'a> {
         &mut self,
         loaded: &Loaded,
         component: &BTreeMap<SmolStr, Node>,
-        given: &Arguments,
+        given: &[(Node, Node)],
         at: Span,
         place: &Place,
     ) -> Option<Node> {
@@ -127,7 +165,8 @@ impl<'a> Work<'a> {
         };
         let declarations = self.declarations(header, place)?;
         let spec = inputs::header::spec(header, declarations.as_ref(), &mut self.diagnostics)?;
-        let values = inputs::resolve::values(&spec, given, at, self.context, &mut self.diagnostics)?;
+        let given = self.with_offered(given, &spec);
+        let values = inputs::resolve::values(&spec, &given, at, self.context, &mut self.diagnostics)?;
         let values = Values { inputs: values, component: inputs::header::asked(&spec, component) };
         let (context, sources) = (self.context, &self.sources);
         inputs::interpolate::interpolate(&loaded.content, &values, context, sources, &mut self.diagnostics)
