@@ -6,6 +6,7 @@
 //! - [`log`]: what the processes print, from the spool through the masker into the job's log and to the forge.
 //! - [`script`]: commands of a step to shell text.
 
+pub mod pipeline;
 pub mod environment;
 pub mod halt;
 pub mod job;

@@ -1,0 +1,50 @@
+//! How somebody outside ends or pauses a pipeline.
+
+use tokio::sync::watch;
+
+/// How much of an end is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// None.
+    #[default]
+    No,
+    /// Steps are ended; after-steps, caches and artifacts still run.
+    Tidy,
+    /// Everything ends now.
+    Hard,
+}
+
+/// The end of the line that gives orders. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Control {
+    stop: watch::Sender<Stop>,
+    paused: watch::Sender<bool>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { stop: watch::Sender::new(Stop::No), paused: watch::Sender::new(false) }
+    }
+}
+
+impl Control {
+    /// Asks for an end; asked twice, for one at once.
+    pub fn stop(&self) {
+        self.stop.send_modify(|stop| *stop = if *stop == Stop::No { Stop::Tidy } else { Stop::Hard });
+    }
+
+    /// Starts no more jobs until [`Control::resume`]; those that run go on.
+    pub fn pause(&self) {
+        self.paused.send_replace(true);
+    }
+
+    /// Starts jobs again.
+    pub fn resume(&self) {
+        self.paused.send_replace(false);
+    }
+
+    /// The orders as they come.
+    pub fn orders(&self) -> (watch::Receiver<Stop>, watch::Receiver<bool>) {
+        (self.stop.subscribe(), self.paused.subscribe())
+    }
+}
