@@ -306,6 +306,7 @@ impl<F: Forge> Slot<'_, F> {
             tools: self.tools.clone(),
             progress: start.progress.unwrap_or_else(|| Progress::begin(now_ms())),
             sandbox: start.sandbox,
+            program: None,
         };
         let line = self.line.clone();
         let (outcome, sandbox) = job::run(run, resumed, move |event| line.tell(&event)).await;

@@ -4,6 +4,7 @@
 //! - [`running`]: what the stages of a running job work with. [`stages`]: one stage a file, all with the same signature.
 //! - [`sandbox`]: where the job's processes live, and the shim that starts them.
 //! - [`log`]: what the processes print, from the spool through the masker into the job's log and to the forge.
+//! - [`steps`]: steps that are decided just before they run.
 //! - [`script`]: commands of a step to shell text.
 
 pub mod pipeline;
@@ -19,4 +20,5 @@ pub mod sandbox;
 pub mod script;
 pub mod stage;
 pub mod stages;
+pub mod steps;
 pub mod tools;

@@ -14,6 +14,7 @@ use super::progress::Progress;
 use super::sandbox::shim::client::ShimClient;
 use super::sandbox::{JobPaths, SandboxRecord};
 use super::stage::Stage;
+use super::steps::SharedProgram;
 use super::tools::Tools;
 use crate::forge::Reporter;
 use crate::pipeline::{FlowEvent, JobFailure, PipelineJob};
@@ -42,6 +43,8 @@ pub struct JobRun<R> {
     pub progress: Progress,
     /// Its sandbox, if an earlier agent made one.
     pub sandbox: Option<SandboxRecord>,
+    /// Decides its steps as it runs; `None`: they are those of the job.
+    pub program: Option<SharedProgram>,
 }
 
 /// A job that runs.

@@ -3,6 +3,7 @@
 //! A [`PipelineJob`] is complete: nothing in it needs the forge's own language any more. Paths ending in `_dir` are as the
 //! job's processes see them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::id::{JobId, JobKey};
@@ -294,6 +295,9 @@ pub struct SourceSpec {
     pub strategy: SourceStrategy,
     /// Without a repository the work tree begins empty all the same: nothing an earlier job left is in it.
     pub begins_empty: bool,
+    /// A folder of this machine that holds the sources as they are, for work trees that are not fetched from anywhere: copied,
+    /// never changed. With [`SourceStrategy::Snapshot`] before the steps, else where a step asks for it.
+    pub snapshot: Option<PathBuf>,
     /// The repository, without credentials.
     pub url: String,
     /// Credentials for the repository and for others on the same host (submodules).
@@ -341,6 +345,8 @@ pub enum SourceStrategy {
     None,
     /// An empty folder.
     Empty,
+    /// An empty folder, then the files of [`SourceSpec::snapshot`].
+    Snapshot,
 }
 
 /// User name and password for git over HTTP.

@@ -82,7 +82,8 @@ impl Knowledge {
             if !job.spec.held || job.has_ended() {
                 continue;
             }
-            let needed: Vec<&Job> = planned.named_needs().iter().filter_map(|name| self.job_named(pipeline, name)).collect();
+            let needed: Vec<&Job> =
+                planned.named_needs().iter().filter_map(|name| self.job_named(pipeline, name)).collect();
             if needed.iter().any(|job| !job.has_ended()) {
                 continue;
             }

@@ -180,6 +180,7 @@ pub fn script_step(name: &str, script: &str) -> StepRequest {
         id: id(name),
         program: Program::Shell { script: Secret::new(script) },
         env: Vec::new(),
+        path: Vec::new(),
         cwd: "/".into(),
         user: None,
         timeout: None,

@@ -80,6 +80,8 @@ pub struct StepRequest {
     pub program: Program,
     /// Laid over the environment that the image's entrypoint left to the shim.
     pub env: Vec<(String, Secret)>,
+    /// Folders in front of the PATH that the step would have without them.
+    pub path: Vec<String>,
     /// Working directory in the sandbox, absolute; made when it is missing.
     pub cwd: String,
     /// `user[:group]`, names or numbers of the sandbox's own `/etc/passwd`. Only a shim that is root can change it.
@@ -101,6 +103,13 @@ pub enum Program {
     },
     /// A program and its arguments, looked up in the step's PATH. Its standard input is empty.
     Argv(Vec<String>),
+    /// The first of `programs` that is in the step's PATH, with `arguments`. Its standard input is empty.
+    FirstOf {
+        /// Names or absolute paths.
+        programs: Vec<String>,
+        /// For the one that is found.
+        arguments: Vec<String>,
+    },
 }
 
 /// How a step ended.

@@ -148,6 +148,9 @@ pub struct StepWire {
     /// Laid over the shim's own environment.
     #[serde(serialize_with = "exposed_pairs")]
     pub env: Vec<(String, WireSecret)>,
+    /// Folders in front of PATH. An older shim does not know it; jobs that need it never meet one: they began with this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
     /// Working directory.
     pub cwd: String,
     /// `user[:group]`.
@@ -166,6 +169,8 @@ pub enum ProgramWire {
     Shell(#[serde(serialize_with = "exposed")] WireSecret),
     /// Program and arguments.
     Argv(Vec<String>),
+    /// Programs of which the first that exists is taken, and its arguments. See [`StepWire::path`] for older shims.
+    FirstOf(Vec<String>, Vec<String>),
 }
 
 /// A secret read from the wire.
@@ -199,7 +204,9 @@ impl From<&StepRequest> for StepWire {
             program: match &step.program {
                 Program::Shell { script } => ProgramWire::Shell(WireSecret(script.clone())),
                 Program::Argv(argv) => ProgramWire::Argv(argv.clone()),
+                Program::FirstOf { programs, arguments } => ProgramWire::FirstOf(programs.clone(), arguments.clone()),
             },
+            path: step.path.clone(),
             env: step.env.iter().map(|(name, value)| (name.clone(), WireSecret(value.clone()))).collect(),
             cwd: step.cwd.clone(),
             user: step.user.clone(),
@@ -346,6 +353,7 @@ mod tests {
             id: StepId::new("s").unwrap(),
             program: Program::Shell { script: Secret::new("echo hunter2") },
             env: vec![("TOKEN".into(), Secret::new("hunter2"))],
+            path: Vec::new(),
             cwd: "/".into(),
             user: None,
             timeout: Some(Duration::from_secs(1)),

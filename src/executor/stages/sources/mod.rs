@@ -30,6 +30,7 @@ mod remove;
 mod request;
 mod settings;
 mod skeleton;
+mod snapshot;
 mod submodules;
 #[cfg(test)]
 mod testing;
@@ -140,8 +141,26 @@ pub async fn get_sources(
             log.say(Tone::Notice, "Skipping Git repository setup and creating an empty build directory");
             stage.empty_tree().await.map(drop)
         }
+        SourceStrategy::Snapshot => stage.lay_down(None, true).await,
         SourceStrategy::Clone | SourceStrategy::Fetch => stage.fill().await,
     }
+}
+
+/// Lays the sources of `spec`'s snapshot into the work tree, below it at `path` where that is given. `clean`: what was there
+/// goes.
+///
+/// # Errors
+/// There is no snapshot; or the disk's.
+pub async fn lay_down(
+    cx: &SourcesContext<'_>,
+    spec: &SourceSpec,
+    project_dir: &Path,
+    (path, clean): (&Path, bool),
+    log: &dyn StageLog,
+    cancel: &CancellationToken,
+) -> Result<(), SourcesError> {
+    let stage = Stage { cx, spec, project_dir, log, cancel };
+    stage.lay_down(Some(path).filter(|path| !path.as_os_str().is_empty()), clean).await
 }
 
 /// Cleans the work tree of a job that has ended: what git does not track goes where the next job fetches into it; else all
@@ -165,7 +184,7 @@ pub async fn clean_up(
         (SourceStrategy::Fetch, Some(flags)) => {
             remove_untracked(cx, stage.object_format(), project_dir, flags, log, cancel).await
         }
-        (SourceStrategy::Clone | SourceStrategy::Empty, _) => {
+        (SourceStrategy::Clone | SourceStrategy::Empty | SourceStrategy::Snapshot, _) => {
             drop(stage.records().take());
             stage.empty_tree().await?;
             stage.in_parent(|parent, name| parent.unlink(name)).await
@@ -199,6 +218,34 @@ impl Stage<'_> {
             Err(failure) => return Err(failure.into_error()),
         }
         self.hook("post_get_sources_script", &self.spec.post_script).await
+    }
+
+    async fn lay_down(&self, below: Option<&Path>, clean: bool) -> Result<(), SourcesError> {
+        let Some(snapshot) = self.spec.snapshot.clone() else {
+            let problem = "this job has no sources on this machine".to_owned();
+            return Err(SourcesError::Refused { setting: "checkout".to_owned(), problem });
+        };
+        if below.is_none() {
+            self.hook("pre_get_sources_script", &self.spec.pre_script).await?;
+        }
+        let folder = match (below, clean) {
+            (None, true) => self.empty_tree().await?,
+            _ => self.in_parent(|parent, name| parent.folder_or_new(name)).await?,
+        };
+        let (below, cancel) = (below.map(Path::to_owned), self.cancel.clone());
+        let is_part = below.is_some();
+        let copied = blocking(move || {
+            let folder = match below {
+                Some(below) => snapshot::folder_at(&folder, &below)?,
+                None => folder,
+            };
+            if clean && is_part {
+                remove::clear(&folder)?;
+            }
+            snapshot::copy(&snapshot, &folder, &|| cancel.is_cancelled())
+        });
+        copied.await.map_err(SourcesError::machine("laying the sources into the work tree"))?;
+        if is_part { Ok(()) } else { self.hook("post_get_sources_script", &self.spec.post_script).await }
     }
 
     async fn try_to_fill(&self, git: &Git<'_>, request: &Request<'_>, may_reuse: bool) -> Result<(), FetchFailure> {

@@ -128,6 +128,7 @@ pub(super) fn sources(
         strategy,
         // The official Docker executor keeps its builds folder for `fetch` alone; its other executors keep it always.
         begins_empty: !cx.facts.shared_environment,
+        snapshot: None,
         url: remote.url,
         credentials: remote.credentials,
         url_rewrites: rewrites(cx, warnings),

@@ -37,6 +37,7 @@ pub(in crate::executor::sandbox::docker) fn a_job() -> PipelineJob {
         sources: SourceSpec {
             strategy: SourceStrategy::Empty,
             begins_empty: false,
+            snapshot: None,
             url: String::new(),
             credentials: None,
             url_rewrites: Vec::new(),

@@ -1,6 +1,6 @@
 //! From a step's message to its running process.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -79,7 +79,12 @@ pub fn check(step: &StepWire) -> Result<(), String> {
     match &step.program {
         ProgramWire::Argv(argv) if argv.is_empty() => Err("the step names no program".into()),
         ProgramWire::Argv(argv) if argv.iter().any(|word| nul(word)) => Err("an argument contains a NUL byte".into()),
-        ProgramWire::Argv(_) | ProgramWire::Shell(_) => Ok(()),
+        ProgramWire::FirstOf(programs, _) if programs.is_empty() => Err("the step names no program".into()),
+        ProgramWire::FirstOf(programs, arguments) if programs.iter().chain(arguments).any(|word| nul(word)) => {
+            Err("an argument contains a NUL byte".into())
+        }
+        _ if step.path.iter().any(|folder| nul(folder)) => Err("a folder for PATH contains a NUL byte".into()),
+        ProgramWire::Argv(_) | ProgramWire::FirstOf(..) | ProgramWire::Shell(_) => Ok(()),
     }
 }
 
@@ -107,17 +112,19 @@ pub fn launch(
     ground: &Ground,
     output: &[OwnedFd; 2],
 ) -> Result<Launched, NotLaunched> {
-    let (mut command, name) = command(step)?;
+    let search = search_path(step, ground);
+    let (mut command, name) = command(step, &search)?;
     make_folder(Path::new(&step.cwd), who.as_ref()).map_err(|error| NotLaunched {
         remark: format!("forgehand: cannot use the working directory {}: {error}\n", step.cwd),
         code: 1,
     })?;
     environment(&mut command, step, who.as_ref(), ground);
+    command.env("PATH", &search);
     command.current_dir(&step.cwd);
     start(command, who, ground, output).map_err(|error| not_started(&name, &error))
 }
 
-fn command(step: &StepWire) -> Result<(Command, String), NotLaunched> {
+fn command(step: &StepWire, search: &OsStr) -> Result<(Command, String), NotLaunched> {
     let no_input = |error: io::Error| NotLaunched {
         remark: format!("forgehand: cannot keep the step's script in memory: {error}\n"),
         code: 1,
@@ -135,9 +142,40 @@ fn command(step: &StepWire) -> Result<(Command, String), NotLaunched> {
             command.args(argv.iter().skip(1));
             (command, name, "")
         }
+        ProgramWire::FirstOf(programs, arguments) => {
+            let name = programs.iter().find(|name| exists(name, search)).ok_or_else(|| NotLaunched {
+                remark: format!("forgehand: cannot start {}: not found in PATH\n", programs.join(", nor ")),
+                code: 127,
+            })?;
+            let mut command = Command::new(name);
+            command.args(arguments);
+            (command, name.clone(), "")
+        }
     };
     command.stdin(shell::script_file(script).map_err(no_input)?);
     Ok((command, name))
+}
+
+/// The PATH of the step.
+fn search_path(step: &StepWire, ground: &Ground) -> OsString {
+    let of_ground = ground.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let of_step = step.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.0.expose().into());
+    let mut search = OsString::new();
+    for folder in &step.path {
+        search.push(folder);
+        search.push(":");
+    }
+    search.push(of_step.or(of_ground).unwrap_or_else(|| DEFAULT_PATH.into()));
+    search
+}
+
+/// Whether `program`, a path or a name to look for in `search`, can be started.
+fn exists(program: &str, search: &OsStr) -> bool {
+    let can_start = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    if program.contains('/') {
+        return can_start(Path::new(program));
+    }
+    std::env::split_paths(search).any(|folder| can_start(&folder.join(program)))
 }
 
 fn not_started(name: &str, error: &io::Error) -> NotLaunched {
@@ -178,9 +216,6 @@ fn make_folder(path: &Path, who: Option<&Identity>) -> io::Result<()> {
 
 fn environment(command: &mut Command, step: &StepWire, who: Option<&Identity>, ground: &Ground) {
     command.env_clear();
-    if !ground.environment.iter().any(|(name, _)| name == "PATH") {
-        command.env("PATH", DEFAULT_PATH);
-    }
     command.envs(ground.environment.iter().map(|(name, value)| (name, value)));
     if let Some(home) = who.and_then(|who| who.home.as_ref()) {
         command.env("HOME", home);

@@ -7,6 +7,7 @@ pub(crate) fn spec(url: &str, sha: &str) -> SourceSpec {
     SourceSpec {
         strategy: SourceStrategy::Fetch,
         begins_empty: false,
+        snapshot: None,
         url: url.to_owned(),
         credentials: None,
         url_rewrites: Vec::new(),
