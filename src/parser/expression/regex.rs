@@ -144,19 +144,31 @@ fn short(message: &str) -> String {
 fn translate(pattern: &str) -> Result<String, PatternError> {
     let mut translated = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern;
+    // Whether a repetition has just ended: RE2 refuses another one on top of it, which the crate takes.
+    let mut is_repeated = false;
     while let Some(c) = rest.chars().next() {
         let tail = rest.get(c.len_utf8()..).unwrap_or("");
+        let was_repeated = std::mem::take(&mut is_repeated);
         rest = match c {
+            '*' | '+' | '?' | '{' if c != '{' || is_repetition(tail) => {
+                let (operator, tail) = repetition(rest);
+                if was_repeated {
+                    return Err(PatternError(format!("`{operator}` repeats what is repeated already")));
+                }
+                is_repeated = true;
+                translated.push_str(operator);
+                tail
+            }
             '\\' => escape(tail, false, &mut translated)?,
             '[' => class(tail, &mut translated)?,
-            '{' if !is_repetition(tail) => {
+            '{' => {
                 translated.push_str("\\{");
                 tail
             }
             '(' if tail.starts_with('?') => {
                 check_group(tail)?;
-                translated.push('(');
-                tail
+                translated.push_str("(?");
+                tail.get(1..).unwrap_or("")
             }
             other => {
                 translated.push(other);
@@ -165,6 +177,13 @@ fn translate(pattern: &str) -> Result<String, PatternError> {
         };
     }
     Ok(translated)
+}
+
+/// A repetition, with the `?` that makes it lazy, and what follows it.
+fn repetition(text: &str) -> (&str, &str) {
+    let end = if text.starts_with('{') { text.find('}').map_or(text.len(), |at| at + 1) } else { 1 };
+    let end = if text.get(end..).is_some_and(|rest| rest.starts_with('?')) { end + 1 } else { end };
+    text.split_at_checked(end).unwrap_or((text, ""))
 }
 
 /// `2}`, `2,}`, `2,3}`.

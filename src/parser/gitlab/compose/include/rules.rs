@@ -2,6 +2,7 @@
 
 use crate::parser::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::document::{Node, Schema, Typed};
+use crate::parser::expression::regex::Pattern;
 
 use super::super::condition::Condition;
 use super::super::{ComposeContext, codes, variables};
@@ -106,7 +107,7 @@ impl Check<'_> {
         match Condition::parse(text) {
             Ok(condition) => condition.holds(&self.context.variables, &std::collections::BTreeMap::new()),
             Err(error) => {
-                self.error(node, format!("`{text}` is no expression: {}", error.message), error.help);
+                self.error(node, format!("`if: {text}`: {}", error.message), None);
                 false
             }
         }
@@ -136,7 +137,22 @@ impl Check<'_> {
         paths
     }
 
+    /// The regular expression of `exists` and `changes`, which stands in the place of paths.
+    fn regexp(&mut self, node: &Node) -> Option<Option<Pattern>> {
+        let regexp = node.get("regexp")?;
+        let pattern = regexp.as_scalar().map_or("", |scalar| scalar.text.as_str());
+        let compiled = Pattern::ruby(pattern);
+        if let Err(error) = &compiled {
+            self.error(regexp, format!("`{pattern}` is no regular expression: {error}"), None);
+        }
+        Some(compiled.ok())
+    }
+
     fn exists(&mut self, node: &Node) -> bool {
+        if let Some(pattern) = self.regexp(node) {
+            let list = self.stores.list(self.place).unwrap_or_else(|_| [].into());
+            return pattern.is_some_and(|pattern| list.iter().any(|path| pattern.is_match(path)));
+        }
         let paths = self.paths(node, "exists");
         let place = match self.other_project(node) {
             Some(place) => place,
@@ -159,8 +175,13 @@ impl Check<'_> {
     }
 
     fn changes(&mut self, node: &Node) -> bool {
-        let paths = self.paths(node, "changes");
-        let Some(changes) = &self.context.changes else { return true };
+        let context = self.context;
+        let regexp = self.regexp(node);
+        let paths = if regexp.is_some() { Vec::new() } else { self.paths(node, "changes") };
+        let Some(changes) = &context.changes else { return true };
+        if let Some(pattern) = regexp {
+            return pattern.is_some_and(|pattern| changes.iter().any(|path| pattern.is_match(path)));
+        }
         paths.iter().any(|path| matches_any(path, changes))
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
 use smol_str::SmolStr;
 
 use crate::parser::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::document::{Node, Schema, Span};
+use crate::parser::expression::regex::Pattern;
 
 use super::super::{ComposeContext, codes};
 use super::{Arguments, Declared, Kind, Spec, rules, value};
@@ -142,23 +142,12 @@ impl One<'_> {
             return Some((format!("`regex` goes with texts only, and the type is {kind}"), None));
         }
         let pattern = regex.as_scalar()?.text.as_str();
-        match compile(pattern) {
-            Err(()) => Some((format!("`{pattern}` is not a regular expression (RE2)"), None)),
+        match Pattern::raw(pattern) {
+            Err(error) => Some((format!("`{pattern}` is no regular expression (RE2): {error}"), None)),
             Ok(compiled) => {
                 let text = value::text_of(value).unwrap_or_default();
                 (!compiled.is_match(&text)).then(|| (format!("`{text}` does not match `{pattern}`"), None))
             }
         }
     }
-}
-
-/// A pattern of RE2 without delimiters, in which `^` and `$` are the ends of the text.
-fn compile(pattern: &str) -> Result<Regex, ()> {
-    // What doubles a quantifier is possessive elsewhere and refused by RE2; this engine would take it for a repetition.
-    let is_escaped = |at: usize| pattern[..at].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
-    let doubled = ["++", "*+", "?+", "**", "+*"];
-    if doubled.iter().any(|pair| pattern.match_indices(pair).any(|(at, _)| !is_escaped(at))) && !pattern.contains('[') {
-        return Err(());
-    }
-    Regex::new(pattern).map_err(|_| ())
 }
