@@ -2,6 +2,8 @@
 //!
 //! - [`compose`]: the text, its includes, inputs, `extends` and references, as one tree.
 //! - [`config`]: that tree, typed and checked.
+//! - [`pipeline`]: the pipeline that an event creates of it.
 
 pub mod compose;
 pub mod config;
+pub mod pipeline;
