@@ -3,7 +3,12 @@
 //! - [`compose`]: the text, its includes, inputs, `extends` and references, as one tree.
 //! - [`config`]: that tree, typed and checked.
 //! - [`pipeline`]: the pipeline that an event creates of it.
+//! - [`check`], [`load`](fn@load): all of it at once, without and with a pipeline.
 
 pub mod compose;
 pub mod config;
 pub mod pipeline;
+
+mod load;
+
+pub use load::{LoadOptions, Loaded, check, compose_context, load};

@@ -28,7 +28,10 @@ pub fn instances(job: &str, parallel: &Parallel) -> Vec<(SmolStr, Instance)> {
         Parallel::Matrix(rows) => {
             let all: Vec<_> = rows.iter().flat_map(combinations).take(MOST).collect();
             let total = u32::try_from(all.len()).unwrap_or(u32::MAX);
-            (1..).zip(all).map(|(index, variables)| (name(job, &variables), Instance { index, total, variables })).collect()
+            (1..)
+                .zip(all)
+                .map(|(index, variables)| (name(job, &variables), Instance { index, total, variables }))
+                .collect()
         }
     }
 }

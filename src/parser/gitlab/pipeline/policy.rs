@@ -74,7 +74,9 @@ pub fn names(name: &Name, context: &PipelineContext) -> bool {
 }
 
 fn names_ref(pattern: &str, context: &PipelineContext) -> bool {
-    if is_tag(context) && pattern == "tags" || is_branch(context) && pattern == "branches" || is_source(pattern, context.source)
+    if is_tag(context) && pattern == "tags"
+        || is_branch(context) && pattern == "branches"
+        || is_source(pattern, context.source)
     {
         return true;
     }

@@ -177,7 +177,10 @@ impl List {
         self.add("CI_MERGE_REQUEST_PROJECT_PATH", &project.path);
         self.add("CI_MERGE_REQUEST_PROJECT_URL", &url);
         self.add("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", &request.target_branch);
-        self.add("CI_MERGE_REQUEST_TARGET_BRANCH_PROTECTED", (request.target_branch == project.default_branch).to_string());
+        self.add(
+            "CI_MERGE_REQUEST_TARGET_BRANCH_PROTECTED",
+            (request.target_branch == project.default_branch).to_string(),
+        );
         self.add("CI_MERGE_REQUEST_TITLE", &request.title);
         self.add("CI_MERGE_REQUEST_DESCRIPTION", &request.description);
         self.add("CI_MERGE_REQUEST_DESCRIPTION_IS_TRUNCATED", "false");

@@ -202,7 +202,9 @@ impl<'a> Evaluator<'a> {
                     },
                     None => RuleError {
                         span: project.span,
-                        message: format!("the files of the project `{name}` are not known here: `exists` does not hold"),
+                        message: format!(
+                            "the files of the project `{name}` are not known here: `exists` does not hold"
+                        ),
                         is_fatal: false,
                     },
                 })?
@@ -229,8 +231,10 @@ impl<'a> Evaluator<'a> {
         if let Some(paths) = &*self.paths.borrow() {
             return Ok(paths.clone());
         }
-        let paths = self.files.list().map_err(|error| {
-            RuleError { span, message: format!("the project's files cannot be listed: {error}"), is_fatal: true }
+        let paths = self.files.list().map_err(|error| RuleError {
+            span,
+            message: format!("the project's files cannot be listed: {error}"),
+            is_fatal: true,
         })?;
         *self.paths.borrow_mut() = Some(paths.clone());
         Ok(paths)
@@ -249,7 +253,9 @@ const LONGEST_PATTERN: usize = 255;
 fn path_pattern(text: &str, span: Span) -> Result<regex::Pattern, RuleError> {
     let wrong = |message| RuleError { span, message, is_fatal: true };
     if text.chars().count() > LONGEST_PATTERN {
-        return Err(wrong(format!("the pattern is longer than {LONGEST_PATTERN} characters once its variables are replaced")));
+        return Err(wrong(format!(
+            "the pattern is longer than {LONGEST_PATTERN} characters once its variables are replaced"
+        )));
     }
     let pattern = regex::Pattern::raw(text).or_else(|_| regex::Pattern::ruby(text));
     pattern.map_err(|error| wrong(format!("the pattern `{text}` cannot be used: {error}")))

@@ -84,10 +84,12 @@ impl JobScope<'_> {
         let row = self.instance.and_then(|instance| instance.variables.iter().find(|(key, _)| key == name));
         let own = || self.job.variables.as_ref().and_then(|own| own.get(name));
         let rule = self.rule.and_then(|rule| rule.get(name)).map(|variable| variable.value.as_str());
-        rule.or_else(|| row.map(|(_, value)| value.as_str())).or_else(|| own().map(|own| own.value.as_str())).or_else(|| {
-            let root = Shared::find(&self.shared.root, &self.shared.root_by_key, name)?;
-            self.job.inherit.variables.has(name).then_some(root.value.as_str())
-        })
+        rule.or_else(|| row.map(|(_, value)| value.as_str())).or_else(|| own().map(|own| own.value.as_str())).or_else(
+            || {
+                let root = Shared::find(&self.shared.root, &self.shared.root_by_key, name)?;
+                self.job.inherit.variables.has(name).then_some(root.value.as_str())
+            },
+        )
     }
 
     fn of_job(&self, name: &str) -> Option<Cow<'_, str>> {

@@ -1,0 +1,139 @@
+//! A configuration as GitLab processes it, as text.
+
+use serde_yaml::{Mapping as YamlMapping, Value as Yaml};
+
+use super::super::compose::Composed;
+use super::super::config::model::{Configuration, Inherited, Job};
+use crate::parser::document::{Node, Schema, Typed};
+
+/// What jobs inherit from `default:` or the top of the file.
+const INHERITED: [&str; 13] = [
+    "before_script",
+    "after_script",
+    "image",
+    "services",
+    "cache",
+    "artifacts",
+    "tags",
+    "retry",
+    "timeout",
+    "interruptible",
+    "hooks",
+    "id_tokens",
+    "identity",
+];
+/// Keys at the top that are no jobs and stay.
+const TOP: [&str; 3] = ["stages", "workflow", "variables"];
+/// Keys at the top that are no jobs and go into the jobs.
+const GONE: [&str; 8] = ["default", "include", "before_script", "after_script", "image", "services", "cache", "spec"];
+
+/// The composed tree: what there is before jobs are built.
+pub fn merged(composed: &Composed) -> String {
+    text(&to_yaml(&composed.root))
+}
+
+/// The processed form: jobs with all they inherit, hidden ones gone, `parallel` not expanded. `only`: these jobs alone.
+pub fn processed(composed: &Composed, configuration: &Configuration, only: &[String]) -> String {
+    let mut all = YamlMapping::new();
+    let stages = configuration.stages.iter().map(|stage| Yaml::String(stage.value.to_string())).collect();
+    all.insert("stages".into(), Yaml::Sequence(stages));
+    for key in TOP.into_iter().skip(1) {
+        if let Some(node) = composed.root.get(key) {
+            all.insert(key.into(), to_yaml(node));
+        }
+    }
+    for job in &configuration.jobs {
+        if only.is_empty() || only.iter().any(|name| *name == job.name) {
+            all.insert(job.name.as_str().into(), Yaml::Mapping(processed_job(&composed.root, job)));
+        }
+    }
+    text(&Yaml::Mapping(all))
+}
+
+/// One job with all it inherits.
+pub fn processed_job(root: &Node, job: &Job) -> YamlMapping {
+    let mut keys = YamlMapping::new();
+    keys.insert("stage".into(), job.stage.value.as_str().into());
+    for entry in job.node.as_mapping().map(|mapping| mapping.entries()).unwrap_or_default() {
+        let Some(key) = entry.key.as_scalar() else { continue };
+        if matches!(key.text.as_str(), "extends" | "stage" | "inherit") {
+            continue;
+        }
+        let value = match key.text.as_str() {
+            "script" | "before_script" | "after_script" => script(&entry.value),
+            "variables" => continue,
+            _ => to_yaml(&entry.value),
+        };
+        keys.insert(key.text.as_str().into(), value);
+    }
+    for key in INHERITED {
+        if keys.contains_key(key) || !inherits(&job.inherit.default, key, job) {
+            continue;
+        }
+        let Some(node) = root.get("default").and_then(|default| default.get(key)).or_else(|| top(root, key)) else {
+            continue;
+        };
+        let value = if key.ends_with("script") { script(node) } else { to_yaml(node) };
+        keys.insert(key.into(), value);
+    }
+    let variables = variables(root, job);
+    if !variables.is_empty() {
+        keys.insert("variables".into(), Yaml::Mapping(variables));
+    }
+    keys
+}
+
+fn inherits(inherited: &Inherited, key: &str, job: &Job) -> bool {
+    inherited.has(key) && (!job.is_bridge() || key == "interruptible")
+}
+
+fn top<'n>(root: &'n Node, key: &str) -> Option<&'n Node> {
+    GONE.contains(&key).then(|| root.get(key)).flatten()
+}
+
+/// The job's variables; those of the file stand at the top.
+fn variables(_root: &Node, job: &Job) -> YamlMapping {
+    let own = job.node.get("variables").and_then(Node::as_mapping);
+    own.map(|own| own.entries())
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| Some((entry.key.as_scalar()?.text.as_str().into(), to_yaml(&entry.value))))
+        .collect()
+}
+
+/// Lines in one list.
+fn script(node: &Node) -> Yaml {
+    let mut lines = Vec::new();
+    let mut waiting = vec![node];
+    while let Some(node) = waiting.pop() {
+        match node.as_sequence() {
+            Some(items) => waiting.extend(items.iter().rev()),
+            None => lines.push(to_yaml(node)),
+        }
+    }
+    Yaml::Sequence(lines)
+}
+
+fn text(yaml: &Yaml) -> String {
+    // Plain values always have a text.
+    let text = serde_yaml::to_string(yaml).unwrap_or_default();
+    format!("---\n{text}")
+}
+
+/// A node as YAML, its numbers and truths as Ruby reads them. The depth of documents is limited where they are read.
+fn to_yaml(node: &Node) -> Yaml {
+    if let Some(items) = node.as_sequence() {
+        return Yaml::Sequence(items.iter().map(to_yaml).collect());
+    }
+    if let Some(mapping) = node.as_mapping() {
+        let named = mapping.entries().iter().filter_map(|entry| Some((entry.key.as_scalar()?, &entry.value)));
+        return Yaml::Mapping(named.map(|(key, value)| (key.text.as_str().into(), to_yaml(value))).collect());
+    }
+    match node.typed(Schema::Ruby) {
+        None | Some(Typed::Null) => Yaml::Null,
+        Some(Typed::Bool(is)) => Yaml::Bool(is),
+        Some(Typed::Int(number)) => Yaml::Number(number.into()),
+        Some(Typed::Float(number)) => Yaml::Number(number.into()),
+        Some(_) => Yaml::String(node.as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default()),
+    }
+}
