@@ -7,19 +7,19 @@ pub(super) fn explain(text: &str, error: &EventError) -> (Option<Mark>, String) 
     let (problem, at) = (error.problem.as_str(), error.at);
     let context = error.context.as_ref();
     let began = |what: &str| context.filter(|(context, _)| context.contains(what)).map(|(_, mark)| *mark);
-    if problem.contains("end of stream") || problem.contains("document indicator") {
-        if let Some(mark) = began("quoted scalar") {
-            return (Some(mark), "the quote that begins here is never closed".to_owned());
-        }
+    let is_cut_off = problem.contains("end of stream") || problem.contains("document indicator");
+    if let Some(mark) = began("quoted scalar").filter(|_| is_cut_off) {
+        return (Some(mark), "the quote that begins here is never closed".to_owned());
     }
     let problem = match problem {
         "found character that cannot start any token" => no_token(text, at),
         "mapping values are not allowed in this context" => no_value(text, at),
-        "did not find expected key" if began("block mapping").is_some() => Some(
-            "the indentation fits no line above: keys of one mapping begin in the same column".to_owned(),
-        ),
+        "did not find expected key" if began("block mapping").is_some() => {
+            Some("the indentation fits no line above: keys of one mapping begin in the same column".to_owned())
+        }
         "did not find expected '-' indicator" => Some(
-            "expected `-`: the items of one list have the same indentation, and nothing else stands between them".to_owned(),
+            "expected `-`: the items of one list have the same indentation, and nothing else stands between them"
+                .to_owned(),
         ),
         "could not find expected ':'" => Some("expected `:` after this key".to_owned()),
         "did not find expected ',' or '}'" | "did not find expected ',' or ']'" => context.map(|(_, mark)| {

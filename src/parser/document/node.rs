@@ -63,7 +63,7 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Mapping {
     entries: Vec<Entry>,
-    /// Boxed, as most mappings are small and never need it.
+    #[expect(clippy::box_collection, reason = "most mappings are small, never need it, and are many")]
     index: OnceLock<Box<HashMap<SmolStr, usize>>>,
 }
 

@@ -20,7 +20,8 @@ const MOST_KEYS: usize = 4_000_000;
 /// The root with `extends` applied. Without any it is the very same.
 pub(super) fn apply(root: Node, incomplete: bool, diagnostics: &mut Diagnostics) -> Node {
     let Some(mapping) = root.as_mapping() else { return root };
-    let jobs: Vec<Job<'_>> = mapping.entries().iter().enumerate().filter_map(|(at, entry)| Job::of(at, entry)).collect();
+    let jobs: Vec<Job<'_>> =
+        mapping.entries().iter().enumerate().filter_map(|(at, entry)| Job::of(at, entry)).collect();
     if jobs.is_empty() {
         return root;
     }
@@ -148,10 +149,8 @@ impl<'a> Graph<'a> {
         let levels = levels.max().unwrap_or(0) + 1;
         if levels > MOST_LEVELS {
             if levels == MOST_LEVELS + 1 {
-                let message = format!(
-                    "`{}` extends a chain of {levels} jobs; GitLab's limit is {MOST_LEVELS}",
-                    this.name()
-                );
+                let message =
+                    format!("`{}` extends a chain of {levels} jobs; GitLab's limit is {MOST_LEVELS}", this.name());
                 let help = "let it extend a job nearer to the beginning of the chain, or name several in a list";
                 diagnostics.push(Diagnostic::error(codes::EXTENDS_DEPTH, this.extends.span, message).help(help));
             }

@@ -59,10 +59,8 @@ pub(super) fn load(
             let message = "the configuration is empty: it needs at least one job";
             diagnostics.push(Diagnostic::error(codes::EMPTY, content.span, message));
         } else {
-            let message = format!(
-                "a configuration is a mapping of keywords and jobs, this is {}",
-                content.kind(Schema::Ruby)
-            );
+            let message =
+                format!("a configuration is a mapping of keywords and jobs, this is {}", content.kind(Schema::Ruby));
             let help = "write a job as `name:` with `script:` indented below it";
             diagnostics.push(Diagnostic::error(codes::NOT_A_MAPPING, content.span, message).help(help));
         }
@@ -90,7 +88,8 @@ fn part(documents: &mut Vec<Node>, diagnostics: &mut Diagnostics) -> (Option<Nod
     }
     let content = documents.drain(..).next();
     // A job may be called `spec`; one that has nothing to run is a header in the wrong place.
-    let is_job = |entry: &&Entry| ["script", "run", "trigger", "extends"].iter().any(|key| entry.value.get(key).is_some());
+    let is_job =
+        |entry: &&Entry| ["script", "run", "trigger", "extends"].iter().any(|key| entry.value.get(key).is_some());
     let entry = content.as_ref().and_then(|content| content.as_mapping()?.entry("spec"));
     if let Some(entry) = entry.filter(|entry| !is_job(entry)) {
         let message = "`spec` is a header: it stands in a document of its own, before the configuration";

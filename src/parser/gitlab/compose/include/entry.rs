@@ -12,7 +12,18 @@ use super::super::{ComposeContext, codes, variables};
 const KINDS: [&str; 6] = ["local", "project", "remote", "template", "artifact", "component"];
 /// All keywords.
 const KEYS: [&str; 13] = [
-    "local", "project", "file", "ref", "remote", "template", "artifact", "component", "job", "inputs", "rules", "integrity",
+    "local",
+    "project",
+    "file",
+    "ref",
+    "remote",
+    "template",
+    "artifact",
+    "component",
+    "job",
+    "inputs",
+    "rules",
+    "integrity",
     "cache",
 ];
 
@@ -92,13 +103,21 @@ impl Reader<'_> {
                 Where::Configuration => KEYS.contains(&name),
                 Where::Header => ["local", "remote", "project", "file", "ref", "integrity", "cache"].contains(&name),
             };
-            if !known && !(at == Where::Configuration && self.has_no_kind(item)) {
-                let message = format!("`include` has no key `{name}`{}", if at == Where::Header { " in a header" } else { "; it is ignored" });
+            // One that says no file at all is complained about as a whole.
+            let is_said_below = at == Where::Configuration && has_no_kind(item);
+            if !known && !is_said_below {
+                let message = format!(
+                    "`include` has no key `{name}`{}",
+                    if at == Where::Header { " in a header" } else { "; it is ignored" }
+                );
                 let help = did_you_mean(name, KEYS);
-                self.diagnostics.push(match at {
-                    Where::Header => Diagnostic::error(codes::INCLUDE, entry.key.span, message),
-                    Where::Configuration => Diagnostic::warning(codes::INCLUDE_KEY, entry.key.span, message),
-                }.maybe_help(help));
+                self.diagnostics.push(
+                    match at {
+                        Where::Header => Diagnostic::error(codes::INCLUDE, entry.key.span, message),
+                        Where::Configuration => Diagnostic::warning(codes::INCLUDE_KEY, entry.key.span, message),
+                    }
+                    .maybe_help(help),
+                );
             }
         }
         let kinds: Vec<(&str, &Node)> =
@@ -121,10 +140,6 @@ impl Reader<'_> {
             .into_iter()
             .map(|(target, span)| Include { target, span, inputs: inputs.clone(), whole: item.span })
             .collect()
-    }
-
-    fn has_no_kind(&self, item: &Node) -> bool {
-        !KINDS.iter().any(|kind| item.get(kind).is_some())
     }
 
     fn no_kind(&mut self, item: &Node) {
@@ -226,8 +241,13 @@ impl Reader<'_> {
 
 /// Whether a text is an address and not a path.
 fn is_address(text: &str) -> bool {
-    url::Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "ssh" | "git") && text.contains("://") && url.has_host())
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https" | "ssh" | "git") && text.contains("://") && url.has_host()
+    })
+}
+
+fn has_no_kind(item: &Node) -> bool {
+    !KINDS.iter().any(|kind| item.get(kind).is_some())
 }
 
 fn is_blank(node: &Node) -> bool {

@@ -104,7 +104,8 @@ impl<'a> Work<'a> {
         let loaded = load(name, bytes, &self.context.limits, &mut self.sources, &mut self.diagnostics)?;
         self.has_references |= loaded.has_references;
         self.bytes += bytes.len();
-        let link = Link { key: Key::Local(Place::Checkout, name.to_owned()), name: name.to_owned(), inputs: Vec::new() };
+        let link =
+            Link { key: Key::Local(Place::Checkout, name.to_owned()), name: name.to_owned(), inputs: Vec::new() };
         self.chain.push(link);
         let at = Span::start_of(loaded.file);
         let given: &[_] = if loaded.header.is_some() {
@@ -120,7 +121,8 @@ impl<'a> Work<'a> {
         for (name, _) in std::mem::take(&mut self.offered) {
             let text = name.as_scalar().map_or("", |name| name.text.as_str());
             if !self.taken.contains(text) && !self.incomplete {
-                let message = format!("there is no input `{text}`: the file declares none, and nothing that it includes does");
+                let message =
+                    format!("there is no input `{text}`: the file declares none, and nothing that it includes does");
                 self.diagnostics.push(Diagnostic::error(codes::INPUT_UNKNOWN, at, message));
             }
         }
@@ -136,8 +138,10 @@ impl<'a> Work<'a> {
             let is_given = given.iter().any(|(other, _)| other.as_scalar().is_some_and(|other| other.text == text));
             if !is_given && spec.inputs.iter().any(|input| input.name == text) {
                 if self.taken.insert(text.clone()) {
-                    let message = format!("the input `{text}` goes to an included file, as the root file declares none");
-                    let help = "GitLab gives the inputs of a pipeline to the root file alone: declare it there and hand it on";
+                    let message =
+                        format!("the input `{text}` goes to an included file, as the root file declares none");
+                    let help =
+                        "GitLab gives the inputs of a pipeline to the root file alone: declare it there and hand it on";
                     self.diagnostics.push(Diagnostic::note(codes::INPUT_UNKNOWN, name.span, message).help(help));
                 }
                 all.push((name.clone(), value.clone()));
@@ -175,7 +179,8 @@ impl<'a> Work<'a> {
     /// The content with what it includes below it, and without `include`.
     fn with_includes(&mut self, content: Node, place: &Place) -> Node {
         let Some(at) = content.as_mapping().and_then(|mapping| mapping.position("include")) else { return content };
-        let include = content.as_mapping().and_then(|mapping| mapping.entries().get(at)).map(|entry| entry.value.clone());
+        let include =
+            content.as_mapping().and_then(|mapping| mapping.entries().get(at)).map(|entry| entry.value.clone());
         let mut below: Option<Node> = None;
         for item in include.iter().flat_map(|include| match include.as_sequence() {
             Some(items) => items.to_vec(),
@@ -203,7 +208,8 @@ impl<'a> Work<'a> {
                 Verdict::LeaveOut | Verdict::Wrong => return Vec::new(),
             }
         }
-        let includes = Reader { context: self.context, diagnostics: &mut self.diagnostics }.read(item, Where::Configuration);
+        let includes =
+            Reader { context: self.context, diagnostics: &mut self.diagnostics }.read(item, Where::Configuration);
         let includes: Vec<Include> = includes.into_iter().flat_map(|include| self.matched(include, place)).collect();
         includes.into_iter().filter_map(|include| self.file(&include, place)).collect()
     }
@@ -223,7 +229,8 @@ impl<'a> Work<'a> {
             }
         };
         let pattern = pattern::of_include(path);
-        let paths: Vec<&String> = list.iter().filter(|known| pattern.as_ref().is_some_and(|p| p.is_match(known))).collect();
+        let paths: Vec<&String> =
+            list.iter().filter(|known| pattern.as_ref().is_some_and(|p| p.is_match(known))).collect();
         if paths.is_empty() {
             let message = format!("no file matches `{path}`: nothing is included");
             let help = "`*` is anything but a slash, `**` anything; paths begin at the project's root";
@@ -242,9 +249,11 @@ impl<'a> Work<'a> {
         let same = |link: &Link| {
             link.key == key
                 && link.inputs.len() == include.inputs.len()
-                && link.inputs.iter().zip(&include.inputs).all(|(a, b)| {
-                    a.0.same(&b.0, Schema::Ruby) && a.1.same(&b.1, Schema::Ruby)
-                })
+                && link
+                    .inputs
+                    .iter()
+                    .zip(&include.inputs)
+                    .all(|(a, b)| a.0.same(&b.0, Schema::Ruby) && a.1.same(&b.1, Schema::Ruby))
         };
         if let Some(from) = self.chain.iter().position(same) {
             self.circle(include, from);
@@ -257,8 +266,7 @@ impl<'a> Work<'a> {
         }
         self.has_references |= found.loaded.has_references;
         self.chain.push(Link { key, name: include.target.name(), inputs: include.inputs.clone() });
-        let content =
-            self.with_inputs(&found.loaded, &found.component, &include.inputs, include.whole, &found.place);
+        let content = self.with_inputs(&found.loaded, &found.component, &include.inputs, include.whole, &found.place);
         let merged = content.map(|content| self.with_includes(content, &found.place));
         self.chain.pop();
         merged
@@ -333,9 +341,11 @@ impl<'a> Work<'a> {
             None
         };
         match &include.target {
-            Target::Local(path) | Target::Project { file: path, .. } if !has_yaml_ending(path) => {
-                error(self, format!("the included file `{path}` has not the ending of YAML"), "names end in `.yml` or `.yaml`")
-            }
+            Target::Local(path) | Target::Project { file: path, .. } if !has_yaml_ending(path) => error(
+                self,
+                format!("the included file `{path}` has not the ending of YAML"),
+                "names end in `.yml` or `.yaml`",
+            ),
             Target::Local(path) => Some(Key::Local(place.clone(), path.trim_start_matches('/').to_owned())),
             Target::Project { project, reference, file } => Some(Key::Remote(RemoteFile::Project {
                 project: project.clone(),
@@ -343,7 +353,8 @@ impl<'a> Work<'a> {
                 file: file.clone(),
             })),
             Target::Remote { url, .. } => {
-                let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+                let parsed =
+                    url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
                 match parsed {
                     None => error(self, format!("`{name}` is no address"), "it begins with `https://` or `http://`"),
                     Some(parsed) if !has_yaml_ending(parsed.path()) => error(
@@ -467,7 +478,8 @@ impl<'a> Work<'a> {
         let text = integrity.as_scalar().map_or("", |scalar| scalar.text.as_str());
         let encoder = base64::engine::general_purpose::STANDARD;
         let digest = encoder.encode(Sha256::digest(bytes));
-        let Some(want) = text.strip_prefix("sha256-").filter(|want| encoder.decode(want).is_ok_and(|raw| raw.len() == 32))
+        let Some(want) =
+            text.strip_prefix("sha256-").filter(|want| encoder.decode(want).is_ok_and(|raw| raw.len() == 32))
         else {
             let message = "`integrity` is `sha256-` and the digest in Base64";
             let help = format!("this file's is `sha256-{digest}`");
@@ -492,7 +504,8 @@ impl<'a> Work<'a> {
                     Target::Local(path) => self.near(path),
                     _ => None,
                 };
-                self.diagnostics.push(Diagnostic::error(codes::INCLUDE_MISSING, include.span, message).maybe_help(help));
+                self.diagnostics
+                    .push(Diagnostic::error(codes::INCLUDE_MISSING, include.span, message).maybe_help(help));
             }
             Absent::Unavailable(why) => {
                 self.incomplete = true;
@@ -515,7 +528,8 @@ impl<'a> Work<'a> {
         if stripped != path && list.iter().any(|known| known == stripped) {
             return Some(format!("write `{stripped}`: paths begin at the project's root, without `./`"));
         }
-        let beside = self.chain.last().and_then(|link| link.name.rsplit_once('/')).map(|(folder, _)| format!("{folder}/{path}"));
+        let beside =
+            self.chain.last().and_then(|link| link.name.rsplit_once('/')).map(|(folder, _)| format!("{folder}/{path}"));
         if let Some(beside) = beside.filter(|beside| list.iter().any(|known| known == beside)) {
             return Some(format!("write `{beside}`: paths begin at the project's root, not at the including file"));
         }

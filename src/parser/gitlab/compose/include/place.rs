@@ -58,9 +58,9 @@ impl Stores<'_> {
                 };
                 Ok(self.remote.fetch(&file)?.bytes)
             }
-            Place::Nowhere => {
-                Err(Absent::Missing(Some("the including file is not in a project, so nothing is local to it".to_owned())))
-            }
+            Place::Nowhere => Err(Absent::Missing(Some(
+                "the including file is not in a project, so nothing is local to it".to_owned(),
+            ))),
         }
     }
 

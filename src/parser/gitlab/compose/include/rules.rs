@@ -92,7 +92,8 @@ impl Check<'_> {
     fn when(&mut self, when: &Node) -> bool {
         let text = when.as_scalar().map_or("", |scalar| scalar.text.as_str());
         if !["always", "never"].contains(&text) {
-            let help = did_you_mean(text, ["always", "never"]).unwrap_or_else(|| "it is `always` or `never`".to_owned());
+            let help =
+                did_you_mean(text, ["always", "never"]).unwrap_or_else(|| "it is `always` or `never`".to_owned());
             self.error(when, format!("`when` of an include's rule cannot be `{text}`"), Some(help));
         }
         text != "never"
@@ -171,7 +172,10 @@ impl Check<'_> {
             Some(variables::expand(&scalar.text, value).into_owned())
         };
         let project = text("project")?;
-        Some(Place::Project { project: project.into(), commit: text("ref").unwrap_or_else(|| "HEAD".to_owned()).into() })
+        Some(Place::Project {
+            project: project.into(),
+            commit: text("ref").unwrap_or_else(|| "HEAD".to_owned()).into(),
+        })
     }
 
     fn changes(&mut self, node: &Node) -> bool {

@@ -27,7 +27,8 @@ impl Work<'_> {
         let mut below: Option<Node> = None;
         let before = self.diagnostics.len();
         for item in &items {
-            let includes = Reader { context: self.context, diagnostics: &mut self.diagnostics }.read(item, Where::Header);
+            let includes =
+                Reader { context: self.context, diagnostics: &mut self.diagnostics }.read(item, Where::Header);
             for include in includes {
                 let Some((found, _)) = self.fetch(&include, place) else { continue };
                 let content = &found.content;
@@ -45,7 +46,12 @@ impl Work<'_> {
                 };
             }
         }
-        if self.diagnostics.iter().skip(before).any(|finding| finding.severity == crate::parser::diagnostics::Severity::Error) {
+        if self
+            .diagnostics
+            .iter()
+            .skip(before)
+            .any(|finding| finding.severity == crate::parser::diagnostics::Severity::Error)
+        {
             return None;
         }
         Some(match (below, own) {

@@ -65,9 +65,7 @@ impl Check<'_> {
             if !known.contains(&name) {
                 let help = did_you_mean(name, known.iter().copied());
                 let help = help.unwrap_or_else(|| format!("it knows {}", known.join(", ")));
-                self.push(
-                    Diagnostic::error(code, entry.key.span, format!("{what} has no key `{name}`")).help(help),
-                );
+                self.push(Diagnostic::error(code, entry.key.span, format!("{what} has no key `{name}`")).help(help));
             }
         }
         true
@@ -176,11 +174,16 @@ impl Check<'_> {
             return None;
         }
         let present = |key: &str| node.get(key).filter(|value| !value.is_null(Schema::Ruby)).cloned();
-        let rule = Rule { condition: present("if"), options: present("options"), default: node.get("default").cloned() };
+        let rule =
+            Rule { condition: present("if"), options: present("options"), default: node.get("default").cloned() };
         if let Some(condition) = &rule.condition
             && !matches!(condition.typed(Schema::Ruby), Some(Typed::Text(_)))
         {
-            self.error(codes::INPUT_SPEC, condition, format!("`if` of {what} is an expression, not {}", condition.kind(Schema::Ruby)));
+            self.error(
+                codes::INPUT_SPEC,
+                condition,
+                format!("`if` of {what} is an expression, not {}", condition.kind(Schema::Ruby)),
+            );
         }
         if let Some(options) = &rule.options {
             self.options(options, &what);
@@ -189,7 +192,9 @@ impl Check<'_> {
         let complete = !choices.is_empty() && rule.default.is_some();
         let default_alone = rule.condition.is_some() && rule.options.is_none() && rule.default.is_some();
         match &rule.default {
-            Some(default) if !choices.is_empty() && !choices.iter().any(|choice| choice.same(default, Schema::Ruby)) => {
+            Some(default)
+                if !choices.is_empty() && !choices.iter().any(|choice| choice.same(default, Schema::Ruby)) =>
+            {
                 let message = format!("the default of {what} is not among its options");
                 self.error(codes::INPUT_SPEC, default, message);
             }
@@ -204,9 +209,6 @@ impl Check<'_> {
 }
 
 /// The facts about a component that a header asks for.
-pub(in super::super) fn asked(
-    spec: &Spec,
-    facts: &BTreeMap<SmolStr, Node>,
-) -> BTreeMap<SmolStr, Node> {
+pub(in super::super) fn asked(spec: &Spec, facts: &BTreeMap<SmolStr, Node>) -> BTreeMap<SmolStr, Node> {
     facts.iter().filter(|(name, _)| spec.component.contains(*name)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }

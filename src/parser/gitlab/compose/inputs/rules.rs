@@ -52,8 +52,7 @@ pub(super) fn check(spec: &Spec, diagnostics: &mut Diagnostics) -> bool {
             if !known.contains_key(name.as_str()) {
                 let message = format!("a rule of the input `{}` looks at `{name}`, which is no input", input.name);
                 let help = did_you_mean(&name, known.keys().copied());
-                diagnostics
-                    .push(Diagnostic::error(codes::INPUT_SPEC, condition.span, message).maybe_help(help));
+                diagnostics.push(Diagnostic::error(codes::INPUT_SPEC, condition.span, message).maybe_help(help));
             }
         }
     }

@@ -18,12 +18,8 @@ pub(in super::super) enum Kind {
 
 impl Kind {
     /// All by name.
-    pub(super) const ALL: [(&'static str, Self); 4] = [
-        ("array", Self::Array),
-        ("boolean", Self::Boolean),
-        ("number", Self::Number),
-        ("string", Self::String),
-    ];
+    pub(super) const ALL: [(&'static str, Self); 4] =
+        [("array", Self::Array), ("boolean", Self::Boolean), ("number", Self::Number), ("string", Self::String)];
 
     /// The name.
     pub(super) fn name(self) -> &'static str {
@@ -68,7 +64,11 @@ pub(super) fn text_of(value: &Node) -> Option<String> {
         Typed::Int(number) => number.to_string(),
         Typed::Float(number) if number.is_nan() => "NaN".to_owned(),
         Typed::Float(number) if number.is_infinite() => {
-            if number < 0.0 { "-Infinity".to_owned() } else { "Infinity".to_owned() }
+            if number < 0.0 {
+                "-Infinity".to_owned()
+            } else {
+                "Infinity".to_owned()
+            }
         }
         Typed::Float(number) => {
             let text = number.to_string();

@@ -10,7 +10,9 @@ fn pipelines_of_known_projects_compose() {
         let mut total = 0;
         for case in std::fs::read_dir(root).unwrap().flatten() {
             let case = case.path();
-            let (Ok(bytes), Ok(expect)) = (std::fs::read(case.join(".gitlab-ci.yml")), std::fs::read(case.join("expect.json"))) else {
+            let (Ok(bytes), Ok(expect)) =
+                (std::fs::read(case.join(".gitlab-ci.yml")), std::fs::read(case.join("expect.json")))
+            else {
                 continue;
             };
             let expect: Json = serde_json::from_slice(&expect).unwrap();
@@ -19,8 +21,12 @@ fn pipelines_of_known_projects_compose() {
             gather(&case, &case, &mut files);
             let mut context = ComposeContext::default();
             for (name, value) in [
-                ("CI_PROJECT_PATH", "gcl/test-project"), ("CI_SERVER_FQDN", "gitlab.com"), ("CI_COMMIT_BRANCH", "master"), ("CI_COMMIT_SHA", "deadbeef"),
-                ("CI_SERVER_HOST", "gitlab.com"), ("CI_COMMIT_REF_NAME", "master"),
+                ("CI_PROJECT_PATH", "gcl/test-project"),
+                ("CI_SERVER_FQDN", "gitlab.com"),
+                ("CI_COMMIT_BRANCH", "master"),
+                ("CI_COMMIT_SHA", "deadbeef"),
+                ("CI_SERVER_HOST", "gitlab.com"),
+                ("CI_COMMIT_REF_NAME", "master"),
             ] {
                 context.variables.insert(name.to_owned(), value.into());
             }
@@ -34,9 +40,27 @@ fn pipelines_of_known_projects_compose() {
                 }
             }
             let checked = compose_bytes(".gitlab-ci.yml", &bytes, &files, &Offline, &context);
-            let errors: Vec<String> = checked.diagnostics.iter().filter(|f| f.severity == Severity::Error).map(|f| format!("{}:{}:{} {} ({:?})", checked.sources.name(f.span.file), f.span.line, f.span.column, f.message, f.help)).collect();
+            let errors: Vec<String> = checked
+                .diagnostics
+                .iter()
+                .filter(|f| f.severity == Severity::Error)
+                .map(|f| {
+                    format!(
+                        "{}:{}:{} {} ({:?})",
+                        checked.sources.name(f.span.file),
+                        f.span.line,
+                        f.span.column,
+                        f.message,
+                        f.help
+                    )
+                })
+                .collect();
             if expect["ok"] == true && !errors.is_empty() {
-                wrong.push(format!("{}: {errors:?} args {}", case.file_name().unwrap().to_string_lossy(), expect["args"]));
+                wrong.push(format!(
+                    "{}: {errors:?} args {}",
+                    case.file_name().unwrap().to_string_lossy(),
+                    expect["args"]
+                ));
             }
         }
         println!("{folder}: {} of {total}\n{}", total - wrong.len(), wrong.join("\n"));
@@ -57,10 +81,31 @@ fn gather(root: &std::path::Path, folder: &std::path::Path, files: &mut BTreeMap
 
 /// The files whose mistakes are seen before there are jobs.
 const SEEN_HERE: [&str; 25] = [
-    "alias-to-self", "bad-dedent", "billion-laughs", "cycle-extends", "deep-block-nesting", "deep-flow-nesting", "document-is-a-list",
-    "document-is-a-scalar", "duplicate-job", "duplicate-key-in-job", "empty-file", "input-undefined", "merge-list-of-scalars",
-    "merge-scalar", "missing-colon-space", "missing-local-include", "nul-byte", "reference-not-a-list", "tab-in-nested-list",
-    "tab-indentation", "unclosed-double-quote", "unclosed-flow-mapping", "unknown-tag", "utf16-without-mark", "value-on-mapping",
+    "alias-to-self",
+    "bad-dedent",
+    "billion-laughs",
+    "cycle-extends",
+    "deep-block-nesting",
+    "deep-flow-nesting",
+    "document-is-a-list",
+    "document-is-a-scalar",
+    "duplicate-job",
+    "duplicate-key-in-job",
+    "empty-file",
+    "input-undefined",
+    "merge-list-of-scalars",
+    "merge-scalar",
+    "missing-colon-space",
+    "missing-local-include",
+    "nul-byte",
+    "reference-not-a-list",
+    "tab-in-nested-list",
+    "tab-indentation",
+    "unclosed-double-quote",
+    "unclosed-flow-mapping",
+    "unknown-tag",
+    "utf16-without-mark",
+    "value-on-mapping",
 ];
 
 #[test]

@@ -40,8 +40,13 @@ fn errors_of_all_files_come_in_one_pass() {
 #[test]
 fn a_near_name_is_suggested() {
     let text = "include: ci/biuld.yml\n";
-    let checked =
-        compose_bytes("r.yml", text.as_bytes(), &files(&[("ci/build.yml", "x: 1\n")]), &Offline, &ComposeContext::default());
+    let checked = compose_bytes(
+        "r.yml",
+        text.as_bytes(),
+        &files(&[("ci/build.yml", "x: 1\n")]),
+        &Offline,
+        &ComposeContext::default(),
+    );
     let finding = checked.diagnostics.iter().next().unwrap();
     assert_eq!((finding.code, finding.help.as_deref()), (codes::INCLUDE_MISSING, Some("did you mean `ci/build.yml`?")));
 }
@@ -80,7 +85,8 @@ fn a_component_of_this_very_commit_is_here() {
     for (name, value) in [("CI_SERVER_FQDN", "git.example.com"), ("CI_PROJECT_PATH", "g/p"), ("CI_COMMIT_SHA", "abc")] {
         context.variables.insert(name.to_owned(), value.into());
     }
-    let text = "include:\n  - component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/lint@$CI_COMMIT_SHA\n    inputs: {as: check}\n";
+    let text =
+        "include:\n  - component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/lint@$CI_COMMIT_SHA\n    inputs: {as: check}\n";
     let template = "spec:\n  inputs: {as: }\n  component: [name, reference]\n---\n$[[ inputs.as ]]:\n  script: $[[ component.name ]] $[[ component.reference ]]\n";
     let (tree, errors) = composed(text, &files(&[("templates/lint/template.yml", template)]), &context);
     assert_eq!(errors, [""; 0]);
@@ -159,7 +165,8 @@ fn growth_without_end_is_stopped() {
     let found = errors(&(chain + "a5000: {x: 1}\n"), &[]);
     assert!(found.len() == 1 && found[0].contains("chain of 12 jobs"), "{found:?}");
     let twice = "include: [b.yml, b.yml]\n";
-    let others: Vec<(String, String)> = (0..40).map(|n| (format!("f{n}.yml"), format!("include: [f{0}.yml, f{0}.yml]\n", n + 1))).collect();
+    let others: Vec<(String, String)> =
+        (0..40).map(|n| (format!("f{n}.yml"), format!("include: [f{0}.yml, f{0}.yml]\n", n + 1))).collect();
     let mut others: BTreeMap<String, String> = others.into_iter().collect();
     others.insert("b.yml".to_owned(), "include: f0.yml\n".to_owned());
     others.insert("f40.yml".to_owned(), "x: 1\n".to_owned());

@@ -56,8 +56,11 @@ fn inputs_as_gitlab() {
     let mut wrong = Vec::new();
     let mut total = 0;
     for case in &cases {
-        let has_constant = |limit: &&str| case["limits"].get(*limit).is_some();
-        if case["version_note"].is_string() || case["differs"].is_string() || CONSTANT_LIMITS.iter().any(|l| has_constant(&l)) {
+        let has_constant = |limit: &str| case["limits"].get(limit).is_some();
+        if case["version_note"].is_string()
+            || case["differs"].is_string()
+            || CONSTANT_LIMITS.iter().any(|l| has_constant(l))
+        {
             continue;
         }
         total += 1;
@@ -90,11 +93,14 @@ fn input_case(case: &Json) -> Option<String> {
         Some(text) => composed(&(header.clone() + text), &BTreeMap::new(), &context),
         None => return header_case(case, &header),
     };
-    if case["name"] == "empty file" || documents && result["content"].as_object().is_some_and(serde_json::Map::is_empty) {
+    if case["name"] == "empty file" || documents && result["content"].as_object().is_some_and(serde_json::Map::is_empty)
+    {
         // A file without content is refused when the jobs are looked for.
         return errors.is_empty().then(|| "accepted".to_owned());
     }
-    if case["name"].as_str()?.contains("has spec") || documents && header.is_empty() && case["yaml"].as_str()?.contains("website:\n") {
+    if case["name"].as_str()?.contains("has spec")
+        || documents && header.is_empty() && case["yaml"].as_str()?.contains("website:\n")
+    {
         // The input has no value, and nothing asks for it in GitLab's case.
         return None;
     }
@@ -112,7 +118,8 @@ fn header_case(case: &Json, header: &str) -> Option<String> {
         return None;
     }
     let text = format!("{header}x: 1\n");
-    let (mut sources, mut diagnostics) = (crate::parser::document::Sources::new(), crate::parser::diagnostics::Diagnostics::new());
+    let (mut sources, mut diagnostics) =
+        (crate::parser::document::Sources::new(), crate::parser::diagnostics::Diagnostics::new());
     let loaded = load::load("t.yml", text.as_bytes(), &ForgeLimits::default(), &mut sources, &mut diagnostics)?;
     let header = loaded.header?;
     let body = header.get("spec");
@@ -151,7 +158,11 @@ fn rule_case(case: &Json, context: &ComposeContext) -> Option<String> {
     };
     let rules: Vec<inputs::Rule> = rules
         .iter()
-        .map(|rule| inputs::Rule { condition: part(rule, "if"), options: part(rule, "options"), default: part(rule, "default") })
+        .map(|rule| inputs::Rule {
+            condition: part(rule, "if"),
+            options: part(rule, "options"),
+            default: part(rule, "default"),
+        })
         .collect();
     let values = case["inputs"].as_object().into_iter().flatten();
     let values = values.map(|(name, value)| (name.as_str().into(), inputs::value::from_json(value, nowhere))).collect();
@@ -177,7 +188,12 @@ fn includes_as_gitlab() {
 }
 
 fn texts(value: &Json) -> BTreeMap<String, String> {
-    value.as_object().into_iter().flatten().map(|(path, text)| (path.clone(), text.as_str().unwrap().to_owned())).collect()
+    value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(path, text)| (path.clone(), text.as_str().unwrap().to_owned()))
+        .collect()
 }
 
 fn include_context(case: &Json) -> ComposeContext {
@@ -210,7 +226,11 @@ fn include_case(case: &Json) -> Option<String> {
         return None;
     }
     let rest = case["rest"].as_object().cloned().unwrap_or_default();
-    let include = if case["include"].is_string() && case["include"].as_str()?.starts_with("HOST") { Json::Null } else { case["include"].clone() };
+    let include = if case["include"].is_string() && case["include"].as_str()?.starts_with("HOST") {
+        Json::Null
+    } else {
+        case["include"].clone()
+    };
     if case["in_header"] == true {
         return header_include_case(case, include, &present, &remote, &context);
     }
@@ -249,8 +269,11 @@ fn header_include_case(
     let header = serde_json::json!({"spec": {"include": include, "inputs": case["spec_inputs"]}});
     // What is declared is seen by what can be used.
     let wanted = case["result"]["inputs"].as_object().cloned().unwrap_or_default();
-    let body: serde_json::Map<String, Json> =
-        wanted.keys().map(|name| (name.clone(), Json::from(format!("$[[ inputs.{name} ]]")))).chain([("x".to_owned(), Json::from(1))]).collect();
+    let body: serde_json::Map<String, Json> = wanted
+        .keys()
+        .map(|name| (name.clone(), Json::from(format!("$[[ inputs.{name} ]]"))))
+        .chain([("x".to_owned(), Json::from(1))])
+        .collect();
     let text = yaml(&header) + "---\n" + &yaml(&Json::Object(body));
     let mut context = context.clone();
     let is_nested = case["name"].as_str()?.contains("merged deeply");
@@ -266,12 +289,19 @@ fn header_include_case(
         let tree = tree.unwrap_or_default();
         let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let mut names = wanted.iter();
-        names.find(|(name, want)| case["ok"] == true && text(&tree[name.as_str()]) != text(&want["default"])).map(|(name, _)| format!("{name}: {tree}"))
+        names
+            .find(|(name, want)| case["ok"] == true && text(&tree[name.as_str()]) != text(&want["default"]))
+            .map(|(name, _)| format!("{name}: {tree}"))
     })
 }
 
 /// What includes name: the files need not be there.
-fn location_case(case: &Json, include: &Json, context: &ComposeContext, present: &BTreeMap<String, String>) -> Option<String> {
+fn location_case(
+    case: &Json,
+    include: &Json,
+    context: &ComposeContext,
+    present: &BTreeMap<String, String>,
+) -> Option<String> {
     let mut named = present.clone();
     let mut remote = Elsewhere::default();
     let locations = case["result"]["locations"].as_array().cloned().unwrap_or_default();
@@ -303,7 +333,11 @@ fn location_case(case: &Json, include: &Json, context: &ComposeContext, present:
         .iter()
         .filter(|finding| finding.severity == Severity::Error)
         // Templates, components and artifacts are not there; a list as the name of a local file is refused at once.
-        .filter(|finding| !["Template", "template", "component", "file.yml", "generated", "Auto-DevOps"].iter().any(|w| finding.message.contains(w) && finding.code != codes::LIMIT && case["ok"] == true))
+        .filter(|finding| {
+            !["Template", "template", "component", "file.yml", "generated", "Auto-DevOps"]
+                .iter()
+                .any(|w| finding.message.contains(w) && finding.code != codes::LIMIT && case["ok"] == true)
+        })
         .map(|finding| finding.message.as_str())
         .collect();
     if case["name"] == "locations: variable in a list in a map" {
@@ -316,12 +350,15 @@ fn location_case(case: &Json, include: &Json, context: &ComposeContext, present:
             if case["kinds"].is_array() {
                 return None;
             }
-            let names: Vec<String> = checked.value.iter().flat_map(|c| c.includes.iter()).map(|one| one.name.to_string()).collect();
+            let names: Vec<String> =
+                checked.value.iter().flat_map(|c| c.includes.iter()).map(|one| one.name.to_string()).collect();
             let want = locations.iter().filter(|l| l.get("artifact").is_none()).filter_map(|location| {
                 let text = |key: &str| location[key].as_str().map(str::to_owned);
-                text("local").or(text("remote")).or(text("template")).or(text("component")).or_else(|| {
-                    Some(format!("{}:{}", text("project")?, text("file")?.trim_start_matches('/')))
-                })
+                text("local")
+                    .or(text("remote"))
+                    .or(text("template"))
+                    .or(text("component"))
+                    .or_else(|| Some(format!("{}:{}", text("project")?, text("file")?.trim_start_matches('/'))))
             });
             let want: Vec<String> = want.collect();
             let names: Vec<String> = names.into_iter().map(|n| n.trim_start_matches('/').to_owned()).collect();

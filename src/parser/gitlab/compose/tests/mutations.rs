@@ -11,15 +11,36 @@ fn seeds() -> Vec<String> {
         .flat_map(cases)
         .filter_map(|case| Some(case["yaml"].as_str()?.to_owned()))
         .collect();
-    seeds.push("spec:\n  inputs:\n    a: {type: array, default: [1, 2]}\n---\ninclude: other.yml\nx: [$[[ inputs.a ]]]\n".to_owned());
+    seeds.push(
+        "spec:\n  inputs:\n    a: {type: array, default: [1, 2]}\n---\ninclude: other.yml\nx: [$[[ inputs.a ]]]\n"
+            .to_owned(),
+    );
     seeds.push("include:\n  - local: other.yml\n    rules: [{if: $A, exists: [x]}]\n    inputs: {a: 1}\nx: &x {<<: {y: 1}}\nz: *x\n".to_owned());
     seeds
 }
 
 /// Pieces that mean something.
 const PIECES: [&str; 20] = [
-    "&a ", "*a", "<<: *a\n", "!reference [x, y]", "extends: [x, test]\n", "$[[ inputs.a ]]", "include: other.yml\n", "---\n", "\t", "\"",
-    "[", "]", "{", "}", ": ", "\n", "  ", "- ", "\u{1}", "ü",
+    "&a ",
+    "*a",
+    "<<: *a\n",
+    "!reference [x, y]",
+    "extends: [x, test]\n",
+    "$[[ inputs.a ]]",
+    "include: other.yml\n",
+    "---\n",
+    "\t",
+    "\"",
+    "[",
+    "]",
+    "{",
+    "}",
+    ": ",
+    "\n",
+    "  ",
+    "- ",
+    "\u{1}",
+    "ü",
 ];
 
 proptest! {
