@@ -5,5 +5,8 @@
 //! - [`commands`]: what steps say in their output and in command files.
 
 pub mod commands;
+pub mod contexts;
 pub mod events;
+pub mod matrix;
 pub mod run;
+pub mod workflow;

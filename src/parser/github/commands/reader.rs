@@ -35,6 +35,8 @@ pub struct Effects {
     pub issues: Vec<Issue>,
     /// A command could not be processed: the step has failed whatever its exit code.
     pub failed: bool,
+    /// Texts that are hidden since.
+    pub masks: Vec<String>,
     /// Deprecated commands that were used.
     pub deprecated: Vec<&'static str>,
     /// The problem matchers after this step, where it changed them.
@@ -239,6 +241,7 @@ impl Reader {
             }
             Name::AddMask => {
                 heard.mask = mask::texts(&command.data);
+                self.effects.masks.extend(heard.mask.iter().cloned());
                 if heard.mask.is_empty() {
                     heard.spoken.push(
                         self.issue(Level::Warning, "Can't add secret mask for empty string in ##[add-mask] command."),

@@ -5,7 +5,10 @@
 
 mod facts;
 pub mod filter;
+pub mod inputs;
 pub mod pattern;
 pub mod payload;
+mod start;
 
 pub use facts::RunFacts;
+pub use start::{Start, Started, start};

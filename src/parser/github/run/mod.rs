@@ -40,10 +40,14 @@
 pub mod checkout;
 mod concurrency;
 mod leg;
+mod playbook;
+mod program;
 pub mod shell;
 mod step;
 
 pub use leg::{Concurrency, ContainerSpec, Credentials, EnvironmentSpec, Leg, LegEnd, LegId, Move, NeverRan, RunsOn};
+pub use playbook::Playbook;
+pub use program::Program;
 pub use step::{
     ActionReference, Checkout, CommandFilePaths, Next, Place, ReadyKind, ReadyStep, Remark, Script, ShellCommand,
     StepEnded, StepExit, StepId, StepReport,

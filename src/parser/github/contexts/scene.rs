@@ -1,0 +1,395 @@
+//! One job, or one leg of it, with all that its values are evaluated with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::github::Entries;
+use super::names::Names;
+use super::run::{Run, Scope, concurrency};
+use super::spec;
+use crate::parser::expression::analysis::usage;
+use crate::parser::expression::{Expr, Value};
+use crate::parser::github::events::inputs::call_inputs;
+use crate::parser::github::matrix::{Combination, Matrix, leg_name};
+use crate::parser::github::run::{EnvironmentSpec, Leg, LegId, Place};
+use crate::parser::github::workflow::model::{Call, CallSecrets, Job, RunDefaults, Step, StepsJob, Token, TokenKind};
+use crate::pipeline::Secret;
+
+/// A job or a leg.
+#[derive(Clone)]
+pub struct JobScene {
+    /// The run.
+    pub run: Arc<Run>,
+    scope: Arc<Scope>,
+    at: usize,
+    needs: Value,
+    /// Nothing is executed: what only a run can tell is not known.
+    is_rehearsal: bool,
+    leg: LegPart,
+}
+
+/// What a leg has that its job has not.
+#[derive(Clone, Default)]
+struct LegPart {
+    matrix: Value,
+    strategy: Value,
+    combination: Option<Combination>,
+    place: Option<(u32, u32)>,
+}
+
+/// The strategy of a job, evaluated.
+#[derive(Clone, Debug)]
+pub struct Strategy {
+    /// The legs; one without a matrix.
+    pub legs: Vec<Option<Combination>>,
+    /// The first failure ends the others.
+    pub fail_fast: bool,
+    /// So many legs at once.
+    pub max_parallel: Option<usize>,
+}
+
+/// GitHub's limit on a job, and how long it may take where nothing is said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(360 * 60);
+
+impl JobScene {
+    /// A job of a workflow, with what it needs.
+    pub fn new(run: Arc<Run>, scope: Arc<Scope>, at: usize, needs: Value, is_rehearsal: bool) -> Self {
+        Self { run, scope, at, needs, is_rehearsal, leg: LegPart::default() }
+    }
+
+    /// One leg of it.
+    #[must_use]
+    pub fn leg(&self, strategy: &Strategy, at: usize) -> Self {
+        let total = strategy.legs.len();
+        let combination = strategy.legs.get(at).cloned().flatten();
+        #[allow(clippy::cast_precision_loss, reason = "there are at most 256 legs")]
+        let number = |number: usize| Value::Number(number as f64);
+        let strategy = Value::object([
+            ("fail-fast", Value::Bool(strategy.fail_fast)),
+            ("job-index", number(at)),
+            ("job-total", number(total)),
+            ("max-parallel", number(strategy.max_parallel.unwrap_or(total))),
+        ]);
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let matrix = combination.as_ref().map_or(Value::Null, |combination| {
+            Value::object(combination.values.iter().map(|(key, value)| (key.as_str(), value.clone())))
+        });
+        let place = combination.as_ref().map(|_| (small(at), small(total)));
+        Self { leg: LegPart { matrix, strategy, combination, place }, ..self.clone() }
+    }
+
+    fn job(&self) -> Option<&Job> {
+        self.scope.workflow.jobs.get(self.at)
+    }
+
+    fn steps_job(&self) -> Option<&StepsJob> {
+        self.job()?.as_steps()
+    }
+
+    fn call(&self) -> Option<&Call> {
+        self.job()?.as_call()
+    }
+
+    /// Whether it calls another workflow.
+    pub fn is_call(&self) -> bool {
+        self.call().is_some()
+    }
+
+    /// Its steps.
+    pub fn job_steps(&self) -> &[Step] {
+        self.job().map(Job::steps).unwrap_or_default()
+    }
+
+    /// Whether it runs in a container of its own.
+    pub fn in_container(&self) -> bool {
+        self.steps_job().is_some_and(|job| job.container.is_some())
+    }
+
+    /// What a job's own values see: what is known everywhere, `needs`, `strategy`, `matrix`.
+    fn plain_names(&self) -> Names<'static> {
+        self.run
+            .names(&self.scope)
+            .with("needs", self.needs.clone())
+            .with("strategy", self.leg.strategy.clone())
+            .with("matrix", self.leg.matrix.clone())
+    }
+
+    /// The same and `secrets`.
+    pub fn names(&self) -> Names<'static> {
+        self.plain_names().with("secrets", self.run.secrets(&self.scope))
+    }
+
+    /// What its condition sees.
+    pub fn condition_names(&self) -> Names<'static> {
+        self.run.names(&self.scope).with("needs", self.needs.clone())
+    }
+
+    /// Its condition.
+    pub fn condition(&self) -> Option<&Expr> {
+        self.job().map(Job::condition)
+    }
+
+    /// Its condition as it is written.
+    pub fn condition_text(&self) -> Option<&str> {
+        self.job()?.condition_text()
+    }
+
+    /// Whether its condition asks for what only a run can tell: outputs and results of jobs, whether one failed.
+    pub fn asks_for_results(&self) -> bool {
+        let Some(condition) = self.condition() else { return false };
+        let used = usage(condition);
+        let has = |name: &str| used.names.iter().any(|used| used.name.eq_ignore_ascii_case(name));
+        has("needs") || used.functions.iter().any(|used| matches!(used.name, "failure" | "cancelled"))
+    }
+
+    /// The texts that are to be hidden.
+    pub fn secret_texts(&self) -> impl Iterator<Item = &str> {
+        let own = self.scope.secrets.iter().map(|(_, secret)| secret.expose());
+        self.run.secret_texts().chain(own.filter(|_| !self.scope.path.is_empty()))
+    }
+
+    /// Whether debug lines are wanted.
+    pub fn is_debug(&self) -> bool {
+        self.run.is_debug()
+    }
+
+    /// The `github` context of its steps.
+    pub fn github(&self, place: &Place) -> Entries {
+        let mut entries = self.run.github().clone();
+        let key = self.job().map(Job::key).unwrap_or_default();
+        let own = [("job", key), ("workspace", &place.workspace), ("event_path", &place.event_path)];
+        entries.extend(own.map(|(key, value)| (Arc::from(key), Value::text(value))));
+        entries
+    }
+
+    /// Environments of the workflow and the job, the job's last.
+    pub fn environments(&self) -> impl Iterator<Item = &Token> {
+        let job = self.steps_job().and_then(|job| job.env.as_ref());
+        self.scope.workflow.env.as_ref().into_iter().chain(job)
+    }
+
+    /// `defaults.run`: the job's, else the workflow's; they are not laid over each other.
+    pub fn run_defaults(&self) -> Option<&RunDefaults> {
+        self.steps_job().and_then(|job| job.defaults.as_ref()).or(self.scope.workflow.defaults.as_ref())
+    }
+
+    /// The job's outputs.
+    pub fn outputs(&self) -> Option<&Token> {
+        self.steps_job()?.outputs.as_ref()
+    }
+
+    /// The address of its environment.
+    pub fn environment_url(&self) -> Option<&Token> {
+        self.steps_job()?.environment.as_ref()?.get("url")
+    }
+
+    /// Its name before its legs are known; with expressions that cannot be evaluated yet, as it is written.
+    pub fn plain_name(&self) -> String {
+        let Some(job) = self.job() else { return String::new() };
+        let own = job.name.as_ref().map(|name| {
+            let is_of_leg = token_uses(name, "matrix") || token_uses(name, "strategy");
+            let text = if is_of_leg { None } else { self.plain_names().text(name).ok() };
+            text.unwrap_or_else(|| name.source().to_string())
+        });
+        let name = own.filter(|name| !name.is_empty()).unwrap_or_else(|| job.key().to_owned());
+        format!("{}{name}", self.scope.prefix)
+    }
+
+    /// The name of a leg, without the calls before it.
+    fn own_name(&self) -> String {
+        let Some(job) = self.job() else { return String::new() };
+        let key = job.key();
+        let (base, is_computed) = match &job.name {
+            None => (key.to_owned(), false),
+            Some(name) => {
+                let text = self.plain_names().text(name).unwrap_or_else(|_| name.source().to_string());
+                (text, name.is_expression())
+            }
+        };
+        match &self.leg.combination {
+            _ if is_computed && !base.is_empty() => base,
+            Some(combination) => leg_name(if base.is_empty() { key } else { &base }, combination),
+            None if base.is_empty() => key.to_owned(),
+            None => base,
+        }
+    }
+
+    /// The name the forge shows.
+    pub fn name(&self) -> String {
+        format!("{}{}", self.scope.prefix, self.own_name())
+    }
+
+    /// The strategy with its matrix.
+    pub fn strategy(&self) -> Result<Strategy, String> {
+        let none = Strategy { legs: vec![None], fail_fast: true, max_parallel: None };
+        let Some(token) = self.job().and_then(|job| job.strategy.as_ref()) else { return Ok(none) };
+        if self.is_rehearsal && token_uses(token, "needs") {
+            return Ok(none);
+        }
+        let names = self.condition_names();
+        let value = names.value(token)?;
+        let Value::Object(strategy) = &value else { return Ok(none) };
+        let fail_fast = match strategy.get("fail-fast") {
+            None | Some(Value::Null) => true,
+            Some(Value::Bool(truth)) => *truth,
+            Some(Value::Text(text)) => !text.eq_ignore_ascii_case("false"),
+            Some(other) => return Err(format!("`fail-fast` must be a boolean, not {}", other.kind())),
+        };
+        let max_parallel = match strategy.get("max-parallel").map(Value::to_number) {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is cut to what fits")]
+            Some(number) if number >= 1.0 => Some(number as usize),
+            Some(number) if number.is_nan() => return Err("`max-parallel` must be a number".into()),
+            _ => None,
+        };
+        let legs = match strategy.get("matrix") {
+            None | Some(Value::Null) => vec![None],
+            Some(matrix) => {
+                let matrix = Matrix::of(matrix).map_err(|error| error.to_string())?;
+                let all = matrix.combinations().map_err(|error| error.to_string())?;
+                all.into_iter().map(Some).collect()
+            }
+        };
+        Ok(Strategy { legs, fail_fast, max_parallel })
+    }
+
+    /// The leg as the scheduler sees it.
+    pub fn to_leg(&self, id: LegId) -> Result<Leg, String> {
+        let job = self.job().ok_or("there is no such job")?;
+        let steps = job.as_steps().ok_or("it calls a workflow")?;
+        let names = self.plain_names();
+        let told = |key: &'static str| move |problem: String| format!("`{key}` cannot be evaluated: {problem}");
+        let runs_on = steps.runs_on.as_ref().map(|token| names.value(token).and_then(|value| spec::runs_on(&value)));
+        let container = steps.container.as_ref().map(|token| self.container(token)).transpose();
+        let services = steps.services.as_ref().map(|token| self.services(token)).transpose();
+        let timeout = steps.timeout_minutes.as_ref().map(|token| names.number(token)).transpose();
+        let timeout = timeout.map_err(told("timeout-minutes"))?.filter(|minutes| *minutes > 0.0);
+        let may_fail = steps.continue_on_error.as_ref().map(|token| names.truth(token)).transpose();
+        let mut path = self.scope.path.clone();
+        path.push(job.key().to_owned());
+        Ok(Leg {
+            id,
+            name: self.name(),
+            path,
+            needs: Vec::new(),
+            runs_on: runs_on.transpose().map_err(told("runs-on"))?.unwrap_or_default(),
+            container: container.map_err(told("container"))?.flatten(),
+            services: services.map_err(told("services"))?.unwrap_or_default(),
+            environment: self.environment(steps).map_err(told("environment"))?,
+            timeout: timeout.map_or(DEFAULT_TIMEOUT, minutes),
+            continue_on_error: may_fail.map_err(told("continue-on-error"))?.unwrap_or_default(),
+            concurrency: self.concurrency(job)?,
+            strategy: self.leg.place.map(|(index, total)| (u32::try_from(self.at).unwrap_or(u32::MAX), index, total)),
+        })
+    }
+
+    fn container(&self, token: &Token) -> Result<Option<crate::parser::github::run::ContainerSpec>, String> {
+        // Credentials may use secrets and `env`; the rest of a container may not, and the check has told.
+        spec::container(&self.names().with("env", self.workflow_env()).value(token)?)
+    }
+
+    fn services(&self, token: &Token) -> Result<Vec<(String, crate::parser::github::run::ContainerSpec)>, String> {
+        spec::services(&self.names().with("env", self.workflow_env()).value(token)?)
+    }
+
+    fn workflow_env(&self) -> Value {
+        let names = self.names();
+        let pairs = self.environments().filter_map(|token| names.pairs(token).ok()).flatten();
+        Value::object(pairs.map(|(key, value)| (key, Value::text(value))))
+    }
+
+    fn environment(&self, job: &StepsJob) -> Result<Option<EnvironmentSpec>, String> {
+        let Some(token) = &job.environment else { return Ok(None) };
+        let names = self.plain_names();
+        let name = match &token.kind {
+            TokenKind::Mapping(_) => token.get("name").map(|name| names.text(name)).transpose()?.unwrap_or_default(),
+            _ => names.text(token)?,
+        };
+        let has_url = token.get("url").is_some();
+        Ok((!name.is_empty()).then_some(EnvironmentSpec { name, has_url }))
+    }
+
+    fn concurrency(&self, job: &Job) -> Result<Option<crate::parser::github::run::Concurrency>, String> {
+        let Some(token) = &job.concurrency else { return Ok(None) };
+        concurrency(token, &self.plain_names())
+            .map_err(|problem| format!("`concurrency` cannot be evaluated: {problem}"))
+    }
+
+    /// The workflow that it calls, with what it is called with.
+    pub fn called(&self) -> Result<Scope, String> {
+        let job = self.job().ok_or("there is no such job")?;
+        let call = job.as_call().ok_or("it calls no workflow")?;
+        let Some(workflow) = &call.workflow else {
+            return Err(if call.uses.starts_with("./") {
+                format!("the called workflow `{}` is not in this repository", call.uses)
+            } else {
+                format!(
+                    "`{}` is a workflow of another repository, and nothing is fetched; copy it here and call it by its path",
+                    call.uses
+                )
+            });
+        };
+        let interface = workflow
+            .call_interface()
+            .ok_or_else(|| format!("`{}` cannot be called: it lacks `on: workflow_call`", call.uses))?;
+        let names = self.plain_names();
+        let given = call.with.as_ref().map(|with| names.value(with)).transpose();
+        let given = given.map_err(|problem| format!("`with` cannot be evaluated: {problem}"))?;
+        let inputs = call_inputs(&interface.inputs, given.as_ref(), &names)?;
+        let secrets = match &call.secrets {
+            CallSecrets::None => Vec::new(),
+            CallSecrets::Inherit => self.scope.secrets.clone(),
+            CallSecrets::Named(token) => {
+                let pairs =
+                    self.names().pairs(token).map_err(|problem| format!("`secrets` cannot be evaluated: {problem}"))?;
+                pairs
+                    .into_iter()
+                    .filter(|(_, value)| !value.is_empty())
+                    .map(|(key, value)| (key, Secret::new(value)))
+                    .collect()
+            }
+        };
+        let secrets = with_token(secrets, &self.scope.secrets);
+        if let Some(missing) = interface.secrets.iter().find(|secret| secret.required && !has(&secrets, &secret.name)) {
+            return Err(format!("the secret `{}` is required by `{}` and not given", missing.name, call.uses));
+        }
+        let mut path = self.scope.path.clone();
+        path.push(job.key().to_owned());
+        let name = self.name();
+        Ok(Scope {
+            workflow: Arc::clone(workflow),
+            prefix: format!("{name} / "),
+            name,
+            path,
+            inputs,
+            secrets,
+            concurrency: self.concurrency(job)?,
+        })
+    }
+}
+
+/// The forge's token is there without being handed on.
+fn with_token(mut secrets: Vec<(String, Secret)>, caller: &[(String, Secret)]) -> Vec<(String, Secret)> {
+    const TOKEN: &str = "GITHUB_TOKEN";
+    if !has(&secrets, TOKEN) {
+        secrets.extend(caller.iter().find(|(name, _)| name.eq_ignore_ascii_case(TOKEN)).cloned());
+    }
+    secrets
+}
+
+fn has(secrets: &[(String, Secret)], name: &str) -> bool {
+    secrets.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+}
+
+/// Minutes, as long as a job may take at all.
+fn minutes(minutes: f64) -> Duration {
+    /// A month.
+    const MOST: f64 = 31.0 * 24.0 * 60.0;
+    Duration::from_secs_f64(minutes.clamp(0.0, MOST) * 60.0)
+}
+
+/// Whether an expression in a value uses a named value.
+pub(super) fn token_uses(token: &Token, name: &str) -> bool {
+    let mut is_used = false;
+    token.exprs(&mut |expr, _| is_used |= usage(expr).names.iter().any(|used| used.name.eq_ignore_ascii_case(name)));
+    is_used
+}

@@ -1,0 +1,124 @@
+//! The jobs of one run: which exist, which may start, what became of them.
+//!
+//! A run is a tree of *flows*: the workflow itself and, for each job that calls another workflow, that one. A flow has jobs, a job has
+//! *members*: legs, or called flows, one for each combination of its matrix. What ends is told upwards: member, job, flow, the
+//! member that called it; what a job's end makes ready goes into one queue, so that nothing recurses deeper than calls are nested.
+//!
+//! - [`state`]: what is remembered. [`decide`]: whether a job runs, and as what. [`advance`]: what follows from an end.
+
+mod advance;
+mod decide;
+mod state;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::concurrency::Groups;
+use super::{Conclusion, Leg, LegId, Move, Place, Program};
+use crate::parser::github::contexts::Run;
+use state::{Flow, FlowId, JobId, LegState, Member};
+
+/// The jobs of one run.
+pub struct Playbook {
+    run: Arc<Run>,
+    flows: Vec<Flow>,
+    legs: Vec<LegState>,
+    groups: Groups<Member>,
+    /// Jobs all of whose needs have ended.
+    ready: VecDeque<JobId>,
+    moves: Vec<Move>,
+    /// Why the run is not wanted any more.
+    cancelled: Option<String>,
+    /// Nothing is executed: what only a run can tell is taken to be well.
+    is_rehearsal: bool,
+}
+
+impl Playbook {
+    /// A run that begins.
+    pub fn new(run: Arc<Run>) -> Self {
+        Self::with(run, false)
+    }
+
+    /// A run in which nothing is executed: conditions that ask for the results of jobs hold, a matrix that comes from outputs is not expanded.
+    pub(super) fn rehearsal(run: Arc<Run>) -> Self {
+        Self::with(run, true)
+    }
+
+    fn with(run: Arc<Run>, is_rehearsal: bool) -> Self {
+        let root = Flow::root(&run);
+        Self {
+            run,
+            flows: vec![root],
+            legs: Vec::new(),
+            groups: Groups::default(),
+            ready: VecDeque::new(),
+            moves: Vec::new(),
+            cancelled: None,
+            is_rehearsal,
+        }
+    }
+
+    /// The workflow's name as the forge shows it.
+    pub fn name(&self) -> &str {
+        self.run.workflow_name()
+    }
+
+    /// Begins.
+    pub fn start(&mut self) -> Vec<Move> {
+        self.enter(FlowId(0));
+        self.settle()
+    }
+
+    /// A leg that was started has ended, or could not be started.
+    pub fn ended(&mut self, leg: LegId, end: super::LegEnd) -> Vec<Move> {
+        self.leg_ended(leg, end);
+        self.settle()
+    }
+
+    /// The run is not wanted any more: what runs is ended but for jobs whose condition still holds, what has not begun never will.
+    pub fn cancel(&mut self, reason: &str) -> Vec<Move> {
+        if self.cancelled.is_none() && !self.is_over() {
+            self.cancelled = Some(reason.to_owned());
+            self.cancel_all();
+        }
+        self.settle()
+    }
+
+    /// Whether all jobs have ended.
+    pub fn is_over(&self) -> bool {
+        self.flows.first().is_none_or(|root| root.left == 0)
+    }
+
+    /// What has become of the run: `Failure` if a job failed that may not, `Cancelled` if one was cancelled, else `Success`.
+    pub fn conclusion(&self) -> Conclusion {
+        let results =
+            self.flows.first().map(|root| root.jobs.iter().filter_map(|job| job.result)).into_iter().flatten();
+        match state::worst(results) {
+            Conclusion::Skipped => Conclusion::Success,
+            worst => worst,
+        }
+    }
+
+    /// A leg that was started.
+    pub fn leg(&self, id: LegId) -> Option<&Leg> {
+        self.state(id).map(|state| &state.leg)
+    }
+
+    /// The steps of a leg, for whoever runs it at `place`.
+    pub fn program(&self, id: LegId, place: Place) -> Option<Program> {
+        let state = self.state(id)?;
+        Some(Program::new(state.scene.clone(), place))
+    }
+
+    fn state(&self, id: LegId) -> Option<&LegState> {
+        self.legs.get(id.0 as usize)
+    }
+
+    /// Decides on all jobs that are ready; what the scheduler is to do.
+    fn settle(&mut self) -> Vec<Move> {
+        while let Some(job) = self.ready.pop_front() {
+            self.decide(job);
+        }
+        std::mem::take(&mut self.moves)
+    }
+}
