@@ -390,3 +390,31 @@ fn patterns_mean_what_re2_means() {
         assert_eq!(regex::Pattern::raw(pattern).map(|it| it.is_match(text)), Ok(want), "{pattern}");
     }
 }
+
+#[test]
+fn the_examples_of_the_documentation_hold() {
+    let text = include_str!("../../../docs/expressions.md");
+    let rows: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split(" | ").collect()).filter(|row: &Vec<_>| row.len() == 3).collect();
+    assert!(rows.len() > 15);
+    for row in rows.iter().skip(2) {
+        let example = row[1].trim_matches('`');
+        let want: Json = serde_json::from_str(row[2].trim_end_matches(" |").trim_matches('`')).unwrap();
+        let value = eval_json(example, Dialect::Native, &Json::Null).unwrap();
+        assert!(same(&value, &want), "{example}: {value}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics_or_hangs(text in "(\\(|\\)|\\[|\\]|\\.|,|'|[a-z0-9 ]|&&|\\|\\||==|!|\\*|-|\\$|/|=~|format\\(|é){0,60}") {
+        for dialect in [Dialect::GitHub, Dialect::Native] {
+            let _ = eval_json(&text, dialect, &serde_json::json!({ "a": { "b": [1, "x"] } }));
+        }
+        let _ = gitlab::eval_json(&text, &serde_json::json!({ "a": "x" }));
+        let _ = Template::parse(&text, Dialect::GitHub);
+        for pattern in [regex::Pattern::raw(&text), regex::Pattern::slashed(&text), regex::Pattern::ruby(&text)].into_iter().flatten() {
+            pattern.is_match("abc");
+        }
+    }
+}

@@ -1,1 +1,63 @@
-//! The native language, `forgehand.yml`.
+//! The native language, `forgehand.yml`: jobs with steps, dependencies and variables.
+//!
+//! - [`read`]: text to a [`Pipeline`], every rule checked, all findings in one pass. [`model`]: its types.
+//! - [`plan`]: a [`Pipeline`] to the model's jobs, matrices taken apart. [`schema`]: the language as JSON Schema.
+//! - [`codes`]: what can be wrong. The language is described in `docs/native.md`.
+
+mod check;
+pub mod codes;
+mod image;
+mod job;
+pub mod model;
+mod parts;
+mod pipeline;
+mod plan;
+mod step;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::Given;
+pub use model::Pipeline;
+pub use plan::{Leg, Planned, plan};
+
+use super::diagnostics::{Checked, Diagnostic, Diagnostics};
+use super::document::{Limits, Merge, Options, Span, read as read_document};
+
+/// Reads a pipeline. `name` is what people call the file.
+pub fn read(name: &str, text: &str, given: &Given) -> Checked<Pipeline> {
+    let mut sources = super::document::Sources::new();
+    let file = sources.add(name, text);
+    let mut diagnostics = Diagnostics::new();
+    let options = Options { merge: Merge::Standard, limits: Limits::default() };
+    let value = match read_document(file, text, options) {
+        Err(error) => {
+            diagnostics.push(Diagnostic::error(codes::SYNTAX, error.span, error.problem));
+            None
+        }
+        Ok(documents) => match documents.as_slice() {
+            [] => {
+                let message = "the file is empty: a pipeline has a `name` and `jobs`";
+                diagnostics.push(Diagnostic::error(codes::MISSING_KEY, Span::start_of(file), message));
+                None
+            }
+            [root] => pipeline::pipeline(root, given, &mut diagnostics),
+            [_, second, ..] => {
+                let message = "a pipeline is one document";
+                diagnostics.push(
+                    Diagnostic::error(codes::SYNTAX, second.span, message)
+                        .help("remove this document and the `---` before it"),
+                );
+                None
+            }
+        },
+    };
+    diagnostics.sort();
+    let value = if diagnostics.has_errors() { None } else { value };
+    Checked { value, diagnostics, sources }
+}
+
+/// The language as JSON Schema, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Pipeline).to_value()
+}

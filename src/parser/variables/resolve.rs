@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use super::syntax::{Operation, Segment, Style, Text};
 use super::{Hierarchy, VariableError, VariableErrorKind};
 use crate::parser::diagnostics::nearest;
-use crate::parser::expression::{Budget, Context, FileHasher, Object, StatusCheck, Value, evaluate};
+use crate::parser::expression::{Budget, Context, Expr, ExprError, FileHasher, Object, StatusCheck, Value, evaluate};
 
 /// Resolves text against a hierarchy and a context.
 pub struct Resolver<'a> {
@@ -48,6 +48,14 @@ impl<'a> Resolver<'a> {
         if errors.is_empty() { Ok(value) } else { Err(errors) }
     }
 
+    /// The value of an expression, which finds variables under `env`.
+    ///
+    /// # Errors
+    /// What cannot be evaluated.
+    pub fn evaluate(&self, expr: &Expr) -> Result<Value, ExprError> {
+        evaluate(expr, &Scope { resolver: self, path: Path::new() }, &self.budget_now())
+    }
+
     fn text(&self, text: &Text, path: &mut Path, errors: &mut Vec<VariableError>) -> String {
         let mut value = String::new();
         for segment in &text.segments {
@@ -62,7 +70,7 @@ impl<'a> Resolver<'a> {
                 }
                 Segment::Expr { expr, offset } => {
                     let scope = Scope { resolver: self, path: path.clone() };
-                    match evaluate(expr, &scope, &Budget { ..self.budget_now() }) {
+                    match evaluate(expr, &scope, &self.budget_now()) {
                         Ok(result) => value.push_str(&result.to_text()),
                         Err(error) => {
                             let kind = if self.is_forbidden(&expr.text) {

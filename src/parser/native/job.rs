@@ -1,0 +1,137 @@
+//! The keys of a job.
+
+use super::check::{Check, Place};
+use super::model::{JOB_TIMEOUT, Job, Need};
+use super::{codes, parts, step};
+use crate::parser::document::{Entry, Mapping, Node};
+use crate::parser::expression::{self, Dialect};
+use crate::parser::variables::Source;
+
+const KEYS: [&str; 15] = [
+    "name",
+    "steps",
+    "depends_on",
+    "artifacts",
+    "environment",
+    "timeout",
+    "retry_count",
+    "conditional",
+    "image",
+    "matrix",
+    "resources",
+    "services",
+    "cache",
+    "deployment",
+    "estimated_duration",
+];
+
+pub(super) fn job<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Option<Job> {
+    check.job = Some(name);
+    check.hierarchy.clear(Source::Job);
+    check.axes = Some(parts::axis_names(&entry.value));
+    let job = keys(check, name, entry);
+    check.hierarchy.clear(Source::Job);
+    check.axes = None;
+    check.job = None;
+    job
+}
+
+fn keys<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Option<Job> {
+    let node = &entry.value;
+    check.name(name, entry.key.span, "a job", true);
+    let mapping = check.mapping(node, "a job", &KEYS)?;
+    if let Some(written) = mapping.get("name")
+        && let Some(text) = check.text(written, "name")
+        && text != name
+    {
+        let help = format!("remove `name`, or write `name: {name}`");
+        check.error(
+            codes::NAME_DIFFERS,
+            written.span,
+            format!("the name `{text}` differs from the job's key `{name}`"),
+            help,
+        );
+    }
+    // Before all else: other texts refer to it.
+    let environment =
+        mapping.get("environment").map(|node| parts::environment(check, node, "environment", Source::Job));
+    let matrix = mapping.get("matrix").and_then(|node| parts::matrix(check, node));
+    let help = "add `steps:` with `- name: ...` and `script: [...]`";
+    let steps = check.required(mapping, entry.key.span, "the job", "steps", help).map(|node| steps(check, node));
+    let depends_on = mapping.get("depends_on").map(|node| needs(check, node)).unwrap_or_default();
+    let artifacts = mapping.get("artifacts").and_then(|node| parts::artifacts(check, node));
+    let mut integer = |key: &str, range| mapping.get(key).and_then(|node| check.integer(node, key, range));
+    let timeout = integer("timeout", 1..=JOB_TIMEOUT).unwrap_or(JOB_TIMEOUT);
+    let retry_count = integer("retry_count", 0..=5);
+    let estimated_duration = integer("estimated_duration", 1..=u32::MAX);
+    Some(Job {
+        name: name.to_owned(),
+        span: entry.key.span,
+        steps: steps.unwrap_or_default(),
+        depends_on,
+        artifacts,
+        environment: environment.unwrap_or_default(),
+        timeout,
+        retry_count,
+        conditional: mapping.get("conditional").and_then(|node| conditional(check, node)),
+        image: mapping.get("image").and_then(|node| parts::image(check, node)),
+        matrix,
+        resources: mapping.get("resources").map(|node| parts::resources(check, node)).unwrap_or_default(),
+        services: services(check, mapping),
+        cache: mapping.get("cache").map(|node| parts::caches(check, node)).unwrap_or_default(),
+        deployment: mapping.get("deployment").and_then(|node| parts::deployment(check, node)),
+        estimated_duration,
+    })
+}
+
+fn services(check: &mut Check<'_>, mapping: &Mapping) -> Vec<super::model::Service> {
+    let Some(node) = mapping.get("services") else { return Vec::new() };
+    let items = check.list(node, "services", false);
+    items.iter().filter_map(|item| parts::service(check, item)).collect()
+}
+
+fn steps<'a>(check: &mut Check<'a>, node: &'a Node) -> Vec<super::model::Step> {
+    let items = check.list(node, "steps", true);
+    let mut steps = Vec::with_capacity(items.len());
+    let mut seen = std::collections::HashMap::new();
+    for item in items {
+        let name = item.get("name");
+        if let Some((node, text)) = name.and_then(|node| Some((node, node.as_scalar()?.text.as_str())))
+            && seen.insert(text, node.span).is_some()
+        {
+            let help = "rename one of them: logs are found by the step's name".to_owned();
+            check.error(codes::DUPLICATE_STEP, node.span, format!("two steps are called `{text}`"), help);
+        }
+        steps.extend(step::step(check, item));
+        check.step = None;
+    }
+    steps
+}
+
+/// Whether the jobs exist is a matter of the graph, which knows them all.
+fn needs(check: &mut Check<'_>, node: &Node) -> Vec<Need> {
+    let items = check.list(node, "depends_on", false);
+    let mut needs = Vec::with_capacity(items.len());
+    for item in items {
+        needs.extend(check.text(item, "depends_on[]").map(|name| Need { name, span: item.span }));
+    }
+    needs
+}
+
+/// An expression, in `${{ }}` or bare.
+fn conditional(check: &mut Check<'_>, node: &Node) -> Option<String> {
+    let text = check.text(node, "conditional")?;
+    let trimmed = text.trim();
+    let inner = trimmed.strip_prefix("${{").and_then(|inner| inner.strip_suffix("}}")).unwrap_or(trimmed);
+    let offset = inner.as_ptr().addr() - text.as_ptr().addr() + (inner.len() - inner.trim_start().len());
+    match expression::parse(inner.trim(), Dialect::Native) {
+        Ok(expr) => {
+            check.names(node, &expr, offset, Place::Setting);
+            Some(inner.trim().to_owned())
+        }
+        Err(error) => {
+            check.expression_error(node, offset, error);
+            None
+        }
+    }
+}
