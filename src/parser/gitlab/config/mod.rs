@@ -18,6 +18,7 @@ mod place;
 mod root;
 mod values;
 
+use std::collections::HashMap;
 
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
 use crate::parser::document::Node;
@@ -49,7 +50,7 @@ pub fn check_as(root: &Node, completeness: Completeness, diagnostics: &mut Diagn
         return None;
     };
     let before = diagnostics.iter().filter(|finding| finding.code == codes::NO_SCRIPT).count();
-    let mut checker = values::Checker { out: diagnostics };
+    let mut checker = values::Checker { out: diagnostics, conditions: HashMap::new() };
     let configuration = checker.root(root, mapping);
     cross::check(&configuration, completeness == Completeness::Part, &mut checker);
     let unmade = diagnostics.iter().filter(|finding| finding.code == codes::NO_SCRIPT).count() > before;
@@ -60,3 +61,6 @@ pub fn check_as(root: &Node, completeness: Completeness, diagnostics: &mut Diagn
     }
     Some(configuration)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::parser::document::{Node, Schema, Span, Typed};
+use crate::parser::expression::gitlab::Expr;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -463,6 +464,8 @@ pub struct Rule {
 pub struct Condition {
     /// Its text.
     pub text: SmolStr,
+    /// It, understood.
+    pub expr: Arc<Expr>,
     /// Where it stands.
     pub span: Span,
 }

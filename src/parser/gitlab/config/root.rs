@@ -108,15 +108,16 @@ impl Checker<'_> {
         let Some(mapping) = self.mapping(node, at) else { return defaults };
         for entry in mapping.entries() {
             let key = key_text(&entry.key);
-            if !is_null(&entry.value) && DEFAULT_KEYS.contains(&key) {
-                if let Some(top) = root.entry(key).filter(|top| !is_null(&top.value)) {
-                    let message = format!("`{key}` is defined both at the top and in `default`");
-                    self.out.push(
-                        Diagnostic::error(codes::CONFLICT, entry.key.span, message)
-                            .help("keep the one in `default`")
-                            .related(top.key.span, "the other one"),
-                    );
-                }
+            if !is_null(&entry.value)
+                && DEFAULT_KEYS.contains(&key)
+                && let Some(top) = root.entry(key).filter(|top| !is_null(&top.value))
+            {
+                let message = format!("`{key}` is defined both at the top and in `default`");
+                self.out.push(
+                    Diagnostic::error(codes::CONFLICT, entry.key.span, message)
+                        .help("keep the one in `default`")
+                        .related(top.key.span, "the other one"),
+                );
             }
             if !self.default_key(key, &entry.value, at.key(key), &mut defaults) {
                 self.unknown_key(entry, at, &DEFAULT_KEYS);

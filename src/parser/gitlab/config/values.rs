@@ -2,6 +2,7 @@
 //!
 //! `null` counts as not written everywhere, as in GitLab; the readers give `None` for it without a finding.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use smol_str::{SmolStr, format_smolstr};
@@ -11,10 +12,13 @@ use super::model::{Name, Spanned, When};
 use super::place::At;
 use crate::parser::diagnostics::{Code, Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Style, Typed, Value};
+use crate::parser::expression::gitlab::Expr;
 
 /// What the checks share: where findings go.
 pub(super) struct Checker<'d> {
     pub out: &'d mut Diagnostics,
+    /// Conditions that were understood: jobs mostly have the same few.
+    pub conditions: HashMap<SmolStr, Arc<Expr>>,
 }
 
 /// Whether nothing is written.

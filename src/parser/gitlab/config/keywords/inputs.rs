@@ -70,13 +70,13 @@ impl Checker<'_> {
     }
 
     fn input_default(&mut self, default: &Node, kind: &str, at: At<'_>) {
-        let right = match (kind, default.typed(Schema::Ruby), &default.value) {
-            ("string", Some(Typed::Text(_) | Typed::Symbol(_)), _) => true,
-            ("number", Some(Typed::Int(_) | Typed::Float(_)), _) => true,
-            ("boolean", Some(Typed::Bool(_)), _) => true,
-            ("array", None, Value::Sequence(_)) => true,
-            _ => false,
-        };
+        let right = matches!(
+            (kind, default.typed(Schema::Ruby), &default.value),
+            ("string", Some(Typed::Text(_) | Typed::Symbol(_)), _)
+                | ("number", Some(Typed::Int(_) | Typed::Float(_)), _)
+                | ("boolean", Some(Typed::Bool(_)), _)
+                | ("array", None, Value::Sequence(_))
+        );
         if !right {
             let article = if kind == "array" { "an" } else { "a" };
             let what = format!("is not {article} {kind}, but {}", default.kind(Schema::Ruby));

@@ -6,8 +6,8 @@ use super::super::codes;
 use super::super::model::{Condition, Name, Policy, Spanned};
 use super::super::place::At;
 use super::super::values::{Checker, as_string, as_text, is_null, key_text};
-use super::condition::is_pattern;
 use crate::parser::document::{Node, Value};
+use crate::parser::expression::regex::Pattern;
 
 const KEYS: [&str; 4] = ["refs", "variables", "changes", "kubernetes"];
 
@@ -54,7 +54,7 @@ impl Checker<'_> {
         let mut refs = Vec::with_capacity(items.len());
         for item in items {
             match as_text(item) {
-                Some(text) if is_pattern(&text) && !self.pattern(&text, item, at) => {}
+                Some(text) if Pattern::looks_slashed(&text) && !self.pattern(&text, item, at) => {}
                 Some(value) => refs.push(Spanned { value, span: item.span }),
                 None => self.wrong_type(item, at, "a list of texts or patterns: an item of it is no text"),
             }

@@ -10,6 +10,7 @@ use super::super::model::{AutoCancel, Changes, Exists, Name, Rule, When};
 use super::super::place::At;
 use super::super::values::{Checker, as_text, is_null, key_text, shown};
 use super::needs::AllowedNeeds;
+use crate::parser::diagnostics::Diagnostic;
 use crate::parser::document::{Mapping, Node, Value};
 
 /// Lists inside each other, the outermost counted.
@@ -57,6 +58,12 @@ impl Checker<'_> {
             }
             return None;
         };
+        if items.is_empty() {
+            // The class that reads rules refuses it, the cases of the class that reads jobs have it as valid.
+            let message = format!("{at} is empty: releases of GitLab differ on whether that is allowed");
+            let help = "remove it, or write `rules: [{when: always}]`";
+            self.out.push(Diagnostic::warning(codes::EMPTY_RULES, node.span, message).help(help));
+        }
         let mut rules = Vec::with_capacity(items.len());
         self.rule_list(items, DEEPEST - 1, at, of, &mut rules);
         Some(rules.into())

@@ -35,9 +35,9 @@ impl Checker<'_> {
                 self.error(codes::MISSING, node.span, at, "has a function without `script`, `step` or `func`");
             }
             _ => {
-                let second =
+                let mut second =
                     mapping.entries().iter().filter(|entry| matches!(key_text(&entry.key), "script" | "step" | "func"));
-                let span = second.last().map_or(node.span, |entry| entry.key.span);
+                let span = second.next_back().map_or(node.span, |entry| entry.key.span);
                 let what = "has a function with more than one of `script`, `step` and `func`";
                 self.error(codes::CONFLICT, span, at, what);
             }
