@@ -40,12 +40,14 @@
 pub mod checkout;
 mod concurrency;
 mod leg;
+mod plan;
 mod playbook;
 mod program;
 pub mod shell;
 mod step;
 
 pub use leg::{Concurrency, ContainerSpec, Credentials, EnvironmentSpec, Leg, LegEnd, LegId, Move, NeverRan, RunsOn};
+pub use plan::{Planned, begin, plan};
 pub use playbook::Playbook;
 pub use program::Program;
 pub use step::{
@@ -77,3 +79,6 @@ impl Conclusion {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::concurrency::Groups;
 use super::{Conclusion, Leg, LegId, Move, Place, Program};
 use crate::parser::github::contexts::Run;
+use crate::pipeline::definition::JobGroup;
 use state::{Flow, FlowId, JobId, LegState, Member};
 
 /// The jobs of one run.
@@ -108,6 +109,18 @@ impl Playbook {
     pub fn program(&self, id: LegId, place: Place) -> Option<Program> {
         let state = self.state(id)?;
         Some(Program::new(state.scene.clone(), place))
+    }
+
+    /// The matrix that a leg belongs to.
+    pub(super) fn group_of(&self, id: LegId) -> Option<JobGroup> {
+        let job = self.job(self.state(id)?.job)?;
+        let max_parallel = (job.max_parallel < job.members.len()).then_some(job.max_parallel);
+        Some(JobGroup { name: job.name.clone(), fail_fast: job.fail_fast, max_parallel })
+    }
+
+    /// Whether a condition is written on a leg's job.
+    pub(super) fn has_condition(&self, id: LegId) -> bool {
+        self.state(id).is_some_and(|state| state.scene.condition_text().is_some())
     }
 
     fn state(&self, id: LegId) -> Option<&LegState> {

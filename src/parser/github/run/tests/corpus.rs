@@ -1,0 +1,126 @@
+//! The corpus of runs, and what is not in it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::host::{Job, facts, run};
+use crate::parser::github::run::{Conclusion, plan};
+use crate::pipeline::Secret;
+
+fn pairs(value: &Value) -> Vec<(String, String)> {
+    let entries = value.as_object().into_iter().flatten();
+    entries.map(|(key, value)| (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect()
+}
+
+/// What disagrees with what is expected of a case.
+fn disagreement(case: &Value) -> Vec<String> {
+    let files: BTreeMap<String, String> = pairs(&case["files"]).into_iter().collect();
+    let mut facts = facts(case["event"].as_str().unwrap_or("push"));
+    facts.inputs = pairs(&case["inputs"]);
+    facts.vars = pairs(&case["vars"]);
+    facts.secrets = pairs(&case["secrets"]).into_iter().map(|(key, value)| (key, Secret::new(value))).collect();
+    let (conclusion, jobs) = run(&files, facts);
+    let said = |status: &str| if status == "failed" { "failure".to_owned() } else { status.to_owned() };
+    let mut problems = Vec::new();
+    if conclusion.as_str() != said(case["expect"]["status"].as_str().unwrap()) {
+        problems.push(format!("the run is {conclusion:?}"));
+    }
+    let expected = case["expect"]["jobs"].as_object().unwrap();
+    if jobs.len() != expected.len() {
+        problems.push(format!("jobs {:?}", jobs.keys()));
+    }
+    for (name, expect) in expected {
+        let Some(job) = jobs.get(name) else {
+            problems.push(format!("no job {name}"));
+            continue;
+        };
+        if job.status != said(expect["status"].as_str().unwrap()) {
+            problems.push(format!("{name}: {} {} {:?}", job.status, job.reason, job.lines));
+        }
+        let mut lines = job.lines.iter();
+        for wanted in expect["log"].as_array().into_iter().flatten() {
+            if !lines.any(|line| line == wanted.as_str().unwrap()) {
+                problems.push(format!("{name}: no line {wanted} in {:?}", job.lines));
+            }
+        }
+        for unwanted in expect["not"].as_array().into_iter().flatten() {
+            if job.lines.iter().any(|line| line == unwanted.as_str().unwrap()) {
+                problems.push(format!("{name}: the line {unwanted}"));
+            }
+        }
+    }
+    problems
+}
+
+#[test]
+fn the_cases_hold() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpus/github/runs");
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        eprintln!("note: no corpus");
+        return;
+    };
+    let (mut count, mut bad) = (0, Vec::new());
+    for entry in entries {
+        let case: Value = serde_json::from_slice(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        // Actions are not run, and a container asks for an engine.
+        let asks = case["needs"].as_array().is_some_and(|needs| !needs.is_empty());
+        if asks || case["may_differ"] == true {
+            continue;
+        }
+        count += 1;
+        bad.extend(disagreement(&case).into_iter().map(|problem| format!("{}: {problem}", case["name"])));
+    }
+    eprintln!("{count} cases, {} disagreements", bad.len());
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
+fn jobs(text: &str) -> (Conclusion, BTreeMap<String, Job>) {
+    run(&BTreeMap::from([(".github/workflows/ci.yml".to_owned(), text.to_owned())]), facts("push"))
+}
+
+#[test]
+fn a_job_that_may_fail_counts_as_a_success() {
+    let (conclusion, jobs) = jobs(
+        "on: push\njobs:\n  a: {runs-on: x, continue-on-error: true, steps: [{run: exit 1}]}\n  b: {needs: a, runs-on: x, steps: [{run: 'echo ${{ needs.a.result }}'}]}\n",
+    );
+    assert_eq!(conclusion, Conclusion::Success);
+    assert_eq!(jobs["a"].status, "failure");
+    assert_eq!(jobs["b"].lines, ["success"]);
+}
+
+#[test]
+fn a_skip_goes_down_the_chain_and_says_why() {
+    let (conclusion, jobs) = jobs(
+        "on: push\njobs:\n  a: {if: false, runs-on: x, steps: [{run: 'true'}]}\n  b: {needs: a, if: always(), runs-on: x, steps: [{run: 'true'}]}\n  c: {needs: b, runs-on: x, steps: [{run: 'true'}]}\n",
+    );
+    assert_eq!(conclusion, Conclusion::Success);
+    assert_eq!(jobs["a"].reason, "its condition `false` does not hold");
+    assert_eq!(jobs["b"].status, "success");
+    assert_eq!(jobs["c"].status, "skipped");
+    assert_eq!(jobs["c"].reason, "a job before those that it needs did not succeed");
+}
+
+#[test]
+fn the_first_failure_of_a_matrix_ends_what_waits() {
+    let (conclusion, jobs) = jobs(
+        "on: push\njobs:\n  m: {runs-on: x, strategy: {max-parallel: 1, matrix: {x: [0, 1, 2]}}, steps: [{run: 'exit ${{ matrix.x }}'}]}\n",
+    );
+    assert_eq!(conclusion, Conclusion::Failure);
+    assert_eq!(jobs["m (0)"].status, "success");
+    assert_eq!(jobs["m (1)"].status, "failure");
+    assert_eq!(jobs["m (2)"].status, "cancelled");
+}
+
+#[test]
+fn a_plan_names_legs_and_what_they_wait_for() {
+    let text = "on: push\njobs:\n  m: {runs-on: x, strategy: {matrix: {x: [1, 2]}}, steps: [{run: 'true'}]}\n  z: {needs: m, runs-on: x, steps: [{run: 'true'}]}\n  never: {if: \"github.ref == 'x'\", runs-on: x, steps: [{run: 'true'}]}\n  dyn: {needs: m, runs-on: x, strategy: {matrix: '${{ fromJSON(needs.m.outputs.x) }}'}, if: needs.m.outputs.x, steps: [{run: 'true'}]}\n";
+    let files = BTreeMap::from([(".github/workflows/ci.yml".to_owned(), text.to_owned())]);
+    let planned = plan(super::build::workflow(".github/workflows/ci.yml", &files), facts("push")).unwrap();
+    let names: Vec<&str> = planned.definition.jobs.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, ["m (1)", "m (2)", "z", "dyn"]);
+    assert_eq!(planned.definition.jobs[2].named_needs(), ["m (1)", "m (2)"]);
+    assert!(planned.problems.is_empty(), "{:?}", planned.problems);
+    let other = plan(super::build::workflow(".github/workflows/ci.yml", &files), facts("schedule")).unwrap();
+    assert_eq!(other.note.as_deref(), Some("it is started by `push`, not by `schedule`"));
+}

@@ -1,0 +1,5 @@
+//! Runs, with steps carried out by the machine's own bash.
+
+mod build;
+mod corpus;
+mod host;
