@@ -11,4 +11,7 @@ pub mod pipeline;
 
 mod load;
 
+#[cfg(test)]
+mod corpus_tests;
+
 pub use load::{LoadOptions, Loaded, check, compose_context, load};

@@ -26,21 +26,21 @@ impl LastCommits for NoHistory {
 }
 
 /// The key of the cache at `index` among those of a job, variables in it.
-pub fn key(cache: &Cache, index: usize, is_one_of_many: bool, files: &dyn Files, history: &dyn LastCommits) -> String {
+pub fn key(cache: &Cache, index: usize, files: &dyn Files, history: &dyn LastCommits) -> String {
     match &cache.key {
         None => "default".to_owned(),
         Some(CacheKey::Text(text)) => text.to_string(),
         Some(CacheKey::Files { files: named, prefix, commits }) => {
             let digest = if *commits { of_commits(named, files, history) } else { of_contents(named, files) };
             let digest = digest.unwrap_or_else(|| "default".to_owned());
-            let prefix = prefix.as_ref().map_or_else(|| own_prefix(named, index, is_one_of_many), SmolStr::to_string);
+            let prefix = prefix.as_ref().map_or_else(|| own_prefix(named, index), SmolStr::to_string);
             if prefix.is_empty() { digest } else { format!("{prefix}-{digest}") }
         }
     }
 }
 
 /// What tells keys of files apart that have no prefix.
-fn own_prefix(files: &[SmolStr], index: usize, _is_one_of_many: bool) -> String {
+fn own_prefix(files: &[SmolStr], index: usize) -> String {
     let names: Vec<&str> = files.iter().map(|file| file.split('.').next().unwrap_or_default()).collect();
     format!("{index}_{}", names.join("_"))
 }

@@ -62,7 +62,7 @@ pub fn processed_job(root: &Node, job: &Job) -> YamlMapping {
         let value = match key.text.as_str() {
             "script" | "before_script" | "after_script" => script(&entry.value),
             "variables" => continue,
-            _ => to_yaml(&entry.value),
+            other => value_of(other, &entry.value),
         };
         keys.insert(key.text.as_str().into(), value);
     }
@@ -73,10 +73,10 @@ pub fn processed_job(root: &Node, job: &Job) -> YamlMapping {
         let Some(node) = root.get("default").and_then(|default| default.get(key)).or_else(|| top(root, key)) else {
             continue;
         };
-        let value = if key.ends_with("script") { script(node) } else { to_yaml(node) };
+        let value = if key.ends_with("script") { script(node) } else { value_of(key, node) };
         keys.insert(key.into(), value);
     }
-    let variables = variables(root, job);
+    let variables = variables(job);
     if !variables.is_empty() {
         keys.insert("variables".into(), Yaml::Mapping(variables));
     }
@@ -92,7 +92,7 @@ fn top<'n>(root: &'n Node, key: &str) -> Option<&'n Node> {
 }
 
 /// The job's variables; those of the file stand at the top.
-fn variables(_root: &Node, job: &Job) -> YamlMapping {
+fn variables(job: &Job) -> YamlMapping {
     let own = job.node.get("variables").and_then(Node::as_mapping);
     own.map(|own| own.entries())
         .unwrap_or_default()
@@ -101,17 +101,72 @@ fn variables(_root: &Node, job: &Job) -> YamlMapping {
         .collect()
 }
 
-/// Lines in one list.
-fn script(node: &Node) -> Yaml {
-    let mut lines = Vec::new();
+/// The value of a key in its long form.
+fn value_of(key: &str, node: &Node) -> Yaml {
+    match key {
+        "image" => named(node),
+        "services" => flat(node).into_iter().map(named).collect(),
+        "needs" => flat(node).into_iter().map(need).collect(),
+        "cache" => flat(node).into_iter().filter_map(cache).collect(),
+        "rules" | "tags" | "dependencies" => flat(node).into_iter().map(to_yaml).collect(),
+        _ => to_yaml(node),
+    }
+}
+
+/// An image or a service: a name alone becomes a mapping.
+fn named(node: &Node) -> Yaml {
+    match node.as_scalar() {
+        Some(_) => Yaml::Mapping([("name".into(), to_yaml(node))].into_iter().collect()),
+        None => to_yaml(node),
+    }
+}
+
+/// A need: with what holds where nothing is said.
+fn need(node: &Node) -> Yaml {
+    let mut keys = match to_yaml(node) {
+        Yaml::Mapping(keys) => keys,
+        name => [("job".into(), name)].into_iter().collect(),
+    };
+    if keys.contains_key("job") {
+        for (key, usual) in [("artifacts", true), ("optional", false)] {
+            if !keys.contains_key(key) {
+                keys.insert(key.into(), usual.into());
+            }
+        }
+    }
+    Yaml::Mapping(keys)
+}
+
+/// A cache, with what holds where nothing is said; one without paths keeps nothing.
+fn cache(node: &Node) -> Option<Yaml> {
+    let Yaml::Mapping(mut keys) = to_yaml(node) else { return None };
+    if !keys.contains_key("paths") && !keys.contains_key("untracked") {
+        return None;
+    }
+    for (key, usual) in [("policy", "pull-push"), ("when", "on_success")] {
+        if !keys.contains_key(key) {
+            keys.insert(key.into(), usual.into());
+        }
+    }
+    Some(Yaml::Mapping(keys))
+}
+
+/// The items of nested lists; of what is no list, itself.
+fn flat(node: &Node) -> Vec<&Node> {
+    let mut items = Vec::new();
     let mut waiting = vec![node];
     while let Some(node) = waiting.pop() {
         match node.as_sequence() {
-            Some(items) => waiting.extend(items.iter().rev()),
-            None => lines.push(to_yaml(node)),
+            Some(inner) => waiting.extend(inner.iter().rev()),
+            None => items.push(node),
         }
     }
-    Yaml::Sequence(lines)
+    items
+}
+
+/// Lines in one list.
+fn script(node: &Node) -> Yaml {
+    flat(node).into_iter().map(to_yaml).collect()
 }
 
 fn text(yaml: &Yaml) -> String {

@@ -84,7 +84,7 @@ fn names_ref(pattern: &str, context: &PipelineContext) -> bool {
         return false;
     }
     let git_ref = context.git_ref.name();
-    match Pattern::looks_slashed(pattern).then(|| Pattern::ruby(pattern)) {
+    match Pattern::looks_slashed(pattern).then(|| Pattern::slashed(pattern)) {
         Some(Ok(pattern)) => pattern.is_match(git_ref),
         Some(Err(_)) | None => pattern == git_ref,
     }

@@ -335,7 +335,7 @@ fn caches(pipeline: &Pipeline, job: &Job, files: &dyn Files, history: &dyn LastC
             let suffix = if cache.unprotect == Some(true) { "protected" } else { separate };
             let fallback = cache.fallback_keys.iter().flat_map(|keys| keys.iter());
             json!({
-                "key": format!("{}-{suffix}", key(cache, index, caches.len() > 1, files, history)),
+                "key": format!("{}-{suffix}", key(cache, index, files, history)),
                 "untracked": cache.untracked, "policy": cache.policy.as_deref().unwrap_or("pull-push"),
                 "paths": cache.paths.as_deref(), "when": cache.when.map_or("on_success", model::When::as_str),
                 "fallback_keys": fallback.map(|key| format!("{key}-{suffix}")).collect::<Vec<_>>(),

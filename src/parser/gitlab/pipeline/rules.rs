@@ -160,7 +160,7 @@ impl<'a> Evaluator<'a> {
         };
         let Some(paths) = paths else { return Ok(true) };
         if let Some(regexp) = &changes.regexp {
-            let pattern = path_pattern(&expand_deep(lookup, &regexp.value, 0), span)?;
+            let pattern = PathPattern::new(&expand_deep(lookup, &regexp.value, 0), span)?;
             let over = paths.len() > self.limits.changes;
             return Ok(over || paths.iter().any(|path| pattern.is_match(path)));
         }
@@ -212,12 +212,16 @@ impl<'a> Evaluator<'a> {
             None => self.paths(span)?,
         };
         if let Some(regexp) = &exists.regexp {
-            let pattern = path_pattern(&expand_deep(lookup, &regexp.value, 0), span)?;
+            let pattern = PathPattern::new(&expand_deep(lookup, &regexp.value, 0), span)?;
             let over = paths.len() > self.limits.exists;
             return Ok(over || paths.iter().any(|path| pattern.is_match(path)));
         }
         let mut comparisons = 0;
         Ok(exists.paths.iter().any(|glob| match &*self.pattern(&expand_deep(lookup, glob, 0), true) {
+            Pattern::Exact(folder) if folder.ends_with('/') => {
+                let at = paths.partition_point(|path| path < folder);
+                paths.get(at).is_some_and(|path| path.starts_with(folder.as_str()))
+            }
             Pattern::Exact(exact) => paths.binary_search_by(|path| path.as_str().cmp(exact)).is_ok(),
             suffix @ Pattern::Suffix(_) => paths.iter().any(|path| suffix.matches(path)),
             pattern => paths.iter().any(|path| {
@@ -250,13 +254,65 @@ impl<'a> Evaluator<'a> {
 /// Characters of a pattern over paths.
 const LONGEST_PATTERN: usize = 255;
 
-fn path_pattern(text: &str, span: Span) -> Result<regex::Pattern, RuleError> {
-    let wrong = |message| RuleError { span, message, is_fatal: true };
-    if text.chars().count() > LONGEST_PATTERN {
-        return Err(wrong(format!(
-            "the pattern is longer than {LONGEST_PATTERN} characters once its variables are replaced"
-        )));
+/// A pattern over whole paths. Ruby reads these, which can look ahead; here that works where it stands first, as in
+/// `^(?!docs/)`, which is what it is used for.
+enum PathPattern {
+    Plain(regex::Pattern),
+    LooksAhead { at_lines: bool, is_negative: bool, ahead: regex::Pattern, rest: regex::Pattern },
+}
+
+impl PathPattern {
+    fn new(text: &str, span: Span) -> Result<Self, RuleError> {
+        let wrong = |message| RuleError { span, message, is_fatal: true };
+        if text.chars().count() > LONGEST_PATTERN {
+            let message =
+                format!("the pattern is longer than {LONGEST_PATTERN} characters once its variables are replaced");
+            return Err(wrong(message));
+        }
+        let plain = |text: &str| {
+            regex::Pattern::ruby(text).map_err(|error| wrong(format!("the pattern `{text}` cannot be used: {error}")))
+        };
+        let anchored = text.strip_prefix('^').map(|rest| (true, rest));
+        let anchored = anchored.or_else(|| text.strip_prefix("\\A").map(|rest| (false, rest)));
+        let Some((at_lines, rest)) = anchored else { return plain(text).map(Self::Plain) };
+        let inner = rest.strip_prefix("(?!").map(|rest| (true, rest));
+        let inner = inner.or_else(|| rest.strip_prefix("(?=").map(|rest| (false, rest)));
+        let Some((is_negative, (ahead, rest))) = inner.and_then(|(is, rest)| Some((is, closed(rest)?))) else {
+            return plain(text).map(Self::Plain);
+        };
+        let ahead = plain(&format!("\\A(?:{ahead})"))?;
+        let rest = plain(&format!("\\A(?:{rest})"))?;
+        Ok(Self::LooksAhead { at_lines, is_negative, ahead, rest })
     }
-    let pattern = regex::Pattern::raw(text).or_else(|_| regex::Pattern::ruby(text));
-    pattern.map_err(|error| wrong(format!("the pattern `{text}` cannot be used: {error}")))
+
+    fn is_match(&self, path: &str) -> bool {
+        match self {
+            Self::Plain(pattern) => pattern.is_match(path),
+            Self::LooksAhead { at_lines, is_negative, ahead, rest } => {
+                let starts = std::iter::once(0).chain(path.match_indices('\n').map(|(at, _)| at + 1));
+                let starts = starts.take(if *at_lines { usize::MAX } else { 1 });
+                starts
+                    .filter_map(|at| path.get(at..))
+                    .any(|text| ahead.is_match(text) != *is_negative && rest.is_match(text))
+            }
+        }
+    }
+}
+
+/// What stands before the bracket that closes a group, and what after it.
+fn closed(text: &str) -> Option<(&str, &str)> {
+    let (mut depth, mut escaped) = (1usize, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some((text.get(..at)?, text.get(at + 1..)?));
+        }
+    }
+    None
 }
