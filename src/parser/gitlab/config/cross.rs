@@ -56,10 +56,12 @@ impl<'c> Cross<'c, '_, '_> {
         let stage = self.stages.get(job.stage.value.as_str()).copied();
         if stage.is_none() && !self.incomplete {
             let names = || self.configuration.stages.iter().map(|stage| stage.value.as_str());
-            let help = did_you_mean(&job.stage.value, names())
-                .unwrap_or_else(|| format!("available stages: {}", names().collect::<Vec<_>>().join(", ")));
+            let help = (self.checker.out.len() < SUGGESTIONS).then(|| {
+                did_you_mean(&job.stage.value, names())
+                    .unwrap_or_else(|| format!("available stages: {}", names().collect::<Vec<_>>().join(", ")))
+            });
             let what = format!("has the stage `{}`, which does not exist", job.stage.value);
-            self.checker.error_help(codes::UNKNOWN_STAGE, job.stage.span, At::job(&job.name), what, Some(help));
+            self.checker.error_help(codes::UNKNOWN_STAGE, job.stage.span, At::job(&job.name), what, help);
         }
         stage
     }
@@ -229,8 +231,9 @@ impl<'c> Cross<'c, '_, '_> {
             }
             Some(Some(_)) => return,
         };
-        let help = did_you_mean(name, self.configuration.jobs.iter().map(|job| job.name.as_str()));
-        let help = help.filter(|_| self.configuration.jobs.get(name).is_none());
+        let suggest = self.checker.out.len() < SUGGESTIONS && self.configuration.jobs.get(name).is_none();
+        let names = self.configuration.jobs.iter().map(|job| job.name.as_str());
+        let help = suggest.then(|| did_you_mean(name, names)).flatten();
         let at = At::job(&job.name);
         self.checker.error_help(codes::WRONG_ON_STOP, on_stop.span, at.key("environment").key("on_stop"), what, help);
     }
