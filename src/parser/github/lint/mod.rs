@@ -1,0 +1,26 @@
+//! What GitHub accepts and is probably wrong, or dangerous. All of it warnings, each with the fix in its text.
+
+mod conditions;
+mod names;
+mod scripts;
+mod security;
+mod visit;
+
+use crate::parser::diagnostics::Diagnostics;
+use crate::parser::github::dialect::Dialect;
+use crate::parser::github::workflow::model::Workflow;
+
+/// Looks through a workflow; those that it calls are looked through on their own.
+pub fn run(workflow: &Workflow, dialect: Dialect, diagnostics: &mut Diagnostics) {
+    visit::sites(workflow, &mut |site| {
+        let usage = crate::parser::expression::analysis::usage(site.expr);
+        names::check(workflow, &site, &usage, diagnostics);
+        scripts::check(&site, &usage, diagnostics);
+    });
+    conditions::check(workflow, diagnostics);
+    scripts::check_texts(workflow, diagnostics);
+    security::check(workflow, dialect, diagnostics);
+}
+
+#[cfg(test)]
+mod tests;

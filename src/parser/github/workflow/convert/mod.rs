@@ -1,0 +1,113 @@
+//! From tokens to the model, with every error that the schema cannot tell.
+//!
+//! What the schema refused is passed over here without another word: its error is told already.
+
+mod condition;
+mod containers;
+mod cron;
+mod events;
+mod ids;
+mod inputs;
+mod jobs;
+mod needs;
+mod permissions;
+mod runs_on;
+mod steps;
+mod uses;
+
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use super::model::{Condition, RunDefaults, Workflow};
+use super::token::{Pair, Token, TokenKind};
+use crate::parser::diagnostics::{Code, Diagnostic};
+use crate::parser::document::Span;
+use crate::parser::expression::{Dialect as Language, Expr, parse};
+use crate::parser::github::dialect::Dialect;
+use crate::parser::github::schema::reader::Reader;
+
+pub use cron::is_valid as is_valid_cron;
+pub use permissions::SCOPES as PERMISSION_SCOPES;
+
+/// Turns tokens into the model.
+pub struct Converter<'r, 'd> {
+    pub(super) reader: &'r mut Reader<'d>,
+    pub(super) dialect: Dialect,
+    /// `success()`, which most jobs and steps have for a condition.
+    success: Arc<Expr>,
+}
+
+impl<'r, 'd> Converter<'r, 'd> {
+    /// A converter that tells its findings to the reader's diagnostics.
+    pub fn new(reader: &'r mut Reader<'d>, dialect: Dialect) -> Self {
+        let success = parse("success()", Language::GitHub);
+        let empty = || Expr { text: SmolStr::default(), dialect: Language::GitHub, root: None };
+        Self { reader, dialect, success: Arc::new(success.unwrap_or_else(|_| empty())) }
+    }
+
+    /// The workflow; `None` where the document is none.
+    pub fn workflow(&mut self, root: Token, path: Arc<str>) -> Option<Workflow> {
+        let TokenKind::Mapping(pairs) = root.kind else { return None };
+        let mut workflow = Workflow {
+            path,
+            name: None,
+            run_name: None,
+            events: Vec::new(),
+            permissions: None,
+            env: None,
+            defaults: None,
+            concurrency: None,
+            jobs: Vec::new(),
+        };
+        for Pair { key, value } in pairs {
+            match key.as_text() {
+                Some("name") => workflow.name = value.as_text().map(SmolStr::from).filter(|name| !name.is_empty()),
+                Some("run-name") => workflow.run_name = Some(value),
+                Some("on") => workflow.events = self.events(value),
+                Some("permissions") => workflow.permissions = permissions::read(&value),
+                Some("env") => workflow.env = Some(value),
+                Some("defaults") => workflow.defaults = run_defaults(&value),
+                Some("concurrency") => workflow.concurrency = Some(value),
+                Some("jobs") => workflow.jobs = self.jobs(value),
+                _ => {}
+            }
+        }
+        Some(workflow)
+    }
+
+    pub(super) fn no_condition(&self) -> Condition {
+        Condition { expr: Arc::clone(&self.success), text: None, span: None }
+    }
+
+    pub(super) fn error(&mut self, code: Code, span: Span, message: impl Into<String>) {
+        self.tell(Diagnostic::error(code, span, message));
+    }
+
+    pub(super) fn error_with(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        help: Option<impl Into<String>>,
+    ) {
+        self.tell(Diagnostic::error(code, span, message).maybe_help(help.map(Into::into)));
+    }
+
+    pub(super) fn tell(&mut self, diagnostic: Diagnostic) {
+        self.reader.tell(diagnostic);
+    }
+}
+
+/// `defaults`, of which `run` is all there is.
+fn run_defaults(defaults: &Token) -> Option<RunDefaults> {
+    let run = defaults.get("run")?;
+    if run.is_expression() {
+        return Some(RunDefaults { computed: Some(run.clone()), ..RunDefaults::default() });
+    }
+    Some(RunDefaults {
+        shell: run.get("shell").cloned(),
+        working_directory: run.get("working-directory").cloned(),
+        computed: None,
+    })
+}
