@@ -39,6 +39,7 @@
 
 pub mod checkout;
 mod concurrency;
+mod expand;
 mod leg;
 mod plan;
 mod playbook;
@@ -46,6 +47,7 @@ mod program;
 pub mod shell;
 mod step;
 
+pub use expand::expand;
 pub use leg::{Concurrency, ContainerSpec, Credentials, EnvironmentSpec, Leg, LegEnd, LegId, Move, NeverRan, RunsOn};
 pub use plan::{Planned, begin, plan};
 pub use playbook::Playbook;

@@ -165,7 +165,8 @@ fn compile(text: &PatternText) -> Result<Pattern, String> {
 
 /// Each property is set by one pattern at most, and the message by one.
 fn once(patterns: &[Pattern]) -> Result<(), String> {
-    let properties: [(&str, fn(&Pattern) -> Option<usize>); 7] = [
+    type Group = fn(&Pattern) -> Option<usize>;
+    let properties: [(&str, Group); 7] = [
         ("severity", |pattern| pattern.severity),
         ("file", |pattern| pattern.file),
         ("line", |pattern| pattern.line),

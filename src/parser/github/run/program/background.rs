@@ -15,7 +15,6 @@ impl Program {
         let meant = self.meant(control);
         let left: Vec<StepId> = running.into_iter().filter(|id| meant.contains(id)).collect();
         if matches!(control, Control::Cancel(_)) {
-            self.renounce(&meant);
             if !left.is_empty() {
                 return Next::Cancel(left);
             }
@@ -62,15 +61,6 @@ impl Program {
         };
         let meant = all.filter(|(at, step)| is_meant(*at, step.id()));
         meant.map(|(at, _)| StepId(u32::try_from(at).unwrap_or(u32::MAX))).collect()
-    }
-
-    /// How these end does not count, but for a failure of their own before.
-    fn renounce(&mut self, steps: &[StepId]) {
-        for id in steps {
-            if let Some(step) = self.steps.get_mut(id.0 as usize).filter(|step| step.phase == Phase::Running) {
-                step.is_unwanted = true;
-            }
-        }
     }
 
     /// Takes over what the background steps left that nobody waited for.

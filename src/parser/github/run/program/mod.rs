@@ -53,8 +53,6 @@ struct StepState {
     outcome: Conclusion,
     conclusion: Conclusion,
     outputs: Vec<(String, String)>,
-    /// Ended by a `cancel` step: how it ends does not count.
-    is_unwanted: bool,
     /// What it set, not yet taken over.
     left: Option<finish::Left>,
     timeout_minutes: f64,

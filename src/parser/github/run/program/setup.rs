@@ -40,7 +40,6 @@ impl Program {
             outcome: Conclusion::Skipped,
             conclusion: Conclusion::Skipped,
             outputs: Vec::new(),
-            is_unwanted: false,
             left: None,
             timeout_minutes: 0.0,
             env: Vec::new(),

@@ -124,3 +124,76 @@ fn a_plan_names_legs_and_what_they_wait_for() {
     let other = plan(super::build::workflow(".github/workflows/ci.yml", &files), facts("schedule")).unwrap();
     assert_eq!(other.note.as_deref(), Some("it is started by `push`, not by `schedule`"));
 }
+
+mod steps {
+    use super::*;
+    use crate::parser::github::run::*;
+
+    fn program(text: &str) -> Program {
+        let path = ".github/workflows/ci.yml";
+        let files = BTreeMap::from([(path.to_owned(), text.to_owned())]);
+        let run = begin(super::super::build::workflow(path, &files), facts("push")).unwrap().unwrap();
+        let mut playbook = Playbook::new(run);
+        let moves = playbook.start();
+        let Move::Start(id) = moves[0] else { panic!("{moves:?}") };
+        playbook.program(id, Place::default()).unwrap()
+    }
+
+    struct Nothing;
+
+    impl crate::parser::expression::FileHasher for Nothing {
+        fn files(&self) -> Result<std::sync::Arc<[String]>, String> {
+            Ok([].into())
+        }
+        fn sha256(&self, _: &str) -> Result<[u8; 32], String> {
+            Err("none".into())
+        }
+    }
+
+    fn ended(code: i32, output: &str) -> StepEnded {
+        let files = crate::parser::github::commands::WrittenFiles { output: output.into(), ..Default::default() };
+        StepEnded { exit: StepExit::Code(code), effects: Default::default(), files }
+    }
+
+    fn started(next: Next) -> StepId {
+        match next {
+            Next::Start(step) => step.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_background_step_counts_once_it_was_waited_for() {
+        let mut program = program(
+            "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n    - {id: b, background: true, run: x}\n    - {run: 'echo [${{ steps.b.outputs.v }}]'}\n    - {wait: b}\n    - {run: 'echo [${{ steps.b.outputs.v }}]'}\n",
+        );
+        let background = started(program.next(&Nothing));
+        let Next::Start(second) = program.next(&Nothing) else { panic!() };
+        let ReadyKind::Script(script) = &second.kind else { panic!() };
+        assert_eq!(script.text, "echo []\n");
+        program.ended(second.id, ended(0, ""));
+        assert!(matches!(program.next(&Nothing), Next::Wait(steps) if steps == [background]));
+        program.ended(background, ended(0, "v=1\n"));
+        assert!(matches!(program.next(&Nothing), Next::Over(report) if report.conclusion == Conclusion::Success));
+        let Next::Start(last) = program.next(&Nothing) else { panic!() };
+        let ReadyKind::Script(script) = &last.kind else { panic!() };
+        assert_eq!(script.text, "echo [1]\n");
+    }
+
+    #[test]
+    fn a_cancelled_job_still_runs_what_always_runs() {
+        let mut program = program(
+            "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{run: x}, {run: y}, {if: always(), run: z}, {if: failure(), run: f}]\n",
+        );
+        let first = started(program.next(&Nothing));
+        assert_eq!(program.cancel(&Nothing), [first]);
+        program.ended(first, StepEnded { exit: StepExit::Cancelled, ..ended(0, "") });
+        assert!(
+            matches!(program.next(&Nothing), Next::Over(report) if report.reason.as_deref() == Some("the job was cancelled"))
+        );
+        let last = started(program.next(&Nothing));
+        program.ended(last, ended(0, ""));
+        assert!(matches!(program.next(&Nothing), Next::Over(_)));
+        assert!(matches!(program.next(&Nothing), Next::End(end) if end.conclusion == Conclusion::Cancelled));
+    }
+}
