@@ -24,7 +24,7 @@ pub mod board;
 pub mod capacity;
 pub mod claims;
 pub mod control;
-mod docker_settings;
+pub mod docker_settings;
 pub mod engines;
 mod events;
 pub mod housekeeper;

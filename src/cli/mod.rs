@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod doctor;
+pub mod exec;
 pub mod forge_calls;
 pub mod list;
 pub mod pipeline_args;
@@ -111,6 +112,8 @@ enum Command {
     Resume,
     /// Take no more jobs, and end the agent when the running ones have ended.
     Drain(control::DrainArgs),
+    /// Run a pipeline of a checkout here, as its forge would.
+    Exec(exec::ExecArgs),
     /// Check this machine, and say how to mend what is wrong.
     Doctor(doctor::DoctorArgs),
     /// Run the agent as a systemd service.
@@ -166,6 +169,7 @@ impl CommandLine {
             Command::Pause(args) => control::pause(&args, &locations),
             Command::Resume => control::resume(&locations),
             Command::Drain(args) => control::drain(&args, &locations),
+            Command::Exec(args) => exec::run(&args, &locations),
             Command::Doctor(args) => doctor::run(&args, &locations),
             Command::Service(args) => service::run(&args, &locations),
             Command::Config(args) => config::run(&args, &locations),

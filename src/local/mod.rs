@@ -3,7 +3,21 @@
 //! - [`project`]: the checkout: its root, its files, the pipeline file that a path means.
 //! - [`facts`]: what git says about it.
 //! - [`request`]: what it is started with: event, ref, variables, secrets, inputs.
+//! - [`facts`], [`snapshot`]: what git knows of it, and the work tree as it is, copied once for all jobs.
+//! - [`house`]: the private state of a run, beside that of an agent.
+//! - [`gitlab`]: the jobs of a GitLab pipeline. [`worker`]: one of them, run by the agent's own engine.
+//! - [`reporter`]: the forge of a local run: keeps artifacts and hands them on.
+//! - [`events`]: what a run tells; [`summary`], [`junit`]: what is said after it. [`run`]: one run from its request to its end.
 
+pub mod events;
 pub mod facts;
+pub mod gitlab;
+pub mod house;
+pub mod junit;
 pub mod project;
+pub mod reporter;
 pub mod request;
+pub mod run;
+pub mod snapshot;
+pub mod summary;
+pub mod worker;

@@ -1,0 +1,139 @@
+//! `forgehand exec`: a pipeline of a checkout, here and now.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use miette::IntoDiagnostic as _;
+
+use super::pipeline_args::{FileArgs, RequestArgs};
+use super::{Verdict, render};
+use crate::agent::signals::{Signal, Signals};
+use crate::config::{DockerConfig, Locations};
+use crate::executor::pipeline::Control;
+use crate::local::events::{Narrator, Style};
+use crate::local::house::Sandbox;
+use crate::local::project::Project;
+use crate::local::run::{self, Order, RunError};
+use crate::local::{junit, summary};
+use crate::pipeline::schedule::PipelineEnd;
+
+/// Where jobs live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExecutorArg {
+    /// Containers.
+    Docker,
+    /// Processes of this machine, without any isolation.
+    Host,
+}
+
+/// Arguments of `forgehand exec`.
+#[derive(Debug, Args)]
+#[command(after_help = "Ctrl-C once ends the jobs tidily, twice at once. Artifacts land in .forgehand/artifacts, a folder a job.\n\n\
+                        Exit codes: 0 success; 1 the pipeline failed; 2 the file or the arguments are wrong; 3 the \
+                        environment is (no engine, no disk); 130 cancelled.")]
+pub struct ExecArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    #[command(flatten)]
+    request: RequestArgs,
+    /// Run only this job; may be given more than once. A manual job that is named runs.
+    #[arg(long = "job", value_name = "NAME")]
+    jobs: Vec<String>,
+    /// With --job: also what these jobs need.
+    #[arg(long, requires = "jobs")]
+    needs: bool,
+    /// The image of jobs that name none.
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// Where jobs run.
+    #[arg(long, value_name = "KIND", default_value = "docker")]
+    executor: ExecutorArg,
+    /// How many jobs run at a time [default: twice the processors, at least 4].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    parallel: Option<u16>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Write a JUnit report of the jobs.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// Runs `forgehand exec`.
+pub fn run(args: &ExecArgs, locations: &Locations) -> Result<Verdict, miette::Report> {
+    let order = match order(args, locations) {
+        Ok(order) => order,
+        Err(report) => {
+            eprintln!("{report:?}");
+            return Ok(Verdict::BadInput);
+        }
+    };
+    let style = if args.json { Style::Json } else { Style::Plain };
+    let narrator = Arc::new(Narrator::new(style, Box::new(std::io::stdout())));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().into_diagnostic()?;
+    let ran = runtime.block_on(async {
+        let control = Control::default();
+        let _listener = listen(control.clone())?;
+        Ok::<_, std::io::Error>(run::run(order, narrator.clone(), control).await)
+    });
+    let report = match ran.into_diagnostic()? {
+        Ok(report) => report,
+        Err(RunError::BadInput(message)) => return Ok(render::failed(&message, Verdict::BadInput)),
+        Err(RunError::Environment(message)) => return Ok(render::failed(&message, Verdict::Environment)),
+    };
+    if let Some(path) = &args.junit {
+        write(path, &junit::report(&report, &narrator.ended()))?;
+    }
+    let summary = summary::of(&report, &narrator.ended());
+    // For people only; a program has had its events.
+    let _ = if args.json { Ok(()) } else { std::io::stdout().write_all(summary.as_bytes()) };
+    Ok(match report.end {
+        PipelineEnd::Success => Verdict::Success,
+        PipelineEnd::Failed => Verdict::Failed,
+        PipelineEnd::Cancelled => Verdict::Cancelled,
+    })
+}
+
+fn order(args: &ExecArgs, locations: &Locations) -> Result<Order, miette::Report> {
+    let request = args.request.request()?;
+    let project = Project::containing(&args.file.path)?;
+    let file = project.pipeline_at(&args.file.path, args.file.dialect.map(Into::into))?;
+    if !project.is_git() {
+        eprintln!("note: {} is no git work tree: CI_COMMIT_* are empty, and all its files count", project.root().display());
+    }
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Order {
+        project,
+        file,
+        request,
+        jobs: args.jobs.clone(),
+        with_needs: args.needs,
+        sandbox: match args.executor {
+            ExecutorArg::Docker => Sandbox::Docker,
+            ExecutorArg::Host => Sandbox::Host,
+        },
+        image: args.image.clone(),
+        parallel: args.parallel.map_or_else(|| (2 * processors).max(4), usize::from),
+        state_dir: locations.state_dir.clone(),
+        docker: DockerConfig { image: args.image.clone(), ..DockerConfig::default() },
+    })
+}
+
+/// Ctrl-C and its like, from now on.
+fn listen(control: Control) -> std::io::Result<tokio_util::task::AbortOnDropHandle<()>> {
+    let mut signals = Signals::of_process()?;
+    Ok(tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            if signals.recv().await == Signal::Stop {
+                control.stop();
+            }
+        }
+    })))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), miette::Report> {
+    use miette::WrapErr as _;
+    std::fs::write(path, text).into_diagnostic().wrap_err_with(|| format!("{} cannot be written", path.display()))
+}

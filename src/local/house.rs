@@ -1,0 +1,166 @@
+//! The private state of one local run: a state directory of its own below the agent's, so that it works beside a running agent,
+//! and is swept by the next run when this one was killed.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::docker_settings;
+use crate::agent::engines::Engines;
+use crate::artifact::cache::{CacheSettings, LocalCache};
+use crate::config::{DockerConfig, Hardening};
+use crate::executor::sandbox::place::{DockerPlace, HostPlace, Place};
+use crate::executor::sandbox::shim::ShimBinary;
+use crate::executor::stages::sources::{GitProgram, Mirrors};
+use crate::executor::tools::Tools;
+use crate::outbound::{Outbound, OutboundSettings, ProxyEnvironment};
+use crate::state::{Journal, LogLimits, StateDir, StateLock};
+
+/// Where programs are looked for when the environment does not say.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Root of the work trees in a container.
+const BUILDS_DIR: &str = "/builds";
+/// How long leftovers of a killed run may take to go.
+const SWEEPING: Duration = Duration::from_secs(30);
+
+/// Where jobs live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Containers.
+    #[default]
+    Docker,
+    /// Processes of this machine.
+    Host,
+}
+
+/// What all jobs of a local run work with.
+pub struct House {
+    /// Its state directory.
+    pub dir: StateDir,
+    /// Its journal.
+    pub journal: Journal,
+    /// What its jobs are offered.
+    pub tools: Arc<Tools>,
+    /// Where its jobs live.
+    pub sandbox: Sandbox,
+    engines: Engines,
+    _lock: StateLock,
+}
+
+impl House {
+    /// Makes the state directory and connects to the engine. The error is for people: what is missing of the environment.
+    pub async fn open(state_dir: &Path, sandbox: Sandbox, docker: &DockerConfig) -> Result<Self, String> {
+        let home = state_dir.join("exec");
+        let (dir, lock, journal) = {
+            let home = home.clone();
+            blocking(move || {
+                let id = uuid::Uuid::new_v4().simple().to_string();
+                let dir = StateDir::open(home.join("runs").join(id)).map_err(words)?;
+                let lock = StateLock::take(&dir, jiff::Timestamp::now()).map_err(words)?;
+                let journal = Journal::open(&dir, jiff::Timestamp::now, LogLimits::default()).map_err(words)?;
+                Ok((dir, lock, journal))
+            })
+            .await?
+        };
+        let shim = ShimBinary::install(&home.join("shim")).await.map_err(words)?;
+        let engines = Engines::new(dir.clone(), shim.clone()).map_err(words)?;
+        let (place, builds_dir) = match sandbox {
+            Sandbox::Docker => {
+                let engine = engines.get(docker).await?;
+                let settings = docker_settings::of(docker, Hardening::Standard);
+                engine.make_networks_ready(&settings).await;
+                let place = DockerPlace { engine, settings, shim: engines.shim().clone() };
+                (Place::Docker(Box::new(place)), BUILDS_DIR.to_owned())
+            }
+            Sandbox::Host => {
+                let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                let place = HostPlace { shim: engines.shim().clone(), host_name };
+                // Each job's own; see `LocalWorker`.
+                (Place::Host(Box::new(place)), String::new())
+            }
+        };
+        let cache = home.join("cache");
+        let caches =
+            blocking(move || LocalCache::open(&cache, CacheSettings::default(), Arc::new(jiff::Timestamp::now)).map_err(words))
+                .await?;
+        let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
+        let outbound =
+            Outbound::new(OutboundSettings { environment: ProxyEnvironment::from_process(), ..OutboundSettings::default() })
+                .map_err(words)?;
+        let tools = Tools {
+            place,
+            caches: Arc::new(caches),
+            git: GitProgram::find(&path).map_err(words)?,
+            mirrors: Arc::new(Mirrors::new(dir.mirrors())),
+            outbound,
+            builds_dir,
+            name: "exec".to_owned(),
+            introduction: "this machine, by forgehand exec".to_owned(),
+        };
+        Ok(Self { dir, journal, tools: Arc::new(tools), sandbox, engines, _lock: lock })
+    }
+
+    /// Removes everything of the run but its caches and artifacts.
+    pub async fn close(self) {
+        self.engines.close().await;
+        // What a container's root left in a work tree is removed by a container.
+        let root = self.dir.root().to_owned();
+        let removed = blocking({
+            let root = root.clone();
+            move || std::fs::remove_dir_all(root).map_err(words)
+        });
+        if removed.await.is_err()
+            && let Err(error) = self.tools.place.remove_folder(&root).await
+        {
+            tracing::warn!(%error, folder = %root.display(), "a folder of this run stays");
+        }
+    }
+}
+
+/// Removes what runs left that were killed: their containers, networks and folders.
+pub async fn sweep(state_dir: PathBuf, docker: DockerConfig) {
+    let runs = state_dir.join("exec").join("runs");
+    let Ok(entries) = std::fs::read_dir(&runs) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let dir = StateDir::at(&path);
+        // Nobody holds it, and it was not made this moment.
+        let is_dead = matches!(StateLock::holder(&dir), Ok(None)) && dir.lock().exists();
+        if !is_dead {
+            continue;
+        }
+        let swept = tokio::time::timeout(SWEEPING, sweep_one(&dir, &state_dir, &docker)).await;
+        match swept {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, run = %path.display(), "what a killed run left is not all gone"),
+            Err(_) => tracing::warn!(run = %path.display(), "what a killed run left takes long to go; later runs try again"),
+        }
+    }
+}
+
+async fn sweep_one(dir: &StateDir, state_dir: &Path, docker: &DockerConfig) -> Result<(), String> {
+    let _lock = StateLock::take(dir, jiff::Timestamp::now()).map_err(words)?;
+    let shim = ShimBinary::install(&state_dir.join("exec").join("shim")).await.map_err(words)?;
+    let used_docker = dir.root().join("docker").exists();
+    if used_docker {
+        let engines = Engines::new(dir.clone(), shim).map_err(words)?;
+        let engine = engines.get(docker).await?;
+        engines.sweep(&Vec::new).await?;
+        engines.close().await;
+        drop(engine);
+    }
+    let root = dir.root().to_owned();
+    blocking(move || std::fs::remove_dir_all(root).map_err(words)).await
+}
+
+/// Runs blocking work on a thread for it.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(words)?
+}
+
+/// An error in its own words.
+pub(super) fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,217 @@
+//! One local run, from the request to the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use super::events::Narrator;
+use super::facts::Facts;
+use super::gitlab::GitLabJobs;
+use super::house::{House, Sandbox, blocking, sweep, words};
+use super::project::{PipelineFile, Project};
+use super::reporter::Shelf;
+use super::request::Request;
+use super::snapshot::Snapshot;
+use super::worker::{Bench, LocalWorker};
+use crate::config::DockerConfig;
+use crate::executor::pipeline::fixed::FixedPlaybook;
+use crate::executor::pipeline::{Control, Limits, drive};
+use crate::forge::gitlab::GitLab;
+use crate::forge::gitlab::settings::{Executor, GitLabSettings};
+use crate::outbound::{Outbound, OutboundSettings};
+use crate::parser::dialect::Dialect;
+use crate::pipeline::schedule::{PipelineEnd, Schedule};
+use crate::pipeline::{PipelineDefinition, Secret, Waits};
+
+/// How long a pipeline may take.
+const PIPELINE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+
+/// What to run and how.
+pub struct Order {
+    /// The checkout.
+    pub project: Project,
+    /// The pipeline file.
+    pub file: PipelineFile,
+    /// What it is started with.
+    pub request: Request,
+    /// Jobs to run; empty: all.
+    pub jobs: Vec<String>,
+    /// Whether what these need runs too.
+    pub with_needs: bool,
+    /// Where jobs live.
+    pub sandbox: Sandbox,
+    /// The image of jobs that name none.
+    pub image: Option<String>,
+    /// How many jobs run at a time.
+    pub parallel: usize,
+    /// The agent's state directory; ours lies below it.
+    pub state_dir: PathBuf,
+    /// How containers are made.
+    pub docker: DockerConfig,
+}
+
+/// Why nothing was run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The definition or what was asked for is wrong.
+    #[error("{0}")]
+    BadInput(String),
+    /// Something of the machine's is missing.
+    #[error("{0}")]
+    Environment(String),
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Report {
+    /// How the pipeline ended.
+    pub end: PipelineEnd,
+    /// How long it took.
+    pub took: Duration,
+    /// Folders with artifacts of this run.
+    pub artifacts: Vec<PathBuf>,
+    /// What it was.
+    pub definition: PipelineDefinition,
+}
+
+/// Runs a pipeline.
+pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Result<Report, RunError> {
+    let began = Instant::now();
+    if order.file.dialect != Dialect::GitLab {
+        let dialect = order.file.dialect;
+        return Err(RunError::BadInput(format!("{}: this version runs GitLab pipelines, not {dialect:?} ones", order.file.path)));
+    }
+    let root = order.project.root().to_owned();
+    // The engine is connected to while git is asked.
+    let house = House::open(&order.state_dir, order.sandbox, &order.docker);
+    let facts = blocking({
+        let (root, is_git) = (root.clone(), order.project.is_git());
+        move || Ok(if is_git { Facts::of(&root) } else { Facts::default() })
+    });
+    let (house, facts) = tokio::join!(house, facts);
+    let facts = facts.map_err(RunError::Environment)?;
+    let house = match house {
+        Ok(house) => house,
+        Err(error) => return Err(RunError::Environment(error)),
+    };
+    let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
+    let prepared = prepare(&order, house, &facts, narrator.clone()).await;
+    let (schedule, jobs, bench) = match prepared {
+        Ok(prepared) => prepared,
+        Err((error, house)) => {
+            house.close().await;
+            return Err(error);
+        }
+    };
+    let definition = schedule.definition().clone();
+    let shelf = bench.shelf.clone();
+    let worker = LocalWorker { inner: Arc::new(bench) };
+    let limits = Limits { parallel: order.parallel, timeout: PIPELINE_TIMEOUT };
+    let tell = |event| narrator.pipeline(&event);
+    let end = drive(FixedPlaybook::new(schedule, jobs), &worker, limits, &control, tell, rand::random::<f64>).await;
+    let took = began.elapsed();
+    narrator.finished(end, took);
+    // Nobody else holds it: all jobs have ended.
+    if let Some(bench) = Arc::into_inner(worker.inner) {
+        bench.house.close().await;
+    }
+    swept.abort();
+    Ok(Report { end, took, artifacts: shelf.folders(), definition })
+}
+
+type Prepared = (Schedule, GitLabJobs, Bench);
+
+async fn prepare(order: &Order, house: House, facts: &Facts, narrator: Arc<Narrator>) -> Result<Prepared, (RunError, House)> {
+    let root = order.project.root();
+    let shelf = Shelf::new(root.join(".forgehand").join("artifacts"), house.dir.root().join("artifacts"));
+    let made = GitLabJobs::new(&order.file.text, root, facts, &order.request, shelf.clone(), order.sandbox)
+        .map_err(RunError::BadInput)
+        .and_then(|(definition, jobs)| {
+            let (definition, jobs) = narrow(definition, jobs, order)?;
+            let wanted = |name: &str| order.jobs.iter().any(|job| job == name);
+            let schedule = Schedule::new(definition, &wanted).map_err(|error| RunError::BadInput(words(error)))?;
+            Ok((schedule, jobs))
+        });
+    let (schedule, jobs) = match made {
+        Ok(made) => made,
+        Err(error) => return Err((error, house)),
+    };
+    let snapshot = blocking({
+        let (project, has_commits) = (order.project.clone(), !facts.sha.is_empty());
+        let to = house.dir.root().join("snapshot");
+        move || Snapshot::take(&project, has_commits, &to).map_err(words)
+    });
+    let snapshot = match snapshot.await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Err((RunError::Environment(format!("the work tree cannot be copied: {error}")), house)),
+    };
+    let forge = match forge(order) {
+        Ok(forge) => forge,
+        Err(error) => return Err((RunError::Environment(error), house)),
+    };
+    Ok((schedule, jobs, Bench { house, forge, snapshot, shelf, narrator }))
+}
+
+fn forge(order: &Order) -> Result<GitLab, String> {
+    let url = Url::parse("https://gitlab.local.invalid").map_err(words)?;
+    let mut settings = GitLabSettings::new("exec", url, Secret::new("local"), "local");
+    settings.executor = match order.sandbox {
+        Sandbox::Docker => Executor::Docker,
+        Sandbox::Host => Executor::Host,
+    };
+    settings.default_image = order.image.clone();
+    // A local run is the user's own: its log is not cut.
+    settings.output_limit = u64::MAX / 2;
+    GitLab::new(settings, Outbound::new(OutboundSettings::default()).map_err(words)?).map_err(words)
+}
+
+/// Leaves only the jobs that were asked for, and what they need where that was asked for too.
+fn narrow(
+    mut definition: PipelineDefinition,
+    mut jobs: GitLabJobs,
+    order: &Order,
+) -> Result<(PipelineDefinition, GitLabJobs), RunError> {
+    if order.jobs.is_empty() {
+        return Ok((definition, jobs));
+    }
+    let names: Vec<String> = definition.jobs.iter().map(|job| job.name.clone()).collect();
+    for wanted in &order.jobs {
+        if !names.contains(wanted) {
+            let like = names.iter().max_by_key(|name| (strsim::jaro(name, wanted) * 1000.0) as u32);
+            let hint = like.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            return Err(RunError::BadInput(format!("this pipeline has no job `{wanted}`{hint}")));
+        }
+    }
+    let stage = |name: &str| definition.stages.iter().position(|stage| stage == name);
+    let mut kept: Vec<bool> = definition.jobs.iter().map(|job| order.jobs.contains(&job.name)).collect();
+    let mut open: Vec<usize> = (0..kept.len()).filter(|index| kept.get(*index) == Some(&true)).collect();
+    while let Some(index) = open.pop().filter(|_| order.with_needs) {
+        let Some(job) = definition.jobs.get(index) else { continue };
+        for (other, candidate) in definition.jobs.iter().enumerate() {
+            let is_needed = match &job.waits {
+                Waits::Jobs(names) => names.contains(&candidate.name),
+                Waits::EarlierStages => stage(&candidate.stage) < stage(&job.stage),
+            };
+            if let Some(keep) = kept.get_mut(other).filter(|keep| is_needed && !**keep) {
+                *keep = true;
+                open.push(other);
+            }
+        }
+    }
+    let keeps = |index: usize| kept.get(index) == Some(&true);
+    jobs.keep(&keeps);
+    let mut index = 0;
+    definition.jobs.retain(|_| {
+        index += 1;
+        keeps(index - 1)
+    });
+    let left: Vec<String> = definition.jobs.iter().map(|job| job.name.clone()).collect();
+    for job in &mut definition.jobs {
+        if let Waits::Jobs(needs) = &mut job.waits {
+            needs.retain(|need| left.contains(need));
+        }
+    }
+    Ok((definition, jobs))
+}

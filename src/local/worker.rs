@@ -1,0 +1,200 @@
+//! Runs one job of a local pipeline by the agent's own engine.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::events::Narrator;
+use super::house::{House, Sandbox, blocking, words};
+use super::reporter::Shelf;
+use super::snapshot::Snapshot;
+use crate::executor::halt::Halt;
+use crate::executor::job;
+use crate::executor::log::{JobEvent, JobLog};
+use crate::executor::pipeline::{JobEnd, Task, Worker};
+use crate::executor::progress::Progress;
+use crate::executor::running::{JobRun, now_ms};
+use crate::executor::sandbox::JobPaths;
+use crate::forge::gitlab::GitLab;
+use crate::forge::{Assignment, Demand, Forge as _, RunnerFacts};
+use crate::pipeline::definition::SourceStrategy;
+use crate::pipeline::{
+    FailureReason, ForgeInstance, JobFailure, JobId, JobKey, JobOutcome, Owner, PipelineJob, ProjectId, Trust,
+};
+
+/// A job to run.
+#[derive(Clone, Debug)]
+pub struct LocalJob {
+    /// Its number in the run, from 1.
+    pub id: usize,
+    /// The forge's words for it.
+    pub payload: String,
+    /// The project's path, `group/project`.
+    pub project_path: String,
+    /// The project's number.
+    pub project: u32,
+}
+
+/// How it ended.
+#[derive(Clone, Debug)]
+pub struct LocalEnd(pub JobOutcome);
+
+impl JobEnd for LocalEnd {
+    fn cancelled(_reason: &str) -> Self {
+        Self(JobOutcome::Cancelled)
+    }
+
+    fn outcome(&self) -> &JobOutcome {
+        &self.0
+    }
+}
+
+/// Runs jobs. Cheap to clone.
+#[derive(Clone)]
+pub struct LocalWorker {
+    /// What it works with.
+    pub inner: Arc<Bench>,
+}
+
+/// What all jobs of a run share.
+pub struct Bench {
+    /// State, journal, engine.
+    pub house: House,
+    /// Reads the forge's words.
+    pub forge: GitLab,
+    /// The work tree.
+    pub snapshot: Snapshot,
+    /// Artifacts.
+    pub shelf: Shelf,
+    /// Who hears of it.
+    pub narrator: Arc<Narrator>,
+}
+
+impl Worker<LocalJob, LocalEnd> for LocalWorker {
+    async fn run(&self, task: Task<LocalJob>, demand: watch::Receiver<Demand>) -> LocalEnd {
+        let outcome = match self.try_run(task, demand).await {
+            Ok(outcome) => outcome,
+            Err(failure) => JobOutcome::Failed(failure),
+        };
+        // Somebody ended it: it is cancelled, whichever way it took that.
+        LocalEnd(match outcome {
+            JobOutcome::Failed(failure) if failure.reason == FailureReason::JobCanceled => JobOutcome::Cancelled,
+            other => other,
+        })
+    }
+}
+
+impl LocalWorker {
+    async fn try_run(&self, task: Task<LocalJob>, demand: watch::Receiver<Demand>) -> Result<JobOutcome, JobFailure> {
+        let Bench { house, forge, .. } = &*self.inner;
+        let system = |error: String| JobFailure::system(error);
+        let assignment = assignment(&task);
+        house.journal.accept(&assignment, "exec").await.map_err(|error| system(words(error)))?;
+        let page = house.journal.job(&assignment.key);
+        let paths = JobPaths {
+            private: house.dir.job(&assignment.key),
+            run: house.dir.run(&assignment.key),
+            workspace: house.dir.builds().join(assignment.key.as_str()),
+        };
+        let facts = RunnerFacts {
+            concurrent_id: u32::try_from(task.job.id).unwrap_or(0),
+            concurrent_project_id: u32::try_from(task.job.id).unwrap_or(0),
+            builds_dir: match house.sandbox {
+                Sandbox::Docker => house.tools.builds_dir.clone(),
+                Sandbox::Host => paths.workspace.to_string_lossy().into_owned(),
+            },
+            shared_environment: house.tools.place.is_shared(),
+        };
+        make_folders(&paths).map_err(|error| system(format!("the job's folders cannot be made: {error}")))?;
+        page.set_facts(&facts, &paths).await.map_err(|error| system(words(error)))?;
+        let mut job = forge.define(&assignment, &facts)?;
+        self.fill(&mut job, &paths).await?;
+        let log = {
+            let (path, spec) = (house.dir.job_log(&assignment.key), job.log.clone());
+            blocking(move || JobLog::open(&path, &spec, 0).map_err(words)).await.map_err(system)?
+        };
+        let (narrator, name) = (self.inner.narrator.clone(), task.name.clone());
+        log.observe(Arc::new(move |event: JobEvent<'_>| narrator.job(&name, event)));
+        let halt = Halt { deadline: Instant::now() + job.timeouts.job, demand, interrupt: CancellationToken::new() };
+        let run = JobRun {
+            halt,
+            job,
+            paths: paths.clone(),
+            reporter: Arc::new(self.inner.shelf.reporter(&assignment.id, &task.name)),
+            journal: page.clone(),
+            log: log.clone(),
+            tools: house.tools.clone(),
+            progress: Progress::begin(now_ms()),
+            sandbox: None,
+        };
+        let (outcome, sandbox) = job::run(run, false, |_| {}).await;
+        let digest = log.close();
+        // A run that is killed is swept whole; what the journal says of a job that ended is for nobody.
+        let _ = page.set_digest(digest).await;
+        if let Some(sandbox) = &sandbox {
+            house.tools.place.remove(sandbox, &paths).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Fills the work tree from the snapshot, unless the job wants none.
+    async fn fill(&self, job: &mut PipelineJob, paths: &JobPaths) -> Result<(), JobFailure> {
+        let wanted = matches!(job.sources.strategy, SourceStrategy::Clone | SourceStrategy::Fetch);
+        let below = Path::new(&job.dirs.project).strip_prefix(&job.dirs.builds).ok();
+        let (true, Some(below)) = (wanted && job.sources.checkout, below) else { return Ok(()) };
+        let (to, bench) = (paths.workspace.join(below), self.inner.clone());
+        let copied = blocking(move || {
+            let mut folder = bench_parent(&to);
+            fs::create_dir_all(&folder).map_err(words)?;
+            // The folders between are as open as the work tree.
+            while folder.file_name().is_some() && fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).is_ok() {
+                if !folder.pop() || !folder.starts_with(bench.house.dir.builds()) {
+                    break;
+                }
+            }
+            bench.snapshot.copy_to(&to).map_err(words)
+        });
+        copied.await.map_err(|error| JobFailure::system(format!("the work tree cannot be copied: {error}")))?;
+        // It is there: what fetches is not to touch it.
+        job.sources.strategy = SourceStrategy::None;
+        Ok(())
+    }
+}
+
+fn bench_parent(path: &Path) -> std::path::PathBuf {
+    path.parent().unwrap_or(path).to_owned()
+}
+
+fn assignment(task: &Task<LocalJob>) -> Assignment {
+    let forge = ForgeInstance::new("local");
+    let id = JobId::new(task.job.id.to_string());
+    Assignment {
+        key: JobKey::of(&forge, &id, &task.attempt.to_string()),
+        id,
+        name: task.name.clone(),
+        project_path: task.job.project_path.clone(),
+        owner: Owner { forge, project: ProjectId::new(task.job.project.to_string()), trust: Trust::Member },
+        payload: Bytes::from(task.job.payload.clone()),
+        correlation_id: String::new(),
+    }
+}
+
+/// Private ones 0700, those the job's processes share 0777 below.
+fn make_folders(paths: &JobPaths) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&paths.private)?;
+    for shared in [&paths.run, &paths.workspace] {
+        if let Some(parent) = shared.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        fs::create_dir(shared)?;
+        fs::set_permissions(shared, fs::Permissions::from_mode(0o777))?;
+    }
+    Ok(())
+}
