@@ -22,6 +22,7 @@ const OURS: &str = ".forgehand/";
 pub struct Snapshot {
     root: PathBuf,
     entries: Vec<PathBuf>,
+    has_history: bool,
 }
 
 impl Snapshot {
@@ -40,11 +41,11 @@ impl Snapshot {
                 Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
             }
         }
-        if project.is_git() && has_commits {
-            history(project.root(), to)?;
+        let has_history = project.is_git() && has_commits && history(project.root(), to)?;
+        if has_history {
             walk(&to.join(".git"), Path::new(".git"), &mut entries)?;
         }
-        Ok(Self { root: to.to_owned(), entries })
+        Ok(Self { root: to.to_owned(), entries, has_history })
     }
 
     /// A job's own copy, at `to`, which any user of the job may write. Blocking.
@@ -64,12 +65,16 @@ impl Snapshot {
             }
             copy_file(&self.root.join(entry), &to.join(entry))?;
         }
+        // Git knows a repository by this folder, which holds no file where all refs are packed.
+        if self.has_history {
+            make_folder(&to.join(".git/refs"))?;
+        }
         Ok(())
     }
 }
 
-/// A repository with the last commits, its index as the head has it.
-fn history(from: &Path, to: &Path) -> io::Result<()> {
+/// A repository with the last commits, its index as the head has it; whether git made one.
+fn history(from: &Path, to: &Path) -> io::Result<bool> {
     let url = format!("file://{}", from.display());
     let git_dir = to.join(".git");
     let clone = git(from, &["clone", "-q", "--bare", "--depth", DEPTH, &url, &git_dir.to_string_lossy()]);
@@ -79,7 +84,7 @@ fn history(from: &Path, to: &Path) -> io::Result<()> {
     if !done && git_dir.exists() {
         fs::remove_dir_all(&git_dir)?;
     }
-    Ok(())
+    Ok(done)
 }
 
 fn walk(folder: &Path, relative: &Path, entries: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -133,6 +133,7 @@ impl LocalWorker {
             tools: house.tools.clone(),
             progress: Progress::begin(now_ms()),
             sandbox: None,
+            program: None,
         };
         let (outcome, sandbox) = job::run(run, false, |_| {}).await;
         let digest = log.close();
