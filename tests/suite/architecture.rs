@@ -12,9 +12,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("forge", &["agent", "artifact", "cli", "emulator", "executor", "state"]),
     ("artifact", &["agent", "cli", "emulator", "executor", "forge", "state"]),
     ("outbound", &["agent", "artifact", "cli", "emulator", "executor", "forge", "state"]),
-    ("executor", &["agent", "cli", "emulator"]),
+    ("executor", &["agent", "cli", "emulator", "local"]),
     ("state", &["agent", "cli", "emulator"]),
-    ("agent", &["cli", "emulator"]),
+    ("agent", &["cli", "emulator", "local"]),
+    ("local", &["cli"]),
     ("emulator", &["agent", "cli", "config", "executor", "forge", "state"]),
 ];
 
