@@ -65,6 +65,13 @@ impl Environment {
         variables.into_iter().collect()
     }
 
+    /// The job's variables alone, for languages that know nothing of `GITLAB_ENV` and `CI_JOB_STATUS`.
+    pub fn without_gitlab(&self) -> Vec<(String, Secret)> {
+        let mut variables = self.variables.clone();
+        variables.remove("GITLAB_ENV");
+        variables.into_iter().collect()
+    }
+
     /// As it is for names and paths that are expanded after the scripts: with `status`, what they handed on, and the work
     /// tree as the current folder.
     pub fn after_scripts(&self, status: &str, project: &str, handed_on: Vec<(String, String)>) -> Self {

@@ -133,7 +133,10 @@ impl<R: Reporter> Running<R> {
             Stage::GetSources => stages::get_sources::run(self).await,
             Stage::RestoreCache => stages::cache::restore(self).await,
             Stage::DownloadArtifacts => stages::artifacts::download(self).await,
-            Stage::Steps => stages::steps::main(self).await,
+            Stage::Steps => match self.run.program.clone() {
+                Some(program) => super::steps::main(self, program).await,
+                None => stages::steps::main(self).await,
+            },
             Stage::AfterSteps => stages::steps::after(self).await,
             Stage::SaveCache => stages::cache::save(self).await,
             Stage::UploadArtifacts => stages::artifacts::upload(self).await,

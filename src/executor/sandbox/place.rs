@@ -2,7 +2,7 @@
 //! either, in the order of a job's life.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::docker::{self, Docker, DockerSettings, Hooks, PrepareError, Reattached, SandboxSpec};
 use super::host::{HostReattached, HostSandbox, HostSpec};
-use super::shim::{ShimBinary, ShimClient, ShimKey};
+use super::shim::{RunDir, ShimBinary, ShimClient, ShimKey};
 use super::{JobPaths, SandboxRecord};
 use crate::executor::log::StageLog;
 use crate::pipeline::{JobFailure, JobKey, PipelineJob, Secret};
@@ -80,6 +80,16 @@ pub struct Ready {
     pub host_name: String,
 }
 
+/// A container beside the job's.
+pub struct BesidePlace {
+    /// Its id.
+    pub container: String,
+    /// The way into it.
+    pub shim: ShimClient,
+    /// Where its steps' output lies.
+    pub run: PathBuf,
+}
+
 /// How a preparation ended that did not fail.
 pub enum Preparation {
     /// The place is there.
@@ -127,7 +137,7 @@ impl Place {
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.remove_job(&request.job.key).await;
-        let key = fresh_key(request.paths).await?;
+        let key = fresh_key(request.paths, KEY).await?;
         let journal = move |record| {
             let written = on_created(record);
             let written: BoxFuture<'static, Result<(), JobFailure>> = Box::pin(async move {
@@ -140,6 +150,38 @@ impl Place {
         match self {
             Place::Docker(place) => place.prepare(request, &key, &journal).await,
             Place::Host(place) => place.prepare(request, &key, &journal).await,
+        }
+    }
+
+    /// Makes a container of another image beside that of `record`, with its work tree and its network. Its run directory is
+    /// the `number`-th of the job's further ones.
+    pub async fn prepare_beside(
+        &self,
+        request: PlaceRequest<'_>,
+        record: &SandboxRecord,
+        number: u32,
+    ) -> Result<BesidePlace, JobFailure> {
+        let (Place::Docker(place), SandboxRecord::Docker { container, .. }) = (self, record) else {
+            return Err(JobFailure::configuration("a step of its own image needs the docker executor"));
+        };
+        let run = request.paths.private.join(format!("run-{number}"));
+        RunDir::create(&run).map_err(|error| JobFailure::system(error.to_string()))?;
+        let paths = JobPaths { run: run.clone(), ..request.paths.clone() };
+        let key = fresh_key(&paths, &format!("shim-{number}.key")).await?;
+        let spec = place.spec(&request, &paths);
+        let deadline = Instant::now() + request.job.timeouts.prepare.unwrap_or(request.job.timeouts.job);
+        let connect = || place.connect(&paths.run, &key, deadline);
+        let made =
+            place.engine.prepare_beside(&spec, (container, number), request.log, &request.stop, &connect).await?;
+        Ok(BesidePlace { container: made.0, shim: made.1, run })
+    }
+
+    /// Removes one container of [`Place::prepare_beside`] before the job's end.
+    pub async fn remove_beside(&self, container: &str) {
+        if let Place::Docker(place) = self
+            && let Err(error) = place.engine.remove_one(container).await
+        {
+            warn!(%error, "the container of a step could not be removed; it goes with the job's");
         }
     }
 
@@ -296,32 +338,41 @@ async fn host_remove(record: &SandboxRecord, paths: &JobPaths) -> Result<(), Str
 }
 
 impl DockerPlace {
+    fn spec<'s>(&'s self, request: &'s PlaceRequest<'_>, paths: &'s JobPaths) -> SandboxSpec<'s> {
+        SandboxSpec {
+            job: request.job,
+            paths,
+            settings: &self.settings,
+            env: &request.env,
+            shim: &self.shim.path,
+            command: vec![docker::SHIM.to_owned()],
+        }
+    }
+
+    /// Says hello to the shim that gets ready in `run`.
+    fn connect<'c>(
+        &self,
+        run: &'c Path,
+        key: &'c ShimKey,
+        deadline: Instant,
+    ) -> BoxFuture<'c, Result<ShimClient, JobFailure>> {
+        Box::pin(async move {
+            let hello = ShimClient::connect(run, key, deadline).await;
+            hello.map(|(shim, _)| shim).map_err(|error| JobFailure::system(error.to_string()))
+        })
+    }
+
     async fn prepare(
         &self,
         request: PlaceRequest<'_>,
         key: &ShimKey,
         journal: &(dyn Fn(SandboxRecord) -> BoxFuture<'static, Result<(), JobFailure>> + Send + Sync),
     ) -> Result<Preparation, JobFailure> {
-        let spec = SandboxSpec {
-            job: request.job,
-            paths: request.paths,
-            settings: &self.settings,
-            env: &request.env,
-            shim: &self.shim.path,
-            command: vec![docker::SHIM.to_owned()],
-        };
+        let spec = self.spec(&request, request.paths);
         let patience = request.job.timeouts.prepare.unwrap_or(request.job.timeouts.job);
         let deadline = Instant::now() + patience;
         let run = &request.paths.run;
-        let hooks = Hooks {
-            on_created: &|record| journal(record),
-            connect: &|| {
-                Box::pin(async move {
-                    let hello = ShimClient::connect(run, key, deadline).await;
-                    hello.map(|(shim, _)| shim).map_err(|error| JobFailure::system(error.to_string()))
-                })
-            },
-        };
+        let hooks = Hooks { on_created: &|record| journal(record), connect: &|| self.connect(run, key, deadline) };
         match self.engine.prepare(&spec, request.log, &request.stop, &hooks).await {
             Ok(prepared) => Ok(Preparation::Ready(Box::new(Ready {
                 record: prepared.record,
@@ -355,8 +406,8 @@ impl DockerPlace {
 }
 
 /// A new key for a new shim, in a file that only the agent can read; an empty run directory for it.
-async fn fresh_key(paths: &JobPaths) -> Result<ShimKey, JobFailure> {
-    let (file, run) = (paths.private.join(KEY), paths.run.clone());
+async fn fresh_key(paths: &JobPaths, name: &str) -> Result<ShimKey, JobFailure> {
+    let (file, run) = (paths.private.join(name), paths.run.clone());
     let made = tokio::task::spawn_blocking(move || {
         docker::leftovers::empty(&run).map_err(|error| std::io::Error::other(error.to_string()))?;
         match std::fs::remove_file(&file) {

@@ -16,6 +16,7 @@ use super::steps;
 use crate::executor::halt::HaltCause;
 use crate::executor::log::{StageLog as _, Tone};
 use crate::executor::running::{Running, StageError};
+use crate::executor::steps::Checkout;
 use crate::forge::Reporter;
 use crate::pipeline::{FailureReason, JobFailure};
 
@@ -64,6 +65,23 @@ async fn fill<R: Reporter>(running: &Running<R>, attempt: u32, stop: Cancellatio
     let deadline = run.halt.deadline.min(Instant::now() + left);
     let cx = context(running, &network, &side, deadline, attempt);
     sources::get_sources(&cx, &run.job.sources, &run.paths.workspace.join(project), &run.log, &stop).await
+}
+
+/// Lays the job's sources into the work tree because a step asks for it. The error is what its user reads.
+pub(in crate::executor) async fn lay_down<R: Reporter>(
+    running: &Running<R>,
+    checkout: &Checkout,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let run = &running.run;
+    let project =
+        below_workspace(&run.job.dirs, &run.job.dirs.project).ok_or("the work tree lies outside the builds folder")?;
+    let (network, side) = (network(running), Side { running, attempt: 1 });
+    let cx = context(running, &network, &side, run.halt.deadline, 1);
+    let tree = run.paths.workspace.join(project);
+    let place = (Path::new(&checkout.path), checkout.clean);
+    let laid = sources::lay_down(&cx, &run.job.sources, &tree, place, &run.log, stop).await;
+    laid.map_err(|error| format!("the checkout failed: {error}"))
 }
 
 /// What git does not track in the work tree, ignored files included. Empty, with a warning, where git cannot tell.

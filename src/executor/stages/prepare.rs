@@ -28,7 +28,10 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
             let request = PlaceRequest {
                 job: &run.job,
                 paths: &run.paths,
-                env: running.environment.for_step("running"),
+                env: match run.program {
+                    Some(_) => running.environment.without_gitlab(),
+                    None => running.environment.for_step("running"),
+                },
                 log: &run.log,
                 stop,
             };

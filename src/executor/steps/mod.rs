@@ -16,7 +16,15 @@
 //! A program is asked by one task at a time. It owns all it needs, so that its state can be written down and read again
 //! by whoever makes it: nothing of it lives in the executor.
 
+mod beside;
+mod files;
+mod lines;
+mod listener;
+mod one;
+mod run;
 mod step;
+
+pub(in crate::executor) use run::main;
 
 pub use step::{
     Beginning, Checkout, Heard, JobPlace, Next, ReadyStep, Remark, Script, StepEnd, StepEnded, StepImage, StepNumber,

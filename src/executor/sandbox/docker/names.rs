@@ -9,6 +9,11 @@ pub(super) fn job_container(agent: &str, job: &JobKey) -> String {
     format!("{}-{}", prefix(agent), job.as_str().to_ascii_lowercase())
 }
 
+/// The `number`-th container of the job's for steps of another image.
+pub(super) fn beside_container(agent: &str, job: &JobKey, number: u32) -> String {
+    format!("{}-step-{number}", job_container(agent, job))
+}
+
 /// The `index`-th service of a job.
 pub(super) fn service_container(agent: &str, job: &JobKey, index: usize) -> String {
     format!("{}-svc-{index}", job_container(agent, job))

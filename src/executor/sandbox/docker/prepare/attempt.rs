@@ -32,6 +32,8 @@ pub(super) struct Preparation<'a> {
     pub(super) log: &'a dyn StageLog,
     pub(super) images: &'a JobImages<'a>,
     pub(super) changes: Changes,
+    /// The container is the so-manieth further one of the job.
+    pub(super) beside: Option<u32>,
     /// The job's own network, once it has one.
     network: std::sync::OnceLock<String>,
 }
@@ -44,7 +46,7 @@ impl<'a> Preparation<'a> {
         images: &'a JobImages<'a>,
     ) -> Self {
         let changes = Changes::new(docker.clone());
-        Self { docker, spec, log, images, changes, network: std::sync::OnceLock::new() }
+        Self { docker, spec, log, images, changes, beside: None, network: std::sync::OnceLock::new() }
     }
 
     pub(super) async fn run<S>(&self, hooks: &Hooks<'_, '_, S>) -> Result<Prepared<S>, Attempt> {
@@ -80,6 +82,32 @@ impl<'a> Preparation<'a> {
             hostname: self.hostname(),
             services: services.into_iter().map(|service| service.aliases).collect(),
         })
+    }
+
+    /// A container of the spec's image that shares the network of `other`.
+    pub(super) async fn run_beside<S>(&self, other: &str, hooks: &Hooks<'_, '_, S>) -> Result<(String, S), Attempt> {
+        let mounts = self.mounts().await?;
+        let connection = match self.spec.settings.network_mode {
+            NetworkMode::Host => Connection::Host,
+            _ => Connection::Unnamed(format!("container:{other}")),
+        };
+        let (container, _image) = self.job_container(&connection, &mounts, Vec::new()).await?;
+        self.changes.start(container.clone()).await?;
+        let shim = self.hello(&container, hooks).await?;
+        Ok((container, shim))
+    }
+
+    /// Removes the container of [`Preparation::run_beside`] that did not come to life.
+    pub(super) async fn undo_beside(&self) {
+        let Some(number) = self.beside else { return };
+        let name = super::super::names::beside_container(self.docker.agent(), &self.spec.job.key, number);
+        let removal = async {
+            self.changes.settle().await;
+            self.docker.remove_container(&name).await
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(UNDO, removal).await {
+            tracing::warn!(name, %error, "a step's container could not be removed; it goes with the job's");
+        }
     }
 
     /// Removes what this attempt made, whatever was under way. An engine that hangs does not hold the job up: then the sweeper

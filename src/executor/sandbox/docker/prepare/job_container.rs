@@ -41,7 +41,10 @@ impl Preparation<'_> {
         let user = user_of(self.spec)?;
         let image = self.job_image().await?;
         let body = self.body(&image, user, connection, mounts, hosts).await?;
-        let name = names::job_container(self.docker.agent(), &self.spec.job.key);
+        let name = match self.beside {
+            Some(number) => names::beside_container(self.docker.agent(), &self.spec.job.key, number),
+            None => names::job_container(self.docker.agent(), &self.spec.job.key),
+        };
         Ok((self.changes.create(name, body).await?, image))
     }
 

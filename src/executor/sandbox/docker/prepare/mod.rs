@@ -196,6 +196,57 @@ impl Docker {
         }
     }
 
+    /// Makes a container of `spec`'s image that shares work tree and network of the container `beside.0`, the `beside.1`-th
+    /// further one of its job. An error leaves nothing of it.
+    pub async fn prepare_beside<'f, S>(
+        &self,
+        spec: &SandboxSpec<'_>,
+        beside: (&str, u32),
+        log: &dyn StageLog,
+        cancel: &CancellationToken,
+        connect: &(dyn Fn() -> BoxFuture<'f, Result<S, JobFailure>> + Send + Sync),
+    ) -> Result<(String, S), JobFailure> {
+        let patience = spec.job.timeouts.prepare.unwrap_or(spec.job.timeouts.job);
+        // What only the first container of a network may say.
+        let settings = DockerSettings {
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            extra_hosts: Vec::new(),
+            links: Vec::new(),
+            ..spec.settings.clone()
+        };
+        let spec = SandboxSpec { settings: &settings, ..spec.clone() };
+        let behalf = OnBehalf { owner: &spec.job.owner, auth: &spec.job.registry_auth };
+        let images = JobImages::new(self.engine(), self.image_owners(), self.machine_auth(), behalf, log);
+        let on_created = |_record| -> BoxFuture<'f, Result<(), JobFailure>> { Box::pin(async { Ok(()) }) };
+        let hooks = Hooks { on_created: &on_created, connect };
+        let mut preparation = Preparation::new(self, &spec, log, &images);
+        preparation.beside = Some(beside.1);
+        let ended = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(PrepareError::Cancelled.into()),
+            ended = tokio::time::timeout(patience, preparation.run_beside(beside.0, &hooks)) => match ended {
+                Ok(Ok(made)) => return Ok(made),
+                Ok(Err(Attempt::Failure(failure))) => Err(failure),
+                Ok(Err(Attempt::Engine(error))) => {
+                    Err(JobFailure::system(format!("the step's container could not be made: {error}")))
+                }
+                Ok(Err(Attempt::EntrypointEnded { exit_code, output })) => {
+                    log.output(&output);
+                    Err(PrepareError::EntrypointEnded { exit_code, output }.into())
+                }
+                Err(_elapsed) => Err(timed_out(patience)),
+            },
+        };
+        preparation.undo_beside().await;
+        ended
+    }
+
+    /// Removes one container, with its anonymous volumes. One that is gone is no error.
+    pub async fn remove_one(&self, container: &str) -> Result<(), EngineError> {
+        self.remove_container(container).await
+    }
+
     /// Waits until it is worth trying again after `error` and returns the number of the next attempt. Those that an engine
     /// spoiled which is away do not count.
     async fn before_next(
