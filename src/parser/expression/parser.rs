@@ -149,7 +149,7 @@ impl Parser<'_> {
             }
             TokenKind::OpenCall if previous == Previous::Function => Previous::OpenCall,
             TokenKind::Open if self.opens_method(previous) => {
-                self.method(at);
+                self.method();
                 Previous::OpenCall
             }
             TokenKind::Open if wants_operand => {
@@ -309,7 +309,7 @@ impl Parser<'_> {
     }
 
     /// Makes the member that was just read a call.
-    fn method(&mut self, _open: Range<usize>) {
+    fn method(&mut self) {
         let Some(node) = self.operands.pop() else { return };
         match node.kind {
             NodeKind::Index(target, key) => {

@@ -14,6 +14,7 @@ pub struct Pattern(Arc<Compiled>);
 #[derive(Debug)]
 enum Compiled {
     Linear(regex::Regex),
+    Ruby(fancy_regex::Regex),
 }
 
 /// A pattern that is none.
@@ -63,6 +64,7 @@ impl Pattern {
     pub fn is_match(&self, text: &str) -> bool {
         match &*self.0 {
             Compiled::Linear(regex) => regex.is_match(text),
+            Compiled::Ruby(regex) => regex.is_match(text).unwrap_or(false),
         }
     }
 
@@ -70,6 +72,7 @@ impl Pattern {
     pub fn linear(&self) -> Option<&regex::Regex> {
         match &*self.0 {
             Compiled::Linear(regex) => Some(regex),
+            Compiled::Ruby(_) => None,
         }
     }
 }
@@ -107,8 +110,7 @@ fn compile(form: Form, pattern: &str) -> Result<Pattern, PatternError> {
         return Err(PatternError(format!("the pattern is longer than {LENGTH_LIMIT} bytes")));
     }
     let compiled = match form {
-        // In Ruby `^` and `$` are always at lines.
-        Form::Ruby => Compiled::Linear(linear(&format!("(?m:{pattern})"))?),
+        Form::Ruby => Compiled::Ruby(ruby(pattern)?),
         Form::Raw => Compiled::Linear(linear(pattern)?),
         Form::Slashed => {
             let Some((body, flags)) = split_slashed(pattern) else {
@@ -133,6 +135,17 @@ fn linear(pattern: &str) -> Result<regex::Regex, PatternError> {
     let translated = translate(pattern)?;
     let built = regex::RegexBuilder::new(&translated).size_limit(SIZE_LIMIT).nest_limit(200).build();
     built.map_err(|error| PatternError(short(&error.to_string())))
+}
+
+fn ruby(pattern: &str) -> Result<fancy_regex::Regex, PatternError> {
+    // In Ruby `^` and `$` are always at lines.
+    let built = fancy_regex::RegexBuilder::new(&format!("(?m:{pattern})"))
+        .backtrack_limit(100_000)
+        .delegate_size_limit(SIZE_LIMIT)
+        .build();
+    // A pattern that closes our group is wrong by itself.
+    let alone = fancy_regex::Regex::new(pattern);
+    alone.and(built).map_err(|error| PatternError(short(&error.to_string())))
 }
 
 /// The last line of the crate's message, which says what is wrong; those before repeat the pattern.

@@ -37,7 +37,7 @@ pub(super) enum Place {
 pub(super) struct Check<'a> {
     pub diagnostics: &'a mut Diagnostics,
     pub hierarchy: Hierarchy,
-    /// Names of all jobs.
+    /// Names of all jobs, sorted.
     pub jobs: Vec<&'a str>,
     /// Axes of the job's matrix; `None` outside jobs.
     pub axes: Option<Vec<&'a str>>,
@@ -364,17 +364,13 @@ impl<'a> Check<'a> {
                 let message = format!("`{}` stands where a secret may not", path.join("."));
                 self.error(codes::SECRET_PLACE, span, message, help.to_owned());
             }
-            ["matrix", axis, ..] => {
+            ["matrix", axis, ..] if !self.axes.iter().flatten().any(|known| known == axis) => {
                 let axes = self.axes.clone().unwrap_or_default();
-                if !axes.contains(axis) {
-                    self.unknown(span, &format!("matrix.{axis}"), axis, &axes, "axes");
-                }
+                self.unknown(span, &format!("matrix.{axis}"), axis, &axes, "axes");
             }
-            ["job", job, ..] => {
+            ["job", job, ..] if self.jobs.binary_search(job).is_err() => {
                 let jobs = self.jobs.clone();
-                if !jobs.contains(job) {
-                    self.unknown(span, &format!("job.{job}"), job, &jobs, "jobs");
-                }
+                self.unknown(span, &format!("job.{job}"), job, &jobs, "jobs");
             }
             [name] | ["env", name] if needs_it && self.hierarchy.get(name).is_none() => {
                 let names: Vec<String> = self.hierarchy.names().into_iter().map(str::to_owned).collect();

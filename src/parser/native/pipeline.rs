@@ -21,6 +21,7 @@ pub(super) fn pipeline(root: &Node, given: &Given, diagnostics: &mut Diagnostics
     if let Some(jobs) = jobs_mapping {
         let keys = jobs.entries().iter().filter_map(|entry| entry.key.as_scalar());
         check.jobs = keys.map(|key| key.text.as_str()).collect();
+        check.jobs.sort_unstable();
     }
     let global_env =
         mapping.get("global_env").map(|node| parts::environment(&mut check, node, "global_env", Source::Global));
