@@ -10,7 +10,6 @@ use crate::parser::diagnostics::Diagnostics;
 use crate::parser::document::NoFiles;
 use crate::parser::gitlab::compose::{ComposeContext, Offline, compose_bytes};
 use crate::parser::gitlab::config::{self, Configuration, model};
-use crate::parser::gitlab::pipeline::context::ChangedFiles;
 use crate::parser::gitlab::pipeline::rules::{Comparisons, Evaluator, Projects};
 use crate::parser::gitlab::pipeline::scope::Shared;
 use crate::parser::gitlab::pipeline::variables::reference::{Doubled, Piece, pieces};
@@ -167,7 +166,6 @@ fn policy_case(case: &Value) -> Result<(), String> {
     if implied {
         let globs: Vec<SmolStr> =
             case["only"]["changes"].as_array().into_iter().flatten().map(|g| g.as_str().unwrap().into()).collect();
-        let _ = context.changes.changed();
         return same(&json!(evaluator.has_changes(&globs, &shared)), &case["matches"]);
     }
     same(&json!(matches), &case["matches"])
