@@ -91,7 +91,10 @@ impl Checker<'_> {
         let mapping = self.mapping_of(node, at, &KEYS)?;
         for key in ["namespace", "agent", "flux_resource_path"] {
             if let Some(value) = mapping.get(key) {
-                self.text(value, at.key(key));
+                let text = self.text(value, at.key(key));
+                if key == "namespace" && text.is_some_and(|text| is_blank(&text)) {
+                    self.error(codes::MISSING, value.span, at.key(key), "is blank");
+                }
             }
         }
         for key in ["managed_resources", "dashboard"] {
