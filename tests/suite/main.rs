@@ -11,4 +11,5 @@ mod proxy;
 mod recovery;
 mod shim;
 mod static_binary;
+mod steps;
 mod support;
