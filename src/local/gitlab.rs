@@ -214,8 +214,10 @@ impl Common {
         let secrets = request.secrets.iter();
         variables.extend(secrets.map(|(key, value)| raw(variable(key, value.expose(), false, true))));
         variables.extend(request.variables.iter().map(|(key, value)| variable(key, value.as_str(), true, false)));
+        // Outside git there is no commit to name, and nothing is fetched; the engine wants the form of one.
+        let sha = if facts.sha.is_empty() { "0".repeat(40) } else { facts.sha.clone() };
         let git_info = json!({
-            "repo_url": format!("{url}.git"), "repo_object_format": "sha1", "ref": name, "sha": facts.sha,
+            "repo_url": format!("{url}.git"), "repo_object_format": "sha1", "ref": name, "sha": sha,
             "before_sha": facts.before_sha, "ref_type": if is_tag { "tag" } else { "branch" }, "refspecs": [], "depth": 20,
             "protected": !is_tag && name == facts.default_branch,
         });

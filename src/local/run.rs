@@ -84,6 +84,8 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
         return Err(RunError::BadInput(format!("{}: this version runs GitLab pipelines, not {dialect:?} ones", order.file.path)));
     }
     let root = order.project.root().to_owned();
+    // A file that cannot be read is said before anything is connected to.
+    crate::emulator::ci::file::read(&order.file.text).map_err(|error| RunError::BadInput(words(error)))?;
     // The engine is connected to while git is asked.
     let house = House::open(&order.state_dir, order.sandbox, &order.docker);
     let facts = blocking({
