@@ -40,6 +40,7 @@ struct Common {
     project_id: u32,
     project_path: String,
     server: String,
+    token: String,
 }
 
 impl GitLabJobs {
@@ -88,7 +89,7 @@ impl GitLabJobs {
         let plain = self.plain.jobs.get(*self.order.get(job)?)?;
         let id = job + 1;
         let mut response = json!({
-            "id": id, "token": "local", "allow_git_fetch": true,
+            "id": id, "token": self.common.token, "allow_git_fetch": true,
             "job_info": {
                 "id": id, "name": plain.name, "stage": plain.stage, "pipeline_id": 1, "project_id": self.common.project_id,
                 "project_name": self.common.project_path.rsplit('/').next(),
@@ -135,7 +136,7 @@ impl GitLabJobs {
             dotenv.extend(kept.dotenv);
             if let Some((_, file_name, size)) = kept.archive {
                 let file = json!({ "filename": file_name, "size": size });
-                list.push(json!({ "id": id, "name": name, "token": "local", "artifacts_file": file }));
+                list.push(json!({ "id": id, "name": name, "token": self.common.token, "artifacts_file": file }));
             }
         }
         Value::Array(list)
@@ -208,9 +209,11 @@ impl Common {
             ("GITLAB_USER_EMAIL", facts.author_email.clone()),
         ];
         list.push((if is_tag { "CI_COMMIT_TAG" } else { "CI_COMMIT_BRANCH" }, name.clone()));
+        // Hidden wherever it is printed, so it must be no word.
+        let token = format!("local-{}", uuid::Uuid::new_v4().simple());
         let mut variables: Vec<Value> =
             list.into_iter().map(|(key, value)| variable(key, value, true, false)).map(raw).collect();
-        variables.push(variable("CI_JOB_TOKEN", "local", false, false));
+        variables.push(variable("CI_JOB_TOKEN", token.as_str(), false, true));
         let secrets = request.secrets.iter();
         variables.extend(secrets.map(|(key, value)| raw(variable(key, value.expose(), false, true))));
         variables.extend(request.variables.iter().map(|(key, value)| variable(key, value.as_str(), true, false)));
@@ -221,7 +224,7 @@ impl Common {
             "before_sha": facts.before_sha, "ref_type": if is_tag { "tag" } else { "branch" }, "refspecs": [], "depth": 20,
             "protected": !is_tag && name == facts.default_branch,
         });
-        Self { variables, git_info, project_id, project_path, server }
+        Self { variables, git_info, project_id, project_path, server, token }
     }
 }
 

@@ -158,7 +158,7 @@ async fn prepare(order: &Order, house: House, facts: &Facts, narrator: Arc<Narra
 
 fn forge(order: &Order) -> Result<GitLab, String> {
     let url = Url::parse("https://gitlab.local.invalid").map_err(words)?;
-    let mut settings = GitLabSettings::new("exec", url, Secret::new("local"), "local");
+    let mut settings = GitLabSettings::new("exec", url, Secret::new(uuid::Uuid::new_v4().simple().to_string()), "local");
     settings.executor = match order.sandbox {
         Sandbox::Docker => Executor::Docker,
         Sandbox::Host => Executor::Host,

@@ -165,6 +165,7 @@ impl LocalWorker {
         copied.await.map_err(|error| JobFailure::system(format!("the work tree cannot be copied: {error}")))?;
         // It is there: what fetches is not to touch it.
         job.sources.strategy = SourceStrategy::None;
+        job.sources.begins_empty = false;
         Ok(())
     }
 }
