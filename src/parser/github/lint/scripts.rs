@@ -65,7 +65,7 @@ fn untrusted(name: &NameUse) -> Option<String> {
                 Member::All | Member::Computed => *want == "*",
             })
     };
-    if !is_github || !UNTRUSTED.iter().any(|rule| fits(rule)) {
+    if !is_github || !UNTRUSTED.iter().any(fits) {
         return None;
     }
     let members = name.path.iter().map(|member| match member {

@@ -24,11 +24,13 @@ pub(super) fn problem(node: &Node, tag: &str) -> Option<String> {
             "The scalar style '{style}' on line {line} and column {column} is not valid with the tag '{tag}'"
         ));
     }
-    let fits = match (kind, scalar.typed_with(Schema::Core, None)) {
-        ("int", Typed::Int(_)) | ("float", Typed::Int(_) | Typed::Float(_)) | ("bool", Typed::Bool(_)) => true,
-        ("null", Typed::Null) => true,
-        _ => false,
-    };
+    let fits = matches!(
+        (kind, scalar.typed_with(Schema::Core, None)),
+        ("int", Typed::Int(_))
+            | ("float", Typed::Int(_) | Typed::Float(_))
+            | ("bool", Typed::Bool(_))
+            | ("null", Typed::Null)
+    );
     (!fits).then(|| {
         format!("The value '{}' on line {line} and column {column} is invalid for the type '{tag}'", scalar.text)
     })

@@ -1,6 +1,7 @@
 //! The corpus: workflows with the official parser's verdicts.
 
 mod broken;
+mod language;
 mod official;
 mod real;
 mod robustness;

@@ -1,0 +1,104 @@
+//! The language as of 2026, and what Gitea and Forgejo take.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::parser::github::workflow::model::{Control, StepKind};
+
+fn job(steps: &str) -> String {
+    format!("on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n{steps}")
+}
+
+fn messages(text: &str, dialect: Dialect) -> Vec<String> {
+    let options = CheckOptions { dialect, lints: false, ..CheckOptions::default() };
+    errors(&check("w.yml", text, &NoFiles, &options)).into_iter().map(|error| error.3).collect()
+}
+
+#[test]
+fn background_steps_wait_and_cancel() {
+    let text = job(
+        "      - {id: db, run: a, background: true}\n      - {wait: [db]}\n      - {wait-all: }\n      - {cancel: db}\n      - parallel:\n        - run: b\n        - {id: c, run: c}\n",
+    );
+    let checked = check("w.yml", &text, &NoFiles, &CheckOptions::default());
+    assert!(!checked.diagnostics.has_errors(), "{:?}", errors(&checked));
+    let workflow = checked.value.unwrap();
+    let steps = workflow.jobs[0].steps();
+    let controls: Vec<&Control> = steps
+        .iter()
+        .filter_map(|step| if let StepKind::Control(control) = &step.kind { Some(control) } else { None })
+        .collect();
+    assert_eq!(controls[0], &Control::Wait(vec!["db".into()]));
+    assert_eq!(controls[1], &Control::WaitAll);
+    assert_eq!(controls[2], &Control::Cancel(vec!["db".into()]));
+    assert_eq!(controls[3], &Control::Wait(vec!["__run".into(), "c".into()]));
+    assert!(steps.iter().filter(|step| step.background).count() == 3);
+}
+
+#[test]
+fn targets_of_waits_are_known_steps() {
+    let text = job(
+        "      - {id: db, run: a, background: true}\n      - {wait: bd}\n      - {id: w, wait: w}\n      - {wait-all: false}\n",
+    );
+    assert_eq!(
+        messages(&text, Dialect::GitHub),
+        [
+            "Step references unknown step ID 'bd'",
+            "Step 'w' cannot reference itself",
+            "The value of 'wait-all' must be true or omitted",
+        ]
+    );
+}
+
+#[test]
+fn new_words_of_the_language() {
+    let text = "on: push\njobs:\n  a:\n    runs-on: x\n    env: &e {A: b}\n    snapshot: {image-name: i, version: 1.*}\n    services:\n      db: {image: i, command: c, entrypoint: e}\n    if: case(github.ref == 'x', true, false)\n    steps:\n      - {uses: $/actions/a, env: *e}\n  b:\n    uses: $/.github/workflows/b.yml\n";
+    assert!(messages(text, Dialect::GitHub).is_empty(), "{:?}", messages(text, Dialect::GitHub));
+}
+
+#[test]
+fn every_error_in_one_pass_also_behind_the_schema() {
+    let text = "on: push\njobs:\n  a:\n    runs_on: x\n    needs: c\n    steps:\n      - {id: 1x, run: a}\n  b:\n    runs-on: x\n    if: secrets.A\n    steps: [{run: a}]\n";
+    let found = messages(text, Dialect::GitHub);
+    for part in [
+        "Unexpected value 'runs_on'",
+        "Required property is missing: runs-on",
+        "unknown job 'c'",
+        "'1x' is invalid",
+        "'secrets'",
+    ] {
+        assert!(found.iter().any(|message| message.contains(part)), "{part}: {found:?}");
+    }
+}
+
+#[test]
+fn gitea_and_forgejo_take_what_their_runners_take() {
+    let text = "on: {schedule: [{cron: \"@daily\"}]}\nenable-openid-connect: true\njobs:\n  a:\n    runs-on: x\n    steps:\n      - uses: https://code.example/o/r@v1\n      - run: echo ${{ gitea.sha }} ${{ forge.sha }}\n";
+    assert!(messages(text, Dialect::Forgejo).is_empty(), "{:?}", messages(text, Dialect::Forgejo));
+    // The schedule, the key, and both names; GitHub reads the address as an owner `https:`.
+    assert_eq!(messages(text, Dialect::GitHub).len(), 4);
+    let loose = "on: push\nunknown: 1\njobs:\n  a:\n    steps: [{run: a}]\n";
+    assert!(messages(loose, Dialect::Gitea).is_empty());
+    assert_eq!(
+        messages(loose, Dialect::Forgejo),
+        ["Unexpected value 'unknown'", "Required property is missing: runs-on"]
+    );
+}
+
+#[test]
+fn a_called_workflow_that_is_missing_is_a_note_and_one_that_is_wrong_an_error() {
+    let text = "on: push\njobs:\n  a:\n    uses: ./.github/workflows/deploi.yml\n  b:\n    uses: ./.github/workflows/deploy.yml\n    with: {enviroment: x}\n";
+    let called = "on:\n  workflow_call:\n    inputs:\n      environment: {type: string, required: true}\njobs:\n  x:\n    runs-on: y\n    steps: [{rnu: z}]\n";
+    let files = BTreeMap::from([(".github/workflows/deploy.yml".to_owned(), called.to_owned())]);
+    let checked = check("w.yml", text, &files, &CheckOptions { lints: false, ..CheckOptions::default() });
+    let note = checked.diagnostics.iter().find(|finding| finding.severity == Severity::Note).unwrap();
+    assert!(note.help.as_deref().unwrap().contains("deploy.yml"), "{note:?}");
+    let found = errors(&checked);
+    let has = |file: &str, line: u64, message: &str| {
+        found.iter().any(|error| error.0.ends_with(file) && error.1 == line && error.3.contains(message))
+    };
+    assert!(has("w.yml", 6, "Input environment is required"), "{found:?}");
+    assert!(has("w.yml", 7, "Invalid input, enviroment"), "{found:?}");
+    assert!(has("deploy.yml", 8, "Unexpected value 'rnu'"), "{found:?}");
+    let workflow = checked.value.unwrap();
+    assert_eq!(workflow.jobs[1].as_call().unwrap().workflow.as_ref().unwrap().jobs[0].key(), "x");
+}
