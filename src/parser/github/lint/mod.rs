@@ -13,6 +13,9 @@ use crate::parser::github::workflow::model::Workflow;
 /// Looks through a workflow; those that it calls are looked through on their own.
 pub fn run(workflow: &Workflow, dialect: Dialect, diagnostics: &mut Diagnostics) {
     visit::sites(workflow, &mut |site| {
+        if !names::may_find(&site.expr.text) && !scripts::may_find(&site) {
+            return;
+        }
         let usage = crate::parser::expression::analysis::usage(site.expr);
         names::check(workflow, &site, &usage, diagnostics);
         scripts::check(&site, &usage, diagnostics);

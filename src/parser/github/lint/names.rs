@@ -7,6 +7,14 @@ use crate::parser::github::lint::visit::{Place, Site};
 use crate::parser::github::workflow::model::{Job, JobKind, Workflow};
 use crate::parser::github::workflow::token::Token;
 
+/// Whether one of the contexts that are looked at can be in an expression: a look at its text is cheaper than one at its tree.
+pub(super) fn may_find(text: &str) -> bool {
+    let has = |word: &str| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some();
+    // Names in capitals are rare; then the tree is looked at.
+    ["needs", "jobs", "steps", "matrix", "inputs"].iter().any(|word| has(word))
+        || text.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 pub(super) fn check(workflow: &Workflow, site: &Site<'_>, usage: &Usage, diagnostics: &mut Diagnostics) {
     for name in &usage.names {
         let Some(Member::Key(key)) = name.path.first() else { continue };

@@ -41,6 +41,11 @@ const UNTRUSTED: &[&[&str]] = &[
     &["event", "workflow_run", "pull_requests", "*", "head", "ref"],
 ];
 
+/// Whether something could be said of an expression in this place.
+pub(super) fn may_find(site: &Site<'_>) -> bool {
+    site.place == Place::Script
+}
+
 pub(super) fn check(site: &Site<'_>, usage: &Usage, diagnostics: &mut Diagnostics) {
     if site.place != Place::Script {
         return;

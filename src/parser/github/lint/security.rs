@@ -1,5 +1,7 @@
 //! Code of others: what strangers propose, and actions that can change under one's hands.
 
+use std::collections::HashSet;
+
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
 use crate::parser::expression::analysis::usage;
 use crate::parser::github::codes;
@@ -8,13 +10,19 @@ use crate::parser::github::workflow::model::{JobKind, StepKind, UsesStep, Workfl
 
 pub(super) fn check(workflow: &Workflow, dialect: Dialect, diagnostics: &mut Diagnostics) {
     let privileged = ["pull_request_target", "workflow_run"].into_iter().find(|event| workflow.event(event).is_some());
+    // Each action once, where it stands first: the same change mends all of its places.
+    let mut told: HashSet<&str> = HashSet::new();
     for job in &workflow.jobs {
-        if let JobKind::Call(call) = &job.kind {
+        if let JobKind::Call(call) = &job.kind
+            && told.insert(&call.uses)
+        {
             pin(&call.uses, call.span, dialect, diagnostics);
         }
         for step in job.steps() {
             let StepKind::Uses(uses) = &step.kind else { continue };
-            pin(&uses.action, uses.span, dialect, diagnostics);
+            if told.insert(&uses.action) {
+                pin(&uses.action, uses.span, dialect, diagnostics);
+            }
             if let Some(event) = privileged {
                 checkout(uses, event, diagnostics);
             }

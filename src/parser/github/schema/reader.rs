@@ -95,7 +95,7 @@ impl<'d> Reader<'d> {
             return Token { span, kind: TokenKind::Null };
         }
         let mut pairs = Vec::with_capacity(entries.len());
-        let mut open = Open { mappings, seen: Seen::default(), has_expression: false };
+        let mut open = Open { mappings, seen: Seen::of(entries), has_expression: false };
         for entry in entries {
             if let Some(pair) = self.entry(entry, &mut open, scope) {
                 pairs.push(pair);
@@ -228,7 +228,7 @@ impl<'d> Reader<'d> {
     fn text(&mut self, kind: TokenKind, node: &Node, scope: ScopeSet) -> Token {
         let span = node.span;
         let TokenKind::Text(text) = kind else { return Token { span, kind } };
-        if memchr::memmem::find(text.as_bytes(), b"${{").is_none() {
+        if !has_expression(&text) {
             return Token { span, kind: TokenKind::Text(text) };
         }
         match Segments::read(&text, self, node, scope) {
@@ -276,35 +276,51 @@ struct Open {
     has_expression: bool,
 }
 
-/// Keys that came already, in lower case. A list as long as they are few.
-#[derive(Default)]
-struct Seen {
-    few: Vec<SmolStr>,
-    many: std::collections::HashSet<SmolStr>,
+/// Keys that came already. As long as they are few, they are compared one by one.
+enum Seen {
+    Few(Vec<SmolStr>),
+    /// In upper case.
+    Many(std::collections::HashSet<String>),
 }
 
+/// From so many keys on, a set is faster than a list.
+const MANY: usize = 24;
+
 impl Seen {
+    fn of(entries: &[Entry]) -> Self {
+        if entries.len() < MANY { Self::Few(Vec::with_capacity(entries.len())) } else { Self::Many(Default::default()) }
+    }
+
     /// Whether it is new.
     fn add(&mut self, name: &SmolStr) -> bool {
-        let folded = if name.bytes().any(|byte| !byte.is_ascii() || byte.is_ascii_uppercase()) {
-            SmolStr::from(name.to_uppercase().to_lowercase())
-        } else {
-            name.clone()
-        };
-        if self.many.is_empty() && self.few.len() < 16 {
-            let is_new = !self.few.contains(&folded);
-            if is_new {
-                self.few.push(folded);
+        match self {
+            Self::Few(list) => {
+                let is_new = !list.iter().any(|known| is_same(known, name));
+                if is_new {
+                    list.push(name.clone());
+                }
+                is_new
             }
-            return is_new;
+            Self::Many(set) => set.insert(name.to_uppercase()),
         }
-        self.many.extend(self.few.drain(..));
-        self.many.insert(folded)
     }
 
     fn has(&self, name: &str) -> bool {
-        self.many.contains(name) || self.few.iter().any(|known| known == name)
+        match self {
+            Self::Few(list) => list.iter().any(|known| is_same(known, name)),
+            Self::Many(set) => set.contains(&name.to_uppercase()),
+        }
     }
+}
+
+/// Whether two keys are one, whatever their case.
+fn is_same(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() { a.eq_ignore_ascii_case(b) } else { a.to_uppercase() == b.to_uppercase() }
+}
+
+/// Whether `${{` stands in a text.
+fn has_expression(text: &str) -> bool {
+    memchr::memchr_iter(b'$', text.as_bytes()).any(|at| text.as_bytes().get(at..at + 3) == Some(b"${{"))
 }
 
 fn literal(node: &Node) -> TokenKind {

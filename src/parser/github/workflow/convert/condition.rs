@@ -22,8 +22,17 @@ impl Converter<'_, '_> {
         if text.is_empty() {
             return self.no_condition();
         }
-        let Some(expr) = self.reader.condition(&text, token.span, scope) else { return self.no_condition() };
-        Condition { expr: with_status(expr), text: Some(text), span: Some(token.span) }
+        let key = (text, scope);
+        let expr = match self.conditions.get(&key) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let Some(expr) = self.reader.condition(&key.0, token.span, scope) else { return self.no_condition() };
+                let expr = with_status(expr);
+                self.conditions.insert(key.clone(), Arc::clone(&expr));
+                expr
+            }
+        };
+        Condition { expr, text: Some(key.0), span: Some(token.span) }
     }
 
     /// Tells what is wrong with a condition whose value nobody needs.

@@ -15,6 +15,7 @@ mod runs_on;
 mod steps;
 mod uses;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -26,6 +27,7 @@ use crate::parser::document::Span;
 use crate::parser::expression::{Dialect as Language, Expr, parse};
 use crate::parser::github::dialect::Dialect;
 use crate::parser::github::schema::reader::Reader;
+use crate::parser::github::schema::scope::ScopeSet;
 
 pub use cron::is_valid as is_valid_cron;
 pub use permissions::SCOPES as PERMISSION_SCOPES;
@@ -34,6 +36,8 @@ pub use permissions::SCOPES as PERMISSION_SCOPES;
 pub struct Converter<'r, 'd> {
     pub(super) reader: &'r mut Reader<'d>,
     pub(super) dialect: Dialect,
+    /// Conditions that were read already: jobs and steps often have the same.
+    conditions: HashMap<(SmolStr, ScopeSet), Arc<Expr>>,
     /// `success()`, which most jobs and steps have for a condition.
     success: Arc<Expr>,
 }
@@ -43,7 +47,7 @@ impl<'r, 'd> Converter<'r, 'd> {
     pub fn new(reader: &'r mut Reader<'d>, dialect: Dialect) -> Self {
         let success = parse("success()", Language::GitHub);
         let empty = || Expr { text: SmolStr::default(), dialect: Language::GitHub, root: None };
-        Self { reader, dialect, success: Arc::new(success.unwrap_or_else(|_| empty())) }
+        Self { reader, dialect, conditions: HashMap::new(), success: Arc::new(success.unwrap_or_else(|_| empty())) }
     }
 
     /// The workflow; `None` where the document is none.
