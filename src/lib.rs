@@ -7,6 +7,9 @@
 //! 4. [`executor::log`] carries each byte: spool, masker, job log, forge.
 //! 5. The [`forge::Reporter`] says the last word, and the journal closes the job.
 //!
+//! A pipeline of a checkout goes another way: [`parser`] makes the model of the YAML, [`local`] plays the forge's part, and the
+//! same [`executor`] runs the jobs.
+//!
 //! Dependencies point one way: `cli` -> `agent` -> `forge` | `executor` | `artifact` -> `pipeline`.
 //! [`pipeline`] is pure: no I/O, no async, no clock. Start reading there. [`outbound`] is the one door to the network,
 //! [`local`] runs a pipeline of a checkout without a forge, by the same engine.

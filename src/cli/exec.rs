@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use miette::IntoDiagnostic as _;
 
 use super::pipeline_args::{FileArgs, RequestArgs};
-use super::{Verdict, render};
+use super::{GlobalArgs, Verdict, pipelines, render};
 use crate::agent::signals::{Signal, Signals};
 use crate::config::{DockerConfig, Locations};
 use crate::executor::pipeline::Control;
@@ -30,9 +30,11 @@ pub enum ExecutorArg {
 
 /// Arguments of `forgehand exec`.
 #[derive(Debug, Args)]
-#[command(after_help = "Ctrl-C once ends the jobs tidily, twice at once. Artifacts land in .forgehand/artifacts, a folder a job.\n\n\
+#[command(
+    after_help = "Ctrl-C once ends the jobs tidily, twice at once. Artifacts land in .forgehand/artifacts, a folder a job.\n\n\
                         Exit codes: 0 success; 1 the pipeline failed; 2 the file or the arguments are wrong; 3 the \
-                        environment is (no engine, no disk); 130 cancelled.")]
+                        environment is (no engine, no disk); 130 cancelled."
+)]
 pub struct ExecArgs {
     #[command(flatten)]
     file: FileArgs,
@@ -62,7 +64,7 @@ pub struct ExecArgs {
 }
 
 /// Runs `forgehand exec`.
-pub fn run(args: &ExecArgs, locations: &Locations) -> Result<Verdict, miette::Report> {
+pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
     let order = match order(args, locations) {
         Ok(order) => order,
         Err(report) => {
@@ -80,6 +82,11 @@ pub fn run(args: &ExecArgs, locations: &Locations) -> Result<Verdict, miette::Re
     });
     let report = match ran.into_diagnostic()? {
         Ok(report) => report,
+        Err(RunError::Findings(found)) => {
+            let (diagnostics, sources) = *found;
+            pipelines::tell(&diagnostics, &sources, global);
+            return Ok(Verdict::BadInput);
+        }
         Err(RunError::BadInput(message)) => return Ok(render::failed(&message, Verdict::BadInput)),
         Err(RunError::Environment(message)) => return Ok(render::failed(&message, Verdict::Environment)),
     };
@@ -101,7 +108,10 @@ fn order(args: &ExecArgs, locations: &Locations) -> Result<Order, miette::Report
     let project = Project::containing(&args.file.path)?;
     let file = project.pipeline_at(&args.file.path, args.file.dialect.map(Into::into))?;
     if !project.is_git() {
-        eprintln!("note: {} is no git work tree: CI_COMMIT_* are empty, and all its files count", project.root().display());
+        eprintln!(
+            "note: {} is no git work tree: CI_COMMIT_* are empty, and all its files count",
+            project.root().display()
+        );
     }
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(Order {

@@ -6,12 +6,18 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod doctor;
+pub mod eval;
 pub mod exec;
+pub mod expand;
 pub mod forge_calls;
+pub mod graph;
+pub mod lint;
 pub mod list;
-pub mod pipeline_args;
 pub mod logs;
 pub mod migrate;
+pub mod pipeline_args;
+pub mod pipelines;
+pub mod plan;
 pub mod register;
 pub mod render;
 pub mod run;
@@ -122,6 +128,16 @@ enum Command {
     Config(config::ConfigArgs),
     /// Take over the registrations of another runner.
     Migrate(migrate::MigrateArgs),
+    /// Check pipeline files: GitLab CI, GitHub, Gitea and Forgejo workflows, forgehand.yml.
+    Lint(lint::LintArgs),
+    /// Show the jobs that an event makes of a pipeline file, in their order. Nothing is run or fetched.
+    Plan(plan::PlanArgs),
+    /// Print the resolved definition of a pipeline file as YAML.
+    Expand(expand::ExpandArgs),
+    /// Draw a pipeline's jobs and what they wait for.
+    Graph(graph::GraphArgs),
+    /// Print the value of an expression as JSON.
+    Eval(eval::EvalArgs),
     /// Show what forgehand does: an embedded forge, one registration, one real pipeline in Docker.
     Demo(demo::DemoArgs),
 }
@@ -169,11 +185,16 @@ impl CommandLine {
             Command::Pause(args) => control::pause(&args, &locations),
             Command::Resume => control::resume(&locations),
             Command::Drain(args) => control::drain(&args, &locations),
-            Command::Exec(args) => exec::run(&args, &locations),
+            Command::Exec(args) => exec::run(&args, &locations, global),
             Command::Doctor(args) => doctor::run(&args, &locations),
             Command::Service(args) => service::run(&args, &locations),
             Command::Config(args) => config::run(&args, &locations),
             Command::Migrate(args) => migrate::run(&args, &locations),
+            Command::Lint(args) => lint::run(&args, global),
+            Command::Plan(args) => plan::run(&args, global),
+            Command::Expand(args) => expand::run(&args, global),
+            Command::Graph(args) => graph::run(&args, global),
+            Command::Eval(args) => eval::run(&args),
             Command::Demo(args) => demo::run(args),
         }
     }
@@ -199,10 +220,15 @@ impl GlobalArgs {
 
     /// Whether standard error is coloured.
     pub fn color(&self) -> bool {
+        self.color_on(telemetry::stderr_has_color())
+    }
+
+    /// Whether output is coloured where `auto` means this.
+    pub fn color_on(&self, auto: bool) -> bool {
         match self.color {
             ColorArg::Always => true,
             ColorArg::Never => false,
-            ColorArg::Auto => telemetry::stderr_has_color(),
+            ColorArg::Auto => auto,
         }
     }
 

@@ -7,13 +7,13 @@
 //! - [`steps`]: steps that are decided just before they run.
 //! - [`script`]: commands of a step to shell text.
 
-pub mod pipeline;
 pub mod environment;
 pub mod halt;
 pub mod job;
 mod listening;
 pub mod log;
 mod ordinary;
+pub mod pipeline;
 pub mod progress;
 pub mod running;
 pub mod sandbox;

@@ -68,11 +68,16 @@ impl Narrator {
         match event {
             PipelineEvent::JobStarted { job, attempt } => {
                 self.object(json!({ "event": "job_started", "at": now(), "job": job, "attempt": attempt }));
-                self.text(job, &if *attempt > 1 { format!("starts again, try {attempt}") } else { "starts".to_owned() });
+                self.text(
+                    job,
+                    &if *attempt > 1 { format!("starts again, try {attempt}") } else { "starts".to_owned() },
+                );
             }
             PipelineEvent::JobWaits { job, delay, reason } => {
                 let seconds = delay.as_secs_f64();
-                self.object(json!({ "event": "job_waiting", "at": now(), "job": job, "seconds": seconds, "reason": reason }));
+                self.object(
+                    json!({ "event": "job_waiting", "at": now(), "job": job, "seconds": seconds, "reason": reason }),
+                );
                 self.text(job, &format!("{reason}; goes on in {}", in_words(*delay)));
             }
             PipelineEvent::JobFinished { job, status, reason, took } => {

@@ -1,136 +1,288 @@
-//! What is known of a checkout: branch, commit, author, remote, default branch.
+//! What git says about a checkout.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-/// What is known of a checkout. Empty texts where it is no git work tree, or has no commit.
+/// What git says about a checkout. Outside git all of it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The branch that is checked out; empty when the head is detached.
-    pub branch: String,
-    /// The commit that is checked out.
+    /// The branch that is checked out; `None` on a commit without one.
+    pub branch: Option<String>,
+    /// The commit that is checked out; `None` before the first.
+    pub commit: Option<Commit>,
+    /// Where `origin` is.
+    pub remote: Option<Remote>,
+    /// The default branch: that of `origin`, else the only one of main and master, else the current one.
+    pub default_branch: Option<String>,
+    /// The tags of the commit, sorted.
+    pub tags: Vec<String>,
+}
+
+/// A commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Its hash.
     pub sha: String,
-    /// The commit before it.
-    pub before_sha: String,
-    /// The commit's whole message.
-    pub message: String,
-    /// When it was made, ISO 8601.
-    pub timestamp: String,
+    /// The hash before it; `None` of the first.
+    pub parent: Option<String>,
     /// Its author's name.
     pub author_name: String,
     /// Its author's address.
     pub author_email: String,
-    /// The remote `origin`, without credentials.
-    pub remote: Option<url::Url>,
-    /// The default branch.
-    pub default_branch: String,
-    /// The tags of the commit.
-    pub tags: Vec<String>,
+    /// When it was made, as RFC 3339 has it.
+    pub committed_at: String,
+    /// Its whole message.
+    pub message: String,
+}
+
+impl Commit {
+    /// The first line of the message.
+    pub fn title(&self) -> &str {
+        self.message.lines().next().unwrap_or_default()
+    }
+
+    /// What follows the first line.
+    pub fn description(&self) -> &str {
+        self.message.split_once('\n').map_or("", |(_, rest)| rest.trim_start_matches('\n'))
+    }
+
+    /// The author's login: the local part of the address.
+    pub fn login(&self) -> &str {
+        self.author_email.split('@').next().unwrap_or_default()
+    }
+}
+
+/// Where a repository is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// The scheme of its web address: `https` unless the address itself is `http`.
+    pub scheme: String,
+    /// The host's name.
+    pub host: String,
+    /// The port of its web address, where one is named.
+    pub port: Option<u16>,
+    /// The repository's path without `.git`, `group/project`.
+    pub path: String,
 }
 
 impl Facts {
-    /// Asks git. Blocking; a handful of processes, a few milliseconds each.
+    /// Asks git about the work tree at `root`. What git does not say is left out: a folder without commits has no commit.
     pub fn of(root: &Path) -> Self {
-        let ask = |words: &[&str]| git(root, words);
-        let log = ask(&["log", "-1", "--format=%H%x00%P%x00%an%x00%ae%x00%cI%x00%B"]).unwrap_or_default();
-        let mut parts = log.splitn(6, '\0').map(str::to_owned);
-        let mut part = || parts.next().unwrap_or_default();
-        let (sha, parents, author_name, author_email, timestamp) = (part(), part(), part(), part(), part());
-        let message = part();
-        let branch = ask(&["symbolic-ref", "--short", "-q", "HEAD"]).unwrap_or_default();
-        let tags = ask(&["tag", "--points-at", "HEAD"]).unwrap_or_default();
-        let remote = ask(&["config", "--get", "remote.origin.url"]).and_then(|text| remote_url(&text));
+        // Together: each takes a few milliseconds of starting.
+        let refs = start(
+            root,
+            &["for-each-ref", "--format=%(HEAD)%00%(refname)%00%(symref)", "refs/heads", "refs/remotes/origin/HEAD"],
+        );
+        let log = start(root, &["log", "-1", "--no-show-signature", "--format=%H%x00%P%x00%an%x00%ae%x00%cI%x00%B"]);
+        let url = start(root, &["config", "--get", "remote.origin.url"]);
+        let tags = start(root, &["tag", "--points-at", "HEAD"]);
+        let head = start(root, &["symbolic-ref", "--quiet", "--short", "HEAD"]);
+        let refs = Refs::parse(&answer(refs).unwrap_or_default());
+        let branch = answer(head).map(|text| text.trim().to_owned()).filter(|name| !name.is_empty());
+        let mut tags: Vec<String> = answer(tags).unwrap_or_default().lines().map(str::to_owned).collect();
+        tags.sort();
         Self {
-            default_branch: default_branch(&ask, &branch),
-            before_sha: parents.split(' ').next().unwrap_or_default().to_owned(),
-            tags: tags.lines().map(str::to_owned).collect(),
-            message: message.trim_end().to_owned(),
+            default_branch: refs.default_branch().or_else(|| branch.clone()),
             branch,
-            sha,
-            author_name,
-            author_email,
-            timestamp,
-            remote,
+            commit: answer(log).as_deref().and_then(parse_commit),
+            remote: answer(url).as_deref().and_then(|url| Remote::parse(url.trim())),
+            tags,
         }
     }
 
-    /// The project's path as people write it, `group/project`.
-    pub fn project_path(&self, root: &Path) -> String {
-        let of_remote = self.remote.as_ref().map(|url| url.path().trim_matches('/').trim_end_matches(".git").to_owned());
-        let name = || root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "project".into());
-        of_remote.filter(|path| !path.is_empty()).unwrap_or_else(|| format!("local/{}", name()))
+    /// The files that differ from where this work began: from the default branch's fork point on another branch, from the commit
+    /// before on the default branch; work that is not committed counts. `None` where there is nothing to compare with.
+    pub fn changed_files(&self, root: &Path) -> Option<Vec<String>> {
+        let base = self.base_of_changes(root)?;
+        differing(root, &base)
+    }
+
+    /// The files of the work tree that differ from the fork point of `reference`; `None`: there is no such ref.
+    pub fn changed_since(root: &Path, reference: &str) -> Option<Vec<String>> {
+        // A name that looks like an option is none of git's refs.
+        if reference.is_empty() || reference.starts_with('-') {
+            return None;
+        }
+        let named = [format!("refs/remotes/origin/{reference}"), reference.to_owned()];
+        let base = named.iter().find_map(|name| answer(start(root, &["merge-base", "HEAD", name])))?;
+        differing(root, base.trim())
+    }
+
+    fn base_of_changes(&self, root: &Path) -> Option<String> {
+        let commit = self.commit.as_ref()?;
+        let default = self.default_branch.as_deref();
+        if self.branch.is_some() && self.branch.as_deref() != default {
+            for name in [format!("refs/remotes/origin/{}", default?), format!("refs/heads/{}", default?)] {
+                if let Some(base) = answer(start(root, &["merge-base", "HEAD", &name])) {
+                    return Some(base.trim().to_owned());
+                }
+            }
+        }
+        commit.parent.clone()
     }
 }
 
-/// From origin's head, else the only one of main and master, else the current branch.
-fn default_branch(ask: &dyn Fn(&[&str]) -> Option<String>, current: &str) -> String {
-    if let Some(head) = ask(&["symbolic-ref", "--short", "-q", "refs/remotes/origin/HEAD"]) {
-        return head.strip_prefix("origin/").unwrap_or(&head).to_owned();
+/// The files of the work tree, committed or not ignored, that differ from a commit.
+fn differing(root: &Path, base: &str) -> Option<Vec<String>> {
+    let changed = answer(start(root, &["diff", "--name-only", "--no-renames", "-z", base, "--"]))?;
+    let untracked = answer(start(root, &["ls-files", "--others", "--exclude-standard", "-z"])).unwrap_or_default();
+    let mut files: Vec<String> =
+        changed.split('\0').chain(untracked.split('\0')).filter(|path| !path.is_empty()).map(str::to_owned).collect();
+    files.sort();
+    files.dedup();
+    Some(files)
+}
+
+/// The branches there are.
+#[derive(Debug, Default)]
+struct Refs {
+    branches: Vec<String>,
+    origin_head: Option<String>,
+}
+
+impl Refs {
+    fn parse(text: &str) -> Self {
+        let mut refs = Self::default();
+        for line in text.lines() {
+            let mut fields = line.split('\0');
+            let (_, name, target) =
+                (fields.next(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+            if let Some(branch) = name.strip_prefix("refs/heads/") {
+                refs.branches.push(branch.to_owned());
+            } else if let Some(branch) = target.strip_prefix("refs/remotes/origin/") {
+                refs.origin_head = Some(branch.to_owned());
+            }
+        }
+        refs
     }
-    let found = ask(&["for-each-ref", "--format=%(refname:short)", "refs/heads/main", "refs/heads/master"]);
-    match found.unwrap_or_default().lines().collect::<Vec<_>>().as_slice() {
-        [only] => (*only).to_owned(),
-        _ => current.to_owned(),
+
+    fn default_branch(&self) -> Option<String> {
+        if let Some(head) = &self.origin_head {
+            return Some(head.clone());
+        }
+        let mut usual = self.branches.iter().filter(|name| matches!(name.as_str(), "main" | "master"));
+        match (usual.next(), usual.next()) {
+            (Some(only), None) => Some(only.clone()),
+            _ => None,
+        }
     }
 }
 
-/// A remote's address as a URL of the web, without credentials: `git@host:group/project.git` too.
-fn remote_url(text: &str) -> Option<url::Url> {
-    let text = text.trim();
-    let mut url = match text.split_once("://") {
-        Some(("http" | "https", _)) => url::Url::parse(text).ok()?,
-        Some(_) => {
-            let url = url::Url::parse(text).ok()?;
-            url::Url::parse(&format!("https://{}{}", url.host_str()?, url.path())).ok()?
+impl Remote {
+    /// The remote of a git address: `https://host/group/project.git`, `git@host:group/project.git`, `ssh://...`. `None` for a
+    /// path of the machine.
+    pub fn parse(address: &str) -> Option<Self> {
+        let trimmed = |path: &str| {
+            let path = path.trim_matches('/');
+            path.strip_suffix(".git").unwrap_or(path).to_owned()
+        };
+        if let Ok(url) = url::Url::parse(address)
+            && let Some(host) = url.host_str()
+            && matches!(url.scheme(), "http" | "https" | "ssh" | "git")
+        {
+            let is_web = matches!(url.scheme(), "http" | "https");
+            let scheme = if url.scheme() == "http" { "http" } else { "https" };
+            let port = url.port().filter(|_| is_web);
+            return Some(Self { scheme: scheme.to_owned(), host: host.to_owned(), port, path: trimmed(url.path()) });
         }
-        None => {
-            let (host, path) = text.split_once(':').filter(|(host, _)| !host.contains('/'))?;
-            let host = host.rsplit('@').next()?;
-            url::Url::parse(&format!("https://{host}/{path}")).ok()?
+        let (host, path) = address.split_once(':')?;
+        if host.contains('/') || host.is_empty() {
+            return None;
         }
-    };
-    // Both fail only for addresses without a host.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    Some(url)
+        let host = host.rsplit('@').next().unwrap_or(host);
+        Some(Self { scheme: "https".to_owned(), host: host.to_owned(), port: None, path: trimmed(path) })
+    }
+
+    /// The server's web address.
+    pub fn server(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}://{}:{port}", self.scheme, self.host),
+            None => format!("{}://{}", self.scheme, self.host),
+        }
+    }
+}
+
+fn parse_commit(text: &str) -> Option<Commit> {
+    let mut fields = text.splitn(6, '\0').map(str::to_owned);
+    let mut next = || fields.next();
+    Some(Commit {
+        sha: next()?,
+        parent: next()?.split(' ').next().filter(|sha| !sha.is_empty()).map(str::to_owned),
+        author_name: next()?,
+        author_email: next()?,
+        committed_at: next()?,
+        message: next()?.trim_end().to_owned(),
+    })
+}
+
+/// git with the checkout's own configuration, but nothing of it that starts programs for questions like these.
+fn start(root: &Path, words: &[&str]) -> Option<Child> {
+    Command::new("git")
+        .args(["-c", "core.fsmonitor=false", "--no-optional-locks"])
+        .args(words)
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()
 }
 
 /// What git prints, without the last newline; `None` where it fails.
 pub(super) fn git(root: &Path, words: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .args(["-c", "core.fsmonitor=false", "-c", "log.showSignature=false"])
-        .args(words)
-        .current_dir(root)
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    output.status.success().then(|| text.trim_end_matches('\n').to_owned())
+    answer(start(root, words)).map(|text| text.trim_end_matches('\n').to_owned())
+}
+
+/// What it said, if it succeeded.
+fn answer(child: Option<Child>) -> Option<String> {
+    let output = child?.wait_with_output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn remotes_of_all_forms_are_addresses_of_the_web() {
-        for (text, want) in [
-            ("git@gitlab.com:group/sub/project.git", Some("https://gitlab.com/group/sub/project.git")),
-            ("ssh://git@host.example:2222/g/p.git", Some("https://host.example/g/p.git")),
-            ("https://user:secret@host/g/p", Some("https://host/g/p")),
-            ("/srv/git/p.git", None),
-        ] {
-            assert_eq!(remote_url(text).map(|url| url.to_string()).as_deref(), want, "{text}");
-        }
+    fn git(root: &Path, words: &[&str]) {
+        let status = Command::new("git")
+            .args(["-c", "user.name=A B", "-c", "user.email=ab@example.com", "-c", "init.defaultBranch=main"])
+            .args(words)
+            .current_dir(root)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "git {words:?}");
     }
 
     #[test]
-    fn a_folder_without_git_has_no_facts() {
+    fn remotes_of_all_kinds() {
+        let remote = |text: &str| Remote::parse(text).map(|remote| (remote.server(), remote.path));
+        let want = |server: &str, path: &str| Some((server.to_owned(), path.to_owned()));
+        assert_eq!(remote("git@gitlab.com:gcl/test-project.git"), want("https://gitlab.com", "gcl/test-project"));
+        assert_eq!(remote("https://u:p@forge.example:8443/a/b/c.git"), want("https://forge.example:8443", "a/b/c"));
+        assert_eq!(remote("ssh://git@forge.example:2222/a/b"), want("https://forge.example", "a/b"));
+        assert_eq!(remote("/srv/git/x.git"), None);
+    }
+
+    #[test]
+    fn a_checkout_tells_branch_commit_default_branch_and_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let facts = Facts::of(folder.path());
-        assert_eq!((facts.sha.as_str(), facts.branch.as_str()), ("", ""));
-        assert!(facts.project_path(Path::new("/x/app")).ends_with("local/app"));
+        let root = folder.path();
+        git(root, &["init", "-q"]);
+        assert_eq!(Facts::of(root).commit, None);
+        assert_eq!(Facts::of(root).branch.as_deref(), Some("main"));
+        std::fs::write(root.join("a"), "1").unwrap();
+        git(root, &["add", "."]);
+        git(root, &["commit", "-qm", "title\n\nbody"]);
+        git(root, &["tag", "v1"]);
+        git(root, &["checkout", "-qb", "work"]);
+        std::fs::write(root.join("b"), "1").unwrap();
+        let facts = Facts::of(root);
+        let commit = facts.commit.clone().unwrap();
+        assert_eq!((commit.title(), commit.description(), commit.login()), ("title", "body", "ab"));
+        assert_eq!(facts.default_branch.as_deref(), Some("main"));
+        assert_eq!((facts.branch.as_deref(), facts.tags.as_slice()), (Some("work"), ["v1".to_owned()].as_slice()));
+        assert_eq!(facts.changed_files(root), Some(vec!["b".to_owned()]));
     }
 }

@@ -81,13 +81,16 @@ impl House {
             }
         };
         let cache = home.join("cache");
-        let caches =
-            blocking(move || LocalCache::open(&cache, CacheSettings::default(), Arc::new(jiff::Timestamp::now)).map_err(words))
-                .await?;
+        let caches = blocking(move || {
+            LocalCache::open(&cache, CacheSettings::default(), Arc::new(jiff::Timestamp::now)).map_err(words)
+        })
+        .await?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
-        let outbound =
-            Outbound::new(OutboundSettings { environment: ProxyEnvironment::from_process(), ..OutboundSettings::default() })
-                .map_err(words)?;
+        let outbound = Outbound::new(OutboundSettings {
+            environment: ProxyEnvironment::from_process(),
+            ..OutboundSettings::default()
+        })
+        .map_err(words)?;
         let tools = Tools {
             place,
             caches: Arc::new(caches),
@@ -133,7 +136,9 @@ pub async fn sweep(state_dir: PathBuf, docker: DockerConfig) {
         match swept {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, run = %path.display(), "what a killed run left is not all gone"),
-            Err(_) => tracing::warn!(run = %path.display(), "what a killed run left takes long to go; later runs try again"),
+            Err(_) => {
+                tracing::warn!(run = %path.display(), "what a killed run left takes long to go; later runs try again")
+            }
         }
     }
 }

@@ -19,7 +19,10 @@ pub fn report(report: &Report, jobs: &[Line]) -> String {
     for line in jobs {
         let stage = report.definition.jobs.iter().find(|job| job.name == line.job).map(|job| job.stage.as_str());
         let (job, class) = (escaped(&line.job), escaped(stage.filter(|stage| !stage.is_empty()).unwrap_or("jobs")));
-        xml.push_str(&format!("<testcase classname=\"{class}\" name=\"{job}\" time=\"{:.3}\">", line.took.as_secs_f64()));
+        xml.push_str(&format!(
+            "<testcase classname=\"{class}\" name=\"{job}\" time=\"{:.3}\">",
+            line.took.as_secs_f64()
+        ));
         let reason = escaped(line.reason.as_deref().unwrap_or_default());
         match line.status {
             JobStatus::Failed => {

@@ -2,8 +2,9 @@
 //!
 //! - [`project`]: the checkout: its root, its files, the pipeline file that a path means.
 //! - [`facts`]: what git says about it.
+//! - [`front`]: one face for the languages, for commands that only look.
 //! - [`request`]: what it is started with: event, ref, variables, secrets, inputs.
-//! - [`facts`], [`snapshot`]: what git knows of it, and the work tree as it is, copied once for all jobs.
+//! - [`surroundings`]: what a pipeline is told about the world. [`snapshot`]: the work tree as it is, copied once for all jobs.
 //! - [`house`]: the private state of a run, beside that of an agent.
 //! - [`gitlab`]: the jobs of a GitLab pipeline. [`worker`]: one of them, run by the agent's own engine.
 //! - [`reporter`]: the forge of a local run: keeps artifacts and hands them on.
@@ -11,6 +12,7 @@
 
 pub mod events;
 pub mod facts;
+pub mod front;
 pub mod gitlab;
 pub mod house;
 pub mod junit;
@@ -20,4 +22,5 @@ pub mod request;
 pub mod run;
 pub mod snapshot;
 pub mod summary;
+pub mod surroundings;
 pub mod worker;

@@ -23,6 +23,8 @@ pub struct PipelineFile {
     pub dialect: Dialect,
     /// Its text.
     pub text: String,
+    /// The byte at which the file is no UTF-8 text; the text then has marks in place of what is none.
+    pub no_text_at: Option<usize>,
 }
 
 /// Why there is no pipeline file.
@@ -167,9 +169,16 @@ impl Project {
 
     fn file(&self, full: &Path, dialect: Option<Dialect>) -> Result<PipelineFile, LocateError> {
         let path = self.relative(full);
-        let text = read_text(full)?;
+        let bytes = read_bytes(full)?;
+        let (text, no_text_at) = match String::from_utf8(bytes) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(at))
+            }
+        };
         let dialect = dialect.or_else(|| Dialect::of_path(&path)).unwrap_or_else(|| Dialect::of_text(&text));
-        Ok(PipelineFile { path, dialect, text })
+        Ok(PipelineFile { path, dialect, text, no_text_at })
     }
 
     /// A path of the machine as one of the project.
@@ -221,17 +230,13 @@ impl Files for Project {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, LocateError> {
+fn read_bytes(path: &Path) -> Result<Vec<u8>, LocateError> {
     let unreadable = |problem: String| LocateError::Unreadable { path: path.to_owned(), problem };
     let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
     if length > BIGGEST {
         return Err(unreadable(format!("it has {length} bytes, more than {BIGGEST}")));
     }
-    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        unreadable(format!("it is not UTF-8 text (byte {at})"))
-    })
+    std::fs::read(path).map_err(|error| unreadable(error.to_string()))
 }
 
 /// What is committed or not ignored, by git's own rules.

@@ -165,7 +165,12 @@ impl Reporter for LocalReporter {
         Duration::from_secs(3600)
     }
 
-    async fn upload_artifact(&self, artifact: &ArtifactSpec, file_name: &str, file: &Path) -> Result<(), TransferError> {
+    async fn upload_artifact(
+        &self,
+        artifact: &ArtifactSpec,
+        file_name: &str,
+        file: &Path,
+    ) -> Result<(), TransferError> {
         let (this, kind) = (self.clone(), artifact.kind.clone());
         let (file_name, file) = (file_name.to_owned(), file.to_owned());
         let kept = blocking(move || this.shelf.keep(&this.id, &this.folder, &kind, &file_name, &file)).await;

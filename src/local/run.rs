@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::events::Narrator;
-use super::facts::Facts;
 use super::gitlab::GitLabJobs;
 use super::house::{House, Sandbox, blocking, sweep, words};
 use super::project::{PipelineFile, Project};
 use super::reporter::Shelf;
 use super::request::Request;
 use super::snapshot::Snapshot;
+use super::surroundings::Surroundings;
 use super::worker::{Bench, LocalWorker};
 use crate::config::DockerConfig;
 use crate::executor::pipeline::fixed::FixedPlaybook;
@@ -21,7 +21,9 @@ use crate::executor::pipeline::{Control, Limits, drive};
 use crate::forge::gitlab::GitLab;
 use crate::forge::gitlab::settings::{Executor, GitLabSettings};
 use crate::outbound::{Outbound, OutboundSettings};
+use crate::parser::diagnostics::{Checked, Diagnostics};
 use crate::parser::dialect::Dialect;
+use crate::parser::document::Sources;
 use crate::pipeline::schedule::{PipelineEnd, Schedule};
 use crate::pipeline::{PipelineDefinition, Secret, Waits};
 
@@ -58,6 +60,9 @@ pub enum RunError {
     /// The definition or what was asked for is wrong.
     #[error("{0}")]
     BadInput(String),
+    /// The file has errors.
+    #[error("the pipeline file has errors")]
+    Findings(Box<(Diagnostics, Sources)>),
     /// Something of the machine's is missing.
     #[error("{0}")]
     Environment(String),
@@ -81,25 +86,25 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     let began = Instant::now();
     if order.file.dialect != Dialect::GitLab {
         let dialect = order.file.dialect;
-        return Err(RunError::BadInput(format!("{}: this version runs GitLab pipelines, not {dialect:?} ones", order.file.path)));
+        return Err(RunError::BadInput(format!(
+            "{}: this version runs GitLab pipelines, not {dialect:?} ones",
+            order.file.path
+        )));
     }
-    let root = order.project.root().to_owned();
-    // A file that cannot be read is said before anything is connected to.
-    crate::emulator::ci::file::read(&order.file.text).map_err(|error| RunError::BadInput(words(error)))?;
     // The engine is connected to while git is asked.
     let house = House::open(&order.state_dir, order.sandbox, &order.docker);
-    let facts = blocking({
-        let (root, is_git) = (root.clone(), order.project.is_git());
-        move || Ok(if is_git { Facts::of(&root) } else { Facts::default() })
+    let surroundings = blocking({
+        let (project, request) = (order.project.clone(), order.request.clone());
+        move || Ok(Surroundings::of(&project, &request))
     });
-    let (house, facts) = tokio::join!(house, facts);
-    let facts = facts.map_err(RunError::Environment)?;
+    let (house, surroundings) = tokio::join!(house, surroundings);
+    let surroundings = surroundings.map_err(RunError::Environment)?;
     let house = match house {
         Ok(house) => house,
         Err(error) => return Err(RunError::Environment(error)),
     };
     let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
-    let prepared = prepare(&order, house, &facts, narrator.clone()).await;
+    let prepared = prepare(&order, house, surroundings, narrator.clone()).await;
     let (schedule, jobs, bench) = match prepared {
         Ok(prepared) => prepared,
         Err((error, house)) => {
@@ -125,23 +130,31 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
 
 type Prepared = (Schedule, GitLabJobs, Bench);
 
-async fn prepare(order: &Order, house: House, facts: &Facts, narrator: Arc<Narrator>) -> Result<Prepared, (RunError, House)> {
+async fn prepare(
+    order: &Order,
+    house: House,
+    surroundings: Surroundings,
+    narrator: Arc<Narrator>,
+) -> Result<Prepared, (RunError, House)> {
     let root = order.project.root();
     let shelf = Shelf::new(root.join(".forgehand").join("artifacts"), house.dir.root().join("artifacts"));
-    let made = GitLabJobs::new(&order.file.text, root, facts, &order.request, shelf.clone(), order.sandbox)
-        .map_err(RunError::BadInput)
-        .and_then(|(definition, jobs)| {
-            let (definition, jobs) = narrow(definition, jobs, order)?;
+    let has_commits = surroundings.facts.commit.is_some();
+    let checked = GitLabJobs::new(&order.file, surroundings, shelf.clone(), order.sandbox);
+    let Checked { value, diagnostics, sources } = checked;
+    let made = match value {
+        None => Err(RunError::Findings(Box::new((diagnostics, sources)))),
+        Some((definition, jobs)) => narrow(definition, jobs, order).and_then(|(definition, jobs)| {
             let wanted = |name: &str| order.jobs.iter().any(|job| job == name);
             let schedule = Schedule::new(definition, &wanted).map_err(|error| RunError::BadInput(words(error)))?;
             Ok((schedule, jobs))
-        });
+        }),
+    };
     let (schedule, jobs) = match made {
         Ok(made) => made,
         Err(error) => return Err((error, house)),
     };
     let snapshot = blocking({
-        let (project, has_commits) = (order.project.clone(), !facts.sha.is_empty());
+        let project = order.project.clone();
         let to = house.dir.root().join("snapshot");
         move || Snapshot::take(&project, has_commits, &to).map_err(words)
     });
@@ -158,7 +171,8 @@ async fn prepare(order: &Order, house: House, facts: &Facts, narrator: Arc<Narra
 
 fn forge(order: &Order) -> Result<GitLab, String> {
     let url = Url::parse("https://gitlab.local.invalid").map_err(words)?;
-    let mut settings = GitLabSettings::new("exec", url, Secret::new(uuid::Uuid::new_v4().simple().to_string()), "local");
+    let mut settings =
+        GitLabSettings::new("exec", url, Secret::new(uuid::Uuid::new_v4().simple().to_string()), "local");
     settings.executor = match order.sandbox {
         Sandbox::Docker => Executor::Docker,
         Sandbox::Host => Executor::Host,

@@ -155,7 +155,9 @@ impl LocalWorker {
             let mut folder = bench_parent(&to);
             fs::create_dir_all(&folder).map_err(words)?;
             // The folders between are as open as the work tree.
-            while folder.file_name().is_some() && fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).is_ok() {
+            while folder.file_name().is_some()
+                && fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).is_ok()
+            {
                 if !folder.pop() || !folder.starts_with(bench.house.dir.builds()) {
                     break;
                 }

@@ -26,8 +26,8 @@ pub mod status;
 pub mod variable;
 
 pub use definition::{
-    JobGroup, MayFail, PipelineDefinition, PipelineJob, PipelineStep, PlannedJob, ResourceRequest, RetryRule, StartCondition,
-    StepKind, Waits,
+    JobGroup, MayFail, PipelineDefinition, PipelineJob, PipelineStep, PlannedJob, ResourceRequest, RetryRule,
+    StartCondition, StepKind, Waits,
 };
 pub use event::FlowEvent;
 pub use id::{ForgeInstance, JobId, JobKey, ProjectId};

@@ -7,16 +7,45 @@ use std::path::{Path, PathBuf};
 const FORBIDDEN: &[(&str, &[&str])] = &[
     (
         "pipeline",
-        &["agent", "artifact", "cli", "config", "emulator", "executor", "forge", "outbound", "state", "telemetry"],
+        &[
+            "agent",
+            "artifact",
+            "cli",
+            "config",
+            "emulator",
+            "executor",
+            "forge",
+            "local",
+            "outbound",
+            "parser",
+            "state",
+            "telemetry",
+        ],
     ),
-    ("forge", &["agent", "artifact", "cli", "emulator", "executor", "state"]),
-    ("artifact", &["agent", "cli", "emulator", "executor", "forge", "state"]),
-    ("outbound", &["agent", "artifact", "cli", "emulator", "executor", "forge", "state"]),
-    ("executor", &["agent", "cli", "emulator", "local"]),
-    ("state", &["agent", "cli", "emulator"]),
-    ("agent", &["cli", "emulator", "local"]),
+    (
+        "parser",
+        &[
+            "agent",
+            "artifact",
+            "cli",
+            "config",
+            "emulator",
+            "executor",
+            "forge",
+            "local",
+            "outbound",
+            "state",
+            "telemetry",
+        ],
+    ),
     ("local", &["cli"]),
-    ("emulator", &["agent", "cli", "config", "executor", "forge", "state"]),
+    ("forge", &["local", "agent", "artifact", "cli", "emulator", "executor", "state"]),
+    ("artifact", &["local", "agent", "cli", "emulator", "executor", "forge", "state"]),
+    ("outbound", &["local", "agent", "artifact", "cli", "emulator", "executor", "forge", "state"]),
+    ("executor", &["local", "agent", "cli", "emulator"]),
+    ("state", &["local", "agent", "cli", "emulator"]),
+    ("agent", &["local", "cli", "emulator"]),
+    ("emulator", &["local", "agent", "cli", "config", "executor", "forge", "state"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -68,4 +97,30 @@ fn the_model_does_nothing() {
             }
         }
     }
+}
+
+/// The codes of findings, in the files that list them.
+fn codes() -> Vec<String> {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let lists = files.into_iter().filter(|path| path.file_name().is_some_and(|name| name == "codes.rs"));
+    let mut found: Vec<String> = Vec::new();
+    for path in lists {
+        let text = fs::read_to_string(path).unwrap();
+        let parts = text.split("Code(\"").skip(1);
+        found.extend(parts.map(|part| part.split('"').next().unwrap_or_default().to_owned()));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[test]
+fn every_finding_is_explained_and_nothing_else_is() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/diagnostics.md");
+    let text = fs::read_to_string(page).unwrap();
+    let mut explained: Vec<String> =
+        text.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect();
+    explained.sort();
+    assert_eq!(explained, codes(), "docs/diagnostics.md has a section for each code, and for nothing else");
 }

@@ -7,6 +7,7 @@ mod cli;
 mod demo;
 mod gitlab_jobs;
 mod load;
+mod pipelines;
 mod proxy;
 mod recovery;
 mod shim;

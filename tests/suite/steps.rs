@@ -63,6 +63,7 @@ const IMAGE: &str = "forgehand-test/sh:1";
 const OTHER: &str = "forgehand-test/entry:1";
 
 /// What a test wants done next.
+#[allow(clippy::large_enum_variant, reason = "a handful, in a test")]
 enum Do {
     Step(ReadyStep),
     Say(Next),
@@ -169,7 +170,7 @@ impl House {
     async fn new(todo: Vec<Do>, image: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        let state = StateDir::open(dir.path().join("state")).unwrap();
         let journal = Journal::open(&state, jiff::Timestamp::now, LogLimits::default()).unwrap();
         let forge = ForgeInstance::new("https://forge.example.com");
         let id = JobId::new(now_ms().to_string());
@@ -387,14 +388,10 @@ async fn steps_hand_on_files_and_hide_what_becomes_secret() {
     };
     let checkout = ReadyStep { work: Work::Checkout(Checkout { path: "sub".into(), clean: true }), ..step(2, "") };
     let failing = step(3, "cat sub/readme; exit 7");
-    let missing = match step(4, "true") {
-        mut step => {
-            if let Work::Script(script) = &mut step.work {
-                script.working_directory = "nowhere".into();
-            }
-            step
-        }
-    };
+    let mut missing = step(4, "true");
+    if let Work::Script(script) = &mut missing.work {
+        script.working_directory = "nowhere".into();
+    }
     house.told.lock().unwrap().todo = VecDeque::from([
         Do::Step(first),
         Do::Say(Next::Over(skipped)),

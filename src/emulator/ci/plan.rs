@@ -65,8 +65,11 @@ fn check_dependencies(job: &PlainJob, names: &HashSet<&str>) -> Result<(), CiErr
 
 /// A job that can never start; `None` when all can.
 fn in_a_circle(definition: &PipelineDefinition) -> Option<String> {
-    let mut waiting: HashMap<&str, HashSet<&str>> =
-        definition.jobs.iter().map(|job| (job.name.as_str(), job.named_needs().iter().map(String::as_str).collect())).collect();
+    let mut waiting: HashMap<&str, HashSet<&str>> = definition
+        .jobs
+        .iter()
+        .map(|job| (job.name.as_str(), job.named_needs().iter().map(String::as_str).collect()))
+        .collect();
     loop {
         let Some(free) = waiting.iter().find(|(_, needs)| needs.is_empty()).map(|(name, _)| *name) else {
             // In the order of the file, so that the message is the same each time.

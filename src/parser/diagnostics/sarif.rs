@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use super::{Code, Diagnostic, Diagnostics, Severity};
 use crate::parser::document::{Sources, Span};
 
-/// The log file of one run.
-pub fn log(diagnostics: &Diagnostics, sources: &Sources) -> Value {
-    let codes: BTreeSet<Code> = diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
+/// The log file of one run over files that were checked one by one.
+pub fn log<'a>(checked: impl Iterator<Item = (&'a Diagnostics, &'a Sources)> + Clone) -> Value {
+    let codes: BTreeSet<Code> =
+        checked.clone().flat_map(|(found, _)| found.iter()).map(|finding| finding.code).collect();
     let rules: Vec<Value> = codes.iter().map(|code| json!({ "id": code.0, "help": { "text": code.url() } })).collect();
-    let results: Vec<Value> = diagnostics.iter().map(|diagnostic| result(diagnostic, sources)).collect();
+    let of =
+        |(found, sources): (&'a Diagnostics, &'a Sources)| found.iter().map(move |finding| result(finding, sources));
+    let results: Vec<Value> = checked.flat_map(of).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -100,7 +103,7 @@ mod tests {
         let mut all = Diagnostics::new();
         let span = Span { file, line: 1, column: 4, end_line: 1, end_column: 5 };
         all.push(Diagnostic::warning(Code("native/x"), span, "odd").help("mend it").related(span, "here"));
-        let log = log(&all, &sources);
+        let log = log([(&all, &sources)].into_iter());
         let result = &log["runs"][0]["results"][0];
         assert_eq!(result["ruleId"], "native/x");
         assert_eq!(result["level"], "warning");

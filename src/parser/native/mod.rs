@@ -1,11 +1,13 @@
 //! The native language, `forgehand.yml`: jobs with steps, dependencies and variables.
 //!
 //! - [`read`]: text to a [`Pipeline`], every rule checked, all findings in one pass. [`model`]: its types.
-//! - [`plan`]: a [`Pipeline`] to the model's jobs, matrices taken apart. [`schema`]: the language as JSON Schema.
+//! - [`plan`]: a [`Pipeline`] to the model's jobs, matrices taken apart. [`expand`](fn@expand): it with all that is
+//!   inherited written out. [`schema`]: the language as JSON Schema.
 //! - [`codes`]: what can be wrong. The language is described in `docs/native.md`.
 
 mod check;
 pub mod codes;
+mod expand;
 mod image;
 mod job;
 pub mod model;
@@ -18,6 +20,7 @@ mod step;
 mod tests;
 
 pub use check::Given;
+pub use expand::expand;
 pub use model::Pipeline;
 pub use plan::{Leg, Planned, plan};
 

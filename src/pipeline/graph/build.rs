@@ -22,7 +22,7 @@ pub(super) enum Node {
     Before(usize),
 }
 
-/// Who waits for whom. Without circles; edges point from what is waited for to what waits.
+/// Who waits for whom. Without cycles; edges point from what is waited for to what waits.
 #[derive(Clone, Debug)]
 pub struct JobGraph {
     names: Vec<String>,

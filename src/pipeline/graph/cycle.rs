@@ -1,4 +1,4 @@
-//! The shortest circle of each knot of jobs that wait for each other.
+//! The shortest cycle of each knot of jobs that wait for each other.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -8,21 +8,21 @@ use super::build::{JobIndex, Node};
 use super::problem::GraphProblem;
 use crate::pipeline::PipelineDefinition;
 
-/// Searches begun in one knot at most: a circle of a knot of thousands is found from any of its jobs, the very shortest need
+/// Searches begun in one knot at most: a cycle of a knot of thousands is found from any of its jobs, the very shortest need
 /// not be.
 const SEARCHES: usize = 200;
 
-/// One circle for each knot, the shortest that the search finds.
+/// One cycle for each knot, the shortest that the search finds.
 pub(super) fn shortest(definition: &PipelineDefinition, graph: &DiGraph<Node, ()>) -> Vec<GraphProblem> {
-    let mut circles: Vec<Vec<JobIndex>> = petgraph::algo::tarjan_scc(graph)
+    let mut cycles: Vec<Vec<JobIndex>> = petgraph::algo::tarjan_scc(graph)
         .into_iter()
         .filter(|knot| knot.len() > 1)
         .filter_map(|knot| shortest_of(graph, &knot))
-        .map(|circle| jobs_of(graph, &circle))
+        .map(|cycle| jobs_of(graph, &cycle))
         .collect();
-    circles.sort_by_key(|circle| circle.first().copied());
+    cycles.sort_by_key(|cycle| cycle.first().copied());
     let name = |job: &JobIndex| definition.jobs.get(job.0).map(|job| job.name.clone()).unwrap_or_default();
-    circles.iter().map(|circle| GraphProblem::Cycle { jobs: circle.iter().map(name).collect() }).collect()
+    cycles.iter().map(|cycle| GraphProblem::Cycle { jobs: cycle.iter().map(name).collect() }).collect()
 }
 
 fn shortest_of(graph: &DiGraph<Node, ()>, knot: &[NodeIndex]) -> Option<Vec<NodeIndex>> {
@@ -32,8 +32,8 @@ fn shortest_of(graph: &DiGraph<Node, ()>, knot: &[NodeIndex]) -> Option<Vec<Node
     let mut best: Option<Vec<NodeIndex>> = None;
     for start in starts.into_iter().take(SEARCHES) {
         let longest = best.as_ref().map_or(usize::MAX, Vec::len);
-        if let Some(circle) = circle_through(graph, &members, start, longest) {
-            best = Some(circle);
+        if let Some(cycle) = cycle_through(graph, &members, start, longest) {
+            best = Some(cycle);
         }
         if best.as_ref().is_some_and(|best| best.len() == 2) {
             break;
@@ -42,9 +42,9 @@ fn shortest_of(graph: &DiGraph<Node, ()>, knot: &[NodeIndex]) -> Option<Vec<Node
     best
 }
 
-/// The shortest circle through `start`, if it is shorter than `longest`: breadth first, back along the edges, so that the
+/// The shortest cycle through `start`, if it is shorter than `longest`: breadth first, back along the edges, so that the
 /// path reads as "waits for".
-fn circle_through(
+fn cycle_through(
     graph: &DiGraph<Node, ()>,
     members: &HashSet<NodeIndex>,
     start: NodeIndex,
@@ -58,12 +58,12 @@ fn circle_through(
         }
         for next in graph.neighbors_directed(at, petgraph::Direction::Incoming).filter(|next| members.contains(next)) {
             if next == start {
-                let mut circle = vec![at];
-                while let Some(before) = circle.last().and_then(|last| came_from.get(last)) {
-                    circle.push(*before);
+                let mut cycle = vec![at];
+                while let Some(before) = cycle.last().and_then(|last| came_from.get(last)) {
+                    cycle.push(*before);
                 }
-                circle.reverse();
-                return Some(circle);
+                cycle.reverse();
+                return Some(cycle);
             }
             came_from.entry(next).or_insert_with(|| {
                 open.push_back((next, length + 1));
@@ -74,9 +74,9 @@ fn circle_through(
     None
 }
 
-/// The jobs of a circle, without the lines between stages, beginning with the first of the file.
-fn jobs_of(graph: &DiGraph<Node, ()>, circle: &[NodeIndex]) -> Vec<JobIndex> {
-    let mut jobs: Vec<JobIndex> = circle
+/// The jobs of a cycle, without the lines between stages, beginning with the first of the file.
+fn jobs_of(graph: &DiGraph<Node, ()>, cycle: &[NodeIndex]) -> Vec<JobIndex> {
+    let mut jobs: Vec<JobIndex> = cycle
         .iter()
         .filter_map(|node| match graph.node_weight(*node) {
             Some(Node::Job(job)) => Some(*job),

@@ -31,7 +31,7 @@ pub enum GraphProblem {
         /// The job.
         job: String,
     },
-    /// Jobs that wait for each other in a circle: the shortest one through these jobs, which begins again after the last.
+    /// Jobs that wait for each other in a cycle: the shortest one through these jobs, which begins again after the last.
     Cycle {
         /// The jobs; each waits for the next, the last for the first.
         jobs: Vec<String>,
@@ -89,11 +89,11 @@ impl GraphProblem {
     }
 }
 
-/// More than one way out of a circle.
+/// More than one way out of a cycle.
 fn break_cycle(jobs: &[String]) -> String {
     let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return String::new() };
     format!(
-        "drop one dependency of the circle, say that of `{last}` on `{first}`; or split `{first}` in two jobs, so that `{last}` \
+        "drop one dependency of the cycle, say that of `{last}` on `{first}`; or split `{first}` in two jobs, so that `{last}` \
          waits for the part that needs nobody"
     )
 }
@@ -107,7 +107,7 @@ impl fmt::Display for GraphProblem {
             GraphProblem::OfItself { job } => write!(f, "job `{job}` waits for itself"),
             GraphProblem::Cycle { jobs } => {
                 let first = jobs.first().map_or("", String::as_str);
-                write!(f, "jobs wait for each other in a circle: {} -> {first}", jobs.join(" -> "))
+                write!(f, "dependency cycle: {} -> {first}", jobs.join(" -> "))
             }
             GraphProblem::Redundant { job, need, through } => {
                 write!(f, "job `{job}` need not name `{need}`: `{through}` waits for it already")

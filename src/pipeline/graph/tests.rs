@@ -90,15 +90,15 @@ fn a_job_cannot_wait_for_itself_and_says_how_to_mend_it() {
 }
 
 #[test]
-fn the_shortest_circle_is_told_with_two_ways_out() {
+fn the_shortest_cycle_is_told_with_two_ways_out() {
     let found = problems(&[("a", &["b"]), ("b", &["c", "a"]), ("c", &["d"]), ("d", &["a"])]);
     let [problem] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!(problem.to_string(), "jobs wait for each other in a circle: a -> b -> a");
+    assert_eq!(problem.to_string(), "dependency cycle: a -> b -> a");
     assert!(problem.help().contains("drop one dependency") && problem.help().contains("split `a`"));
 }
 
 #[test]
-fn circles_apart_are_told_apart() {
+fn cycles_apart_are_told_apart() {
     let found = problems(&[("a", &["b"]), ("b", &["a"]), ("x", &["y"]), ("y", &["z"]), ("z", &["x"])]);
     let told: Vec<String> = found.iter().map(GraphProblem::to_string).collect();
     assert_eq!(told.len(), 2);
@@ -106,7 +106,7 @@ fn circles_apart_are_told_apart() {
 }
 
 #[test]
-fn a_circle_by_way_of_a_stage_is_found() {
+fn a_cycle_by_way_of_a_stage_is_found() {
     let mut definition = staged(&[("a", "build"), ("b", "test")], &["build", "test"]);
     definition.jobs[0].waits = Waits::Jobs(vec!["b".into()]);
     let found = JobGraph::build(&definition).unwrap_err();
@@ -175,7 +175,7 @@ fn drawings_hold_every_job_and_edge_and_no_foreign_markup() {
 }
 
 #[test]
-fn a_long_circle_is_found_whole() {
+fn a_long_cycle_is_found_whole() {
     let names: Vec<String> = (0..5_000).map(|n| format!("j{n}")).collect();
     let jobs: Vec<PlannedJob> = (0..5_000)
         .map(|n| PlannedJob {
@@ -185,6 +185,6 @@ fn a_long_circle_is_found_whole() {
         })
         .collect();
     let definition = PipelineDefinition { jobs, ..PipelineDefinition::default() };
-    let Err(found) = JobGraph::build(&definition) else { panic!("a circle was not found") };
+    let Err(found) = JobGraph::build(&definition) else { panic!("a cycle was not found") };
     assert!(matches!(&found[0], GraphProblem::Cycle { jobs } if jobs.len() == 5_000));
 }

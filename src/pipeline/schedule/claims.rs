@@ -72,7 +72,8 @@ impl Claims {
         let mut granted = Vec::new();
         for kind in kinds {
             // One that meets another full group stands in that line from now on, so this one gets shorter each time.
-            while let Some(next) = self.kinds.get_mut(kind).filter(|kind| kind.free > 0).and_then(|kind| kind.waiting.pop_front())
+            while let Some(next) =
+                self.kinds.get_mut(kind).filter(|kind| kind.free > 0).and_then(|kind| kind.waiting.pop_front())
             {
                 if self.take(next) {
                     granted.push(next);

@@ -82,7 +82,13 @@ impl Backoff {
 }
 
 /// The pause before the next try, or `None` when there is none. `attempt` tries have failed.
-pub fn next_try(rule: &RetryRule, failure: &JobFailure, attempt: u32, backoff: &Backoff, dice: f64) -> Option<Duration> {
+pub fn next_try(
+    rule: &RetryRule,
+    failure: &JobFailure,
+    attempt: u32,
+    backoff: &Backoff,
+    dice: f64,
+) -> Option<Duration> {
     let category = RetryCategory::of(failure);
     let is_worth_it = category != RetryCategory::Configuration
         && failure.reason != FailureReason::JobCanceled

@@ -6,7 +6,9 @@ use super::claims::Claims;
 use super::retry::{Backoff, RetryCategory, next_try};
 use super::tally::{End, Standing, Tally};
 use super::{JobIndex, Move, NeverRan, PipelineEnd};
-use crate::pipeline::{JobChange, JobFailure, JobOutcome, JobStatus, MayFail, PipelineDefinition, StartCondition, Waits};
+use crate::pipeline::{
+    JobChange, JobFailure, JobOutcome, JobStatus, MayFail, PipelineDefinition, StartCondition, Waits,
+};
 
 /// Tries again that all jobs of a pipeline have together.
 const RETRY_BUDGET: u32 = 100;
@@ -292,7 +294,8 @@ impl Schedule {
         let again = next_try(&planned.retry, failure, attempt, &self.backoff, dice);
         let tries = planned.retry.max.saturating_add(1);
         let allowed = planned.may_fail.covers(failure.exit_code);
-        let group = planned.group.filter(|group| self.definition.groups.get(*group).is_some_and(|group| group.fail_fast));
+        let group =
+            planned.group.filter(|group| self.definition.groups.get(*group).is_some_and(|group| group.fail_fast));
         let name = planned.name.clone();
         if let Some(delay) = again.filter(|_| self.cancelled.is_none() && self.retries_left > 0) {
             self.retries_left -= 1;

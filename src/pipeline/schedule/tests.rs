@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::pipeline::{JobFailure, JobGroup, JobOutcome, PipelineDefinition, PlannedJob, RetryRule, StartCondition, Waits};
+use crate::pipeline::{
+    JobFailure, JobGroup, JobOutcome, PipelineDefinition, PlannedJob, RetryRule, StartCondition, Waits,
+};
 
 fn job(name: &str, needs: &[&str]) -> PlannedJob {
     PlannedJob::new(name, "", Waits::Jobs(needs.iter().map(|need| (*need).to_owned()).collect()))
@@ -175,7 +177,8 @@ fn the_language_decides_whatever_became_of_the_needs() {
 
 #[test]
 fn what_cannot_be_scheduled_is_named() {
-    let of = |jobs| Schedule::new(PipelineDefinition { jobs, ..Default::default() }, &|_| false).unwrap_err().to_string();
+    let of =
+        |jobs| Schedule::new(PipelineDefinition { jobs, ..Default::default() }, &|_| false).unwrap_err().to_string();
     assert!(of(vec![job("a", &["gone"])]).contains("`a` needs `gone`"));
     assert!(of(vec![job("a", &["b"]), job("b", &["a"]), job("c", &[])]).ends_with("a, b"));
 }
@@ -183,7 +186,8 @@ fn what_cannot_be_scheduled_is_named() {
 #[test]
 fn a_chain_of_skipped_jobs_as_long_as_a_file_is_no_recursion() {
     let names: Vec<String> = (0..50_000).map(|number| number.to_string()).collect();
-    let needs = |number: usize| number.checked_sub(1).map(|before| names[before].as_str()).into_iter().collect::<Vec<_>>();
+    let needs =
+        |number: usize| number.checked_sub(1).map(|before| names[before].as_str()).into_iter().collect::<Vec<_>>();
     let mut all = schedule(&[], (0..names.len()).map(|number| job(&names[number], &needs(number))).collect());
     start(&mut all);
     assert_eq!(end(&mut all, 0, failure()).len(), names.len() - 1);

@@ -238,6 +238,13 @@ impl Checker<'_> {
             _ => format!("should be a mapping with `script`, `run` or `trigger`, not {}", shown(&entry.value)),
         };
         self.error_help(codes::NO_SCRIPT, entry.key.span, at, what, Some(help));
+        // Mostly `script` is missing because it is misspelt.
+        for entry in entry.value.as_mapping().map(|mapping| mapping.entries()).unwrap_or_default() {
+            let key = key_text(&entry.key);
+            if !COMMON_KEYS.iter().chain(&RUNNER_KEYS).chain(&["trigger", "inputs"]).any(|known| *known == key) {
+                self.unknown_job_key(entry, at, &RUNNER_KEYS);
+            }
+        }
     }
 
     /// `tags`.

@@ -36,6 +36,7 @@ fn all_errors_in_one_pass() {
         errors,
         [
             "1:1 job `a` has no `script`, `run` or `trigger`",
+            "1:5 job `a` contains an unknown key: `scirpt`",
             "2:52 job `b`: `retry` should be a whole number from 0 to 2, not `9`",
             "3:17 job `c` contains an unknown key: `imge`",
             "2:24 job `b` has the stage `tset`, which does not exist",

@@ -1,0 +1,50 @@
+//! `forgehand graph`: a pipeline's jobs and what they wait for, drawn.
+
+use clap::{Args, ValueEnum};
+
+use super::pipeline_args::{FileArgs, RequestArgs};
+use super::{GlobalArgs, Verdict, pipelines};
+use crate::local::front;
+use crate::pipeline::graph::draw;
+
+/// Arguments of `graph`.
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    #[command(flatten)]
+    request: RequestArgs,
+    /// How it is drawn.
+    #[arg(long, value_name = "FORMAT", default_value = "ascii")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For Markdown on forges.
+    Mermaid,
+    /// For Graphviz.
+    Dot,
+    /// For a terminal.
+    Ascii,
+    /// A picture.
+    Svg,
+}
+
+/// Prints the drawing.
+pub fn run(args: &GraphArgs, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
+    let Some(plan) = pipelines::read(&args.file, &args.request, global, front::plan) else {
+        return Ok(Verdict::BadInput);
+    };
+    for note in &plan.notes {
+        eprintln!("note: {note}");
+    }
+    let format = match args.format {
+        Format::Mermaid => draw::Format::Mermaid,
+        Format::Dot => draw::Format::Dot,
+        Format::Ascii => draw::Format::Ascii,
+        Format::Svg => draw::Format::Svg,
+    };
+    print!("{}", draw::draw(&plan.graph, &plan.definition.name, format));
+    Ok(Verdict::Success)
+}

@@ -1,0 +1,115 @@
+//! `forgehand lint`: what is wrong with pipeline files.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use miette::IntoDiagnostic;
+
+use super::pipeline_args::DialectArg;
+use super::{GlobalArgs, Verdict};
+use crate::local::front;
+use crate::local::project::{LocateError, Project};
+use crate::parser::diagnostics::{Checked, json, render, sarif};
+use crate::parser::dialect::Dialect;
+
+/// What the diagnostics' sections say, shipped with the program.
+const EXPLANATIONS: &str = include_str!("../../docs/diagnostics.md");
+
+/// Arguments of `lint`.
+#[derive(Debug, Args)]
+pub struct LintArgs {
+    /// Pipeline files, or folders that hold some.
+    #[arg(value_name = "PATH", required_unless_present = "explain")]
+    paths: Vec<PathBuf>,
+    /// The files' language, where their paths do not tell.
+    #[arg(long, value_name = "NAME")]
+    dialect: Option<DialectArg>,
+    /// How findings are told.
+    #[arg(long, value_name = "FORMAT", default_value = "text", conflicts_with = "json")]
+    format: Format,
+    /// Findings as one JSON array on standard output, `[]` when there is none.
+    #[arg(long)]
+    json: bool,
+    /// Explain a rule by its code, and check nothing.
+    #[arg(long, value_name = "CODE", conflicts_with = "paths")]
+    explain: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people, with the source.
+    Text,
+    /// One JSON array.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+}
+
+/// Prints the findings; 2 where one is an error.
+pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
+    if let Some(code) = &args.explain {
+        return Ok(explain(code));
+    }
+    let format = if args.json { Format::Json } else { args.format };
+    let mut checked = Vec::new();
+    for path in &args.paths {
+        match check(path, args.dialect.map(Dialect::from)) {
+            Ok(found) => checked.extend(found),
+            Err(error) => {
+                eprintln!("{:?}", miette::Report::new(error));
+                return Ok(Verdict::BadInput);
+            }
+        }
+    }
+    for one in &mut checked {
+        one.diagnostics.sort();
+    }
+    match format {
+        Format::Text => print_text(&checked, global),
+        Format::Json => {
+            let all: Vec<_> = checked.iter().flat_map(|one| json::all(&one.diagnostics, &one.sources)).collect();
+            println!("{}", serde_json::to_string_pretty(&all).into_diagnostic()?);
+        }
+        Format::Sarif => {
+            let parts = checked.iter().map(|one| (&one.diagnostics, &one.sources));
+            println!("{}", serde_json::to_string_pretty(&sarif::log(parts)).into_diagnostic()?);
+        }
+    }
+    let failed = checked.iter().any(|one| one.diagnostics.has_errors());
+    Ok(if failed { Verdict::BadInput } else { Verdict::Success })
+}
+
+fn check(path: &std::path::Path, dialect: Option<Dialect>) -> Result<Vec<Checked<()>>, LocateError> {
+    let project = Project::containing(path)?;
+    let files = project.pipelines_at(path, dialect)?;
+    Ok(files.iter().map(|file| front::lint(&project, file)).collect())
+}
+
+/// Findings to standard output: they are what was asked for.
+fn print_text(checked: &[Checked<()>], global: &GlobalArgs) {
+    use std::io::IsTerminal as _;
+    let color = global.color_on(std::io::stdout().is_terminal());
+    let look = render::Look { color, width: 120 };
+    for one in checked {
+        print!("{}", render::all(&one.diagnostics, &one.sources, look));
+    }
+    let count = |severity| {
+        checked.iter().flat_map(|one| one.diagnostics.iter()).filter(|finding| finding.severity == severity).count()
+    };
+    use crate::parser::diagnostics::Severity;
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let files = checked.len();
+    eprintln!("{files} file{}, {errors} errors, {warnings} warnings", if files == 1 { "" } else { "s" });
+}
+
+fn explain(code: &str) -> Verdict {
+    let heading = format!("### {code}\n");
+    let Some(at) = EXPLANATIONS.find(&heading) else {
+        eprintln!("error: there is no rule `{code}`; the rules are listed in docs/diagnostics.md");
+        return Verdict::BadInput;
+    };
+    let section = &EXPLANATIONS[at + 4..];
+    let end = section.find("\n##").unwrap_or(section.len());
+    println!("{}", section[..end].trim_end());
+    Verdict::Success
+}

@@ -1,0 +1,49 @@
+//! From arguments to what a language says about one pipeline file, with its findings on standard error.
+
+use super::GlobalArgs;
+use super::pipeline_args::{FileArgs, RequestArgs};
+use crate::local::project::{PipelineFile, Project};
+use crate::local::request::Request;
+use crate::parser::diagnostics::{Checked, Diagnostics, Severity, render};
+use crate::parser::dialect::Dialect;
+use crate::parser::document::Sources;
+
+/// Reads the file that `args` name and asks `what` of it. `None`: what is wrong has been told.
+pub fn read<T>(
+    args: &FileArgs,
+    request: &RequestArgs,
+    global: &GlobalArgs,
+    what: impl FnOnce(&Project, &PipelineFile, &Request) -> Checked<T>,
+) -> Option<T> {
+    let request = match request.request() {
+        Ok(request) => request,
+        Err(error) => return told(error),
+    };
+    let project = match Project::containing(&args.path) {
+        Ok(project) => project,
+        Err(error) => return told(error),
+    };
+    let file = match project.pipeline_at(&args.path, args.dialect.map(Dialect::from)) {
+        Ok(file) => file,
+        Err(error) => return told(error),
+    };
+    let checked = what(&project, &file, &request);
+    tell(&checked.diagnostics, &checked.sources, global);
+    checked.value
+}
+
+fn told<T>(error: impl miette::Diagnostic + Send + Sync + 'static) -> Option<T> {
+    eprintln!("{:?}", miette::Report::new(error));
+    None
+}
+
+/// Errors and warnings in full; notes are for `lint`, or for those who ask for more.
+pub fn tell(diagnostics: &Diagnostics, sources: &Sources, global: &GlobalArgs) {
+    let mut shown = Diagnostics::new();
+    let wanted = |severity| severity != Severity::Note || global.verbose > 0;
+    diagnostics.iter().filter(|finding| wanted(finding.severity)).for_each(|finding| shown.push(finding.clone()));
+    shown.sort();
+    if !shown.is_empty() {
+        eprint!("{}", render::all(&shown, sources, render::Look { color: global.color(), width: 120 }));
+    }
+}

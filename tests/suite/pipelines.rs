@@ -1,0 +1,313 @@
+//! Pipelines of a checkout through the built program: `lint`, `plan`, `expand`, `graph`, `eval`, `exec`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A project with its own state directory.
+struct Project {
+    folder: TempDir,
+}
+
+impl Project {
+    /// A git work tree of these files with one commit on `main`.
+    fn new(files: &[(&str, &str)]) -> Self {
+        let project = Self { folder: tempfile::tempdir().unwrap() };
+        for (path, text) in files {
+            let path = project.root().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        for words in [&["init", "-q", "-b", "main"][..], &["add", "-A"], &["commit", "-q", "-m", "first"]] {
+            let git = Command::new("git")
+                .args(["-c", "user.name=Ann Author", "-c", "user.email=ann@example.com"])
+                .args(words)
+                .current_dir(project.root())
+                .output()
+                .unwrap();
+            assert!(git.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&git.stderr));
+        }
+        project
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        forgehand(&self.root(), &self.folder.path().join("state"), words)
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        let output = self.run(words);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}\n{}", said(&output)))
+    }
+}
+
+fn forgehand(folder: &Path, state: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_forgehand"))
+        .arg("--state-dir")
+        .arg(state)
+        .args(words)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+const GITLAB: &str = "
+stages: [build, test]
+variables: {GREETING: hello}
+.base:
+  script: [echo base]
+build:
+  stage: build
+  script:
+    - echo \"$GREETING $CI_COMMIT_BRANCH\"
+    - mkdir out && echo made > out/file && echo NUMBER=42 > build.env
+  artifacts:
+    paths: [out]
+    reports: {dotenv: build.env}
+test:
+  extends: .base
+  script: ['cat out/file', 'echo \"number $NUMBER in $SIDE\"', 'echo to stderr >&2']
+  parallel:
+    matrix: [{SIDE: [left, right]}]
+broken:
+  script: [exit 3]
+  allow_failure: true
+  artifacts: {paths: [nothing]}
+after:
+  stage: .post
+  when: on_failure
+  script: [echo never]
+tagged:
+  rules: [{if: $CI_COMMIT_TAG}]
+  script: [echo tag]
+";
+
+#[test]
+fn a_plan_holds_the_jobs_that_the_event_creates() {
+    let project = Project::new(&[(".gitlab-ci.yml", GITLAB)]);
+    let plan = project.json(&["plan", "--json"]);
+    assert_eq!(plan["levels"], json!([["build"], ["test: [left]", "test: [right]", "broken"], ["after"]]));
+    assert_eq!(plan["jobs"]["test: [left]"]["needs"], json!(["build"]));
+    assert_eq!(plan["jobs"]["broken"]["allow_failure"], json!(true));
+    assert_eq!(plan["critical_path"], json!(["build", "test: [left]", "after"]));
+    let tagged = project.json(&["plan", "--json", "--ref", "refs/tags/v1"]);
+    assert_eq!(tagged["jobs"]["tagged"]["stage"], json!("test"));
+}
+
+#[test]
+fn a_workflow_that_the_event_does_not_start_has_no_jobs_and_a_note() {
+    let text = "on: {push: {branches: [release]}}\njobs:\n  a:\n    runs-on: x\n    steps: [{run: 'true'}]\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", text)]);
+    let output = project.run(&["plan", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["jobs"], json!({}));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("does not start"), "{}", said(&output));
+    let started = project.json(&["plan", "--json", "--ref", "release"]);
+    assert_eq!(started["levels"], json!([["a"]]));
+}
+
+#[test]
+fn a_matrix_of_a_workflow_is_named_as_the_forge_shows_it() {
+    let text = "on: push\njobs:\n  m:\n    runs-on: x\n    strategy: {matrix: {n: [1, 2], c: [a]}}\n    steps: [{run: 'true'}]\n  \
+                end:\n    needs: m\n    runs-on: x\n    steps: [{run: 'true'}]\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", text)]);
+    let plan = project.json(&["plan", ".github/workflows/ci.yml", "--json"]);
+    assert_eq!(plan["levels"], json!([["m (1, a)", "m (2, a)"], ["end"]]));
+}
+
+#[test]
+fn findings_are_an_array_and_errors_exit_with_2() {
+    let project = Project::new(&[(".gitlab-ci.yml", "a:\n  scirpt: x\nb:\n  needs: [b2]\n  script: x\n")]);
+    let output = project.run(&["lint", ".", "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let key = found.as_array().unwrap().iter().find(|one| one["code"] == "gitlab/unknown-key").unwrap();
+    assert_eq!((&key["line"], &key["column"], &key["severity"]), (&json!(2), &json!(3), &json!("error")));
+    assert!(key["help"].as_str().unwrap().contains("`script`"));
+    assert!(found.as_array().unwrap().iter().any(|one| one["line"] == 4), "all errors in one pass: {found}");
+    let clean = Project::new(&[(".gitlab-ci.yml", GITLAB)]);
+    let output = clean.run(&["lint", ".", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let sarif = project.json(&["lint", ".", "--format", "sarif"]);
+    assert_eq!(sarif["version"], "2.1.0");
+    let why = project.run(&["lint", "--explain", "gitlab/unknown-key"]);
+    assert!(why.status.success() && said(&why).starts_with("gitlab/unknown-key"), "{}", said(&why));
+}
+
+#[test]
+fn the_processed_form_has_no_hidden_jobs_and_no_extends() {
+    let project = Project::new(&[(".gitlab-ci.yml", GITLAB)]);
+    let output = project.run(&["expand"]);
+    let shown: serde_yaml::Value = serde_yaml::from_slice(&output.stdout).unwrap();
+    assert!(shown.get(".base").is_none() && shown["test"].get("extends").is_none(), "{}", said(&output));
+    assert_eq!(shown["test"]["stage"], serde_yaml::Value::from("test"));
+    let merged = project.run(&["expand", "--merged"]);
+    let merged: serde_yaml::Value = serde_yaml::from_slice(&merged.stdout).unwrap();
+    assert_eq!(merged["test"]["extends"], serde_yaml::Value::from(".base"));
+    let one = project.run(&["expand", "--job", "biuld"]);
+    assert_eq!(one.status.code(), Some(2));
+    assert!(said(&one).contains("did you mean `build`?"), "{}", said(&one));
+}
+
+#[test]
+fn an_expression_prints_its_value_as_json() {
+    let project = Project::new(&[("c.json", r#"{"a": {"b": [1, 2]}}"#)]);
+    for (words, want) in [
+        (&["eval", "a.b[1] == 2", "--context", "c.json"][..], "true"),
+        (&["eval", "${{ format('{0}-{1}', 'x', 1) }}"], r#""x-1""#),
+        (&["eval", "'abc'.length + 1.5", "--dialect", "native"], "4.5"),
+        (&["eval", "$CI == null", "--dialect", "gitlab"], "true"),
+    ] {
+        let output = project.run(words);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), want, "{words:?}: {}", said(&output));
+    }
+    let wrong = project.run(&["eval", "nothing.here"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+}
+
+/// Per job: its status and its lines by stream.
+fn jobs_of(output: &Output) -> BTreeMap<String, (String, Vec<(String, String)>)> {
+    let mut jobs: BTreeMap<String, (String, Vec<(String, String)>)> = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let Some(name) = event["job"].as_str() else { continue };
+        let job = jobs.entry(name.to_owned()).or_default();
+        match event["event"].as_str() {
+            Some("log") => {
+                job.1.push((event["stream"].as_str().unwrap().into(), event["text"].as_str().unwrap().into()));
+            }
+            Some("job_finished") => {
+                assert_eq!(job.0, "", "`{name}` ends once");
+                job.0 = event["status"].as_str().unwrap().into();
+            }
+            _ => {}
+        }
+    }
+    jobs
+}
+
+#[test]
+fn a_pipeline_runs_on_this_machine_with_artifacts_variables_and_a_matrix() {
+    let project = Project::new(&[(".gitlab-ci.yml", GITLAB)]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let jobs = jobs_of(&output);
+    let status: Vec<(&str, &str)> = jobs.iter().map(|(name, job)| (name.as_str(), job.0.as_str())).collect();
+    assert_eq!(
+        status,
+        [
+            ("after", "skipped"),
+            ("broken", "failed"),
+            ("build", "success"),
+            ("test: [left]", "success"),
+            ("test: [right]", "success"),
+        ]
+    );
+    let line = |stream: &str, text: &str| (stream.to_owned(), text.to_owned());
+    assert!(jobs["build"].1.contains(&line("stdout", "hello main")));
+    let left = &jobs["test: [left]"].1;
+    assert!(left.contains(&line("stdout", "made")) && left.contains(&line("stdout", "number 42 in left")), "{left:?}");
+    assert!(
+        left.contains(&line("stderr", "to stderr")) && left.contains(&line("command", "$ cat out/file")),
+        "{left:?}"
+    );
+    assert!(!project.root().join("out").exists(), "the work tree is not touched");
+    assert!(project.root().join(".forgehand/artifacts").exists());
+}
+
+#[test]
+fn a_pipeline_that_fails_exits_with_1_and_a_wrong_one_with_2() {
+    let project =
+        Project::new(&[(".gitlab-ci.yml", "a:\n  script: [exit 4]\nb:\n  stage: deploy\n  script: [echo b]\n")]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let jobs = jobs_of(&output);
+    assert_eq!((jobs["a"].0.as_str(), jobs["b"].0.as_str()), ("failed", "skipped"));
+    let wrong = Project::new(&[(".gitlab-ci.yml", "a:\n  scirpt: x\n")]);
+    let output = wrong.run(&["exec", "--executor", "host"]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+}
+
+#[test]
+fn secrets_of_the_command_line_are_masked_and_come_from_the_environment_too() {
+    let project = Project::new(&[(".gitlab-ci.yml", "a:\n  script: ['echo \"it is $TOKEN\"']\n")]);
+    let output = project.run(&["exec", "--executor", "host", "--json", "--secret", "TOKEN=sup3r-s3cret-value"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(!said(&output).contains("sup3r-s3cret-value"), "{}", said(&output));
+    assert!(jobs_of(&output)["a"].1.iter().any(|(stream, text)| stream == "stdout" && text.contains("it is [MASKED]")));
+}
+
+/// Files on which we differ on purpose: the newest GitLab takes up to ten files in `cache:key:files`.
+const EXPLAINED: [&str; 1] = ["gitlab-cache-key-three-files"];
+
+/// The corpus's broken files, each with what the finding has to say and where.
+#[test]
+fn broken_files_are_explained_where_they_are_broken() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/broken");
+    let Ok(entries) = fs::read_dir(&corpus) else {
+        println!("skipped: there is no corpus beside the repository");
+        return;
+    };
+    let state = tempfile::tempdir().unwrap();
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let Some(name) = path.to_str().and_then(|path| path.strip_suffix(".expect.json")) else { continue };
+        let expect: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let file = format!("{name}.yml");
+        let dialect = expect["dialect"].as_str().unwrap();
+        let output = forgehand(&corpus, state.path(), &["lint", &file, "--json", "--dialect", dialect]);
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        count += 1;
+        if EXPLAINED.iter().any(|known| name.ends_with(known)) {
+            continue;
+        }
+        if !explains(&expect, found.as_array().map_or(&[][..], Vec::as_slice)) {
+            wrong.push(format!("{file}: {found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn explains(expect: &Value, found: &[Value]) -> bool {
+    if expect["valid_or_error"] == json!(true) {
+        return true;
+    }
+    let severity = expect["severity"].as_str().unwrap_or("error");
+    if expect["valid"] == json!(true) && severity == "error" {
+        return found.iter().all(|one| one["severity"] != "error");
+    }
+    let text = |one: &Value| format!("{} {}", one["message"], one["help"]).to_lowercase();
+    let words = |key: &str| -> Vec<String> {
+        let list = expect[key].as_array().cloned().unwrap_or_default();
+        list.iter().filter_map(|word| word.as_str().map(str::to_lowercase)).collect()
+    };
+    let (all, any) = (words("must_mention"), words("any_of_mentions"));
+    let elsewhere = expect["or_at"].to_string();
+    let is_at = |one: &Value| {
+        let place = json!([one["line"], one["column"]]);
+        let named = expect["or_at"].as_array().is_some_and(|places| places.contains(&place));
+        let wanted = json!([expect["line"], expect["column"]]);
+        place == wanted || named || elsewhere.contains("any") || elsewhere.contains("eof")
+    };
+    let counts = |one: &&Value| one["severity"].as_str().is_some_and(|word| severity.contains(word));
+    found.iter().filter(counts).any(|one| {
+        let text = text(one);
+        let suggestion = expect["suggestion"].as_str().is_none_or(|word| text.contains(&word.to_lowercase()));
+        let mentions = all.iter().all(|word| text.contains(word))
+            && (any.is_empty() || any.iter().any(|word| text.contains(word)));
+        is_at(one) && mentions && suggestion
+    })
+}
