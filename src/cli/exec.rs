@@ -87,6 +87,10 @@ pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Resul
             pipelines::tell(&diagnostics, &sources, global);
             return Ok(Verdict::BadInput);
         }
+        Err(RunError::Nothing(note)) => {
+            eprintln!("note: {note}");
+            return Ok(Verdict::Success);
+        }
         Err(RunError::BadInput(message)) => return Ok(render::failed(&message, Verdict::BadInput)),
         Err(RunError::Environment(message)) => return Ok(render::failed(&message, Verdict::Environment)),
     };

@@ -11,7 +11,7 @@ use super::house::Sandbox;
 use super::project::PipelineFile;
 use super::reporter::Shelf;
 use super::surroundings::Surroundings;
-use super::worker::{LocalEnd, LocalJob};
+use super::worker::{LocalEnd, LocalJob, LocalWork};
 use crate::executor::pipeline::fixed::Language;
 use crate::parser::diagnostics::Checked;
 use crate::parser::gitlab::compose::Unavailable;
@@ -127,7 +127,7 @@ impl Language for GitLabJobs {
         let id = self.ids.get(&name).copied().unwrap_or_default();
         LocalJob {
             id: usize::try_from(id).unwrap_or_default(),
-            payload: self.response(&name).to_string(),
+            work: LocalWork::GitLab(self.response(&name).to_string()),
             project_path: self.pipeline.context.project.path.clone(),
             project: u32::try_from(self.pipeline.context.project.id).unwrap_or_default(),
         }

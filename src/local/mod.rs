@@ -6,7 +6,7 @@
 //! - [`request`]: what it is started with: event, ref, variables, secrets, inputs.
 //! - [`surroundings`]: what a pipeline is told about the world. [`snapshot`]: the work tree as it is, copied once for all jobs.
 //! - [`house`]: the private state of a run, beside that of an agent.
-//! - [`gitlab`]: the jobs of a GitLab pipeline. [`worker`]: one of them, run by the agent's own engine.
+//! - [`gitlab`]: the jobs of a GitLab pipeline. [`workflow`]: those of a workflow. [`worker`]: one of them, run by the agent's own engine.
 //! - [`reporter`]: the forge of a local run: keeps artifacts and hands them on.
 //! - [`events`]: what a run tells; [`summary`], [`junit`]: what is said after it. [`run`]: one run from its request to its end.
 
@@ -24,3 +24,4 @@ pub mod snapshot;
 pub mod summary;
 pub mod surroundings;
 pub mod worker;
+pub mod workflow;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::events::Narrator;
+use super::front::github::begin_workflow;
 use super::gitlab::GitLabJobs;
 use super::house::{House, Sandbox, blocking, sweep, words};
 use super::project::{PipelineFile, Project};
@@ -15,6 +16,7 @@ use super::request::Request;
 use super::snapshot::Snapshot;
 use super::surroundings::Surroundings;
 use super::worker::{Bench, LocalWorker};
+use super::workflow::book::{Common, WorkflowBook};
 use crate::config::DockerConfig;
 use crate::executor::pipeline::fixed::FixedPlaybook;
 use crate::executor::pipeline::{Control, Limits, drive};
@@ -63,6 +65,9 @@ pub enum RunError {
     /// The file has errors.
     #[error("the pipeline file has errors")]
     Findings(Box<(Diagnostics, Sources)>),
+    /// The event starts no job: why. Nothing is wrong.
+    #[error("{0}")]
+    Nothing(String),
     /// Something of the machine's is missing.
     #[error("{0}")]
     Environment(String),
@@ -84,10 +89,9 @@ pub struct Report {
 /// Runs a pipeline.
 pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Result<Report, RunError> {
     let began = Instant::now();
-    if order.file.dialect != Dialect::GitLab {
-        let dialect = order.file.dialect;
+    if order.file.dialect == Dialect::Native {
         return Err(RunError::BadInput(format!(
-            "{}: this version runs GitLab pipelines, not {dialect:?} ones",
+            "{}: this version runs GitLab pipelines and workflows; a forgehand.yml can be linted, planned and expanded",
             order.file.path
         )));
     }
@@ -105,19 +109,29 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     };
     let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
     let prepared = prepare(&order, house, surroundings, narrator.clone()).await;
-    let (schedule, jobs, bench) = match prepared {
+    let (made, bench) = match prepared {
         Ok(prepared) => prepared,
         Err((error, house)) => {
             house.close().await;
+            if matches!(error, RunError::Nothing(_)) {
+                narrator.finished(PipelineEnd::Success, began.elapsed());
+            }
             return Err(error);
         }
     };
-    let definition = schedule.definition().clone();
     let shelf = bench.shelf.clone();
     let worker = LocalWorker { inner: Arc::new(bench) };
     let limits = Limits { parallel: order.parallel, timeout: PIPELINE_TIMEOUT };
     let tell = |event| narrator.pipeline(&event);
-    let end = drive(FixedPlaybook::new(schedule, jobs), &worker, limits, &control, tell, rand::random::<f64>).await;
+    let dice = rand::random::<f64>;
+    let (definition, end) = match made {
+        Made::Fixed(schedule, jobs) => {
+            let definition = schedule.definition().clone();
+            let book = FixedPlaybook::new(*schedule, *jobs);
+            (definition, drive(book, &worker, limits, &control, tell, dice).await)
+        }
+        Made::Workflow(definition, book) => (definition, drive(*book, &worker, limits, &control, tell, dice).await),
+    };
     let took = began.elapsed();
     narrator.finished(end, took);
     // Nobody else holds it: all jobs have ended.
@@ -128,7 +142,42 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     Ok(Report { end, took, artifacts: shelf.folders(), definition })
 }
 
-type Prepared = (Schedule, GitLabJobs, Bench);
+/// The jobs, whatever language they are written in.
+enum Made {
+    /// All known before the first starts.
+    Fixed(Box<Schedule>, Box<GitLabJobs>),
+    /// Known as the run goes on.
+    Workflow(PipelineDefinition, Box<WorkflowBook>),
+}
+
+type Prepared = (Made, Bench);
+
+fn make(order: &Order, surroundings: Surroundings, shelf: Shelf) -> Result<Made, RunError> {
+    if order.file.dialect != Dialect::GitLab {
+        let checked = begin_workflow(&order.project, &order.file, &surroundings, &order.jobs, order.with_needs);
+        let (definition, book) = whole(checked)?;
+        let common = Common { project_path: surroundings.project_path(), project: surroundings.project_id() };
+        return Ok(Made::Workflow(definition, Box::new(WorkflowBook::new(book, common))));
+    }
+    let (definition, jobs) = whole(GitLabJobs::new(&order.file, surroundings, shelf, order.sandbox))?;
+    let (definition, jobs) = narrow(definition, jobs, order)?;
+    let wanted = |name: &str| order.jobs.iter().any(|job| job == name);
+    let schedule = Schedule::new(definition, &wanted).map_err(|error| RunError::BadInput(words(error)))?;
+    Ok(Made::Fixed(Box::new(schedule), Box::new(jobs)))
+}
+
+/// What a front end made, or what it found.
+fn whole<T>(checked: Checked<T>) -> Result<T, RunError> {
+    let Checked { value, diagnostics, sources } = checked;
+    if let Some(value) = value {
+        return Ok(value);
+    }
+    let note = diagnostics.iter().next().filter(|_| !diagnostics.has_errors()).map(|note| note.message.clone());
+    Err(match note {
+        Some(note) => RunError::Nothing(note),
+        None => RunError::Findings(Box::new((diagnostics, sources))),
+    })
+}
 
 async fn prepare(
     order: &Order,
@@ -139,17 +188,7 @@ async fn prepare(
     let root = order.project.root();
     let shelf = Shelf::new(root.join(".forgehand").join("artifacts"), house.dir.root().join("artifacts"));
     let has_commits = surroundings.facts.commit.is_some();
-    let checked = GitLabJobs::new(&order.file, surroundings, shelf.clone(), order.sandbox);
-    let Checked { value, diagnostics, sources } = checked;
-    let made = match value {
-        None => Err(RunError::Findings(Box::new((diagnostics, sources)))),
-        Some((definition, jobs)) => narrow(definition, jobs, order).and_then(|(definition, jobs)| {
-            let wanted = |name: &str| order.jobs.iter().any(|job| job == name);
-            let schedule = Schedule::new(definition, &wanted).map_err(|error| RunError::BadInput(words(error)))?;
-            Ok((schedule, jobs))
-        }),
-    };
-    let (schedule, jobs) = match made {
+    let made = match make(order, surroundings, shelf.clone()) {
         Ok(made) => made,
         Err(error) => return Err((error, house)),
     };
@@ -166,7 +205,7 @@ async fn prepare(
         Ok(forge) => forge,
         Err(error) => return Err((RunError::Environment(error), house)),
     };
-    Ok((schedule, jobs, Bench { house, forge, snapshot, shelf, narrator }))
+    Ok((made, Bench { house, forge, snapshot, shelf, narrator, image: order.image.clone() }))
 }
 
 fn forge(order: &Order) -> Result<GitLab, String> {

@@ -48,6 +48,11 @@ impl Snapshot {
         Ok(Self { root: to.to_owned(), entries, has_history })
     }
 
+    /// Where it lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A job's own copy, at `to`, which any user of the job may write. Blocking.
     pub fn copy_to(&self, to: &Path) -> io::Result<()> {
         make_folder(to)?;

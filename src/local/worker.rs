@@ -15,6 +15,8 @@ use super::events::Narrator;
 use super::house::{House, Sandbox, blocking, words};
 use super::reporter::Shelf;
 use super::snapshot::Snapshot;
+use super::workflow;
+use super::workflow::job::{Offer, WorkflowJob};
 use crate::executor::halt::Halt;
 use crate::executor::job;
 use crate::executor::log::{JobEvent, JobLog};
@@ -22,6 +24,7 @@ use crate::executor::pipeline::{JobEnd, Task, Worker};
 use crate::executor::progress::Progress;
 use crate::executor::running::{JobRun, now_ms};
 use crate::executor::sandbox::JobPaths;
+use crate::executor::steps::SharedProgram;
 use crate::forge::gitlab::GitLab;
 use crate::forge::{Assignment, Demand, Forge as _, RunnerFacts};
 use crate::pipeline::definition::SourceStrategy;
@@ -30,16 +33,23 @@ use crate::pipeline::{
 };
 
 /// A job to run.
-#[derive(Clone, Debug)]
 pub struct LocalJob {
     /// Its number in the run, from 1.
     pub id: usize,
-    /// The forge's words for it.
-    pub payload: String,
+    /// What it does.
+    pub work: LocalWork,
     /// The project's path, `group/project`.
     pub project_path: String,
     /// The project's number.
     pub project: u32,
+}
+
+/// What a job does.
+pub enum LocalWork {
+    /// What GitLab would send a runner.
+    GitLab(String),
+    /// A job of a workflow.
+    Workflow(Box<WorkflowJob>),
 }
 
 /// How it ended.
@@ -75,6 +85,8 @@ pub struct Bench {
     pub shelf: Shelf,
     /// Who hears of it.
     pub narrator: Arc<Narrator>,
+    /// The image of jobs that name none.
+    pub image: Option<String>,
 }
 
 impl Worker<LocalJob, LocalEnd> for LocalWorker {
@@ -114,8 +126,22 @@ impl LocalWorker {
         };
         make_folders(&paths).map_err(|error| system(format!("the job's folders cannot be made: {error}")))?;
         page.set_facts(&facts, &paths).await.map_err(|error| system(words(error)))?;
-        let mut job = forge.define(&assignment, &facts)?;
-        self.fill(&mut job, &paths).await?;
+        let (job, program) = match &task.job.work {
+            LocalWork::GitLab(_) => {
+                let mut job = forge.define(&assignment, &facts)?;
+                self.fill(&mut job, &paths).await?;
+                (job, None)
+            }
+            LocalWork::Workflow(work) => {
+                let offer = Offer {
+                    sandbox: house.sandbox,
+                    image: self.inner.image.as_deref(),
+                    snapshot: self.inner.snapshot.root().to_owned(),
+                };
+                let job = workflow::job::define(&work.leg, &assignment, &facts, offer)?;
+                (job, Some(Arc::clone(&work.steps) as SharedProgram))
+            }
+        };
         let log = {
             let (path, spec) = (house.dir.job_log(&assignment.key), job.log.clone());
             blocking(move || JobLog::open(&path, &spec, 0).map_err(words)).await.map_err(system)?
@@ -133,7 +159,7 @@ impl LocalWorker {
             tools: house.tools.clone(),
             progress: Progress::begin(now_ms()),
             sandbox: None,
-            program: None,
+            program,
         };
         let (outcome, sandbox) = job::run(run, false, |_| {}).await;
         let digest = log.close();
@@ -185,7 +211,10 @@ fn assignment(task: &Task<LocalJob>) -> Assignment {
         name: task.name.clone(),
         project_path: task.job.project_path.clone(),
         owner: Owner { forge, project: ProjectId::new(task.job.project.to_string()), trust: Trust::Member },
-        payload: Bytes::from(task.job.payload.clone()),
+        payload: match &task.job.work {
+            LocalWork::GitLab(payload) => Bytes::from(payload.clone()),
+            LocalWork::Workflow(_) => Bytes::from_static(b"{}"),
+        },
         correlation_id: String::new(),
     }
 }

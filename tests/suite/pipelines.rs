@@ -311,3 +311,143 @@ fn explains(expect: &Value, found: &[Value]) -> bool {
         is_at(one) && mentions && suggestion
     })
 }
+
+const WORKFLOW: &str = "
+on: [push, workflow_dispatch]
+env: {GREETING: hello}
+jobs:
+  build:
+    runs-on: any
+    outputs: {number: '${{ steps.made.outputs.number }}'}
+    steps:
+      - uses: actions/checkout@v4
+      - run: cat readme && echo \"$GREETING $GITHUB_REF_NAME\"
+      - id: made
+        run: |
+          echo number=42 >> \"$GITHUB_OUTPUT\"
+          echo LATER=set >> \"$GITHUB_ENV\"
+      - run: echo \"later $LATER\"; echo '::add-mask::hidden-word'; echo hidden-word; echo '::notice::look here'
+      - run: exit 3
+        continue-on-error: true
+      - if: failure()
+        run: echo not this one
+  legs:
+    needs: build
+    runs-on: any
+    strategy: {matrix: {side: [left, right]}}
+    steps:
+      - run: echo \"number ${{ needs.build.outputs.number }} ${{ matrix.side }}\"
+  dispatched:
+    if: github.event_name == 'workflow_dispatch'
+    runs-on: any
+    steps: [{run: echo never}]
+";
+
+#[test]
+fn a_workflow_runs_on_this_machine_with_outputs_command_files_and_a_matrix() {
+    let project = Project::new(&[(".github/workflows/ci.yml", WORKFLOW), ("readme", "from the checkout\n")]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let jobs = jobs_of(&output);
+    let status: Vec<(&str, &str)> = jobs.iter().map(|(name, job)| (name.as_str(), job.0.as_str())).collect();
+    assert_eq!(
+        status,
+        [("build", "success"), ("dispatched", "skipped"), ("legs (left)", "success"), ("legs (right)", "success")]
+    );
+    let line = |stream: &str, text: &str| (stream.to_owned(), text.to_owned());
+    let build = &jobs["build"].1;
+    for text in ["from the checkout", "hello main", "later set", "***"] {
+        assert!(build.contains(&line("stdout", text)), "`{text}` is missing in {build:?}");
+    }
+    assert!(!build.iter().any(|(stream, text)| stream == "stdout" && text.contains("::")), "{build:?}");
+    assert!(build.iter().any(|(stream, text)| stream == "command" && text.contains("look here")), "{build:?}");
+    assert!(!said(&output).contains("not this one"));
+    assert!(jobs["legs (right)"].1.contains(&line("stdout", "number 42 right")));
+    let one = project.run(&["exec", "--executor", "host", "--json", "--job", "build"]);
+    assert_eq!(jobs_of(&one).keys().collect::<Vec<_>>(), ["build"], "{}", said(&one));
+}
+
+#[test]
+fn an_action_that_cannot_be_run_fails_its_step_by_name() {
+    let text = "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{uses: docker/login-action@v3}]\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", text)]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("docker/login-action@v3"), "{}", said(&output));
+}
+
+/// The corpus's runs, each a repository with one workflow and what comes of it, but those that need actions or containers.
+#[test]
+fn workflow_runs_come_to_what_the_corpus_says() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/github/runs");
+    let Ok(entries) = fs::read_dir(&corpus) else {
+        println!("skipped: there is no corpus beside the repository");
+        return;
+    };
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for entry in entries {
+        let case: Value = serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        let needs = case["needs"].to_string();
+        let files = case["files"].to_string();
+        if ["actions", "node", "docker-build", "services"].iter().any(|need| needs.contains(need))
+            || files.contains("container:")
+        {
+            continue;
+        }
+        count += 1;
+        wrong.extend(differences(&case).into_iter().map(|what| format!("{}: {what}", case["name"])));
+    }
+    assert!(wrong.is_empty(), "{} differences in {count} runs:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn differences(case: &Value) -> Vec<String> {
+    let files = case["files"].as_object().unwrap();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str().unwrap())).collect();
+    let project = Project::new(&files);
+    let mut words: Vec<String> =
+        ["exec", ".github/workflows/ci.yml", "--executor", "host", "--json"].map(str::to_owned).to_vec();
+    if let Some(event) = case["event"].as_str().or(case["event"]["name"].as_str()) {
+        words.extend(["--event".to_owned(), event.to_owned()]);
+    }
+    for (key, flag) in [("inputs", "--input"), ("secrets", "--secret"), ("vars", "--var")] {
+        for (name, value) in case[key].as_object().into_iter().flatten() {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            words.extend([flag.to_owned(), format!("{name}={value}")]);
+        }
+    }
+    let output = project.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let jobs = jobs_of(&output);
+    let word =
+        |status: &Value| if status == "failure" { "failed".to_owned() } else { status.as_str().unwrap_or("").into() };
+    let mut found = Vec::new();
+    let code = if case["expect"]["status"] == "success" { 0 } else { 1 };
+    if output.status.code() != Some(code) {
+        found.push(format!("exit {:?}, not {code}: {}", output.status.code(), String::from_utf8_lossy(&output.stderr)));
+    }
+    let expected = case["expect"]["jobs"].as_object().unwrap();
+    if jobs.len() != expected.len() {
+        found.push(format!("the jobs are {:?}", jobs.keys()));
+    }
+    for (name, expect) in expected {
+        let Some((status, lines)) = jobs.get(name) else {
+            found.push(format!("there is no job `{name}`"));
+            continue;
+        };
+        if expect["status"].is_string() && *status != word(&expect["status"]) {
+            found.push(format!("`{name}` is {status}: {lines:?}"));
+        }
+        let mut rest = lines.iter().map(|(_, text)| text.trim());
+        for line in expect["log"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !rest.any(|text| text == line.trim()) {
+                found.push(format!("`{name}` lacks `{line}`: {lines:?}"));
+                break;
+            }
+        }
+        for line in expect["not"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if lines.iter().any(|(_, text)| text.contains(line)) {
+                found.push(format!("`{name}` has `{line}`"));
+            }
+        }
+    }
+    found
+}

@@ -1,8 +1,10 @@
 //! GitHub, Gitea and Forgejo workflows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use smol_str::SmolStr;
 
 use super::{Expand, Planned, codes};
 use crate::local::project::{PipelineFile, Project};
@@ -12,9 +14,10 @@ use crate::parser::diagnostics::{Checked, Diagnostic};
 use crate::parser::dialect;
 use crate::parser::document::{FileId, Limits, Merge, Options, Span, read};
 use crate::parser::github::events::RunFacts;
-use crate::parser::github::run::{expand as expanded, plan as plan_run};
+use crate::parser::github::run::{Playbook, begin, expand as expanded, plan as plan_run};
 use crate::parser::github::workflow::model::Workflow;
 use crate::parser::github::{CheckOptions, Dialect, check};
+use crate::pipeline::PipelineDefinition;
 
 /// The file and the workflows that it calls.
 pub(super) fn lint(project: &Project, file: &PipelineFile) -> Checked<()> {
@@ -55,6 +58,65 @@ pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) ->
         value: Some(Planned { definition: planned.definition, place: Box::new(place), details, notes }),
         diagnostics,
         sources,
+    }
+}
+
+/// The run that the surroundings' request starts; `only`: these jobs of the file alone, with what they need or without.
+///
+/// Where the event starts none, the run has no jobs; a note says why.
+pub fn begin_workflow(
+    project: &Project,
+    file: &PipelineFile,
+    surroundings: &Surroundings,
+    only: &[String],
+    with_needs: bool,
+) -> Checked<(PipelineDefinition, Playbook)> {
+    if let Some(finding) = super::no_text(file) {
+        return super::refused(file, finding);
+    }
+    let Checked { value, mut diagnostics, sources } = checked(project, file, false);
+    let Some(mut workflow) = value.filter(|_| !diagnostics.has_errors()) else {
+        return Checked { value: None, diagnostics, sources };
+    };
+    let ids = workflow.jobs.iter().map(|job| job.id.as_str());
+    if let Some(unknown) = only.iter().find(|name| !ids.clone().any(|id| id == name.as_str())) {
+        diagnostics.push(super::unknown_job(unknown, ids));
+        return Checked { value: None, diagnostics, sources };
+    }
+    narrow(&mut workflow, only, with_needs);
+    let (workflow, facts) = (Arc::new(workflow), run_facts(surroundings));
+    let begun =
+        plan_run(Arc::clone(&workflow), facts.clone()).and_then(|planned| Ok((planned, begin(workflow, facts)?)));
+    let value = match begun {
+        Ok((planned, Ok(run))) => Some((planned.definition, Playbook::new(run))),
+        Ok((planned, Err(_))) => {
+            let reason = planned.note.unwrap_or_default();
+            let note = format!("{} does not start: {reason}", file.path);
+            diagnostics.push(Diagnostic::note(codes::BAD_REQUEST, Span::start_of(FileId::default()), note));
+            None
+        }
+        Err(problem) => {
+            diagnostics.push(Diagnostic::error(codes::BAD_REQUEST, Span::start_of(FileId::default()), problem));
+            None
+        }
+    };
+    Checked { value, diagnostics, sources }
+}
+
+/// Leaves only the jobs that were asked for, and what they need where that was asked for too.
+fn narrow(workflow: &mut Workflow, only: &[String], with_needs: bool) {
+    if only.is_empty() {
+        return;
+    }
+    let mut kept: HashSet<SmolStr> = only.iter().map(SmolStr::from).collect();
+    let mut open: Vec<SmolStr> = if with_needs { kept.iter().cloned().collect() } else { Vec::new() };
+    while let Some(id) = open.pop() {
+        let needs = workflow.jobs.iter().find(|job| job.id == id).map(|job| job.needs.clone()).unwrap_or_default();
+        open.extend(needs.into_iter().map(|(need, _)| need).filter(|need| kept.insert(need.clone())));
+    }
+    workflow.jobs.retain(|job| kept.contains(&job.id));
+    for job in &mut workflow.jobs {
+        job.needs.retain(|(need, _)| kept.contains(need));
     }
 }
 

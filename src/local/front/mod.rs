@@ -3,7 +3,7 @@
 //! Nothing here runs or fetches anything. [`gitlab`], [`github`], [`native`]: how each language answers.
 
 pub mod codes;
-mod github;
+pub mod github;
 pub mod gitlab;
 mod native;
 

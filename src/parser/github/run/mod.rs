@@ -53,8 +53,8 @@ pub use plan::{Planned, begin, plan};
 pub use playbook::Playbook;
 pub use program::Program;
 pub use step::{
-    ActionReference, Checkout, CommandFilePaths, Next, Place, ReadyKind, ReadyStep, Remark, Script, ShellCommand,
-    StepEnded, StepExit, StepId, StepReport,
+    ActionReference, Checkout, CommandFilePaths, Next, Place, PlacedService, ReadyKind, ReadyStep, Remark, Script,
+    ShellCommand, StepEnded, StepExit, StepId, StepReport,
 };
 
 /// How a job or a step ended, in GitHub's words.

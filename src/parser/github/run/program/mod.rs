@@ -96,6 +96,12 @@ impl Program {
         program
     }
 
+    /// The place is known, where it was not when the program was made. Before the first [`Program::next`].
+    pub fn settle(&mut self, place: Place) {
+        self.github = self.scene.github(&place);
+        self.place = place;
+    }
+
     /// What is to be hidden before the first line: the secrets, whole and line by line.
     pub fn masks(&self) -> Vec<Secret> {
         self.scene.secret_texts().flat_map(mask::texts).map(Secret::new).collect()
