@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::pipeline_args::{FileArgs, RequestArgs};
 use super::{GlobalArgs, Verdict, pipelines};
 use crate::local::front::{self, Plan};
+use crate::pipeline::Waits;
 use crate::pipeline::graph::{Durations, JobIndex};
 
 /// Arguments of `plan`.
@@ -67,7 +68,12 @@ fn as_json(plan: &Plan) -> Value {
         if !planned.stage.is_empty() {
             job.insert("stage".to_owned(), json!(planned.stage));
         }
-        job.entry("needs").or_insert_with(|| json!(names(&graph.needs(index))));
+        // Jobs that wait for whole stages name nobody: a thousand behind a thousand others would be a million names.
+        let needs = match planned.waits {
+            Waits::Jobs(_) => json!(names(&graph.needs(index))),
+            Waits::EarlierStages => Value::Null,
+        };
+        job.entry("needs").or_insert(needs);
         jobs.insert(planned.name.clone(), Value::Object(job));
     }
     json!({

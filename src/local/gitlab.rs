@@ -52,7 +52,7 @@ impl GitLabJobs {
             }
             Err(problem) => super::front::refused(file, problem),
         };
-        let value = value.map(|pipeline| {
+        let value = value.filter(|_| !diagnostics.has_errors()).map(|pipeline| {
             let definition = pipeline.to_definition();
             let order: Vec<SmolStr> = definition.jobs.iter().map(|job| job.name.as_str().into()).collect();
             let ids = (1..).zip(&order).map(|(id, name)| (name.clone(), id)).collect();
@@ -99,6 +99,11 @@ impl GitLabJobs {
         let history = History { surroundings: &self.surroundings };
         let mut response = response(&self.pipeline, created, &facts, &self.surroundings.project, &history);
         response["features"]["trace_sections"] = json!(false);
+        if self.surroundings.facts.commit.is_none() {
+            // Nothing is fetched, but a commit has to look like one.
+            response["git_info"]["sha"] = json!("0".repeat(40));
+            response["git_info"]["before_sha"] = json!("0".repeat(40));
+        }
         if self.sandbox == Sandbox::Host {
             response["image"] = Value::Null;
             response["services"] = json!([]);

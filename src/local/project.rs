@@ -205,18 +205,17 @@ impl Files for Project {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
         let failed = |problem: String| FileError { path: path.to_owned(), problem };
         let path = path.trim_start_matches('/');
-        // By the handle of the root: neither `..` nor a link leads out of it.
-        let mut file = match self.inner.dir.open(path) {
-            Ok(file) => file,
+        // By the handle of the root: neither `..` nor a link leads out of it. Looked at before it is opened: a pipe would wait
+        // for a writer.
+        let meta = match self.inner.dir.metadata(path) {
+            Ok(meta) if meta.is_file() => meta,
+            Ok(_) => return Ok(None),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
             Err(error) => return Err(failed(error.to_string())),
         };
-        let meta = file.metadata().map_err(|error| failed(error.to_string()))?;
-        if !meta.is_file() {
-            return Ok(None);
-        }
+        let mut file = self.inner.dir.open(path).map_err(|error| failed(error.to_string()))?;
         if meta.len() > BIGGEST {
             return Err(failed(format!("it has {} bytes, more than {BIGGEST}", meta.len())));
         }
@@ -232,9 +231,12 @@ impl Files for Project {
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, LocateError> {
     let unreadable = |problem: String| LocateError::Unreadable { path: path.to_owned(), problem };
-    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-    if length > BIGGEST {
-        return Err(unreadable(format!("it has {length} bytes, more than {BIGGEST}")));
+    let meta = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+    if !meta.is_file() {
+        return Err(unreadable("it is no plain file".to_owned()));
+    }
+    if meta.len() > BIGGEST {
+        return Err(unreadable(format!("it has {} bytes, more than {BIGGEST}", meta.len())));
     }
     std::fs::read(path).map_err(|error| unreadable(error.to_string()))
 }

@@ -99,7 +99,7 @@ fn a_plan_holds_the_jobs_that_the_event_creates() {
     let project = Project::new(&[(".gitlab-ci.yml", GITLAB)]);
     let plan = project.json(&["plan", "--json"]);
     assert_eq!(plan["levels"], json!([["build"], ["test: [left]", "test: [right]", "broken"], ["after"]]));
-    assert_eq!(plan["jobs"]["test: [left]"]["needs"], json!(["build"]));
+    assert_eq!(plan["jobs"]["test: [left]"]["needs"], json!(null), "it waits for the stages before");
     assert_eq!(plan["jobs"]["broken"]["allow_failure"], json!(true));
     assert_eq!(plan["critical_path"], json!(["build", "test: [left]", "after"]));
     let tagged = project.json(&["plan", "--json", "--ref", "refs/tags/v1"]);
@@ -225,6 +225,27 @@ fn a_pipeline_runs_on_this_machine_with_artifacts_variables_and_a_matrix() {
     );
     assert!(!project.root().join("out").exists(), "the work tree is not touched");
     assert!(project.root().join(".forgehand/artifacts").exists());
+}
+
+#[test]
+fn outside_git_a_pipeline_runs_with_a_note() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(".gitlab-ci.yml"), "j:\n  script: ['echo \"sha=$CI_COMMIT_SHA.\"']\n").unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let output = forgehand(folder.path(), state.path(), &["exec", "--executor", "host", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(jobs_of(&output)["j"].1.contains(&("stdout".to_owned(), "sha=.".to_owned())), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no git work tree"), "{}", said(&output));
+}
+
+#[test]
+fn a_need_that_the_event_does_not_create_is_wrong_before_anything_runs() {
+    let text = "a:\n  script: x\n  rules: [{when: never}]\nb:\n  script: [echo b]\n  needs: [a]\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    for words in [&["plan"][..], &["exec", "--executor", "host"]] {
+        let output = project.run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
+    }
 }
 
 #[test]
@@ -361,7 +382,7 @@ fn a_workflow_runs_on_this_machine_with_outputs_command_files_and_a_matrix() {
     }
     assert!(!build.iter().any(|(stream, text)| stream == "stdout" && text.contains("::")), "{build:?}");
     assert!(build.iter().any(|(stream, text)| stream == "command" && text.contains("look here")), "{build:?}");
-    assert!(!said(&output).contains("not this one"));
+    assert!(!build.contains(&line("stdout", "not this one")), "{build:?}");
     assert!(jobs["legs (right)"].1.contains(&line("stdout", "number 42 right")));
     let one = project.run(&["exec", "--executor", "host", "--json", "--job", "build"]);
     assert_eq!(jobs_of(&one).keys().collect::<Vec<_>>(), ["build"], "{}", said(&one));

@@ -219,7 +219,7 @@ pub fn pipeline_context(surroundings: &Surroundings, config_path: &str) -> Resul
         },
         commit: surroundings.facts.commit.is_some().then(|| Commit {
             author: format!("{} <{}>", commit.author_name, commit.author_email),
-            before_sha: commit.parent.clone().unwrap_or_else(|| "0".repeat(commit.sha.len())),
+            before_sha: before(source, &full_ref, &commit),
             sha: commit.sha,
             message: commit.message,
             timestamp: commit.committed_at,
@@ -255,6 +255,13 @@ fn source(surroundings: &Surroundings) -> Result<Source, Diagnostic> {
         )
         .help(did_you_mean(word, words).unwrap_or_else(|| format!("it knows {}", words.join(", "))))
     })
+}
+
+/// The commit before: of a push to a branch alone, zeros for everything else, as on the server.
+fn before(source: Source, full_ref: &str, commit: &crate::local::facts::Commit) -> String {
+    let zeros = || "0".repeat(commit.sha.len());
+    let is_push = source == Source::Push && full_ref.starts_with("refs/heads/");
+    if is_push { commit.parent.clone().unwrap_or_else(zeros) } else { zeros() }
 }
 
 /// What `changes` compares with: of a push or a merge request the work since the fork point; everything else counts as changed,
