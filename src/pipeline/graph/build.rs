@@ -178,7 +178,7 @@ fn unknown(definition: &PipelineDefinition, job: &str, need: &str) -> GraphProbl
 /// linear in the length of the lists.
 fn redundant(definition: &PipelineDefinition, by_name: &HashMap<&str, JobIndex>, problems: &mut Vec<GraphProblem>) {
     /// Together the lists of a job's needs may be long; beyond this it is nobody's slip of the pen.
-    const LONGEST: usize = 50;
+    const LONGEST: usize = 12;
     for job in &definition.jobs {
         let needs = job.named_needs();
         if needs.len() < 2 || needs.len() > LONGEST {
