@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::Verdict;
+use super::pipeline_args::DialectArg;
 use crate::parser::expression::{self, Budget, ExprError};
 
 /// How long an evaluation may take.
@@ -20,19 +21,9 @@ pub struct EvalArgs {
     /// A JSON object: its keys are the names that the expression can use.
     #[arg(long, value_name = "FILE.json")]
     context: Option<PathBuf>,
-    /// Whose language it is.
+    /// Whose language it is: `${{ }}` of workflows or of forgehand.yml, `rules:if` of GitLab CI.
     #[arg(long, value_name = "NAME", default_value = "github")]
-    dialect: Language,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Language {
-    /// `${{ }}` of workflows.
-    Github,
-    /// `rules:if` of GitLab CI.
-    Gitlab,
-    /// `${{ }}` of forgehand.yml.
-    Native,
+    dialect: DialectArg,
 }
 
 /// Prints the value as JSON; what JSON lacks as `{"$number": "NaN"}`.
@@ -52,9 +43,11 @@ pub fn run(args: &EvalArgs) -> Result<Verdict, miette::Report> {
     let budget = Budget { expired: Some(&expired), ..Budget::default() };
     let text = bare(&args.expression);
     let value = match args.dialect {
-        Language::Github => expression::eval_json_within(text, expression::Dialect::GitHub, &context, &budget),
-        Language::Native => expression::eval_json_within(text, expression::Dialect::Native, &context, &budget),
-        Language::Gitlab => expression::gitlab::eval_json(text, &context),
+        DialectArg::Github | DialectArg::Gitea | DialectArg::Forgejo => {
+            expression::eval_json_within(text, expression::Dialect::GitHub, &context, &budget)
+        }
+        DialectArg::Native => expression::eval_json_within(text, expression::Dialect::Native, &context, &budget),
+        DialectArg::Gitlab => expression::gitlab::eval_json(text, &context),
     };
     match value {
         Ok(value) => {

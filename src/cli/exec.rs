@@ -65,7 +65,7 @@ pub struct ExecArgs {
 
 /// Runs `forgehand exec`.
 pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
-    let order = match order(args, locations) {
+    let order = match order(args, locations, global) {
         Ok(order) => order,
         Err(report) => {
             eprintln!("{report:?}");
@@ -107,7 +107,7 @@ pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Resul
     })
 }
 
-fn order(args: &ExecArgs, locations: &Locations) -> Result<Order, miette::Report> {
+fn order(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Result<Order, miette::Report> {
     let request = args.request.request()?;
     let project = Project::containing(&args.file.path)?;
     let file = project.pipeline_at(&args.file.path, args.file.dialect.map(Into::into))?;
@@ -117,6 +117,11 @@ fn order(args: &ExecArgs, locations: &Locations) -> Result<Order, miette::Report
             project.root().display()
         );
     }
+    if args.executor == ExecutorArg::Host {
+        eprintln!("note: jobs run as processes of this machine: their images and services are left out");
+    }
+    pipelines::note_unused(file.dialect, &request);
+    let global = global.clone();
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(Order {
         project,
@@ -132,6 +137,7 @@ fn order(args: &ExecArgs, locations: &Locations) -> Result<Order, miette::Report
         parallel: args.parallel.map_or_else(|| (2 * processors).max(4), usize::from),
         state_dir: locations.state_dir.clone(),
         docker: DockerConfig { image: args.image.clone(), ..DockerConfig::default() },
+        tell: Box::new(move |diagnostics, sources| pipelines::tell(diagnostics, sources, &global)),
     })
 }
 

@@ -27,6 +27,7 @@ pub fn read<T>(
         Ok(file) => file,
         Err(error) => return told(error),
     };
+    note_unused(file.dialect, &request);
     let checked = what(&project, &file, &request);
     tell(&checked.diagnostics, &checked.sources, global);
     checked.value
@@ -35,6 +36,19 @@ pub fn read<T>(
 fn told<T>(error: impl miette::Diagnostic + Send + Sync + 'static) -> Option<T> {
     eprintln!("{:?}", miette::Report::new(error));
     None
+}
+
+/// Says what was given and means nothing in the file's language.
+pub fn note_unused(dialect: Dialect, request: &Request) {
+    let given = [
+        ("--event", request.event.is_some() && dialect == Dialect::Native),
+        ("--ref", request.ref_name.is_some() && dialect == Dialect::Native),
+        ("--input", !request.inputs.is_empty() && dialect == Dialect::Native),
+        ("--event-path", request.payload.is_some() && matches!(dialect, Dialect::Native | Dialect::GitLab)),
+    ];
+    for (flag, _) in given.into_iter().filter(|(_, is_unused)| *is_unused) {
+        eprintln!("note: {flag} has no effect on a pipeline of {}", dialect.name());
+    }
 }
 
 /// Errors and warnings in full; notes are for `lint`, or for those who ask for more.

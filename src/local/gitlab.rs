@@ -71,6 +71,18 @@ impl GitLabJobs {
         });
     }
 
+    fn work(&self, name: &SmolStr) -> LocalWork {
+        let source = self.pipeline.job(name).and_then(|created| self.pipeline.source(created));
+        match source.is_some_and(|job| job.is_bridge()) {
+            true => LocalWork::Refused(
+                "`trigger`: a local run does not start downstream pipelines; run the child's file by itself, with \
+                 `forgehand exec FILE --event parent_pipeline`"
+                    .to_owned(),
+            ),
+            false => LocalWork::GitLab(self.response(name).to_string()),
+        }
+    }
+
     fn response(&self, name: &SmolStr) -> Value {
         let Some(created) = self.pipeline.job(name) else { return Value::Null };
         let mut facts = JobFacts {
@@ -132,7 +144,7 @@ impl Language for GitLabJobs {
         let id = self.ids.get(&name).copied().unwrap_or_default();
         LocalJob {
             id: usize::try_from(id).unwrap_or_default(),
-            work: LocalWork::GitLab(self.response(&name).to_string()),
+            work: self.work(&name),
             project_path: self.pipeline.context.project.path.clone(),
             project: u32::try_from(self.pipeline.context.project.id).unwrap_or_default(),
         }

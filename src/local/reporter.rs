@@ -66,9 +66,14 @@ impl Shelf {
         LocalReporter { shelf: self.clone(), id: id.as_str().to_owned(), folder: folder_name(name) }
     }
 
-    fn keep(&self, id: &str, folder: &str, kind: &str, file_name: &str, file: &Path) -> Result<(), String> {
+    fn keep(&self, id: &str, folder: &str, kind: &str, file_name: &str, file: &Path) -> Result<(), TransferError> {
         let shown = self.inner.shown.join(folder);
-        let disk = |error: io::Error| format!("{} cannot be written: {error}", shown.display());
+        let disk = |error: io::Error| TransferError {
+            message: format!("{} cannot be written: {error}", shown.display()),
+            is_own_disk: true,
+        };
+        // What the job itself left is at fault.
+        let of_job = |message: String| TransferError { message, is_own_disk: false };
         fs::create_dir_all(&shown).map_err(disk)?;
         ignore(&self.inner.shown);
         let mut folders = lock(&self.inner.folders);
@@ -80,7 +85,8 @@ impl Shelf {
             let base = Path::new(file_name).file_name().unwrap_or(file_name.as_ref());
             fs::copy(file, shown.join(base)).map_err(disk)?;
             if kind == "dotenv" {
-                let variables = dotenv(file).map_err(|error| format!("the dotenv report cannot be read: {error}"))?;
+                let variables =
+                    dotenv(file).map_err(|problem| of_job(format!("the dotenv report is refused: {problem}")))?;
                 lock(&self.inner.kept).entry(id.to_owned()).or_default().dotenv.extend(variables);
             }
             return Ok(());
@@ -90,7 +96,7 @@ impl Shelf {
         let size = fs::copy(file, &archive).map_err(disk)?;
         let root = Dir::open_ambient_dir(&shown, ambient_authority()).map_err(disk)?;
         let mut packed = fs::File::open(&archive).map_err(disk)?;
-        archive::unpack_with(&mut packed, &root, &Unpacking::default()).map_err(|error| error.to_string())?;
+        archive::unpack_with(&mut packed, &root, &Unpacking::default()).map_err(|error| of_job(error.to_string()))?;
         lock(&self.inner.kept).entry(id.to_owned()).or_default().archive = Some((archive, file_name.to_owned(), size));
         Ok(())
     }
@@ -106,19 +112,26 @@ fn ignore(shown: &Path) {
     }
 }
 
-/// `NAME=value` lines; empty lines and comments are skipped, matching quotes are taken off.
-fn dotenv(file: &Path) -> io::Result<Vec<(String, String)>> {
+/// `NAME=value` a line, as the server reads it: no empty lines, no comments, quotes are part of the value.
+///
+/// Source: gitlabhq `app/services/ci/parse_dotenv_artifact_service.rb` and the validation of job variables' names.
+fn dotenv(file: &Path) -> Result<Vec<(String, String)>, String> {
+    let words = |error: io::Error| error.to_string();
     let mut text = String::new();
-    let packed = fs::File::open(file)?;
-    flate2::read::GzDecoder::new(packed).take(BIGGEST_REPORT).read_to_string(&mut text)?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let pairs = lines.filter_map(|line| line.split_once('='));
-    Ok(pairs.map(|(name, value)| (name.trim().to_owned(), unquoted(value.trim()).to_owned())).collect())
-}
-
-fn unquoted(value: &str) -> &str {
-    let inner = |quote: char| value.strip_prefix(quote).and_then(|value| value.strip_suffix(quote));
-    inner('"').or_else(|| inner('\'')).unwrap_or(value)
+    let packed = fs::File::open(file).map_err(words)?;
+    flate2::read::GzDecoder::new(packed).take(BIGGEST_REPORT).read_to_string(&mut text).map_err(words)?;
+    let pair = |(number, line): (usize, &str)| {
+        let (name, value) = line
+            .split_once('=')
+            .ok_or_else(|| format!("line {} is no NAME=value; empty lines and comments are not allowed", number + 1))?;
+        let name = name.trim();
+        let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+        match is_name {
+            true => Ok((name.to_owned(), value.trim().to_owned())),
+            false => Err(format!("line {}: `{name}` is no variable's name: letters, digits and `_`", number + 1)),
+        }
+    };
+    text.lines().enumerate().map(pair).collect()
 }
 
 /// A job's name as the name of one folder.
@@ -173,8 +186,8 @@ impl Reporter for LocalReporter {
     ) -> Result<(), TransferError> {
         let (this, kind) = (self.clone(), artifact.kind.clone());
         let (file_name, file) = (file_name.to_owned(), file.to_owned());
-        let kept = blocking(move || this.shelf.keep(&this.id, &this.folder, &kind, &file_name, &file)).await;
-        kept.map_err(|message| TransferError { message, is_own_disk: true })
+        let kept = blocking(move || Ok(this.shelf.keep(&this.id, &this.folder, &kind, &file_name, &file))).await;
+        kept.unwrap_or_else(|message| Err(TransferError { message, is_own_disk: true }))
     }
 
     async fn download_artifact(&self, dependency: &DependencySpec, to: &Path) -> Result<(), TransferError> {

@@ -37,6 +37,12 @@ pub enum RequestError {
         /// What was given; of a secret its name at most.
         text: String,
     },
+    /// A secret by name alone, and no environment variable of that name.
+    #[error("the secret `{name}` has no value, and the environment has no variable of that name")]
+    Unset {
+        /// The name.
+        name: String,
+    },
     /// A file that cannot be read.
     #[error("{} cannot be read: {problem}", path.display())]
     Unreadable {
@@ -92,10 +98,14 @@ pub fn pair(what: &'static str, text: &str) -> Result<(String, String), RequestE
 /// # Errors
 /// Neither is there.
 pub fn secret(text: &str, environment: impl Fn(&str) -> Option<String>) -> Result<(String, Secret), RequestError> {
-    if !text.contains('=')
-        && let Some(value) = environment(text)
-    {
-        return Ok((text.to_owned(), Secret::new(value)));
+    // What looks like a name is one; anything else may be the secret itself, and is not told.
+    let is_name = !text.is_empty() && text.chars().all(|c| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit());
+    if !text.contains('=') {
+        match environment(text) {
+            Some(value) => return Ok((text.to_owned(), Secret::new(value))),
+            None if is_name => return Err(RequestError::Unset { name: text.to_owned() }),
+            None => {}
+        }
     }
     pair("secret", text).map(|(name, value)| (name, Secret::new(value)))
 }
@@ -171,6 +181,7 @@ mod tests {
         assert_eq!(pair("variable", "A=b=c").unwrap(), ("A".into(), "b=c".into()));
         assert_eq!(pair("variable", "oops").unwrap_err().to_string(), "`oops` is no variable: it wants NAME=VALUE");
         assert!(!secret("hunter2", |_| None).unwrap_err().to_string().contains("hunter2"));
+        assert!(secret("TOKEN", |_| None).unwrap_err().to_string().contains("`TOKEN` has no value"));
         assert_eq!(secret("T", |_| Some("x".into())).unwrap().1.expose(), "x");
     }
 

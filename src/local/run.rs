@@ -54,7 +54,12 @@ pub struct Order {
     pub state_dir: PathBuf,
     /// How containers are made.
     pub docker: DockerConfig,
+    /// Hears what was found in a file that can be run all the same, before anything runs.
+    pub tell: Box<Tell>,
 }
+
+/// Hears findings.
+pub type Tell = dyn Fn(&Diagnostics, &Sources) + Send + Sync;
 
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
@@ -155,11 +160,11 @@ type Prepared = (Made, Bench);
 fn make(order: &Order, surroundings: Surroundings, shelf: Shelf) -> Result<Made, RunError> {
     if order.file.dialect != Dialect::GitLab {
         let checked = begin_workflow(&order.project, &order.file, &surroundings, &order.jobs, order.with_needs);
-        let (definition, book) = whole(checked)?;
+        let (definition, book) = whole(checked, order)?;
         let common = Common { project_path: surroundings.project_path(), project: surroundings.project_id() };
         return Ok(Made::Workflow(definition, Box::new(WorkflowBook::new(book, common))));
     }
-    let (definition, jobs) = whole(GitLabJobs::new(&order.file, surroundings, shelf, order.sandbox))?;
+    let (definition, jobs) = whole(GitLabJobs::new(&order.file, surroundings, shelf, order.sandbox), order)?;
     let (definition, jobs) = narrow(definition, jobs, order)?;
     let wanted = |name: &str| order.jobs.iter().any(|job| job == name);
     let schedule = Schedule::new(definition, &wanted).map_err(|error| RunError::BadInput(words(error)))?;
@@ -167,9 +172,10 @@ fn make(order: &Order, surroundings: Surroundings, shelf: Shelf) -> Result<Made,
 }
 
 /// What a front end made, or what it found.
-fn whole<T>(checked: Checked<T>) -> Result<T, RunError> {
+fn whole<T>(checked: Checked<T>, order: &Order) -> Result<T, RunError> {
     let Checked { value, diagnostics, sources } = checked;
     if let Some(value) = value {
+        (order.tell)(&diagnostics, &sources);
         return Ok(value);
     }
     let note = diagnostics.iter().next().filter(|_| !diagnostics.has_errors()).map(|note| note.message.clone());

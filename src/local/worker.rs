@@ -50,6 +50,8 @@ pub enum LocalWork {
     GitLab(String),
     /// A job of a workflow.
     Workflow(Box<WorkflowJob>),
+    /// A job that cannot be run here: why. It fails with these words.
+    Refused(String),
 }
 
 /// How it ended.
@@ -105,6 +107,9 @@ impl Worker<LocalJob, LocalEnd> for LocalWorker {
 
 impl LocalWorker {
     async fn try_run(&self, task: Task<LocalJob>, demand: watch::Receiver<Demand>) -> Result<JobOutcome, JobFailure> {
+        if let LocalWork::Refused(why) = &task.job.work {
+            return Err(JobFailure::configuration(why.clone()));
+        }
         let Bench { house, forge, .. } = &*self.inner;
         let system = |error: String| JobFailure::system(error);
         let assignment = assignment(&task);
@@ -127,7 +132,7 @@ impl LocalWorker {
         make_folders(&paths).map_err(|error| system(format!("the job's folders cannot be made: {error}")))?;
         page.set_facts(&facts, &paths).await.map_err(|error| system(words(error)))?;
         let (job, program) = match &task.job.work {
-            LocalWork::GitLab(_) => {
+            LocalWork::GitLab(_) | LocalWork::Refused(_) => {
                 let mut job = forge.define(&assignment, &facts)?;
                 self.fill(&mut job, &paths).await?;
                 (job, None)
@@ -213,7 +218,7 @@ fn assignment(task: &Task<LocalJob>) -> Assignment {
         owner: Owner { forge, project: ProjectId::new(task.job.project.to_string()), trust: Trust::Member },
         payload: match &task.job.work {
             LocalWork::GitLab(payload) => Bytes::from(payload.clone()),
-            LocalWork::Workflow(_) => Bytes::from_static(b"{}"),
+            LocalWork::Workflow(_) | LocalWork::Refused(_) => Bytes::from_static(b"{}"),
         },
         correlation_id: String::new(),
     }

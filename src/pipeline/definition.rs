@@ -334,6 +334,39 @@ pub struct SourceSpec {
     pub extra_header: Option<String>,
 }
 
+impl SourceSpec {
+    /// No repository: the work tree begins empty.
+    pub fn none() -> Self {
+        Self {
+            strategy: SourceStrategy::Empty,
+            begins_empty: true,
+            snapshot: None,
+            url: String::new(),
+            credentials: None,
+            url_rewrites: Vec::new(),
+            ref_name: String::new(),
+            sha: String::new(),
+            refspecs: Vec::new(),
+            depth: 0,
+            object_format: "sha1".to_owned(),
+            checkout: false,
+            clean_flags: None,
+            fetch_flags: Vec::new(),
+            submodules: Submodules {
+                depth_of_tree: SubmoduleStrategy::None,
+                depth: 0,
+                paths: Vec::new(),
+                update_flags: Vec::new(),
+            },
+            lfs: false,
+            pre_script: Vec::new(),
+            post_script: Vec::new(),
+            user_agent: String::new(),
+            extra_header: None,
+        }
+    }
+}
+
 /// How the work tree is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceStrategy {

@@ -239,6 +239,31 @@ fn outside_git_a_pipeline_runs_with_a_note() {
 }
 
 #[test]
+fn what_cannot_be_done_here_fails_by_name_and_never_in_silence() {
+    let child = ("child.yml", "c:\n  script: [echo c]\n");
+    let text = "t:\n  trigger: {include: child.yml}\nd:\n  script: [\"printf 'A=1\\n# c\\n' > x.env\"]\n  artifacts: {reports: \
+                {dotenv: x.env}}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text), child]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let jobs = jobs_of(&output);
+    assert_eq!((jobs["t"].0.as_str(), jobs["d"].0.as_str()), ("failed", "failed"), "{}", said(&output));
+    assert!(said(&output).contains("`trigger`: a local run does not start downstream pipelines"), "{}", said(&output));
+    assert!(said(&output).contains("the dotenv report is refused: line 2"), "{}", said(&output));
+}
+
+#[test]
+fn nothing_under_a_key_lets_the_default_hold_when_expanded() {
+    let text = "default: {before_script: [echo D], image: alpine}\nj: {before_script: null, image: null, needs: null, script: x}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    let output = project.run(&["expand"]);
+    let shown: serde_yaml::Value = serde_yaml::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["j"]["before_script"][0], serde_yaml::Value::from("echo D"), "{}", said(&output));
+    assert_eq!(shown["j"]["image"]["name"], serde_yaml::Value::from("alpine"));
+    assert!(shown["j"].get("needs").is_none());
+}
+
+#[test]
 fn a_need_that_the_event_does_not_create_is_wrong_before_anything_runs() {
     let text = "a:\n  script: x\n  rules: [{when: never}]\nb:\n  script: [echo b]\n  needs: [a]\n";
     let project = Project::new(&[(".gitlab-ci.yml", text)]);

@@ -10,7 +10,7 @@ use crate::local::house::Sandbox;
 use crate::parser::github::run::{ContainerSpec, Leg};
 use crate::pipeline::definition::{
     Attempts, ImageSpec, JobDirs, JobOptions, LogSpec, MaskWord, RegistryAuth, RegistryCredential, ServiceSpec,
-    SourceSpec, SourceStrategy, SubmoduleStrategy, Submodules, Timeouts,
+    SourceSpec, Timeouts,
 };
 use crate::pipeline::{JobFailure, PipelineJob, Variable, Variables};
 
@@ -73,7 +73,8 @@ pub fn define(
             false => Vec::new(),
         },
         registry_auth: auth,
-        sources: sources(offer.snapshot),
+        // An empty work tree; `actions/checkout` fills it from the snapshot.
+        sources: SourceSpec { snapshot: Some(offer.snapshot), ..SourceSpec::none() },
         steps: Vec::new(),
         caches: Vec::new(),
         artifacts: Vec::new(),
@@ -145,36 +146,5 @@ fn warn(container: &ContainerSpec, warnings: &mut Vec<String>) {
     }
     if !container.options.is_empty() {
         warnings.push(format!("{image}: `options: {}` has no effect in a local run", container.options));
-    }
-}
-
-/// An empty work tree; `actions/checkout` fills it from the snapshot.
-fn sources(snapshot: PathBuf) -> SourceSpec {
-    SourceSpec {
-        strategy: SourceStrategy::Empty,
-        begins_empty: true,
-        snapshot: Some(snapshot),
-        url: String::new(),
-        credentials: None,
-        url_rewrites: Vec::new(),
-        ref_name: String::new(),
-        sha: String::new(),
-        refspecs: Vec::new(),
-        depth: 0,
-        object_format: "sha1".to_owned(),
-        checkout: false,
-        clean_flags: None,
-        fetch_flags: Vec::new(),
-        submodules: Submodules {
-            depth_of_tree: SubmoduleStrategy::None,
-            depth: 0,
-            paths: Vec::new(),
-            update_flags: Vec::new(),
-        },
-        lfs: false,
-        pre_script: Vec::new(),
-        post_script: Vec::new(),
-        user_agent: String::new(),
-        extra_header: None,
     }
 }

@@ -5,6 +5,7 @@
 //! Nodes are cheap to clone: the insides of sequences and mappings are shared, also between an anchor and its aliases.
 //!
 //! - [`node`]: the tree. [`span`]: places in files. [`scalar`]: what plain text means in which schema.
+//! - [`yaml`]: the tree as YAML again.
 //! - [`read`]: text to tree, within [`Limits`]. [`files`]: where further files come from.
 
 mod build;
@@ -14,6 +15,7 @@ pub mod files;
 pub mod node;
 pub mod scalar;
 pub mod span;
+pub mod yaml;
 
 pub use build::{Limits, Merge, Options, SyntaxError, read};
 pub use files::{FileError, Files, NoFiles};

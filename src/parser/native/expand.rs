@@ -4,12 +4,13 @@
 use serde_yaml::{Mapping, Value};
 
 use super::model::{DEFAULT_IMAGE, Environment, Job, Pipeline, Step};
-use crate::parser::document::{Node, Schema, Typed, node};
+use crate::parser::document::yaml::to_yaml;
+use crate::parser::document::{Node, Schema};
 
 /// The pipeline of a document, resolved: variables from the outside in, images, folders, limits and tries of each step. `only`: these
 /// jobs alone; empty: all.
 pub fn expand(root: &Node, pipeline: &Pipeline, only: &[String]) -> Option<String> {
-    let Value::Mapping(mut all) = value(root) else { return None };
+    let Value::Mapping(mut all) = to_yaml(root, Schema::Core) else { return None };
     all.remove("global_env");
     all.insert("timeout".into(), pipeline.timeout.into());
     let jobs = all.get_mut("jobs")?.as_mapping_mut()?;
@@ -51,25 +52,6 @@ fn resolve_step(written: &mut Mapping, step: &Step, job: &Job, inherited: &Envir
     written.insert("timeout".into(), step.timeout.into());
     written.insert("retry_count".into(), step.retry_count.into());
     written.insert("continue_on_failure".into(), step.continue_on_failure.into());
-}
-
-fn value(node: &Node) -> Value {
-    match &node.value {
-        node::Value::Scalar(scalar) => match node.typed(Schema::Core) {
-            Some(Typed::Null) => Value::Null,
-            Some(Typed::Bool(truth)) => truth.into(),
-            Some(Typed::Int(number)) => number.into(),
-            Some(Typed::Float(number)) => number.into(),
-            _ => scalar.text.as_str().into(),
-        },
-        node::Value::Sequence(items) => Value::Sequence(items.iter().map(value).collect()),
-        node::Value::Mapping(mapping) => {
-            let entries = mapping.entries().iter();
-            let entries =
-                entries.filter_map(|entry| Some((entry.key.as_scalar()?.text.as_str().into(), value(&entry.value))));
-            Value::Mapping(entries.collect())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 
 use serde_yaml::{Mapping, Value};
 
-use crate::parser::document::{Node, Schema, Typed, node};
+use crate::parser::document::yaml::to_yaml;
+use crate::parser::document::{Node, Schema};
 
 /// The workflow of a document, resolved: `env` of the workflow in each job, `defaults.run` in each `run` step. `job`: that job alone;
 /// `None` where there is no such job.
 pub fn expand(root: &Node, job: Option<&str>) -> Option<String> {
-    let Value::Mapping(mut workflow) = value(root) else { return None };
+    let Value::Mapping(mut workflow) = to_yaml(root, Schema::Core) else { return None };
     let env = workflow.remove("env");
     let defaults = run_defaults(workflow.remove("defaults").as_ref());
     let jobs = workflow.get_mut("jobs").and_then(Value::as_mapping_mut)?;
@@ -61,26 +62,6 @@ fn resolve(job: &mut Mapping, env: Option<&Value>, defaults: &Mapping) {
 
 fn run_defaults(defaults: Option<&Value>) -> Mapping {
     defaults.and_then(|defaults| defaults.get("run")).and_then(Value::as_mapping).cloned().unwrap_or_default()
-}
-
-/// A node as a plain value. The document's limit on levels bounds the depth of this.
-fn value(node: &Node) -> Value {
-    match &node.value {
-        node::Value::Scalar(scalar) => match node.typed(Schema::Core) {
-            Some(Typed::Null) => Value::Null,
-            Some(Typed::Bool(truth)) => truth.into(),
-            Some(Typed::Int(number)) => number.into(),
-            Some(Typed::Float(number)) => number.into(),
-            _ => scalar.text.as_str().into(),
-        },
-        node::Value::Sequence(items) => Value::Sequence(items.iter().map(value).collect()),
-        node::Value::Mapping(mapping) => {
-            let entries = mapping.entries().iter();
-            let entries =
-                entries.filter_map(|entry| Some((entry.key.as_scalar()?.text.as_str().into(), value(&entry.value))));
-            Value::Mapping(entries.collect())
-        }
-    }
 }
 
 #[cfg(test)]

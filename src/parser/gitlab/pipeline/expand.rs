@@ -4,7 +4,7 @@ use serde_yaml::{Mapping as YamlMapping, Value as Yaml};
 
 use super::super::compose::Composed;
 use super::super::config::model::{Configuration, Inherited, Job};
-use crate::parser::document::{Node, Schema, Typed};
+use crate::parser::document::{self, Node, Schema};
 
 /// What jobs inherit from `default:` or the top of the file.
 const INHERITED: [&str; 13] = [
@@ -56,7 +56,8 @@ pub fn processed_job(root: &Node, job: &Job) -> YamlMapping {
     keys.insert("stage".into(), job.stage.value.as_str().into());
     for entry in job.node.as_mapping().map(|mapping| mapping.entries()).unwrap_or_default() {
         let Some(key) = entry.key.as_scalar() else { continue };
-        if matches!(key.text.as_str(), "extends" | "stage" | "inherit") {
+        // Nothing under a key is as if the key were not there: the default holds.
+        if matches!(key.text.as_str(), "extends" | "stage" | "inherit") || entry.value.is_null(Schema::Ruby) {
             continue;
         }
         let value = match key.text.as_str() {
@@ -175,20 +176,7 @@ fn text(yaml: &Yaml) -> String {
     format!("---\n{text}")
 }
 
-/// A node as YAML, its numbers and truths as Ruby reads them. The depth of documents is limited where they are read.
+/// A node as YAML, its plain scalars as Ruby reads them.
 fn to_yaml(node: &Node) -> Yaml {
-    if let Some(items) = node.as_sequence() {
-        return Yaml::Sequence(items.iter().map(to_yaml).collect());
-    }
-    if let Some(mapping) = node.as_mapping() {
-        let named = mapping.entries().iter().filter_map(|entry| Some((entry.key.as_scalar()?, &entry.value)));
-        return Yaml::Mapping(named.map(|(key, value)| (key.text.as_str().into(), to_yaml(value))).collect());
-    }
-    match node.typed(Schema::Ruby) {
-        None | Some(Typed::Null) => Yaml::Null,
-        Some(Typed::Bool(is)) => Yaml::Bool(is),
-        Some(Typed::Int(number)) => Yaml::Number(number.into()),
-        Some(Typed::Float(number)) => Yaml::Number(number.into()),
-        Some(_) => Yaml::String(node.as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default()),
-    }
+    document::yaml::to_yaml(node, Schema::Ruby)
 }

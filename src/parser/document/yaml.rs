@@ -1,0 +1,26 @@
+//! A tree as YAML again, for definitions that are shown resolved.
+
+use serde_yaml::{Mapping, Value};
+
+use super::node::{self, Node};
+use super::scalar::{Schema, Typed};
+
+/// A node as YAML, its plain scalars as `schema` reads them. Keys that are no scalars are left out. The limit on the levels of
+/// documents bounds the depth of this.
+pub fn to_yaml(node: &Node, schema: Schema) -> Value {
+    match &node.value {
+        node::Value::Sequence(items) => Value::Sequence(items.iter().map(|item| to_yaml(item, schema)).collect()),
+        node::Value::Mapping(mapping) => {
+            let named = mapping.entries().iter().filter_map(|entry| Some((entry.key.as_scalar()?, &entry.value)));
+            let all: Mapping = named.map(|(key, value)| (key.text.as_str().into(), to_yaml(value, schema))).collect();
+            Value::Mapping(all)
+        }
+        node::Value::Scalar(scalar) => match node.typed(schema) {
+            Some(Typed::Null) => Value::Null,
+            Some(Typed::Bool(truth)) => truth.into(),
+            Some(Typed::Int(number)) => number.into(),
+            Some(Typed::Float(number)) => number.into(),
+            _ => scalar.text.as_str().into(),
+        },
+    }
+}
