@@ -132,6 +132,14 @@ impl Narrator {
         }
     }
 
+    /// A line of ours about a job that runs nothing.
+    pub fn remark(&self, job: &str, text: &str) {
+        self.object(json!({
+            "event": "log", "at": now(), "job": job, "step": null, "stream": LineStream::Command.as_str(), "text": text,
+        }));
+        self.text(job, text);
+    }
+
     /// The pipeline has ended.
     pub fn finished(&self, end: PipelineEnd, took: Duration) {
         let status = match end {

@@ -25,6 +25,10 @@ const BIGGEST_REPORT: u64 = 5 << 10;
 pub struct Kept {
     /// Its archive: where it is, its name, its size.
     pub archive: Option<(PathBuf, String, u64)>,
+    /// Where people find its files; files of jobs of the same name from earlier runs may be there, too.
+    pub folder: Option<PathBuf>,
+    /// How many files its archives had.
+    pub files: usize,
     /// The variables of its dotenv report.
     pub dotenv: Vec<(String, String)>,
 }
@@ -78,6 +82,8 @@ impl Shelf {
         ignore(&self.inner.shown);
         let mut folders = lock(&self.inner.folders);
         if !folders.contains(&shown) {
+            // What an earlier run left is not of this one.
+            clear(&shown).map_err(disk)?;
             folders.push(shown.clone());
         }
         drop(folders);
@@ -96,10 +102,27 @@ impl Shelf {
         let size = fs::copy(file, &archive).map_err(disk)?;
         let root = Dir::open_ambient_dir(&shown, ambient_authority()).map_err(disk)?;
         let mut packed = fs::File::open(&archive).map_err(disk)?;
-        archive::unpack_with(&mut packed, &root, &Unpacking::default()).map_err(|error| of_job(error.to_string()))?;
-        lock(&self.inner.kept).entry(id.to_owned()).or_default().archive = Some((archive, file_name.to_owned(), size));
+        let unpacked = archive::unpack_with(&mut packed, &root, &Unpacking::default());
+        let unpacked = unpacked.map_err(|error| of_job(error.to_string()))?;
+        let mut kept = lock(&self.inner.kept);
+        let kept = kept.entry(id.to_owned()).or_default();
+        kept.archive = Some((archive, file_name.to_owned(), size));
+        kept.folder = Some(shown);
+        kept.files += usize::try_from(unpacked.entries).unwrap_or(usize::MAX);
         Ok(())
     }
+}
+
+/// Empties a folder of ours.
+fn clear(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// Git is not to see our folder.

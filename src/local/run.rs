@@ -1,9 +1,10 @@
 //! One local run, from the request to the end.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::events::Narrator;
@@ -113,7 +114,7 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
         Err(error) => return Err(RunError::Environment(error)),
     };
     let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
-    let prepared = prepare(&order, house, surroundings, narrator.clone()).await;
+    let prepared = prepare(&order, house, surroundings, narrator.clone(), control.clone()).await;
     let (made, bench) = match prepared {
         Ok(prepared) => prepared,
         Err((error, house)) => {
@@ -126,7 +127,7 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     };
     let shelf = bench.shelf.clone();
     let worker = LocalWorker { inner: Arc::new(bench) };
-    let limits = Limits { parallel: order.parallel, timeout: PIPELINE_TIMEOUT };
+    let limits = worker.inner.limits;
     let tell = |event| narrator.pipeline(&event);
     let dice = rand::random::<f64>;
     let (definition, end) = match made {
@@ -137,6 +138,7 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
         }
         Made::Workflow(definition, book) => (definition, drive(*book, &worker, limits, &control, tell, dice).await),
     };
+    worker.all_children().await;
     let took = began.elapsed();
     narrator.finished(end, took);
     // Nobody else holds it: all jobs have ended.
@@ -190,6 +192,7 @@ async fn prepare(
     house: House,
     surroundings: Surroundings,
     narrator: Arc<Narrator>,
+    control: Control,
 ) -> Result<Prepared, (RunError, House)> {
     let root = order.project.root();
     let shelf = Shelf::new(root.join(".forgehand").join("artifacts"), house.dir.root().join("artifacts"));
@@ -211,7 +214,19 @@ async fn prepare(
         Ok(forge) => forge,
         Err(error) => return Err((RunError::Environment(error), house)),
     };
-    Ok((made, Bench { house, forge, snapshot, shelf, narrator, image: order.image.clone() }))
+    let bench = Bench {
+        house,
+        forge,
+        snapshot,
+        shelf,
+        narrator,
+        image: order.image.clone(),
+        slots: Semaphore::new(order.parallel.max(1)),
+        limits: Limits { parallel: order.parallel, timeout: PIPELINE_TIMEOUT },
+        control,
+        children: Mutex::default(),
+    };
+    Ok((made, bench))
 }
 
 fn forge(order: &Order) -> Result<GitLab, String> {

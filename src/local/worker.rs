@@ -4,14 +4,16 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::events::Narrator;
+use super::gitlab::child::ChildPipeline;
 use super::house::{House, Sandbox, blocking, words};
 use super::reporter::Shelf;
 use super::snapshot::Snapshot;
@@ -20,7 +22,7 @@ use super::workflow::job::{Offer, WorkflowJob};
 use crate::executor::halt::Halt;
 use crate::executor::job;
 use crate::executor::log::{JobEvent, JobLog};
-use crate::executor::pipeline::{JobEnd, Task, Worker};
+use crate::executor::pipeline::{Control, JobEnd, Limits, Task, Worker};
 use crate::executor::progress::Progress;
 use crate::executor::running::{JobRun, now_ms};
 use crate::executor::sandbox::JobPaths;
@@ -46,12 +48,31 @@ pub struct LocalJob {
 
 /// What a job does.
 pub enum LocalWork {
+    /// It has steps.
+    Steps(JobSteps),
+    /// It starts a child pipeline.
+    Child(Box<ChildPipeline>),
+    /// It does nothing here, and that is no failure: why.
+    Nothing(String),
+    /// It cannot be run here: why. It fails with these words.
+    Refused(String),
+}
+
+/// The steps of a job, by where they are written.
+pub enum JobSteps {
     /// What GitLab would send a runner.
     GitLab(String),
     /// A job of a workflow.
     Workflow(Box<WorkflowJob>),
-    /// A job that cannot be run here: why. It fails with these words.
-    Refused(String),
+}
+
+/// Which job it is.
+struct Who {
+    id: usize,
+    name: String,
+    attempt: u32,
+    project_path: String,
+    project: u32,
 }
 
 /// How it ended.
@@ -89,13 +110,28 @@ pub struct Bench {
     pub narrator: Arc<Narrator>,
     /// The image of jobs that name none.
     pub image: Option<String>,
+    /// How many jobs may run at a time, those of child pipelines among them.
+    pub slots: Semaphore,
+    /// How pipelines are bounded.
+    pub limits: Limits,
+    /// Ends or pauses the run.
+    pub control: Control,
+    /// Child pipelines that nobody waits for.
+    pub children: Mutex<JoinSet<()>>,
 }
 
 impl Worker<LocalJob, LocalEnd> for LocalWorker {
     async fn run(&self, task: Task<LocalJob>, demand: watch::Receiver<Demand>) -> LocalEnd {
-        let outcome = match self.try_run(task, demand).await {
-            Ok(outcome) => outcome,
-            Err(failure) => JobOutcome::Failed(failure),
+        let LocalJob { id, work, project_path, project } = task.job;
+        let who = Who { id, name: task.name, attempt: task.attempt, project_path, project };
+        let outcome = match work {
+            LocalWork::Child(child) => self.start_child(*child, demand).await,
+            LocalWork::Nothing(why) => {
+                self.inner.narrator.remark(&who.name, &why);
+                JobOutcome::Success
+            }
+            LocalWork::Refused(why) => JobOutcome::Failed(JobFailure::configuration(why)),
+            LocalWork::Steps(steps) => self.run_steps(&who, &steps, demand).await.unwrap_or_else(JobOutcome::Failed),
         };
         // Somebody ended it: it is cancelled, whichever way it took that.
         LocalEnd(match outcome {
@@ -106,13 +142,31 @@ impl Worker<LocalJob, LocalEnd> for LocalWorker {
 }
 
 impl LocalWorker {
-    async fn try_run(&self, task: Task<LocalJob>, demand: watch::Receiver<Demand>) -> Result<JobOutcome, JobFailure> {
-        if let LocalWork::Refused(why) = &task.job.work {
-            return Err(JobFailure::configuration(why.clone()));
+    /// Returns when the child pipelines have ended that nobody waited for, those that they started too.
+    pub async fn all_children(&self) {
+        loop {
+            let started = std::mem::take(&mut *self.inner.children.lock().unwrap_or_else(PoisonError::into_inner));
+            if started.is_empty() {
+                return;
+            }
+            started.join_all().await;
         }
+    }
+
+    async fn run_steps(
+        &self,
+        who: &Who,
+        steps: &JobSteps,
+        mut demand: watch::Receiver<Demand>,
+    ) -> Result<JobOutcome, JobFailure> {
+        // Jobs of child pipelines are counted with the others.
+        let _slot = tokio::select! {
+            slot = self.inner.slots.acquire() => slot.map_err(|error| JobFailure::system(error.to_string()))?,
+            _ = demand.wait_for(|demand| *demand != Demand::Wanted) => return Ok(JobOutcome::Cancelled),
+        };
         let Bench { house, forge, .. } = &*self.inner;
         let system = |error: String| JobFailure::system(error);
-        let assignment = assignment(&task);
+        let assignment = assignment(who, steps);
         house.journal.accept(&assignment, "exec").await.map_err(|error| system(words(error)))?;
         let page = house.journal.job(&assignment.key);
         let paths = JobPaths {
@@ -121,8 +175,8 @@ impl LocalWorker {
             workspace: house.dir.builds().join(assignment.key.as_str()),
         };
         let facts = RunnerFacts {
-            concurrent_id: u32::try_from(task.job.id).unwrap_or(0),
-            concurrent_project_id: u32::try_from(task.job.id).unwrap_or(0),
+            concurrent_id: u32::try_from(who.id).unwrap_or(0),
+            concurrent_project_id: u32::try_from(who.id).unwrap_or(0),
             builds_dir: match house.sandbox {
                 Sandbox::Docker => house.tools.builds_dir.clone(),
                 Sandbox::Host => paths.workspace.to_string_lossy().into_owned(),
@@ -131,13 +185,13 @@ impl LocalWorker {
         };
         make_folders(&paths).map_err(|error| system(format!("the job's folders cannot be made: {error}")))?;
         page.set_facts(&facts, &paths).await.map_err(|error| system(words(error)))?;
-        let (job, program) = match &task.job.work {
-            LocalWork::GitLab(_) | LocalWork::Refused(_) => {
+        let (job, program) = match steps {
+            JobSteps::GitLab(_) => {
                 let mut job = forge.define(&assignment, &facts)?;
                 self.fill(&mut job, &paths).await?;
                 (job, None)
             }
-            LocalWork::Workflow(work) => {
+            JobSteps::Workflow(work) => {
                 let offer = Offer {
                     sandbox: house.sandbox,
                     image: self.inner.image.as_deref(),
@@ -151,14 +205,14 @@ impl LocalWorker {
             let (path, spec) = (house.dir.job_log(&assignment.key), job.log.clone());
             blocking(move || JobLog::open(&path, &spec, 0).map_err(words)).await.map_err(system)?
         };
-        let (narrator, name) = (self.inner.narrator.clone(), task.name.clone());
+        let (narrator, name) = (self.inner.narrator.clone(), who.name.clone());
         log.observe(Arc::new(move |event: JobEvent<'_>| narrator.job(&name, event)));
         let halt = Halt { deadline: Instant::now() + job.timeouts.job, demand, interrupt: CancellationToken::new() };
         let run = JobRun {
             halt,
             job,
             paths: paths.clone(),
-            reporter: Arc::new(self.inner.shelf.reporter(&assignment.id, &task.name)),
+            reporter: Arc::new(self.inner.shelf.reporter(&assignment.id, &who.name)),
             journal: page.clone(),
             log: log.clone(),
             tools: house.tools.clone(),
@@ -207,18 +261,18 @@ fn bench_parent(path: &Path) -> std::path::PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
 
-fn assignment(task: &Task<LocalJob>) -> Assignment {
+fn assignment(who: &Who, steps: &JobSteps) -> Assignment {
     let forge = ForgeInstance::new("local");
-    let id = JobId::new(task.job.id.to_string());
+    let id = JobId::new(who.id.to_string());
     Assignment {
-        key: JobKey::of(&forge, &id, &task.attempt.to_string()),
+        key: JobKey::of(&forge, &id, &who.attempt.to_string()),
         id,
-        name: task.name.clone(),
-        project_path: task.job.project_path.clone(),
-        owner: Owner { forge, project: ProjectId::new(task.job.project.to_string()), trust: Trust::Member },
-        payload: match &task.job.work {
-            LocalWork::GitLab(payload) => Bytes::from(payload.clone()),
-            LocalWork::Workflow(_) | LocalWork::Refused(_) => Bytes::from_static(b"{}"),
+        name: who.name.clone(),
+        project_path: who.project_path.clone(),
+        owner: Owner { forge, project: ProjectId::new(who.project.to_string()), trust: Trust::Member },
+        payload: match steps {
+            JobSteps::GitLab(payload) => Bytes::from(payload.clone()),
+            JobSteps::Workflow(_) => Bytes::from_static(b"{}"),
         },
         correlation_id: String::new(),
     }

@@ -240,16 +240,63 @@ fn outside_git_a_pipeline_runs_with_a_note() {
 
 #[test]
 fn what_cannot_be_done_here_fails_by_name_and_never_in_silence() {
-    let child = ("child.yml", "c:\n  script: [echo c]\n");
-    let text = "t:\n  trigger: {include: child.yml}\nd:\n  script: [\"printf 'A=1\\n# c\\n' > x.env\"]\n  artifacts: {reports: \
-                {dotenv: x.env}}\n";
-    let project = Project::new(&[(".gitlab-ci.yml", text), child]);
+    let text = "t:\n  trigger: {include: none.yml}\nd:\n  script: [\"printf 'A=1\\n# c\\n' > x.env\"]\n  artifacts: {reports: \
+                {dotenv: x.env}}\nother:\n  trigger: group/other\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
     let output = project.run(&["exec", "--executor", "host", "--json"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let jobs = jobs_of(&output);
     assert_eq!((jobs["t"].0.as_str(), jobs["d"].0.as_str()), ("failed", "failed"), "{}", said(&output));
-    assert!(said(&output).contains("`trigger`: a local run does not start downstream pipelines"), "{}", said(&output));
+    assert!(said(&output).contains("the included file `none.yml` does not exist"), "{}", said(&output));
     assert!(said(&output).contains("the dotenv report is refused: line 2"), "{}", said(&output));
+    assert_eq!(jobs["other"].0, "success");
+    assert!(jobs["other"].1.iter().any(|(_, line)| line.contains("`group/other` is not started")), "{}", said(&output));
+}
+
+const PARENT: &str = "
+stages: [make, start]
+make:
+  stage: make
+  script:
+    - 'printf \"made:\\n  script: [\\\\\"echo from \\$FROM\\\\\"]\\n\" > made.yml'
+    - echo of the parent > file
+  artifacts: {paths: [made.yml, file]}
+dynamic:
+  stage: start
+  variables: {FROM: parent}
+  trigger: {include: [{artifact: made.yml, job: make}], strategy: depend}
+static:
+  stage: start
+  trigger: {include: child.yml, strategy: depend}
+loose:
+  stage: start
+  trigger: {include: red.yml}
+";
+
+#[test]
+fn child_pipelines_run_with_the_artifacts_and_variables_they_are_given() {
+    let child = "make:\n  needs: [{pipeline: $PARENT_PIPELINE_ID, job: make}]\n  script: ['cat file', 'echo $CI_PIPELINE_SOURCE']\n";
+    let red = "red:\n  script: [exit 1]\n";
+    let project = Project::new(&[(".gitlab-ci.yml", PARENT), ("child.yml", child), ("red.yml", red)]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    let jobs = jobs_of(&output);
+    let wrote = |job: &str| -> Vec<&str> {
+        jobs[job].1.iter().filter(|(stream, _)| stream == "stdout").map(|(_, text)| text.as_str()).collect()
+    };
+    assert_eq!(wrote("made"), ["from parent"], "{}", said(&output));
+    assert_eq!(wrote("static / make"), ["of the parent", "parent_pipeline"], "a name that is taken says whose it is");
+    assert_eq!(jobs["red"].0, "failed");
+    assert_eq!(jobs["loose"].0, "success", "nobody waits for the pipeline that it started");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
+fn a_job_that_depends_on_its_child_pipeline_ends_as_that_does() {
+    let text = "t:\n  trigger: {include: red.yml, strategy: depend}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text), ("red.yml", "red:\n  script: [exit 1]\n")]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    assert_eq!(jobs_of(&output)["t"].0, "failed");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
 }
 
 #[test]

@@ -43,6 +43,11 @@ impl Control {
         self.paused.send_replace(false);
     }
 
+    /// For a pipeline below this one: paused with it, ended by itself.
+    pub fn below(&self) -> Self {
+        Self { stop: watch::Sender::new(Stop::No), paused: self.paused.clone() }
+    }
+
     /// The orders as they come.
     pub fn orders(&self) -> (watch::Receiver<Stop>, watch::Receiver<bool>) {
         (self.stop.subscribe(), self.paused.subscribe())

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::job::WorkflowJob;
 use super::steps::WorkflowSteps;
 use crate::executor::pipeline::playbook::{Action, Ended, JobEnd as _, LegId, Playbook, Task};
-use crate::local::worker::{LocalEnd, LocalJob, LocalWork};
+use crate::local::worker::{JobSteps, LocalEnd, LocalJob, LocalWork};
 use crate::parser::github::run::{self as rules, Conclusion, LegEnd, Move, Place};
 use crate::pipeline::schedule::PipelineEnd;
 use crate::pipeline::{JobOutcome, JobStatus};
@@ -54,7 +54,7 @@ impl WorkflowBook {
                         id: usize::try_from(id.0).unwrap_or_default() + 1,
                         project_path: self.common.project_path.clone(),
                         project: self.common.project,
-                        work: LocalWork::Workflow(Box::new(WorkflowJob { leg, steps })),
+                        work: LocalWork::Steps(JobSteps::Workflow(Box::new(WorkflowJob { leg, steps }))),
                     },
                 })
             }

@@ -71,6 +71,15 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// [`RemoteError`].
     fn list(&self, project: &str, commit: &str) -> Result<Arc<[String]>, RemoteError>;
+
+    /// A file that a job of the parent pipeline gave away, for child pipelines that are made while a pipeline runs.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; [`RemoteError::Unavailable`] where nothing runs.
+    fn artifact(&self, job: &str, path: &str) -> Result<Vec<u8>, RemoteError> {
+        let _ = path;
+        Err(RemoteError::Unavailable(format!("the job `{job}` that makes it has not run")))
+    }
 }
 
 /// Nothing is fetched.

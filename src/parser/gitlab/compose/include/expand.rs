@@ -50,6 +50,8 @@ pub(in super::super) struct Work<'a> {
 pub(super) enum Key {
     Local(Place, String),
     Remote(RemoteFile),
+    /// A job's, and its path.
+    Artifact(String, String),
 }
 
 /// A file that was looked at before.

@@ -91,11 +91,7 @@ impl Work<'_> {
                 format!("`{name}`: only a child pipeline includes an artifact"),
                 "start it with `trigger: {include: [{artifact: …, job: …}]}`",
             ),
-            Target::Artifact { job: Some(_), .. } => {
-                let why = "the job that makes it has not run".to_owned();
-                self.absent(include, Absent::Unavailable(why));
-                None
-            }
+            Target::Artifact { job: Some(job), artifact } => Some(Key::Artifact(job.clone(), artifact.clone())),
             Target::Component(address) => self.component(address, include),
         }
     }
@@ -143,6 +139,13 @@ impl Work<'_> {
                 }
                 Err(absent) => {
                     self.absent(include, absent);
+                    return None;
+                }
+            },
+            Key::Artifact(job, path) => match self.stores.remote.artifact(job, path) {
+                Ok(bytes) => (bytes, Place::Checkout),
+                Err(error) => {
+                    self.absent(include, error.into());
                     return None;
                 }
             },

@@ -1,0 +1,204 @@
+//! A GitLab pipeline: each created job as the response that GitLab would give a runner, made by the same front end that `plan`
+//! and `lint` ask. [`child`]: the pipelines that its jobs start.
+
+pub mod child;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+
+use super::front::gitlab::{load_pipeline, pipeline_context};
+use super::house::Sandbox;
+use super::project::PipelineFile;
+use super::reporter::Shelf;
+use super::surroundings::Surroundings;
+use super::worker::{JobSteps, LocalEnd, LocalJob, LocalWork};
+use crate::executor::pipeline::fixed::Language;
+use crate::parser::diagnostics::Checked;
+use crate::parser::gitlab::compose::Unavailable;
+use crate::parser::gitlab::config::model::NeedWhat;
+use crate::parser::gitlab::pipeline::cache_key::LastCommits;
+use crate::parser::gitlab::pipeline::response::{Dependency, JobFacts};
+use crate::parser::gitlab::pipeline::variables::Variable;
+use crate::parser::gitlab::pipeline::{CreatedJob, Pipeline, dependencies, response};
+use crate::pipeline::PipelineDefinition;
+
+/// What a pipeline of this run and the pipelines below it have in common.
+struct Common {
+    surroundings: Surroundings,
+    /// Hidden wherever it is printed, so it must be no word.
+    token: String,
+    shelf: Shelf,
+    sandbox: Sandbox,
+    next_id: AtomicU64,
+    /// The names that jobs were shown by.
+    names: Mutex<HashSet<String>>,
+}
+
+/// The ids of a pipeline's jobs by name.
+type Ids = Arc<HashMap<SmolStr, u64>>;
+
+/// A pipeline's jobs and what they are made from.
+pub struct GitLabJobs {
+    pipeline: Pipeline,
+    common: Arc<Common>,
+    /// The jobs' names by their places in the definition.
+    order: Vec<SmolStr>,
+    ids: Ids,
+    /// Those of the pipeline that started this one, and its id.
+    parent: Option<(u64, Ids)>,
+    /// How many pipelines are above it.
+    depth: u32,
+}
+
+impl GitLabJobs {
+    /// The pipeline that the surroundings' request creates. No value where the file has errors.
+    pub fn new(
+        file: &PipelineFile,
+        surroundings: Surroundings,
+        shelf: Shelf,
+        sandbox: Sandbox,
+    ) -> Checked<(PipelineDefinition, Self)> {
+        if let Some(finding) = super::front::no_text(file) {
+            return super::front::refused(file, finding);
+        }
+        let Checked { value, diagnostics, sources } = match pipeline_context(&surroundings, &file.path) {
+            Ok(context) => {
+                load_pipeline(&surroundings.project, file, &surroundings.request, &context, Unavailable::Error)
+            }
+            Err(problem) => super::front::refused(file, problem),
+        };
+        let value = value.filter(|_| !diagnostics.has_errors()).map(|pipeline| {
+            let common = Common {
+                surroundings,
+                token: format!("local-{}", uuid::Uuid::new_v4().simple()),
+                shelf,
+                sandbox,
+                next_id: AtomicU64::new(1),
+                names: Mutex::default(),
+            };
+            Self::of(pipeline, Arc::new(common), None, 0)
+        });
+        Checked { value, diagnostics, sources }
+    }
+
+    fn of(
+        pipeline: Pipeline,
+        common: Arc<Common>,
+        parent: Option<(u64, Ids)>,
+        depth: u32,
+    ) -> (PipelineDefinition, Self) {
+        let definition = pipeline.to_definition();
+        let order: Vec<SmolStr> = definition.jobs.iter().map(|job| job.name.as_str().into()).collect();
+        let count = u64::try_from(order.len()).unwrap_or(0);
+        let first = common.next_id.fetch_add(count, Ordering::Relaxed);
+        let ids = Arc::new((first..).zip(&order).map(|(id, name)| (name.clone(), id)).collect());
+        let mut names = common.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.extend(definition.jobs.iter().map(|job| job.name.clone()));
+        drop(names);
+        (definition, Self { pipeline, common, order, ids, parent, depth })
+    }
+
+    /// Leaves only these jobs, by their places in the definition.
+    pub(super) fn keep(&mut self, keeps: &dyn Fn(usize) -> bool) {
+        let mut index = 0;
+        self.order.retain(|_| {
+            index += 1;
+            keeps(index - 1)
+        });
+    }
+
+    fn work(&self, name: &SmolStr) -> LocalWork {
+        let Some(created) = self.pipeline.job(name) else {
+            return LocalWork::Refused(format!("`{name}` is no job of this pipeline"));
+        };
+        match self.pipeline.source(created).is_some_and(|job| job.is_bridge()) {
+            true => self.trigger(created),
+            false => LocalWork::Steps(JobSteps::GitLab(self.response(created).to_string())),
+        }
+    }
+
+    fn response(&self, created: &CreatedJob) -> Value {
+        let Common { surroundings, token, shelf, .. } = &*self.common;
+        let mut facts = JobFacts {
+            id: self.ids.get(&created.name).copied().unwrap_or_default(),
+            token: token.clone(),
+            started_at: self.pipeline.context.ids.created_at.clone(),
+            repo_url: format!("{}/{}.git", self.pipeline.context.server.url, self.pipeline.context.project.path),
+            failure_reasons: vec!["script_failure".to_owned()],
+            ..JobFacts::default()
+        };
+        for (needed, id) in self.given(created) {
+            let kept = shelf.of(&id.to_string());
+            let reported = kept.dotenv.iter().map(|(key, value)| Variable::public(key.as_str(), value.as_str()));
+            facts.dotenv.extend(reported);
+            let archive = kept.archive.map(|(_, name, size)| (name, size));
+            if archive.is_some() {
+                facts.dependencies.push(Dependency { id, name: needed.to_string(), token: token.clone(), archive });
+            }
+        }
+        let history = History { surroundings };
+        let mut response = response(&self.pipeline, created, &facts, &surroundings.project, &history);
+        response["features"]["trace_sections"] = json!(false);
+        if surroundings.facts.commit.is_none() {
+            // Nothing is fetched, but a commit has to look like one.
+            response["git_info"]["sha"] = json!("0".repeat(40));
+            response["git_info"]["before_sha"] = json!("0".repeat(40));
+        }
+        if self.common.sandbox == Sandbox::Host {
+            response["image"] = Value::Null;
+            response["services"] = json!([]);
+        }
+        response
+    }
+
+    /// The jobs whose artifacts and variables a job is given: those of this pipeline, then those of its parent that it names.
+    fn given(&self, created: &CreatedJob) -> Vec<(SmolStr, u64)> {
+        let own = dependencies(&self.pipeline, created).into_iter();
+        let mut all: Vec<_> = own.filter_map(|name| self.ids.get(&name).map(|id| (name.clone(), *id))).collect();
+        let source = self.pipeline.source(created);
+        let needs = source.iter().flat_map(|job| job.needs.iter()).flat_map(|needs| needs.iter());
+        let (Some((parent, ids)), Some(scope)) = (&self.parent, self.pipeline.scope(created)) else { return all };
+        for need in needs {
+            if let NeedWhat::Pipeline { job, pipeline } = &need.what
+                && scope.expand(pipeline) == parent.to_string()
+                && let Some(id) = ids.get(&job.value)
+            {
+                all.push((job.value.clone(), *id));
+            }
+        }
+        all
+    }
+}
+
+/// The history of the checkout, for cache keys.
+struct History<'a> {
+    surroundings: &'a Surroundings,
+}
+
+impl LastCommits for History<'_> {
+    fn last_commit(&self, path: &str) -> Option<String> {
+        self.surroundings.last_commit(path)
+    }
+}
+
+impl Language for GitLabJobs {
+    type Job = LocalJob;
+    type End = LocalEnd;
+
+    fn make(&mut self, job: usize) -> LocalJob {
+        let name = self.order.get(job).cloned().unwrap_or_default();
+        let id = self.ids.get(&name).copied().unwrap_or_default();
+        LocalJob {
+            id: usize::try_from(id).unwrap_or_default(),
+            work: self.work(&name),
+            project_path: self.pipeline.context.project.path.clone(),
+            project: u32::try_from(self.pipeline.context.project.id).unwrap_or_default(),
+        }
+    }
+
+    fn hear(&mut self, _job: usize, _end: &LocalEnd) {}
+}
