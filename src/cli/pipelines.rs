@@ -41,8 +41,6 @@ fn told<T>(error: impl miette::Diagnostic + Send + Sync + 'static) -> Option<T> 
 /// Says what was given and means nothing in the file's language.
 pub fn note_unused(dialect: Dialect, request: &Request) {
     let given = [
-        ("--event", request.event.is_some() && dialect == Dialect::Native),
-        ("--ref", request.ref_name.is_some() && dialect == Dialect::Native),
         ("--input", !request.inputs.is_empty() && dialect == Dialect::Native),
         ("--event-path", request.payload.is_some() && matches!(dialect, Dialect::Native | Dialect::GitLab)),
     ];

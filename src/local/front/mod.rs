@@ -5,7 +5,7 @@
 pub mod codes;
 pub mod github;
 pub mod gitlab;
-mod native;
+pub mod native;
 
 use serde_json::{Map, Value};
 

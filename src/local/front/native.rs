@@ -1,53 +1,241 @@
 //! `forgehand.yml`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Map;
 
 use super::{Expand, Planned, codes, graph_of};
 use crate::local::project::{PipelineFile, Project};
 use crate::local::request::Request;
-use crate::parser::diagnostics::{Checked, Diagnostic};
+use crate::local::surroundings::Surroundings;
+use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::document::{FileId, Limits, Merge, Options, Span, read as read_document};
-use crate::parser::native::{Given, Pipeline, expand as expanded, plan as plan_jobs, read};
-use crate::parser::variables::{Hierarchy, Source};
+use crate::parser::native::model::Event;
+use crate::parser::native::run::{Run, Values};
+use crate::parser::native::start::{EVENTS, Occasion, start};
+use crate::parser::native::{self, Given, Pipeline, expand as expanded, inspect, plan as plan_jobs};
+use crate::pipeline::{PipelineDefinition, PlannedJob, Waits};
 
 /// The file by itself, its dependencies among what is checked.
-pub(super) fn lint(project: &Project, file: &PipelineFile) -> Checked<()> {
-    let Checked { value, mut diagnostics, sources } = plan(project, file, &Request::default());
-    if let Some(planned) = &value {
-        graph_of(&planned.definition, &planned.place, &mut diagnostics);
-    }
+pub(super) fn lint(_: &Project, file: &PipelineFile) -> Checked<()> {
+    let Checked { value, diagnostics, sources } = checked(file, &Given::default());
     Checked { value: value.map(drop), diagnostics, sources }
 }
 
-/// The jobs of the pipeline.
-pub(super) fn plan(_: &Project, file: &PipelineFile, request: &Request) -> Checked<Planned> {
-    let given = Given { runtime: request.variables.clone(), system: Vec::new() };
-    let Checked { value, mut diagnostics, sources } = read(&file.path, &file.text, &given);
-    let Some(pipeline) = value else { return Checked { value: None, diagnostics, sources } };
-    let value = match plan_jobs(&pipeline, &hierarchy(&pipeline, request)) {
-        Ok(planned) => {
-            let place = places(&pipeline, &planned);
-            Some(Planned { definition: planned.definition, place, details: Map::new(), notes: Vec::new() })
+/// The jobs of the run that the request starts.
+pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) -> Checked<Planned> {
+    let surroundings = Surroundings::of(project, request);
+    let Checked { value, mut diagnostics, sources } = begin(file, &surroundings);
+    let Some(begun) = value else { return Checked { value: None, diagnostics, sources } };
+    let pipeline = Arc::clone(begun.run.pipeline());
+    let mut notes = Vec::new();
+    let planned = match begun.refused {
+        Some(reason) => {
+            notes.push(format!("{} does not start: {reason}", file.path));
+            native::Planned::default()
         }
-        Err((job, problem)) => {
-            let span = pipeline.jobs.iter().find(|known| known.name == job).map(|job| job.span);
-            let span = span.unwrap_or(Span::start_of(FileId::default()));
-            diagnostics.push(Diagnostic::error(codes::UNEVALUATED, span, format!("job `{job}`: {problem}")));
+        None => {
+            let foreseen = begun.run.foresee(begun.planned);
+            for (job, problem) in foreseen.problems {
+                let Some(job) = pipeline.jobs.get(job) else { continue };
+                let message = format!("job `{}`: `conditional`: {problem}", job.name);
+                diagnostics.push(Diagnostic::error(codes::UNEVALUATED, job.conditional_span, message));
+            }
+            notes.extend(foreseen.left_out.iter().map(|out| format!("job `{}` is left out: {}", out.name, out.reason)));
+            foreseen.planned
+        }
+    };
+    let mut planned = planned;
+    planned.definition.name.clone_from(&pipeline.name);
+    let place = places(&pipeline, &planned);
+    let value = Planned { definition: planned.definition, place, details: Map::new(), notes };
+    Checked { value: Some(value), diagnostics, sources }
+}
+
+/// A run that is about to begin.
+#[derive(Debug)]
+pub struct Begun {
+    /// All jobs, those that conditions may yet leave out among them; none where `refused`.
+    pub planned: native::Planned,
+    /// What decides and works out the rest, job by job and step by step.
+    pub run: Run,
+    /// Why the event does not start the pipeline, one sentence.
+    pub refused: Option<String>,
+}
+
+/// The run that the surroundings' request starts; `only`: these jobs of the file alone, with what they need or without. A value is
+/// there only where there is no error.
+pub fn begin_native(
+    file: &PipelineFile,
+    surroundings: &Surroundings,
+    only: &[String],
+    with_needs: bool,
+) -> Checked<Begun> {
+    if let Some(finding) = super::no_text(file) {
+        return super::refused(file, finding);
+    }
+    let Checked { value, mut diagnostics, sources } = begin(file, surroundings);
+    let value = value.and_then(|mut begun| {
+        let pipeline = begun.run.pipeline();
+        let names = pipeline.jobs.iter().map(|job| job.name.as_str());
+        let legs = begun.planned.definition.jobs.iter().map(|job| job.name.as_str());
+        let known = |name: &str| names.clone().any(|known| known == name) || legs.clone().any(|known| known == name);
+        if let Some(unknown) = only.iter().find(|name| begun.refused.is_none() && !known(name)) {
+            diagnostics.push(super::unknown_job(unknown, names));
+            return None;
+        }
+        narrow(&mut begun.planned, pipeline, only, with_needs);
+        Some(begun)
+    });
+    Checked { value, diagnostics, sources }
+}
+
+/// Leaves only the jobs or legs that were asked for, and what they need where that was asked for too.
+fn narrow(planned: &mut native::Planned, pipeline: &Pipeline, only: &[String], with_needs: bool) {
+    if only.is_empty() {
+        return;
+    }
+    let jobs = &planned.definition.jobs;
+    let by_name: HashMap<&str, usize> = jobs.iter().enumerate().map(|(at, job)| (job.name.as_str(), at)).collect();
+    let is_asked = |job: &PlannedJob, leg: &native::Leg| {
+        let of_file = pipeline.jobs.get(leg.job).map(|job| job.name.as_str());
+        only.iter().any(|name| *name == job.name || Some(name.as_str()) == of_file)
+    };
+    let mut kept: Vec<bool> = jobs.iter().zip(&planned.legs).map(|(job, leg)| is_asked(job, leg)).collect();
+    let mut open: Vec<usize> = if with_needs { (0..jobs.len()).filter(|at| kept[*at]).collect() } else { Vec::new() };
+    while let Some(at) = open.pop() {
+        for need in jobs[at].named_needs().iter().filter_map(|need| by_name.get(need.as_str())) {
+            if !std::mem::replace(&mut kept[*need], true) {
+                open.push(*need);
+            }
+        }
+    }
+    let names: std::collections::HashSet<String> =
+        jobs.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(job, _)| job.name.clone()).collect();
+    let mut keep = kept.iter();
+    planned.legs.retain(|_| keep.next().copied().unwrap_or(false));
+    planned.definition.jobs.retain(|job| names.contains(&job.name));
+    for job in &mut planned.definition.jobs {
+        if let Waits::Jobs(needs) = &mut job.waits {
+            needs.retain(|need| names.contains(need));
+        }
+    }
+}
+
+/// Reads, checks and plans; what the event refuses has no jobs.
+fn begin(file: &PipelineFile, surroundings: &Surroundings) -> Checked<Begun> {
+    let occasion = match occasion(surroundings) {
+        Ok(occasion) => occasion,
+        Err(finding) => return super::refused(file, finding),
+    };
+    let request = &surroundings.request;
+    let given = Given { runtime: request.variables.clone(), system: system(surroundings, &occasion) };
+    let Checked { value, mut diagnostics, sources } = checked(file, &given);
+    let Some(pipeline) = value.filter(|_| !diagnostics.has_errors()).map(Arc::new) else {
+        return Checked { value: None, diagnostics, sources };
+    };
+    let values = Values {
+        runtime: given.runtime,
+        system: given.system,
+        secrets: request.secrets.clone(),
+        image: None,
+        event: Some(occasion.event),
+        git_ref: surroundings.full_ref(),
+        commit: surroundings.commit().sha,
+    };
+    let run = Run::new(Arc::clone(&pipeline), &values);
+    let changes = surroundings.changes();
+    let changed = || changes.pushed();
+    let of_file = Occasion {
+        event: occasion.event,
+        branch: occasion.branch.as_deref(),
+        tag: occasion.tag.as_deref(),
+        changed: &changed,
+    };
+    if let Err(reason) = start(&pipeline, &of_file) {
+        let begun = Begun { planned: native::Planned::default(), run, refused: Some(reason) };
+        return Checked { value: Some(begun), diagnostics, sources };
+    }
+    let value = match plan_jobs(&pipeline, run.hierarchy()) {
+        Ok(planned) => Some(Begun { planned, run, refused: None }),
+        Err(problems) => {
+            for problem in problems {
+                let job = pipeline.jobs.get(problem.job).map_or("", |job| job.name.as_str());
+                let message = format!("job `{job}`: {}", problem.message);
+                diagnostics.push(Diagnostic::error(codes::UNEVALUATED, problem.span, message).maybe_help(problem.help));
+            }
             None
         }
     };
     Checked { value, diagnostics, sources }
 }
 
+/// What happened, in the words of the request and the checkout.
+struct Happened {
+    event: Event,
+    /// The branch that triggers are asked about.
+    branch: Option<String>,
+    tag: Option<String>,
+    /// What `BRANCH_NAME` says.
+    name: String,
+}
+
+fn occasion(surroundings: &Surroundings) -> Result<Happened, Diagnostic> {
+    let full_ref = surroundings.full_ref();
+    let tag = full_ref.strip_prefix("refs/tags/").map(str::to_owned);
+    let branch = full_ref.strip_prefix("refs/heads/").map(str::to_owned);
+    let word = surroundings.request.event.as_deref().unwrap_or("push");
+    let Some((_, event)) = EVENTS.iter().find(|(name, _)| *name == word) else {
+        let names = EVENTS.iter().map(|(name, _)| *name);
+        let listed = names.clone().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let help = did_you_mean(word, names).unwrap_or_else(|| format!("the events are {listed}"));
+        let message = format!("there is no event `{word}` in this language");
+        return Err(Diagnostic::error(codes::BAD_REQUEST, Span::start_of(FileId::default()), message).help(help));
+    };
+    let event = if *event == Event::Push && tag.is_some() { Event::Tag } else { *event };
+    let name = branch.clone().or_else(|| tag.clone()).unwrap_or(full_ref);
+    let branch = match event {
+        Event::MergeRequest => Some(surroundings.default_branch().to_owned()),
+        _ => branch,
+    };
+    Ok(Happened { event, branch, tag, name })
+}
+
+/// What the machine gives (docs/native.md, variables).
+fn system(_: &Surroundings, occasion: &Happened) -> Vec<(String, String)> {
+    let pairs = [("CI", "true"), ("BUILD_NUMBER", "1"), ("BRANCH_NAME", &occasion.name)];
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// The pipeline, its dependencies checked; there as far as it can be read.
+fn checked(file: &PipelineFile, given: &Given) -> Checked<Pipeline> {
+    let Checked { value, mut diagnostics, sources } = inspect(&file.path, &file.text, given);
+    if let Some(pipeline) = &value {
+        dependencies(pipeline, &mut diagnostics);
+    }
+    Checked { value, diagnostics, sources }
+}
+
+/// Checks who waits for whom, in the names of the file.
+fn dependencies(pipeline: &Pipeline, diagnostics: &mut Diagnostics) {
+    let planned = |job: &native::model::Job| {
+        let needs = job.depends_on.iter().map(|need| need.name.clone()).collect();
+        PlannedJob::new(job.name.as_str(), "", Waits::Jobs(needs))
+    };
+    let jobs = pipeline.jobs.iter().map(planned).collect();
+    let definition = PipelineDefinition { jobs, ..PipelineDefinition::default() };
+    let jobs = pipeline.jobs.iter().map(|job| (job.name.as_str(), job));
+    graph_of(&definition, &*places_of(jobs), diagnostics);
+}
+
 /// The pipeline with its defaults written out. Values stay as they are written, so no secret can show.
 pub(super) fn expand(_: &Project, file: &PipelineFile, request: &Request, how: &Expand) -> Checked<String> {
     let given = Given { runtime: request.variables.clone(), system: Vec::new() };
-    let Checked { value, mut diagnostics, sources } = read(&file.path, &file.text, &given);
+    let Checked { value, mut diagnostics, sources } = checked(file, &given);
     let options = Options { merge: Merge::Standard, limits: Limits::default() };
     let root = read_document(FileId::default(), &file.text, options).ok().and_then(|all| all.into_iter().next());
-    let value = value.zip(root).and_then(|(pipeline, root)| {
+    let value = value.filter(|_| !diagnostics.has_errors()).zip(root).and_then(|(pipeline, root)| {
         let names = pipeline.jobs.iter().map(|job| job.name.as_str());
         if let Some(unknown) = how.jobs.iter().find(|name| !names.clone().any(|known| known == name.as_str())) {
             diagnostics.push(super::unknown_job(unknown, names));
@@ -58,30 +246,23 @@ pub(super) fn expand(_: &Project, file: &PipelineFile, request: &Request, how: &
     Checked { value, diagnostics, sources }
 }
 
-fn hierarchy(pipeline: &Pipeline, request: &Request) -> Hierarchy {
-    let mut hierarchy = Hierarchy::new();
-    for (name, value) in &pipeline.global_env {
-        hierarchy.set(Source::Global, name.as_str(), value.as_str());
-    }
-    for (name, value) in &request.variables {
-        hierarchy.set(Source::Runtime, name.as_str(), value.as_str());
-    }
-    hierarchy
+/// Where jobs and their needs stand, by the names of the legs.
+fn places(pipeline: &Pipeline, planned: &native::Planned) -> Box<super::Place> {
+    let legs = planned.definition.jobs.iter().zip(&planned.legs);
+    places_of(legs.filter_map(|(planned, leg)| Some((planned.name.as_str(), pipeline.jobs.get(leg.job)?))))
 }
 
-/// Where jobs and their needs stand, by the names of the legs.
-fn places(pipeline: &Pipeline, planned: &crate::parser::native::Planned) -> Box<super::Place> {
-    let mut jobs: HashMap<String, Span> = HashMap::new();
-    let mut needs: HashMap<(String, String), Span> = HashMap::new();
-    for (planned, leg) in planned.definition.jobs.iter().zip(&planned.legs) {
-        let Some(job) = pipeline.jobs.get(leg.job) else { continue };
-        jobs.insert(planned.name.clone(), job.span);
-        for need in &job.depends_on {
-            needs.insert((planned.name.clone(), need.name.clone()), need.span);
-        }
+fn places_of<'a>(named: impl Iterator<Item = (&'a str, &'a native::model::Job)>) -> Box<super::Place> {
+    let mut jobs: HashMap<String, (Span, HashMap<String, Span>)> = HashMap::new();
+    for (name, job) in named {
+        let needs = job.depends_on.iter().map(|need| (need.name.clone(), need.span)).collect();
+        jobs.insert(name.to_owned(), (job.span, needs));
     }
-    Box::new(move |job, need| match need {
-        Some(need) => needs.get(&(job.to_owned(), need.to_owned())).copied(),
-        None => jobs.get(job).copied(),
+    Box::new(move |job, need| {
+        let (span, needs) = jobs.get(job)?;
+        match need {
+            Some(need) => needs.get(need).copied(),
+            None => Some(*span),
+        }
     })
 }

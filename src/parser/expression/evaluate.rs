@@ -14,6 +14,13 @@ pub trait Context {
     /// A named value, `github`; `None` where there is none of this name. Names are the same in any case.
     fn named(&self, name: &str) -> Option<Value>;
 
+    /// One member of a named value, where that costs less than the whole: `Some(None)` where the value has none of this name,
+    /// `None` where [`Context::named`] has to be asked.
+    fn member(&self, name: &str, key: &str) -> Option<Option<Value>> {
+        let _ = (name, key);
+        None
+    }
+
     /// How things went so far; `None` where that cannot be asked. `arguments` are names of jobs, mostly none.
     fn status(&self, check: StatusCheck, arguments: &[Value]) -> Option<bool> {
         let _ = (check, arguments);
@@ -177,6 +184,12 @@ impl Evaluation<'_> {
     }
 
     fn index(&mut self, target: &Node, key: &Node) -> Result<Found, ExprError> {
+        if let (NodeKind::Name(name), NodeKind::Literal(Value::Text(key))) = (&target.kind, &key.kind)
+            && let Some(value) = self.context.member(name, key)
+        {
+            self.meter.steps(2)?;
+            return Ok(value.unwrap_or_default().into());
+        }
         let found = self.node(target)?;
         let key = self.node(key)?.value;
         match (&found.value, found.filtered) {

@@ -2,10 +2,10 @@
 
 use super::check::{Check, Place};
 use super::model::{JOB_TIMEOUT, Job, Need};
-use super::{codes, parts, step};
+use super::{codes, condition, parts, step};
 use crate::parser::document::{Entry, Mapping, Node};
 use crate::parser::expression::{self, Dialect};
-use crate::parser::variables::Source;
+use crate::parser::variables::{Segment, Source, Style, Text};
 
 const KEYS: [&str; 15] = [
     "name",
@@ -25,7 +25,7 @@ const KEYS: [&str; 15] = [
     "estimated_duration",
 ];
 
-pub(super) fn job<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Option<Job> {
+pub(super) fn job<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Job {
     check.job = Some(name);
     check.hierarchy.clear(Source::Job);
     check.axes = Some(parts::axis_names(&entry.value));
@@ -36,10 +36,10 @@ pub(super) fn job<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) ->
     job
 }
 
-fn keys<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Option<Job> {
+fn keys<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Job {
     let node = &entry.value;
     check.name(name, entry.key.span, "a job", true);
-    let mapping = check.mapping(node, "a job", &KEYS)?;
+    let Some(mapping) = check.mapping(node, "a job", &KEYS) else { return Job::bare(name, entry.key.span) };
     if let Some(written) = mapping.get("name")
         && let Some(text) = check.text(written, "name")
         && text != name
@@ -64,7 +64,7 @@ fn keys<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Option<Jo
     let timeout = integer("timeout", 1..=JOB_TIMEOUT).unwrap_or(JOB_TIMEOUT);
     let retry_count = integer("retry_count", 0..=5);
     let estimated_duration = integer("estimated_duration", 1..=u32::MAX);
-    Some(Job {
+    Job {
         name: name.to_owned(),
         span: entry.key.span,
         steps: steps.unwrap_or_default(),
@@ -73,6 +73,7 @@ fn keys<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Option<Jo
         environment: environment.unwrap_or_default(),
         timeout,
         retry_count,
+        conditional_span: mapping.get("conditional").map_or(entry.key.span, |node| node.span),
         conditional: mapping.get("conditional").and_then(|node| conditional(check, node)),
         image: mapping.get("image").and_then(|node| parts::image(check, node)),
         matrix,
@@ -81,7 +82,7 @@ fn keys<'a>(check: &mut Check<'a>, name: &'a str, entry: &'a Entry) -> Option<Jo
         cache: mapping.get("cache").map(|node| parts::caches(check, node)).unwrap_or_default(),
         deployment: mapping.get("deployment").and_then(|node| parts::deployment(check, node)),
         estimated_duration,
-    })
+    }
 }
 
 fn services(check: &mut Check<'_>, mapping: &Mapping) -> Vec<super::model::Service> {
@@ -118,10 +119,26 @@ fn needs(check: &mut Check<'_>, node: &Node) -> Vec<Need> {
     needs
 }
 
-/// An expression, in `${{ }}` or bare.
+/// Whether a condition that begins with a reference is that reference alone.
+fn reference(check: &mut Check<'_>, node: &Node, text: &str) -> bool {
+    check.references(node, text, Place::Setting);
+    let parsed = Text::parse(text, Style::Value);
+    let is_one = matches!(parsed.as_ref().map(|parsed| parsed.segments.as_slice()), Ok([Segment::Reference { .. }]));
+    if parsed.is_ok() && !is_one {
+        let message = "a condition is one reference, or one expression";
+        let help = "write it as an expression, where a variable is `env.NAME`: `env.STAGE == 'prod'`".to_owned();
+        check.error(codes::BAD_EXPRESSION, node.span, message, help);
+    }
+    is_one
+}
+
+/// An expression, in `${{ }}` or bare, or a reference.
 fn conditional(check: &mut Check<'_>, node: &Node) -> Option<String> {
     let text = check.text(node, "conditional")?;
     let trimmed = text.trim();
+    if condition::is_reference(trimmed) {
+        return reference(check, node, trimmed).then(|| trimmed.to_owned());
+    }
     let inner = trimmed.strip_prefix("${{").and_then(|inner| inner.strip_suffix("}}")).unwrap_or(trimmed);
     let offset = inner.as_ptr().addr() - text.as_ptr().addr() + (inner.len() - inner.trim_start().len());
     match expression::parse(inner.trim(), Dialect::Native) {

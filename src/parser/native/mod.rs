@@ -7,6 +7,7 @@
 
 mod check;
 pub mod codes;
+mod condition;
 mod expand;
 mod image;
 mod job;
@@ -14,6 +15,8 @@ pub mod model;
 mod parts;
 mod pipeline;
 mod plan;
+pub mod run;
+pub mod start;
 mod step;
 
 #[cfg(test)]
@@ -22,13 +25,20 @@ mod tests;
 pub use check::Given;
 pub use expand::expand;
 pub use model::Pipeline;
-pub use plan::{Leg, Planned, plan};
+pub use plan::{Leg, PlanProblem, Planned, plan};
 
 use super::diagnostics::{Checked, Diagnostic, Diagnostics};
 use super::document::{Limits, Merge, Options, Span, read as read_document};
 
-/// Reads a pipeline. `name` is what people call the file.
+/// Reads a pipeline. `name` is what people call the file. There is a value only where there is no error.
 pub fn read(name: &str, text: &str, given: &Given) -> Checked<Pipeline> {
+    let checked = inspect(name, text, given);
+    let value = checked.value.filter(|_| !checked.diagnostics.has_errors());
+    Checked { value, ..checked }
+}
+
+/// The same, with the pipeline as far as it can be read where there are errors: so that its dependencies are checked all the same.
+pub fn inspect(name: &str, text: &str, given: &Given) -> Checked<Pipeline> {
     let mut sources = super::document::Sources::new();
     let file = sources.add(name, text);
     let mut diagnostics = Diagnostics::new();
@@ -56,7 +66,6 @@ pub fn read(name: &str, text: &str, given: &Given) -> Checked<Pipeline> {
         },
     };
     diagnostics.sort();
-    let value = if diagnostics.has_errors() { None } else { value };
     Checked { value, diagnostics, sources }
 }
 

@@ -131,6 +131,19 @@ pub enum Event {
     Manual,
 }
 
+impl Event {
+    /// Its name in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::Push => "push",
+            Event::Tag => "tag",
+            Event::MergeRequest => "merge_request",
+            Event::Schedule => "schedule",
+            Event::Manual => "manual",
+        }
+    }
+}
+
 /// A job.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -160,6 +173,9 @@ pub struct Job {
     pub retry_count: Option<u32>,
     /// An expression that says whether it runs.
     pub conditional: Option<String>,
+    /// Where that stands.
+    #[schemars(skip)]
+    pub conditional_span: Span,
     /// The image of its steps that name none.
     pub image: Option<String>,
     /// Run once for each combination.
@@ -178,6 +194,31 @@ pub struct Job {
     /// Seconds that it is expected to take, until it has been seen.
     #[schemars(range(min = 1))]
     pub estimated_duration: Option<u32>,
+}
+
+impl Job {
+    /// A job of which nothing but its name is known.
+    pub(super) fn bare(name: &str, span: Span) -> Self {
+        Self {
+            name: name.to_owned(),
+            span,
+            steps: Vec::new(),
+            depends_on: Vec::new(),
+            artifacts: None,
+            environment: Environment::new(),
+            timeout: JOB_TIMEOUT,
+            retry_count: None,
+            conditional: None,
+            conditional_span: span,
+            image: None,
+            matrix: None,
+            resources: Resources::default(),
+            services: Vec::new(),
+            cache: Vec::new(),
+            deployment: None,
+            estimated_duration: None,
+        }
+    }
 }
 
 fn job_timeout() -> u32 {
@@ -232,11 +273,14 @@ fn workspace() -> String {
 }
 
 /// Combinations of values.
-#[derive(Clone, Debug, Default, JsonSchema)]
+#[derive(Clone, Debug, JsonSchema)]
 pub struct Matrix {
+    /// Where it stands.
+    #[schemars(skip)]
+    pub span: Span,
     /// Each axis and its values.
     #[schemars(flatten, with = "BTreeMap<String, AxisForm>")]
-    pub axes: Vec<(String, Axis)>,
+    pub axes: Vec<Axis>,
     /// Combinations that are added.
     #[schemars(with = "Option<Vec<BTreeMap<String, serde_json::Value>>>")]
     pub include: Vec<Combination>,
@@ -251,6 +295,13 @@ pub struct Matrix {
     pub max_parallel: Option<u32>,
 }
 
+impl Matrix {
+    /// A matrix without axes.
+    pub(super) fn bare(span: Span) -> Self {
+        Self { span, axes: Vec::new(), include: Vec::new(), exclude: Vec::new(), fail_fast: true, max_parallel: None }
+    }
+}
+
 fn yes() -> bool {
     true
 }
@@ -258,9 +309,20 @@ fn yes() -> bool {
 /// A value for each of some axes, in order.
 pub type Combination = Vec<(String, String)>;
 
+/// An axis of a matrix.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// Its name.
+    pub name: String,
+    /// Where its values stand.
+    pub span: Span,
+    /// They.
+    pub values: AxisValues,
+}
+
 /// The values of an axis.
 #[derive(Clone, Debug)]
-pub enum Axis {
+pub enum AxisValues {
     /// These.
     Values(Vec<String>),
     /// What an expression makes: `${{ env.TARGETS.split(',') }}`.
@@ -299,7 +361,7 @@ pub struct Service {
 }
 
 /// Folders that are kept under a key.
-#[derive(Clone, Debug, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Cache {
     /// The key.
@@ -329,7 +391,7 @@ pub enum CachePolicy {
 }
 
 /// Where a job deploys to.
-#[derive(Clone, Debug, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Deployment {
     /// The name of the environment.

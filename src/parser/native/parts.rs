@@ -2,8 +2,8 @@
 
 use super::check::{Check, Place};
 use super::model::{
-    Artifacts, ArtifactsWhen, Axis, Cache, CachePolicy, Combination, Deployment, Environment, Matrix, Resources,
-    Service, Strategy,
+    Artifacts, ArtifactsWhen, Axis, AxisValues, Cache, CachePolicy, Combination, Deployment, Environment, Matrix,
+    Resources, Service, Strategy,
 };
 use super::{codes, image as image_name};
 use crate::parser::document::{Mapping, Node, Schema};
@@ -102,7 +102,7 @@ pub(super) fn matrix(check: &mut Check<'_>, node: &Node) -> Option<Matrix> {
         check.error(codes::WRONG_TYPE, node.span, message, "write `version: [1, 2]`".to_owned());
         return None;
     };
-    let mut matrix = Matrix { fail_fast: true, ..Matrix::default() };
+    let mut matrix = Matrix::bare(node.span);
     for entry in check.entries(mapping) {
         let Some(key) = check.key(entry) else { continue };
         let value = &entry.value;
@@ -113,7 +113,9 @@ pub(super) fn matrix(check: &mut Check<'_>, node: &Node) -> Option<Matrix> {
             "max_parallel" => matrix.max_parallel = check.integer(value, key, 1..=u32::MAX),
             axis => {
                 check.name(axis, entry.key.span, "an axis", true);
-                matrix.axes.extend(values(check, value, axis).map(|values| (axis.to_owned(), values)));
+                let values = values(check, value, axis);
+                let named = |values| Axis { name: axis.to_owned(), span: value.span, values };
+                matrix.axes.extend(values.map(named));
             }
         }
     }
@@ -123,12 +125,12 @@ pub(super) fn matrix(check: &mut Check<'_>, node: &Node) -> Option<Matrix> {
     Some(matrix)
 }
 
-fn values(check: &mut Check<'_>, node: &Node, axis: &str) -> Option<Axis> {
-    if let Some(text) = node.as_scalar().map(|text| text.text.trim()).filter(|text| text.starts_with("${{")) {
+fn values(check: &mut Check<'_>, node: &Node, axis: &str) -> Option<AxisValues> {
+    if let Some(text) = node.as_scalar().map(|text| text.text.trim()).filter(|text| text.starts_with("${")) {
         check.references(node, text, Place::Setting);
-        return Some(Axis::Expression(text.to_owned()));
+        return Some(AxisValues::Expression(text.to_owned()));
     }
-    Some(Axis::Values(check.texts(node, axis, true, Place::Setting)))
+    Some(AxisValues::Values(check.texts(node, axis, true, Place::Setting)))
 }
 
 fn combinations(check: &mut Check<'_>, node: &Node, key: &str) -> Vec<Combination> {

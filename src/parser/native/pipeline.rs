@@ -2,6 +2,7 @@
 
 use super::check::{Check, Given, Place};
 use super::model::{Event, PIPELINE_TIMEOUT, Pipeline, RetryPolicy, Trigger};
+use super::start::EVENTS;
 use super::{codes, job, parts};
 use crate::parser::diagnostics::Diagnostics;
 use crate::parser::document::{Node, Schema};
@@ -31,7 +32,7 @@ pub(super) fn pipeline(root: &Node, given: &Given, diagnostics: &mut Diagnostics
     let triggers = mapping.get("triggers").map(|node| triggers(&mut check, node)).unwrap_or_default();
     let jobs = jobs_node.map(|node| jobs(&mut check, node)).unwrap_or_default();
     Some(Pipeline {
-        name: name?,
+        name: name.unwrap_or_default(),
         jobs,
         global_env: global_env.unwrap_or_default(),
         timeout: timeout.unwrap_or(PIPELINE_TIMEOUT),
@@ -52,9 +53,13 @@ fn jobs<'a>(check: &mut Check<'a>, node: &'a Node) -> Vec<super::model::Job> {
     }
     let entries = check.entries(mapping);
     let mut jobs = Vec::with_capacity(entries.len());
-    for entry in entries {
+    for (at, entry) in entries.iter().enumerate() {
         let Some(name) = check.key(entry) else { continue };
-        jobs.extend(job::job(check, name, entry));
+        let job = job::job(check, name, entry);
+        // Of a key that comes twice the last counts, as everywhere.
+        if mapping.position(name) == Some(at) {
+            jobs.push(job);
+        }
     }
     jobs
 }
@@ -64,14 +69,6 @@ fn retry_policy(check: &mut Check<'_>, node: &Node) -> Option<RetryPolicy> {
     let attempts = check.required(mapping, node.span, "`retry_policy`", "max_attempts", "add `max_attempts: 1`")?;
     check.integer(attempts, "max_attempts", 1..=6).map(|max_attempts| RetryPolicy { max_attempts })
 }
-
-const EVENTS: [(&str, Event); 5] = [
-    ("push", Event::Push),
-    ("tag", Event::Tag),
-    ("merge_request", Event::MergeRequest),
-    ("schedule", Event::Schedule),
-    ("manual", Event::Manual),
-];
 
 fn triggers(check: &mut Check<'_>, node: &Node) -> Vec<Trigger> {
     let items = check.list(node, "triggers", false);

@@ -1,10 +1,12 @@
 //! A pipeline to the model's jobs.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::model::{Axis, Combination, Job, Matrix, Pipeline};
+use super::model::{Axis, AxisValues, Combination, Job, Matrix, Pipeline};
+use crate::parser::document::Span;
 use crate::parser::expression::{Budget, Object, Value, from_json};
-use crate::parser::variables::{Hierarchy, Resolver, Segment, Source, Style, Text};
+use crate::parser::variables::{Hierarchy, Resolver, Segment, Source, Style, Text, VariableError};
 use crate::pipeline::{JobGroup, PipelineDefinition, PlannedJob, ResourceRequest, RetryRule, StartCondition, Waits};
 
 /// A pipeline in the model's words, and what each of its jobs is made from.
@@ -28,24 +30,44 @@ pub struct Leg {
 /// Combinations a matrix may have.
 const MAX_LEGS: usize = 10_000;
 
+/// What keeps a pipeline from being planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanProblem {
+    /// The place of the job in [`Pipeline::jobs`].
+    pub job: usize,
+    /// Where it stands in the file.
+    pub span: Span,
+    /// What it is.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
 /// Plans a pipeline: a job for each combination of its matrix, called `job (a, b)`. A job that waits for one with a matrix waits for
-/// all its legs.
+/// all its legs. `hierarchy`: the variables of all jobs ([`Run::hierarchy`](super::run::Run::hierarchy)).
 ///
 /// # Errors
-/// The job whose matrix cannot be taken apart, and why.
-pub fn plan(pipeline: &Pipeline, hierarchy: &Hierarchy) -> Result<Planned, (String, String)> {
+/// The jobs whose matrix cannot be taken apart, and why.
+pub fn plan(pipeline: &Pipeline, hierarchy: &Hierarchy) -> Result<Planned, Vec<PlanProblem>> {
     let mut planned = Planned::default();
     planned.definition.name.clone_from(&pipeline.name);
-    let mut legs_of: std::collections::HashMap<&str, Vec<String>> = std::collections::HashMap::new();
+    let mut legs_of: HashMap<&str, Vec<String>> = HashMap::new();
     let mut jobs = Vec::with_capacity(pipeline.jobs.len());
-    for job in &pipeline.jobs {
+    let mut problems = Vec::new();
+    for (at, job) in pipeline.jobs.iter().enumerate() {
         let combinations = match &job.matrix {
-            Some(matrix) => combinations(matrix, job, hierarchy).map_err(|problem| (job.name.clone(), problem))?,
+            Some(matrix) => combinations(matrix, job, hierarchy).unwrap_or_else(|(span, message, help)| {
+                problems.push(PlanProblem { job: at, span, message, help });
+                Vec::new()
+            }),
             None => vec![Combination::new()],
         };
         let names = combinations.iter().map(|values| leg_name(&job.name, values)).collect();
         legs_of.insert(&job.name, names);
         jobs.push(combinations);
+    }
+    if !problems.is_empty() {
+        return Err(problems);
     }
     for (at, (job, combinations)) in pipeline.jobs.iter().zip(jobs).enumerate() {
         let group = job.matrix.as_ref().map(|matrix| {
@@ -97,18 +119,26 @@ fn leg_name(job: &str, values: &Combination) -> String {
     format!("{job} ({})", values.join(", "))
 }
 
+/// Where something is wrong, what, and what to do about it.
+type Wrong = (Span, String, Option<String>);
+
 /// All combinations of the axes, without those excluded, and those included after them.
-fn combinations(matrix: &Matrix, job: &Job, hierarchy: &Hierarchy) -> Result<Vec<Combination>, String> {
+fn combinations(matrix: &Matrix, job: &Job, hierarchy: &Hierarchy) -> Result<Vec<Combination>, Wrong> {
     let mut all = vec![Combination::new()];
-    for (axis, values) in &matrix.axes {
-        let values = axis_values(axis, values, job, hierarchy)?;
+    for axis in &matrix.axes {
+        let values = axis_values(axis, job, hierarchy).map_err(|(message, help)| (axis.span, message, help))?;
+        if let Some(twice) = twice(&values) {
+            let message = format!("the axis `{}` has the value `{twice}` twice", axis.name);
+            return Err((axis.span, message, Some("remove one of them: both would make the same job".to_owned())));
+        }
         if all.len().saturating_mul(values.len()) > MAX_LEGS {
-            return Err(format!("the matrix has more than {MAX_LEGS} combinations"));
+            let message = format!("the matrix has more than {MAX_LEGS} combinations");
+            return Err((axis.span, message, Some("take values away, or make it several jobs".to_owned())));
         }
         let extend = |combination: &Combination| {
             let with = |value: &String| {
                 let mut combination = combination.clone();
-                combination.push((axis.clone(), value.clone()));
+                combination.push((axis.name.clone(), value.clone()));
                 combination
             };
             values.iter().map(with).collect::<Vec<_>>()
@@ -121,39 +151,75 @@ fn combinations(matrix: &Matrix, job: &Job, hierarchy: &Hierarchy) -> Result<Vec
     all.retain(|combination| {
         !matrix.exclude.iter().any(|out| !out.is_empty() && out.iter().all(|pair| combination.contains(pair)))
     });
-    all.extend(matrix.include.iter().filter(|added| !added.is_empty()).cloned());
+    let mut names: HashSet<String> = all.iter().map(|values| leg_name("", values)).collect();
+    // What is there already is not added again.
+    let added = matrix.include.iter().filter(|added| !added.is_empty() && names.insert(leg_name("", added)));
+    all.extend(added.cloned().collect::<Vec<_>>());
+    if all.is_empty() {
+        let message = "`exclude` takes every combination of the matrix away".to_owned();
+        return Err((matrix.span, message, Some("leave one, or remove the job".to_owned())));
+    }
     Ok(all)
 }
 
-fn axis_values(axis: &str, values: &Axis, job: &Job, hierarchy: &Hierarchy) -> Result<Vec<String>, String> {
-    let text = match values {
-        Axis::Values(values) => return Ok(values.clone()),
-        Axis::Expression(text) => text,
+/// The first value that comes a second time.
+fn twice(values: &[String]) -> Option<&String> {
+    let mut seen = HashSet::with_capacity(values.len());
+    values.iter().find(|value| !seen.insert(value.as_str()))
+}
+
+fn axis_values(axis: &Axis, job: &Job, hierarchy: &Hierarchy) -> Result<Vec<String>, (String, Option<String>)> {
+    let text = match &axis.values {
+        AxisValues::Values(values) if !values.iter().any(|value| value.contains("${")) => return Ok(values.clone()),
+        AxisValues::Values(values) => {
+            let hierarchy = with_job(hierarchy, job);
+            return values.iter().map(|value| resolved(value, &hierarchy)).collect();
+        }
+        AxisValues::Expression(text) => text,
     };
-    let mut hierarchy = hierarchy.clone();
-    for (name, value) in &job.environment {
-        hierarchy.set(Source::Job, name.as_str(), value.as_str());
-    }
+    let name = &axis.name;
+    let hierarchy = with_job(hierarchy, job);
     let nothing = Object::default();
-    let parsed = Text::parse(text, Style::Value).map_err(|errors| first(&errors))?;
-    let [Segment::Expr { expr, .. }] = parsed.segments.as_slice() else {
-        return Err(format!("the axis `{axis}` is a list, or one expression that makes a list"));
-    };
+    let parsed = Text::parse(text, Style::Value).map_err(first)?;
     let resolver = Resolver::new(&hierarchy, &nothing, false, Budget::default());
-    let value = resolver.evaluate(expr).map_err(|error| error.message)?;
+    let value = match parsed.segments.as_slice() {
+        [Segment::Expr { expr, .. }] => resolver.evaluate(expr).map_err(|error| first(vec![error]))?,
+        [Segment::Reference { .. }] => resolver.resolve(&parsed).map_err(first)?.into(),
+        _ => return Err((format!("the axis `{name}` is a list, or one expression that makes a list"), None)),
+    };
     // A list as JSON in a variable is one too.
     let value = match &value {
         Value::Text(text) => serde_json::from_str(text).map_or_else(|_| value.clone(), |json| from_json(&json)),
         _ => value,
     };
+    let help = || Some("make a list of it: `${{ env.NAME.split(',') }}`, or write the values out".to_owned());
     match value.as_array() {
+        Some([]) => Err((format!("the axis `{name}` is empty: `{text}` makes a list without values"), help())),
         Some(items) if items.iter().all(Value::is_primitive) => {
             Ok(items.iter().map(|item| item.to_text().to_string()).collect())
         }
-        _ => Err(format!("the axis `{axis}` is a list, and `{text}` makes {}", value.kind())),
+        Some(_) => {
+            Err((format!("the axis `{name}` is a list of single values, and `{text}` makes lists in it"), help()))
+        }
+        None => Err((format!("the axis `{name}` is a list, and `{text}` makes {}", value.kind()), help())),
     }
 }
 
-fn first(errors: &[crate::parser::variables::VariableError]) -> String {
-    errors.first().map(|error| error.message.clone()).unwrap_or_default()
+/// The variables of a job.
+fn with_job(hierarchy: &Hierarchy, job: &Job) -> Hierarchy {
+    let mut hierarchy = hierarchy.clone();
+    for (name, value) in &job.environment {
+        hierarchy.set(Source::Job, name.as_str(), value.as_str());
+    }
+    hierarchy
+}
+
+fn resolved(text: &str, hierarchy: &Hierarchy) -> Result<String, (String, Option<String>)> {
+    let nothing = Object::default();
+    let parsed = Text::parse(text, Style::Value).map_err(first)?;
+    Resolver::new(hierarchy, &nothing, false, Budget::default()).resolve(&parsed).map_err(first)
+}
+
+fn first(errors: Vec<VariableError>) -> (String, Option<String>) {
+    errors.into_iter().next().map(|error| (error.message, error.help)).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! Where values come from.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use smol_str::SmolStr;
 
@@ -19,10 +20,10 @@ pub enum Source {
     System,
 }
 
-/// All sources. The first that has a name wins.
+/// All sources. The first that has a name wins. A copy shares them until one is changed.
 #[derive(Clone, Debug, Default)]
 pub struct Hierarchy {
-    layers: [HashMap<SmolStr, SmolStr>; 5],
+    layers: [Arc<HashMap<SmolStr, SmolStr>>; 5],
 }
 
 impl Hierarchy {
@@ -34,14 +35,14 @@ impl Hierarchy {
     /// Gives a source a value.
     pub fn set(&mut self, source: Source, name: impl Into<SmolStr>, value: impl Into<SmolStr>) {
         if let Some(layer) = self.layers.get_mut(source as usize) {
-            layer.insert(name.into(), value.into());
+            Arc::make_mut(layer).insert(name.into(), value.into());
         }
     }
 
     /// Takes all values of a source away.
     pub fn clear(&mut self, source: Source) {
         if let Some(layer) = self.layers.get_mut(source as usize) {
-            layer.clear();
+            *layer = Arc::default();
         }
     }
 

@@ -13,7 +13,7 @@ mod syntax;
 use std::ops::Range;
 
 pub use hierarchy::{Hierarchy, Source};
-pub use resolve::Resolver;
+pub use resolve::{Resolved, Resolver};
 pub use syntax::{Operation, Segment, Style, Text};
 
 /// What is wrong with a reference.

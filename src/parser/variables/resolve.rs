@@ -1,15 +1,15 @@
 //! Text to its value.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 
 use smol_str::SmolStr;
 
 use super::syntax::{Operation, Segment, Style, Text};
-use super::{Hierarchy, VariableError, VariableErrorKind};
+use super::{Hierarchy, Source, VariableError, VariableErrorKind};
 use crate::parser::diagnostics::nearest;
-use crate::parser::expression::{Budget, Context, Expr, ExprError, FileHasher, Object, StatusCheck, Value, evaluate};
+use crate::parser::expression::{Budget, Context, ErrorKind, Expr, FileHasher, Object, StatusCheck, Value, evaluate};
 
 /// Resolves text against a hierarchy and a context.
 pub struct Resolver<'a> {
@@ -19,13 +19,35 @@ pub struct Resolver<'a> {
     /// Whether `secrets.X` may stand here.
     secrets_allowed: bool,
     budget: Budget<'a>,
-    known: RefCell<HashMap<(usize, SmolStr), Result<SmolStr, VariableError>>>,
+    known: RefCell<HashMap<(usize, SmolStr), Known>>,
+    /// Whether what is being resolved has asked for a secret.
+    secret: Cell<bool>,
+    /// Variables that may still be resolved.
+    left: Cell<u32>,
+}
+
+/// A value that was resolved before.
+#[derive(Clone)]
+struct Known {
+    value: SmolStr,
+    secret: bool,
+}
+
+/// A text's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// It.
+    pub value: String,
+    /// Whether a secret went into it.
+    pub secret: bool,
 }
 
 /// Variables that refer to variables.
 const MAX_DEPTH: usize = 32;
 /// Bytes a value may have.
 const MAX_SIZE: usize = 1 << 20;
+/// Variables that one resolver works out. Each is worked out once, unless variables ask for all variables.
+const MAX_WORK: u32 = 200_000;
 /// Names a message lists.
 const LISTED: usize = 12;
 
@@ -35,7 +57,15 @@ type Path = Vec<(usize, SmolStr)>;
 impl<'a> Resolver<'a> {
     /// A resolver. `secrets_allowed`: whether what is resolved goes to a process's environment and nowhere else.
     pub fn new(hierarchy: &'a Hierarchy, context: &'a dyn Context, secrets_allowed: bool, budget: Budget<'a>) -> Self {
-        Self { hierarchy, context, secrets_allowed, budget, known: RefCell::default() }
+        Self {
+            hierarchy,
+            context,
+            secrets_allowed,
+            budget,
+            known: RefCell::default(),
+            secret: Cell::new(false),
+            left: Cell::new(MAX_WORK),
+        }
     }
 
     /// The value of a text.
@@ -43,17 +73,51 @@ impl<'a> Resolver<'a> {
     /// # Errors
     /// All that is wrong with it.
     pub fn resolve(&self, text: &Text) -> Result<String, Vec<VariableError>> {
+        self.resolve_marked(text).map(|resolved| resolved.value)
+    }
+
+    /// The value of a text, and whether a secret went into it.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn resolve_marked(&self, text: &Text) -> Result<Resolved, Vec<VariableError>> {
         let mut errors = Vec::new();
+        self.secret.set(false);
         let value = self.text(text, &mut Path::new(), &mut errors);
-        if errors.is_empty() { Ok(value) } else { Err(errors) }
+        if errors.is_empty() { Ok(Resolved { value, secret: self.secret.get() }) } else { Err(errors) }
+    }
+
+    /// The value of a variable; nothing where there is none of this name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn value(&self, name: &str) -> Result<Resolved, VariableError> {
+        self.secret.set(false);
+        let value = self.variable(name, &(0..0), &mut Path::new())?.unwrap_or_default();
+        Ok(Resolved { value: value.into(), secret: self.secret.get() })
     }
 
     /// The value of an expression, which finds variables under `env`.
     ///
     /// # Errors
     /// What cannot be evaluated.
-    pub fn evaluate(&self, expr: &Expr) -> Result<Value, ExprError> {
-        evaluate(expr, &Scope { resolver: self, path: Path::new() }, &self.budget_now())
+    pub fn evaluate(&self, expr: &Expr) -> Result<Value, VariableError> {
+        self.expression(expr, 0, &Path::new())
+    }
+
+    fn expression(&self, expr: &Expr, offset: usize, path: &Path) -> Result<Value, VariableError> {
+        let scope = Scope { resolver: self, path: path.clone(), failed: RefCell::default() };
+        let result = evaluate(expr, &scope, &self.budget_now());
+        // A variable that cannot be resolved is no null.
+        if let Some(failed) = scope.failed.take() {
+            return Err(VariableError { at: offset..offset + expr.text.len(), ..failed });
+        }
+        result.map_err(|error| {
+            let is_secret = error.kind == ErrorKind::UnknownName && error.message.ends_with("'secrets'");
+            let kind = if is_secret { VariableErrorKind::Secret } else { VariableErrorKind::Expression };
+            let at = offset + error.offset..offset + error.offset + error.len;
+            VariableError::new(kind, at, error.message)
+        })
     }
 
     fn text(&self, text: &Text, path: &mut Path, errors: &mut Vec<VariableError>) -> String {
@@ -68,21 +132,10 @@ impl<'a> Resolver<'a> {
                 Segment::Reference { name, operation, at } => {
                     value.push_str(&self.reference(name, operation, at, path, errors));
                 }
-                Segment::Expr { expr, offset } => {
-                    let scope = Scope { resolver: self, path: path.clone() };
-                    match evaluate(expr, &scope, &self.budget_now()) {
-                        Ok(result) => value.push_str(&result.to_text()),
-                        Err(error) => {
-                            let kind = if self.is_forbidden(&expr.text) {
-                                VariableErrorKind::Secret
-                            } else {
-                                VariableErrorKind::Expression
-                            };
-                            let at = offset + error.offset..offset + error.offset + error.len;
-                            errors.push(VariableError::new(kind, at, error.message));
-                        }
-                    }
-                }
+                Segment::Expr { expr, offset } => match self.expression(expr, *offset, path) {
+                    Ok(result) => value.push_str(&result.to_text()),
+                    Err(error) => errors.push(error),
+                },
             }
             if value.len() > MAX_SIZE {
                 let message = format!("the value is larger than {MAX_SIZE} bytes");
@@ -95,10 +148,6 @@ impl<'a> Resolver<'a> {
 
     fn budget_now(&self) -> Budget<'a> {
         Budget { steps: self.budget.steps, bytes: self.budget.bytes, expired: self.budget.expired }
-    }
-
-    fn is_forbidden(&self, expression: &str) -> bool {
-        !self.secrets_allowed && expression.contains("secrets")
     }
 
     fn reference(
@@ -174,21 +223,33 @@ impl<'a> Resolver<'a> {
             let message = format!("more than {MAX_DEPTH} variables refer to one another in a row");
             return Err(VariableError::new(VariableErrorKind::Limit, at.clone(), message));
         }
-        let known = self.known.borrow().get(&key).cloned();
-        let result = match known {
-            Some(known) => known,
-            None => {
-                path.push(key.clone());
-                let result = self.value_of(name, raw, path);
-                path.pop();
-                // What failed because of where it was asked from may do better from elsewhere.
-                if result.is_ok() {
-                    self.known.borrow_mut().insert(key, result.clone());
-                }
-                result
-            }
+        // What comes from outside the file is text: a branch may be called whatever somebody likes.
+        if layer == Source::Runtime as usize || layer == Source::System as usize {
+            return Ok(Some(raw.clone()));
+        }
+        if let Some(known) = self.known.borrow().get(&key) {
+            self.secret.set(self.secret.get() || known.secret);
+            return Ok(Some(known.value.clone()));
+        }
+        let Some(left) = self.left.get().checked_sub(1) else {
+            let message = format!("more than {MAX_WORK} variables would have to be worked out");
+            return Err(VariableError::new(VariableErrorKind::Limit, at.clone(), message));
         };
-        result.map(Some).map_err(|error| VariableError { at: at.clone(), ..error })
+        self.left.set(left);
+        let outer = self.secret.replace(false);
+        path.push(key.clone());
+        let result = self.value_of(name, raw, path);
+        path.pop();
+        let secret = self.secret.get();
+        self.secret.set(outer || secret);
+        // What failed because of where it was asked from may do better from elsewhere, and is not kept.
+        match result {
+            Ok(value) => {
+                self.known.borrow_mut().insert(key, Known { value: value.clone(), secret });
+                Ok(Some(value))
+            }
+            Err(error) => Err(VariableError { at: at.clone(), ..error }),
+        }
     }
 
     fn value_of(&self, name: &str, raw: &SmolStr, path: &mut Path) -> Result<SmolStr, VariableError> {
@@ -226,7 +287,14 @@ impl<'a> Resolver<'a> {
             let name: SmolStr = names.collect::<Vec<_>>().join(".").into();
             return self.variable(&name, at, &mut Path::new()).map(|value| value.map(|value| value.as_str().into()));
         }
-        let mut value = self.context.named(root);
+        let mut value = match names.clone().next().and_then(|first| self.context.member(root, first)) {
+            Some(member) => {
+                names.next();
+                member
+            }
+            None => self.context.named(root),
+        };
+        self.secret.set(self.secret.get() || root == "secrets");
         for name in names {
             value = value.and_then(|value| match &value {
                 Value::Object(object) => object.get(name).cloned(),
@@ -264,12 +332,22 @@ impl<'a> Resolver<'a> {
 struct Scope<'r, 'a> {
     resolver: &'r Resolver<'a>,
     path: Path,
+    /// What is wrong with a variable that was asked for.
+    failed: RefCell<Option<VariableError>>,
+}
+
+impl Scope<'_, '_> {
+    /// Whether `name` is what holds secrets.
+    fn is_secrets(name: &str) -> bool {
+        name.eq_ignore_ascii_case("secrets")
+    }
 }
 
 impl Context for Scope<'_, '_> {
     fn named(&self, name: &str) -> Option<Value> {
-        if name.eq_ignore_ascii_case("secrets") && !self.resolver.secrets_allowed {
-            return None;
+        if Self::is_secrets(name) {
+            self.resolver.secret.set(true);
+            return if self.resolver.secrets_allowed { self.resolver.context.named(name) } else { None };
         }
         if !name.eq_ignore_ascii_case("env") {
             return self.resolver.context.named(name);
@@ -282,6 +360,23 @@ impl Context for Scope<'_, '_> {
         let values = hierarchy.names().into_iter().filter_map(value_of);
         let entries = values.map(|(name, value)| (std::sync::Arc::from(name.as_str()), Value::from(value.as_str())));
         Some(Value::Object(std::sync::Arc::new(Object::exact::<std::sync::Arc<str>>(entries))))
+    }
+
+    fn member(&self, name: &str, key: &str) -> Option<Option<Value>> {
+        if Self::is_secrets(name) {
+            self.resolver.secret.set(true);
+            return if self.resolver.secrets_allowed { self.resolver.context.member(name, key) } else { None };
+        }
+        if !name.eq_ignore_ascii_case("env") {
+            return self.resolver.context.member(name, key);
+        }
+        match self.resolver.variable(key, &(0..0), &mut self.path.clone()) {
+            Ok(value) => Some(value.map(|value| value.as_str().into())),
+            Err(error) => {
+                self.failed.borrow_mut().get_or_insert(error);
+                Some(None)
+            }
+        }
     }
 
     fn status(&self, check: StatusCheck, arguments: &[Value]) -> Option<bool> {
