@@ -118,7 +118,7 @@ impl RetryRule {
 }
 
 /// Jobs that came from one job of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct JobGroup {
     /// The job's name in the file.
     pub name: String,

@@ -40,6 +40,16 @@ pub enum Step {
     Computed,
 }
 
+impl Step {
+    /// The member that a key names.
+    pub(super) fn of_key(key: &Node) -> Self {
+        match &key.kind {
+            NodeKind::Literal(value) if value.is_primitive() => Step::Key((&*value.to_text()).into()),
+            _ => Step::Computed,
+        }
+    }
+}
+
 /// A use of a function.
 #[derive(Clone, Debug)]
 pub struct FunctionUse {
@@ -123,10 +133,7 @@ fn path_of(node: &Node) -> Option<(&SmolStr, Range<usize>, Vec<Step>)> {
         NodeKind::Name(name) => Some((name, node.at.clone(), Vec::new())),
         NodeKind::Index(target, key) => {
             let (name, at, mut path) = path_of(target)?;
-            path.push(match &key.kind {
-                NodeKind::Literal(value) if value.is_primitive() => Step::Key((&*value.to_text()).into()),
-                _ => Step::Computed,
-            });
+            path.push(Step::of_key(key));
             Some((name, at, path))
         }
         NodeKind::All(target) => {
@@ -140,10 +147,10 @@ fn path_of(node: &Node) -> Option<(&SmolStr, Range<usize>, Vec<Step>)> {
 
 /// What an expression makes, as far as that is known without running it.
 pub fn static_type(expr: &Expr) -> Type {
-    expr.root.as_ref().map_or(Type::Null, of_node)
+    expr.root.as_ref().map_or(Type::Null, type_of)
 }
 
-fn of_node(node: &Node) -> Type {
+pub(super) fn type_of(node: &Node) -> Type {
     match &node.kind {
         NodeKind::Literal(value) => of_value(value),
         NodeKind::Name(_) | NodeKind::Index(..) => Type::Any,
@@ -159,7 +166,7 @@ fn of_node(node: &Node) -> Type {
             _ => Type::Any,
         },
         NodeKind::Binary(binary, left, right) => match binary {
-            Binary::Add => match (of_node(left), of_node(right)) {
+            Binary::Add => match (type_of(left), type_of(right)) {
                 (Type::Number, Type::Number) => Type::Number,
                 (Type::Array, Type::Array) => Type::Array,
                 (Type::Text, _) | (_, Type::Text) => Type::Text,
@@ -185,7 +192,7 @@ fn of_call(name: &str, arguments: &[Node]) -> Type {
 }
 
 fn common<'a>(nodes: impl Iterator<Item = &'a Node>) -> Type {
-    let mut types = nodes.map(of_node);
+    let mut types = nodes.map(type_of);
     let first = types.next().unwrap_or(Type::Null);
     if types.all(|other| other == first) { first } else { Type::Any }
 }

@@ -20,6 +20,9 @@ pub(super) fn upper(c: char) -> char {
 
 /// Whether both are the same but for case.
 pub(super) fn same_text(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return a.eq_ignore_ascii_case(b);
+    }
     a == b || a.chars().map(upper).eq(b.chars().map(upper))
 }
 

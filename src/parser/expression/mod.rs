@@ -3,7 +3,8 @@
 //! - [`parse`] turns text into an [`Expr`], [`evaluate`] that into a [`Value`], with names and host functions from a [`Context`]
 //!   and within a [`Budget`]. An expression does no I/O but `hashFiles`, which reads through a [`FileHasher`] that is handed in.
 //! - [`Template`]: text with `${{ }}` in it, parsed once and evaluated many times.
-//! - [`analysis`]: what an expression uses, and its type where that can be known without running it.
+//! - [`analysis`]: what an expression uses, and its type where that can be known without running it. [`origins`]: whose text its
+//!   value is made of.
 //! - [`gitlab`]: `rules:if`. [`regex`]: the patterns of GitLab's files.
 //! - [`eval_json`]: text and JSON in, JSON out.
 //!
@@ -23,6 +24,7 @@ mod lexer;
 mod methods;
 mod number;
 mod object;
+pub mod origins;
 mod parser;
 pub mod regex;
 mod template;

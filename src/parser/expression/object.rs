@@ -28,39 +28,51 @@ impl Object {
     }
 
     fn build<K: Into<Arc<str>>>(entries: impl IntoIterator<Item = (K, Value)>, exact: bool) -> Self {
+        let entries = entries.into_iter();
+        let mut object =
+            Self { entries: Vec::with_capacity(entries.size_hint().0), exact, index: OnceLock::new() };
+        // As long as they are few, they are compared one by one.
         let mut known: HashMap<String, usize> = HashMap::new();
-        let mut list: Vec<(Arc<str>, Value)> = Vec::new();
         for (key, value) in entries {
             let key = key.into();
-            match known.entry(folded(&key, exact)) {
-                std::collections::hash_map::Entry::Occupied(at) => {
-                    if let Some(entry) = list.get_mut(*at.get()) {
-                        entry.1 = value;
+            if object.entries.len() == INDEX_FROM && known.is_empty() {
+                known = object.indexed();
+            }
+            let before = match known.is_empty() {
+                true => object.entries.iter().position(|(known, _)| object.is_same(known, &key)),
+                false => known.get(&folded(&key, exact)).copied(),
+            };
+            match before.and_then(|at| object.entries.get_mut(at)) {
+                Some(entry) => entry.1 = value,
+                None => {
+                    if !known.is_empty() {
+                        known.insert(folded(&key, exact), object.entries.len());
                     }
-                }
-                std::collections::hash_map::Entry::Vacant(free) => {
-                    free.insert(list.len());
-                    list.push((key, value));
+                    object.entries.push((key, value));
                 }
             }
         }
-        let index = OnceLock::new();
-        if list.len() >= INDEX_FROM {
+        if object.entries.len() >= INDEX_FROM && !known.is_empty() {
             // It is fresh, so that this cannot fail.
-            let _ = index.set(known);
+            let _ = object.index.set(known);
         }
-        Self { entries: list, exact, index }
+        object
+    }
+
+    fn is_same(&self, a: &str, b: &str) -> bool {
+        if self.exact { a == b } else { super::compare::same_text(a, b) }
+    }
+
+    fn indexed(&self) -> HashMap<String, usize> {
+        self.entries.iter().enumerate().map(|(at, (key, _))| (folded(key, self.exact), at)).collect()
     }
 
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         if self.entries.len() < INDEX_FROM {
-            let is_it = |known: &str| if self.exact { known == key } else { super::compare::same_text(known, key) };
-            return self.entries.iter().find(|(known, _)| is_it(known)).map(|(_, value)| value);
+            return self.entries.iter().find(|(known, _)| self.is_same(known, key)).map(|(_, value)| value);
         }
-        let index = self.index.get_or_init(|| {
-            self.entries.iter().enumerate().map(|(at, (key, _))| (folded(key, self.exact), at)).collect()
-        });
+        let index = self.index.get_or_init(|| self.indexed());
         index.get(&folded(key, self.exact)).and_then(|at| self.entries.get(*at)).map(|(_, value)| value)
     }
 

@@ -18,6 +18,8 @@ pub struct Run {
     event: Value,
     event_json: String,
     github: Entries,
+    /// The same as a value, made once: every job asks for it.
+    github_value: Value,
     vars: Value,
     root: Arc<Scope>,
     name: String,
@@ -76,7 +78,8 @@ impl Run {
             secrets: facts.secrets.clone(),
             concurrency: None,
         });
-        Ok(Self { facts, event, event_json, github, vars, root, name })
+        let github_value = Value::Object(Arc::new(Object::new(github.iter().cloned())));
+        Ok(Self { facts, event, event_json, github, github_value, vars, root, name })
     }
 
     /// The workflow's name as the forge shows it.
@@ -113,7 +116,7 @@ impl Run {
     /// What is known everywhere in a workflow: `github`, `vars`, `inputs`.
     pub fn names(&self, scope: &Scope) -> Names<'static> {
         Names::default()
-            .with("github", Value::Object(Arc::new(Object::new(self.github.iter().cloned()))))
+            .with("github", self.github_value.clone())
             .with("vars", self.vars.clone())
             .with("inputs", scope.inputs.clone())
     }

@@ -142,6 +142,12 @@ impl JobScene {
         has("needs") || used.functions.iter().any(|used| matches!(used.name, "failure" | "cancelled"))
     }
 
+    /// Whether its condition asks for the results of jobs by their names, `success('build')`.
+    pub fn asks_for_jobs_by_name(&self) -> bool {
+        let Some(condition) = self.condition().filter(|_| self.condition_text().is_some()) else { return false };
+        usage(condition).functions.iter().any(|used| matches!(used.name, "success" | "failure") && used.arguments > 0)
+    }
+
     /// The texts that are to be hidden.
     pub fn secret_texts(&self) -> impl Iterator<Item = &str> {
         let own = self.scope.secrets.iter().map(|(_, secret)| secret.expose());

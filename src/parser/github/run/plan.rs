@@ -1,5 +1,6 @@
 //! What a run would be, without running it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Conclusion, Leg, LegEnd, Move, Playbook};
@@ -39,13 +40,14 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, String>
     };
     let mut playbook = Playbook::rehearsal(Arc::clone(&run));
     let mut planned = Planned::default();
+    let mut groups = HashMap::new();
     planned.definition.name = run.workflow_name().to_owned();
     let mut moves = std::collections::VecDeque::from(playbook.start());
     while let Some(next) = moves.pop_front() {
         match next {
             Move::Start(id) => {
-                if let Some(leg) = playbook.leg(id).cloned() {
-                    add(&mut planned.definition, &leg, &playbook);
+                if let Some(leg) = playbook.leg(id) {
+                    add(&mut planned.definition, leg, &playbook, &mut groups);
                 }
                 moves.extend(playbook.ended(id, LegEnd::without_steps(Conclusion::Success)));
             }
@@ -58,14 +60,19 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, String>
     Ok(planned)
 }
 
-fn add(definition: &mut PipelineDefinition, leg: &Leg, playbook: &Playbook) {
+/// Adds a leg; `groups`: where the matrices known so far stand among the definition's.
+fn add(
+    definition: &mut PipelineDefinition,
+    leg: &Leg,
+    playbook: &Playbook,
+    groups: &mut HashMap<JobGroup, usize>,
+) {
     let group = leg.strategy.and_then(|(_, _, total)| (total > 1).then(|| playbook.group_of(leg.id))).flatten();
-    let group = group.map(|group: JobGroup| match definition.groups.iter().position(|known| *known == group) {
-        Some(at) => at,
-        None => {
-            definition.groups.push(group);
+    let group = group.map(|group: JobGroup| {
+        *groups.entry(group).or_insert_with_key(|group| {
+            definition.groups.push(group.clone());
             definition.groups.len() - 1
-        }
+        })
     });
     definition.jobs.push(PlannedJob {
         name: leg.name.clone(),
