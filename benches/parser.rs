@@ -173,9 +173,10 @@ fn needs(jobs: &[usize]) -> String {
 }
 
 fn gitlab_text(jobs: usize) -> String {
-    let mut text = "stages: [build, test, pack]\nvariables:\n  PROFILE: release\ndefault:\n  image: rust:1.91\n  retry: 1\n\
+    let mut text =
+        "stages: [build, test, pack]\nvariables:\n  PROFILE: release\ndefault:\n  image: rust:1.91\n  retry: 1\n\
                     .cached:\n  cache:\n    key: $CI_COMMIT_REF_SLUG\n    paths: [target/]\n"
-        .to_owned();
+            .to_owned();
     for job in 0..jobs {
         let (stage, needed) = role(job);
         let _ = write!(

@@ -116,6 +116,11 @@ fn collect(node: &Node, usage: &mut Usage) {
     node.children().for_each(|child| collect(child, usage));
 }
 
+/// The use of a named value that a node is, where it is one and no more: `a`, `a.b`, `a[b]`.
+pub fn name_use(node: &Node) -> Option<NameUse> {
+    path_of(node).map(|(name, at, path)| NameUse { name: name.clone(), at, path, whole: node.at.clone() })
+}
+
 /// What the keys of a path use: `a[b.c]` uses `b` too.
 fn keys_of(node: &Node, usage: &mut Usage) {
     match &node.kind {

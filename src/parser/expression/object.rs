@@ -29,8 +29,7 @@ impl Object {
 
     fn build<K: Into<Arc<str>>>(entries: impl IntoIterator<Item = (K, Value)>, exact: bool) -> Self {
         let entries = entries.into_iter();
-        let mut object =
-            Self { entries: Vec::with_capacity(entries.size_hint().0), exact, index: OnceLock::new() };
+        let mut object = Self { entries: Vec::with_capacity(entries.size_hint().0), exact, index: OnceLock::new() };
         // As long as they are few, they are compared one by one.
         let mut known: HashMap<String, usize> = HashMap::new();
         for (key, value) in entries {

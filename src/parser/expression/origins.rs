@@ -19,6 +19,14 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Whether it is `name` and its path begins with `path`, whatever the case.
+    pub fn is(&self, name: &str, path: &[&str]) -> bool {
+        let is_key = |want: &&str, step: &Step| matches!(step, Step::Key(key) if key.eq_ignore_ascii_case(want));
+        self.name.eq_ignore_ascii_case(name)
+            && path.len() <= self.path.len()
+            && path.iter().zip(&self.path).all(|(want, step)| is_key(want, step))
+    }
+
     /// As one writes it, with `toJSON` where all of it is meant.
     pub fn written(&self) -> String {
         let members = self.path.iter().map(|member| match member {

@@ -52,6 +52,8 @@ pub const STEP_TARGET: Code = Code("github/step-target");
 pub const MATRIX: Code = Code("github/matrix");
 /// A number that is out of range.
 pub const NUMBER: Code = Code("github/number");
+/// A job needs another twice. Take one of the two out.
+pub const REPEATED_NEED: Code = Code("github/repeated-need");
 /// A key that this forge does not know and passes over.
 pub const IGNORED_KEY: Code = Code("github/ignored-key");
 /// Text that strangers can write (titles, bodies, branch names) becomes part of a script: they can run commands. Put it into `env` and
@@ -59,17 +61,18 @@ pub const IGNORED_KEY: Code = Code("github/ignored-key");
 pub const INJECTION: Code = Code("github/script-injection");
 /// A workflow with write access and secrets checks out and may run what a stranger proposes.
 pub const UNTRUSTED_CHECKOUT: Code = Code("github/untrusted-checkout");
-/// An action by a tag or branch that can be moved to other code. Pin it to a full commit id.
+/// An action by a tag or branch, or an image by a tag, that can be moved to other code. Pin it to a full commit id or digest.
 pub const UNPINNED: Code = Code("github/unpinned-action");
-/// A secret is printed or becomes part of a command line.
+/// A secret is printed, or all of them become part of a script.
 pub const SECRET_PRINTED: Code = Code("github/secret-printed");
 /// `needs.X` of a job that is not needed, or an output that it does not have.
 pub const UNKNOWN_OUTPUT: Code = Code("github/unknown-output");
-/// `steps.X` of a step that is not there, or comes later.
+/// `steps.X` of a step that is not there, or comes later, or something that no step has.
 pub const UNKNOWN_STEP: Code = Code("github/unknown-step");
-/// `matrix.X` that the matrix does not have, or `inputs.X` that is not declared.
+/// `matrix.X` that the matrix does not have, `inputs.X` that is not declared, `env.X` that nothing sets, or a member that `github`,
+/// `runner`, `job` or `strategy` do not have.
 pub const UNKNOWN_NAME: Code = Code("github/unknown-name");
-/// An `if` that always, or never, holds.
+/// An `if` that always, or never, holds; a comparison with an event that does not start the workflow.
 pub const CONSTANT_CONDITION: Code = Code("github/constant-condition");
 /// A workflow command that was switched off or is deprecated. Write to the file that the help names.
 pub const DEPRECATED_COMMAND: Code = Code("github/deprecated-command");

@@ -1,8 +1,14 @@
 //! Names that expressions ask for and that are not there: GitHub makes empty text of them, without a word.
+//!
+//! What the jobs and steps of the file define is asked of the file; what the forge defines stands in [`members`](super::members).
+
+use std::collections::HashSet;
 
 use crate::parser::diagnostics::{Code, Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::expression::analysis::{NameUse, Step as Member, Usage};
 use crate::parser::github::codes;
+use crate::parser::github::dialect::Dialect;
+use crate::parser::github::lint::members;
 use crate::parser::github::lint::visit::{Place, Site};
 use crate::parser::github::workflow::model::{Job, JobKind, Workflow};
 use crate::parser::github::workflow::token::Token;
@@ -11,19 +17,31 @@ use crate::parser::github::workflow::token::Token;
 pub(super) fn may_find(text: &str) -> bool {
     let has = |word: &str| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some();
     // Names in capitals are rare; then the tree is looked at.
-    ["needs", "jobs", "steps", "matrix", "inputs"].iter().any(|word| has(word))
-        || text.bytes().any(|byte| byte.is_ascii_uppercase())
+    ["needs", "jobs", "steps", "matrix", "inputs", "github.", "runner.", "job.", "strategy.", "env."]
+        .iter()
+        .any(|word| has(word))
+        || text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'[')
 }
 
-pub(super) fn check(workflow: &Workflow, site: &Site<'_>, usage: &Usage, diagnostics: &mut Diagnostics) {
+pub(super) fn check(
+    workflow: &Workflow,
+    site: &Site<'_>,
+    usage: &Usage,
+    dialect: Dialect,
+    diagnostics: &mut Diagnostics,
+) {
     for name in &usage.names {
         let Some(Member::Key(key)) = name.path.first() else { continue };
         let finding = match name.name.to_ascii_lowercase().as_str() {
             "needs" => site.job.and_then(|job| needs(workflow, job, key, name)),
             "jobs" => jobs(workflow, key, name),
-            "steps" => site.job.and_then(|job| steps(job, site, key)),
+            "steps" => site.job.and_then(|job| steps(job, site, key).or_else(|| member_of_step(key, name))),
             "matrix" => site.job.and_then(|job| matrix(job, key)),
             "inputs" => inputs(workflow, key),
+            "env" => env(workflow, site, key),
+            "github" | "runner" | "job" | "strategy" if dialect == Dialect::GitHub => {
+                members::unknown(&name.name, &name.path)
+            }
             _ => None,
         };
         if let Some((code, message, help)) = finding {
@@ -32,7 +50,7 @@ pub(super) fn check(workflow: &Workflow, site: &Site<'_>, usage: &Usage, diagnos
     }
 }
 
-type Finding = Option<(Code, String, Option<String>)>;
+pub(super) type Finding = Option<(Code, String, Option<String>)>;
 
 fn needs(workflow: &Workflow, job: &Job, key: &str, name: &NameUse) -> Finding {
     if !job.needs().any(|need| need.eq_ignore_ascii_case(key)) {
@@ -123,6 +141,40 @@ fn steps(job: &Job, site: &Site<'_>, key: &str) -> Finding {
     }
 }
 
+/// `.outcome`, `.conclusion` or `.outputs` of a step.
+fn member_of_step(key: &str, name: &NameUse) -> Finding {
+    const KNOWN: [&str; 3] = ["outcome", "conclusion", "outputs"];
+    let Some(Member::Key(member)) = name.path.get(1) else { return None };
+    if KNOWN.iter().any(|known| member.eq_ignore_ascii_case(known)) {
+        return None;
+    }
+    let message = format!("`steps.{key}.{member}` is always empty: a step has `outcome`, `conclusion` and `outputs`");
+    let help = did_you_mean(member, KNOWN).unwrap_or_else(|| format!("an output is `steps.{key}.outputs.{member}`"));
+    Some((codes::UNKNOWN_STEP, message, Some(help)))
+}
+
+/// A variable that nothing can have set, and that is spelt nearly like one that the file sets. Later ones may come from
+/// `GITHUB_ENV`.
+fn env(workflow: &Workflow, site: &Site<'_>, key: &str) -> Finding {
+    let of_job = site.job.and_then(Job::as_steps).and_then(|steps| steps.env.as_ref());
+    let mut known: Vec<&str> = Vec::new();
+    for token in
+        [workflow.env.as_ref(), of_job, site.step.and_then(|(_, step)| step.env.as_ref())].into_iter().flatten()
+    {
+        known.extend(token.as_mapping()?.iter().map(|pair| pair.key.as_text()).collect::<Option<Vec<_>>>()?);
+    }
+    if known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+        return None;
+    }
+    let help = did_you_mean(key, known)?;
+    // Any step before may have set it.
+    let is_first = site.step.is_none_or(|(at, _)| at == 0) && site.place != Place::AfterSteps;
+    if !is_first {
+        return None;
+    }
+    Some((codes::UNKNOWN_NAME, format!("`env.{key}` is empty: no `env` sets it"), Some(help)))
+}
+
 fn matrix(job: &Job, key: &str) -> Finding {
     let matrix = job.strategy.as_ref().filter(|strategy| !strategy.is_expression());
     let known = match (matrix, job.strategy.is_some()) {
@@ -174,6 +226,20 @@ fn inputs(workflow: &Workflow, key: &str) -> Finding {
         false => format!("it declares {}", quoted(known.iter().copied())),
     });
     Some((codes::UNKNOWN_NAME, format!("`inputs.{key}` is always empty: no such input is declared"), Some(help)))
+}
+
+/// Jobs that a job needs twice.
+pub(super) fn check_needs(workflow: &Workflow, diagnostics: &mut Diagnostics) {
+    for job in &workflow.jobs {
+        let mut seen: HashSet<String> = HashSet::new();
+        for (need, span) in job.needs.iter().filter(|_| job.needs.len() > 1) {
+            if !seen.insert(need.to_ascii_lowercase()) {
+                let message = format!("job `{}` needs `{need}` twice", job.id);
+                diagnostics
+                    .push(Diagnostic::warning(codes::REPEATED_NEED, *span, message).help("take one of the two out"));
+            }
+        }
+    }
 }
 
 /// The keys of a mapping; `None` where some of them are known only at run time.

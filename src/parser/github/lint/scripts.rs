@@ -2,10 +2,13 @@
 
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
 use crate::parser::document::Span;
-use crate::parser::expression::analysis::{NameUse, Step as Member, Usage};
+use crate::parser::expression::analysis::Step as Member;
+use crate::parser::expression::origins::{Origin, origins};
+use crate::parser::expression::{Expr, Template};
 use crate::parser::github::codes;
+use crate::parser::github::lint::shell::Script;
 use crate::parser::github::lint::visit::{Place, Site};
-use crate::parser::github::workflow::model::{Step, StepKind, Workflow};
+use crate::parser::github::workflow::model::{Job, Step, StepKind, Workflow};
 use crate::parser::github::workflow::token::Token;
 
 /// Members of `github` that strangers write: titles, texts, names of branches, addresses. `*` is any member or all of them.
@@ -41,52 +44,82 @@ const UNTRUSTED: &[&[&str]] = &[
     &["event", "workflow_run", "pull_requests", "*", "head", "ref"],
 ];
 
-/// Whether something could be said of an expression in this place.
-pub(super) fn may_find(site: &Site<'_>) -> bool {
-    site.place == Place::Script
-}
-
-pub(super) fn check(site: &Site<'_>, usage: &Usage, diagnostics: &mut Diagnostics) {
+pub(super) fn check(workflow: &Workflow, site: &Site<'_>, diagnostics: &mut Diagnostics) {
     if site.place != Place::Script {
         return;
     }
-    for name in &usage.names {
-        if let Some(path) = untrusted(name) {
-            diagnostics.push(injection(site.span, &path));
+    for origin in origins(site.expr) {
+        let through = env_value(workflow, site, &origin);
+        let told = match through {
+            None => untrusted(workflow, &origin).map(|path| injection(site.span, &path)),
+            Some((name, value)) => exprs_of(value)
+                .flat_map(origins)
+                .find_map(|origin| untrusted(workflow, &origin).map(|path| injection_through(site.span, name, &path))),
+        };
+        if let Some(told) = told {
+            diagnostics.push(told);
+            continue;
         }
-        if name.name.eq_ignore_ascii_case("secrets") {
-            secret(site, name, diagnostics);
+        let secret = match through {
+            None => secret_of(&origin),
+            Some((name, value)) => whole_secret(value).map(|_| format!("env.{name}")),
+        };
+        if let Some(secret) = secret {
+            printed_secret(site, &secret, &origin, diagnostics);
         }
     }
 }
 
-/// The path, where strangers write what it holds.
-fn untrusted(name: &NameUse) -> Option<String> {
-    let is_github = ["github", "gitea", "forge", "forgejo"].iter().any(|known| name.name.eq_ignore_ascii_case(known));
-    let fits = |rule: &&[&str]| {
-        rule.len() == name.path.len()
-            && rule.iter().zip(&name.path).all(|(want, member)| match member {
-                Member::Key(key) => *want == "*" || key.eq_ignore_ascii_case(want),
-                Member::All | Member::Computed => *want == "*",
-            })
-    };
-    if !is_github || !UNTRUSTED.iter().any(fits) {
+/// The variable that `env.X` asks for, and its value, where a mapping of this file sets it. What steps before wrote into
+/// `GITHUB_ENV` is not known.
+fn env_value<'a>(workflow: &'a Workflow, site: &Site<'a>, origin: &'a Origin) -> Option<(&'a str, &'a Template)> {
+    let [Member::Key(name)] = origin.path.as_slice() else { return None };
+    if !origin.name.eq_ignore_ascii_case("env") {
         return None;
     }
-    let members = name.path.iter().map(|member| match member {
-        Member::Key(key) => format!(".{key}"),
-        Member::All => ".*".to_owned(),
-        Member::Computed => "[…]".to_owned(),
-    });
-    Some(format!("{}{}", name.name, members.collect::<String>()))
+    let of_job = site.job.and_then(Job::as_steps).and_then(|steps| steps.env.as_ref());
+    let nearest_first = [site.step.and_then(|(_, step)| step.env.as_ref()), of_job, workflow.env.as_ref()];
+    let pairs = nearest_first.into_iter().flatten().flat_map(|token| token.as_mapping().unwrap_or_default());
+    let mut named = pairs.filter(|pair| pair.key.as_text().is_some_and(|key| key.eq_ignore_ascii_case(name)));
+    named.next().and_then(|pair| Some((pair.key.as_text()?, pair.value.as_template()?)))
+}
+
+fn exprs_of(template: &Template) -> impl Iterator<Item = &Expr> {
+    template.exprs().map(|(expr, _)| expr)
+}
+
+/// How the part of `github` is written, where strangers write what it holds.
+fn untrusted(workflow: &Workflow, origin: &Origin) -> Option<String> {
+    let is_github = ["github", "gitea", "forge", "forgejo"].iter().any(|known| origin.name.eq_ignore_ascii_case(known));
+    let agrees = |rule: &[&str]| {
+        rule.iter().zip(&origin.path).all(|(want, member)| match member {
+            Member::Key(key) => *want == "*" || key.eq_ignore_ascii_case(want),
+            Member::All | Member::Computed => *want == "*",
+        })
+    };
+    // A part of the text is as good as all of it; JSON of what is around it holds it too.
+    let is_in = |rule: &&[&str]| rule.len() <= origin.path.len() || origin.is_json && strangers_start(workflow);
+    let is_untrusted = is_github && UNTRUSTED.iter().any(|rule| is_in(rule) && agrees(rule));
+    is_untrusted.then(|| origin.written())
+}
+
+/// Whether anything but the clock and people with rights can start the workflow, so that a payload can hold the words of strangers.
+fn strangers_start(workflow: &Workflow) -> bool {
+    workflow
+        .events
+        .iter()
+        .any(|event| !["schedule", "workflow_dispatch", "repository_dispatch"].contains(&event.name.as_str()))
 }
 
 fn injection(span: Span, path: &str) -> Diagnostic {
-    let last = path.rsplit('.').find(|part| *part != "*").unwrap_or("value");
+    let is_all = path.starts_with("toJSON(");
+    let last = path.trim_end_matches(')').rsplit(['.', '(']).find(|part| *part != "*").unwrap_or("value");
     let variable: String =
         last.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    let variable = if is_all { format!("{variable}_JSON") } else { variable };
+    let what = if is_all { "some of what it holds" } else { "what it holds" };
     let message = format!(
-        "`${{{{ {path} }}}}` becomes part of the script, and strangers write what it holds: they can run commands of their own"
+        "`${{{{ {path} }}}}` becomes part of the script, and strangers write {what}: they can run commands of their own"
     );
     let help = format!(
         "hand it over in the step's `env`: `env: {{ {variable}: ${{{{ {path} }}}} }}`, and write `\"${variable}\"` in the script"
@@ -94,61 +127,62 @@ fn injection(span: Span, path: &str) -> Diagnostic {
     Diagnostic::warning(codes::INJECTION, span, message).help(help)
 }
 
-fn secret(site: &Site<'_>, name: &NameUse, diagnostics: &mut Diagnostics) {
+fn injection_through(span: Span, name: &str, path: &str) -> Diagnostic {
+    let message = format!(
+        "`${{{{ env.{name} }}}}` becomes part of the script, and strangers write what it holds (`{path}`): they can run commands \
+         of their own"
+    );
+    let help = format!(
+        "write `\"${name}\"` in the script: the shell then reads the variable and takes nothing in it for a command"
+    );
+    Diagnostic::warning(codes::INJECTION, span, message).help(help)
+}
+
+/// The secret that an origin is, as it is written; `secrets` alone for all of them.
+fn secret_of(origin: &Origin) -> Option<String> {
+    let is_token = origin.name.eq_ignore_ascii_case("github")
+        && matches!(origin.path.as_slice(), [Member::Key(key)] if key.eq_ignore_ascii_case("token"));
+    if is_token {
+        return Some("github.token".to_owned());
+    }
+    if !origin.name.eq_ignore_ascii_case("secrets") {
+        return None;
+    }
+    match origin.path.first() {
+        Some(Member::Key(key)) => Some(format!("secrets.{key}")),
+        Some(_) => Some("secrets".to_owned()),
+        None => origin.is_json.then(|| "secrets".to_owned()),
+    }
+}
+
+/// The secret that a value is, whole; a text made of one may be something else.
+fn whole_secret(value: &Template) -> Option<String> {
+    origins(value.as_expr()?).iter().find_map(secret_of)
+}
+
+fn printed_secret(site: &Site<'_>, secret: &str, origin: &Origin, diagnostics: &mut Diagnostics) {
     let Some((text, offset)) = site.within else { return };
-    let secret = match name.path.first() {
-        Some(Member::Key(key)) => format!("secrets.{key}"),
-        _ => "secrets".to_owned(),
-    };
-    let line = line_at(text, offset);
-    let (message, help) = if name.path.is_empty() {
+    let (message, help) = if secret == "secrets" && origin.path.is_empty() {
         (
             "all secrets become part of the script".to_owned(),
             "hand over the ones that are needed, one by one, in the step's `env`".to_owned(),
         )
-    } else if prints(line) {
-        (
-            format!("`{secret}` is printed: `{}`", shortened(line)),
-            "take this line out; a secret that is changed by a single character is not masked in the log any more"
-                .to_owned(),
-        )
+    } else if Script::new(text).prints(offset) {
+        (format!("`{secret}` is printed: `{}`", shortened(line_at(text, offset))), NOT_MASKED.to_owned())
     } else {
         return;
     };
     diagnostics.push(Diagnostic::warning(codes::SECRET_PRINTED, site.span, message).help(help));
 }
 
+const NOT_MASKED: &str =
+    "take this line out; a secret that is changed by a single character is not masked in the log any more";
+
 fn line_at(text: &str, offset: usize) -> &str {
     let (before, after) = text.split_at_checked(offset).unwrap_or((text, ""));
     let from = before.rfind('\n').map_or(0, |at| at + 1);
     let to = after.find('\n').map_or(text.len(), |at| before.len() + at);
     text.get(from..to).unwrap_or("")
-}
-
-/// Whether a line writes its words into the log: a command that prints, whose output goes nowhere else.
-fn prints(line: &str) -> bool {
-    const PRINTERS: [&str; 8] =
-        ["echo", "printf", "print", "console.log", "core.info", "Write-Host", "Write-Output", "Out-Host"];
-    line.split("&&").flat_map(|part| part.split(';')).any(|command| {
-        let command = command.trim_start().trim_start_matches("- ");
-        let is_printer = PRINTERS.iter().any(|word| {
-            command.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
-        });
-        // Text in `${{ }}` may hold `||`.
-        let outside = without_expressions(command);
-        let goes_on = outside.contains(['|', '>']) || outside.contains("::add-mask::");
-        is_printer && !goes_on
-    })
-}
-
-fn without_expressions(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${{") {
-        out.push_str(before);
-        rest = after.split_once("}}").map_or("", |(_, behind)| behind);
-    }
-    out + rest
 }
 
 fn shortened(line: &str) -> String {
@@ -194,33 +228,41 @@ fn deprecated(text: &str, span: Span, diagnostics: &mut Diagnostics) {
 
 /// Variables that hold a secret, printed by name.
 fn printed_variables(text: &str, step: &Step, env: &[Option<&Token>], diagnostics: &mut Diagnostics) {
-    let pairs = env.iter().flatten().flat_map(|token| token.as_mapping().unwrap_or_default());
-    for pair in pairs {
+    let mut script = None;
+    let mappings = env.iter().enumerate().filter_map(|(at, token)| Some((at, token.as_ref()?.as_mapping()?)));
+    for (at, pair) in mappings.flat_map(|(at, pairs)| pairs.iter().map(move |pair| (at, pair))) {
         let (Some(name), Some(template)) = (pair.key.as_text(), pair.value.as_template()) else { continue };
-        // The whole value is a secret; a text made of one may be something else.
-        let is_secret = template.as_expr().is_some_and(|expr| expr.text.to_ascii_lowercase().starts_with("secrets."));
-        if !is_secret || !text.contains(name) {
+        let is_hidden = || env.iter().skip(at + 1).flatten().any(|nearer| nearer.get(name).is_some());
+        if !text.contains(name) || whole_secret(template).is_none() || is_hidden() {
             continue;
         }
-        let uses = [format!("${name}"), format!("${{{name}}}"), format!("$env:{name}")];
-        let shown = text.lines().find(|line| prints(line) && uses.iter().any(|form| has_word(line, form)));
-        if let Some(line) = shown {
-            let span = match &step.kind {
-                StepKind::Run(run) => run.script.span,
-                _ => step.span,
-            };
-            let message = format!("`{name}` holds a secret and is printed: `{}`", shortened(line));
-            let help =
-                "take this line out; a secret that is changed by a single character is not masked in the log any more";
-            diagnostics.push(Diagnostic::warning(codes::SECRET_PRINTED, span, message).help(help));
-        }
+        let script = script.get_or_insert_with(|| Script::new(text));
+        let uses = text.match_indices('$').filter(|(at, _)| is_value_of(text.get(*at..).unwrap_or(""), name));
+        let Some((at, _)) = uses.take(MOST_USES).find(|(at, _)| script.prints(*at) && !script.is_literal(*at)) else {
+            continue;
+        };
+        let span = match &step.kind {
+            StepKind::Run(run) => run.script.span,
+            _ => step.span,
+        };
+        let line = shortened(line_at(text, at));
+        let message = format!("`{name}` holds a secret and is printed: `{line}`");
+        diagnostics.push(Diagnostic::warning(codes::SECRET_PRINTED, span, message).help(NOT_MASKED));
     }
 }
 
-/// Whether a form of a variable stands in a line and its name ends there.
-fn has_word(line: &str, form: &str) -> bool {
-    line.match_indices(form).any(|(at, _)| {
-        let rest = line.get(at + form.len()..).unwrap_or("");
-        form.ends_with('}') || !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-    })
+/// Uses of one variable that are looked at.
+const MOST_USES: usize = 50;
+
+/// Whether a text begins with the value of a variable, whole or in part: `$NAME`, `${NAME}`, `${NAME:0:4}`, `$env:NAME`. Not its
+/// length, and not what stands for it where it is set.
+fn is_value_of<'t>(text: &'t str, name: &str) -> bool {
+    let Some(text) = text.strip_prefix('$') else { return false };
+    let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    let behind = |text: &'t str| text.strip_prefix(name);
+    if let Some(rest) = text.strip_prefix('{').map(|inner| inner.strip_prefix("env:").unwrap_or(inner)).and_then(behind)
+    {
+        return is_end(rest) && !rest.starts_with(":+") && !rest.starts_with('+');
+    }
+    behind(text.strip_prefix("env:").unwrap_or(text)).is_some_and(is_end)
 }

@@ -61,12 +61,7 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, String>
 }
 
 /// Adds a leg; `groups`: where the matrices known so far stand among the definition's.
-fn add(
-    definition: &mut PipelineDefinition,
-    leg: &Leg,
-    playbook: &Playbook,
-    groups: &mut HashMap<JobGroup, usize>,
-) {
+fn add(definition: &mut PipelineDefinition, leg: &Leg, playbook: &Playbook, groups: &mut HashMap<JobGroup, usize>) {
     let group = leg.strategy.and_then(|(_, _, total)| (total > 1).then(|| playbook.group_of(leg.id))).flatten();
     let group = group.map(|group: JobGroup| {
         *groups.entry(group).or_insert_with_key(|group| {

@@ -35,6 +35,12 @@ macro_rules! filtered {
 
 /// `on`.
 pub(super) static ON: Def = Def::of(Shape::OneOf(&[&WORDS, &LIST, &EVENTS]));
+
+/// Whether GitHub has an event of this name.
+pub fn is_event(name: &str) -> bool {
+    ON.mappings().iter().any(|events| events.property(name).is_some())
+}
+
 static LIST: Def = Def::of(Shape::Sequence(&WORDS));
 
 /// The events that may be named without filters. `repository_dispatch` is missing in the official parser, by mistake; GitHub takes it.

@@ -12,3 +12,5 @@ pub mod reader;
 pub mod scope;
 mod tags;
 pub mod workflow;
+
+pub use events::is_event;

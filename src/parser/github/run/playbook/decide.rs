@@ -152,7 +152,8 @@ impl Playbook {
         let mut names = scene.condition_names().status(status);
         if scene.asks_for_jobs_by_name() {
             let results = flow.scope.workflow.jobs.iter().zip(&flow.jobs);
-            names = names.results(results.filter_map(|(job, state)| Some((job.key().to_owned(), state.result?))).collect());
+            names =
+                names.results(results.filter_map(|(job, state)| Some((job.key().to_owned(), state.result?))).collect());
         }
         let holds = scene.condition().map_or(Ok(status.success), |condition| names.condition(condition))?;
         if holds || (self.is_rehearsal && scene.asks_for_results()) {
