@@ -39,7 +39,8 @@ pub fn processed(composed: &Composed, configuration: &Configuration, only: &[Str
     all.insert("stages".into(), Yaml::Sequence(stages));
     for key in TOP.into_iter().skip(1) {
         if let Some(node) = composed.root.get(key) {
-            all.insert(key.into(), to_yaml(node));
+            let value = if key == "variables" { Yaml::Mapping(variables(node)) } else { to_yaml(node) };
+            all.insert(key.into(), value);
         }
     }
     for job in &configuration.jobs {
@@ -77,7 +78,7 @@ pub fn processed_job(root: &Node, job: &Job) -> YamlMapping {
         let value = if key.ends_with("script") { script(node) } else { value_of(key, node) };
         keys.insert(key.into(), value);
     }
-    let variables = variables(job);
+    let variables = job.node.get("variables").map(variables).unwrap_or_default();
     if !variables.is_empty() {
         keys.insert("variables".into(), Yaml::Mapping(variables));
     }
@@ -92,13 +93,14 @@ fn top<'n>(root: &'n Node, key: &str) -> Option<&'n Node> {
     GONE.contains(&key).then(|| root.get(key)).flatten()
 }
 
-/// The job's variables; those of the file stand at the top.
-fn variables(job: &Job) -> YamlMapping {
-    let own = job.node.get("variables").and_then(Node::as_mapping);
-    own.map(|own| own.entries())
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|entry| Some((entry.key.as_scalar()?.text.as_str().into(), to_yaml(&entry.value))))
+/// Variables of a job, or those of the file, which stand at the top; nothing is empty text.
+fn variables(node: &Node) -> YamlMapping {
+    let entries = node.as_mapping().map(|own| own.entries()).unwrap_or_default().iter();
+    entries
+        .filter_map(|entry| {
+            let value = if entry.value.is_null(Schema::Ruby) { "".into() } else { to_yaml(&entry.value) };
+            Some((entry.key.as_scalar()?.text.as_str().into(), value))
+        })
         .collect()
 }
 
@@ -128,8 +130,11 @@ fn need(node: &Node) -> Yaml {
         Yaml::Mapping(keys) => keys,
         name => [("job".into(), name)].into_iter().collect(),
     };
+    // A job of elsewhere cannot be optional.
+    let is_elsewhere = keys.contains_key("project") || keys.contains_key("pipeline");
+    let usual = [("artifacts", true), ("optional", false)];
     if keys.contains_key("job") {
-        for (key, usual) in [("artifacts", true), ("optional", false)] {
+        for (key, usual) in usual.into_iter().filter(|(key, _)| *key == "artifacts" || !is_elsewhere) {
             if !keys.contains_key(key) {
                 keys.insert(key.into(), usual.into());
             }
