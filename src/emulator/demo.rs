@@ -147,6 +147,9 @@ async fn with_image(settings: &DemoSettings, image: &str, stop: &mut Stop) -> Re
     let stopped = agent.stop(STOP_LIMIT).await;
     let (view, cancelled) = watched?;
     println!("\n{}", table::jobs(&view));
+    for error in &view.errors {
+        eprintln!("{error}");
+    }
     for violation in forge.violations() {
         eprintln!("the embedded forge complains: {violation}");
     }
@@ -155,7 +158,9 @@ async fn with_image(settings: &DemoSettings, image: &str, stop: &mut Stop) -> Re
     Ok(match view.status {
         _ if cancelled => DemoOutcome::Cancelled,
         PipelineStatus::Success => DemoOutcome::Success,
-        PipelineStatus::Failed | PipelineStatus::Cancelled | PipelineStatus::Running => DemoOutcome::Failed,
+        PipelineStatus::Failed | PipelineStatus::Cancelled | PipelineStatus::Running | PipelineStatus::Manual => {
+            DemoOutcome::Failed
+        }
     })
 }
 

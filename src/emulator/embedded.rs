@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ci;
+use super::ci::{self, PipelineRequest};
 use super::fault::FaultRule;
 use super::options::EmulatorOptions;
 use super::record::{RecordedRequest, Violation};
@@ -76,6 +76,7 @@ impl Emulator {
             let serving = serve(listener, port, world.clone(), router, stop.clone(), connections.clone());
             connections.spawn(serving);
         }
+        connections.spawn(keep_time(world.clone(), stop.clone()));
         Ok(Self { world, stop, connections, api_address, storage_address, _dir: dir })
     }
 
@@ -172,9 +173,24 @@ impl Emulator {
         Ok(self.world.queue(spec)?)
     }
 
-    /// Reads `.gitlab-ci.yml` of a branch or tag and queues its jobs; the pipeline's id. Blocking.
+    /// The pipeline that a push of a branch or tag creates from its `.gitlab-ci.yml`; its id. Blocking.
     pub fn create_pipeline(&self, project: u64, git_ref: &str) -> Result<u64, EmulatorError> {
-        Ok(ci::create_pipeline(&self.world, project, git_ref)?)
+        self.request_pipeline(project, &PipelineRequest::push(git_ref))
+    }
+
+    /// The pipeline that another event creates; its id. Blocking.
+    pub fn request_pipeline(&self, project: u64, request: &PipelineRequest) -> Result<u64, EmulatorError> {
+        Ok(ci::create_pipeline(&self.world, project, request)?)
+    }
+
+    /// Starts a job that waits for somebody, or before its delay is over. `false`: it does not wait.
+    pub fn play(&self, job: u64) -> bool {
+        self.world.play(job)
+    }
+
+    /// Cancels what is left of a pipeline.
+    pub fn cancel_pipeline(&self, id: u64) {
+        self.world.cancel_pipeline(id);
     }
 
     /// Hands a running job out once more, to the runner that has it.
@@ -275,6 +291,29 @@ impl Emulator {
             }
         };
         tokio::time::timeout(limit, found).await.ok()
+    }
+}
+
+/// Lets delayed jobs go on when their time has come.
+async fn keep_time(world: Arc<World>, stop: CancellationToken) {
+    let mut changes = world.changes();
+    loop {
+        let next = world.know().next_timer();
+        let due = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = due => world.tick(),
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -9,8 +9,8 @@
 //! - [`api`]: the runner API, one file an endpoint family; [`storage`]: the "object storage" of artifacts on a port of its
 //!   own; [`git`]: bare repositories behind smart HTTP, served by `git http-backend`.
 //! - [`world`]: what the server knows (projects, runners, jobs, pipelines) and the rules by which it changes.
+//! - [`ci`]: pipelines from a repository's `.gitlab-ci.yml`, by the front end that `lint`, `plan` and `exec` ask.
 //! - [`payload`]: the job response a runner is handed.
-//! - [`ci`]: a reader of plain `.gitlab-ci.yml` files.
 //! - [`demo`]: `forgehand demo`.
 //!
 //! Start with [`Emulator`]. Everything listens on 127.0.0.1 only.
@@ -34,6 +34,7 @@ pub mod world;
 #[cfg(test)]
 mod tests;
 
+pub use ci::PipelineRequest;
 pub use embedded::{Emulator, EmulatorError};
 pub use fault::{FaultAction, FaultRule};
 pub use options::{ChecksumPolicy, EmulatorOptions};

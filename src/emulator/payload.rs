@@ -1,4 +1,5 @@
-//! The job response (protocols: GitLab 3, 14 and 15.2): a usual one, with what the job says laid over it.
+//! The job response (protocols: GitLab 3, 14 and 15.2). Of a job of a pipeline it is [`super::ci::response`]'s; of one that was
+//! queued by itself a usual one, with what the job says laid over it.
 //!
 //! The overlay is the one of the recorded job cases: `variables` are added after the predefined ones; `git_info`,
 //! `runner_info`, `features` and `image` are merged; every other key replaces. `dependencies` may name earlier jobs of
@@ -16,7 +17,7 @@ const TIMEOUT: u64 = 600;
 const MERGED: [&str; 5] = ["git_info", "runner_info", "features", "image", "job_info"];
 
 /// The failure reasons a runner may send here.
-const FAILURE_REASONS: [&str; 9] = [
+pub const FAILURE_REASONS: [&str; 9] = [
     "unknown_failure",
     "script_failure",
     "runner_system_failure",
@@ -32,6 +33,13 @@ const FAILURE_REASONS: [&str; 9] = [
 pub fn build(know: &Knowledge, world: &World, id: u64, runner: u64) -> Value {
     let Some(job) = know.jobs.get(&id) else { return Value::Null };
     let Some(project) = know.projects.get(&job.spec.project) else { return Value::Null };
+    if let Some(mut response) = super::ci::response::build(know, world, project, job) {
+        if let Some(Value::Array(variables)) = response.get_mut("variables") {
+            // The first are the weakest: a file may set them.
+            variables.splice(0..0, of_the_runner(know, runner));
+        }
+        return response;
+    }
     let mut response = usual(job, project, world);
     let mut variables = predefined(job, project, world);
     if job.spec.runner_variables {
@@ -70,15 +78,7 @@ fn usual(job: &Job, project: &Project, world: &World) -> Value {
         "id": job.id,
         "token": job.token,
         "allow_git_fetch": true,
-        "job_info": {
-            "id": job.id, "name": job.spec.name, "stage": job.spec.stage, "pipeline_id": pipeline,
-            "project_id": project.id, "project_name": project.name(), "project_full_path": project.path,
-            "namespace_id": 7, "root_namespace_id": 7, "organization_id": 1,
-            "instance_id": "ea8bf810", "instance_uuid": "5f0c2d3e-0000-4000-8000-000000000001",
-            "user_id": 15, "scoped_user_id": null,
-            "time_in_queue_seconds": job.queued_at.elapsed().as_secs_f64(),
-            "project_jobs_running_on_instance_runners_count": "+Inf", "queue_size": 1, "queue_depth": 1,
-        },
+        "job_info": job_info(job, project),
         "git_info": {
             "repo_url": repository_url(world, project, &job.token), "repo_object_format": "sha1",
             "ref": git_ref, "sha": job.commit.sha, "before_sha": "0".repeat(40),
@@ -102,7 +102,21 @@ fn usual(job: &Job, project: &Project, world: &World) -> Value {
     })
 }
 
-fn repository_url(world: &World, project: &Project, token: &str) -> String {
+/// What the server says of a job, its project and its queue.
+pub fn job_info(job: &Job, project: &Project) -> Value {
+    json!({
+        "id": job.id, "name": job.spec.name, "stage": job.spec.stage, "pipeline_id": job.spec.pipeline.unwrap_or(job.id),
+        "project_id": project.id, "project_name": project.name(), "project_full_path": project.path,
+        "namespace_id": 7, "root_namespace_id": 7, "organization_id": 1,
+        "instance_id": "ea8bf810", "instance_uuid": "5f0c2d3e-0000-4000-8000-000000000001",
+        "user_id": 15, "scoped_user_id": null,
+        "time_in_queue_seconds": job.queued_at.elapsed().as_secs_f64(),
+        "project_jobs_running_on_instance_runners_count": "+Inf", "queue_size": 1, "queue_depth": 1,
+    })
+}
+
+/// Where a project's sources are, for a job with this token.
+pub fn repository_url(world: &World, project: &Project, token: &str) -> String {
     let (scheme, host) = world.base_url.split_once("://").unwrap_or(("http", &world.base_url));
     format!("{scheme}://gitlab-ci-token:{token}@{host}/{}.git", project.path)
 }

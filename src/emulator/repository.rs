@@ -156,9 +156,72 @@ pub fn set_ref(repository: &Path, reference: &str, hash: &str) -> Result<(), Rep
     git(Some(repository), ["update-ref", reference, hash].map(Into::into)).map(drop)
 }
 
-/// A file's text at a commit.
-pub fn read_file(repository: &Path, commit: &str, path: &str) -> Result<String, RepositoryError> {
-    git(Some(repository), ["cat-file".into(), "blob".into(), format!("{commit}:{path}").into()])
+/// A file's bytes at a commit.
+pub fn read_bytes(repository: &Path, commit: &str, path: &str) -> Result<Vec<u8>, RepositoryError> {
+    let arguments = ["cat-file".into(), "blob".into(), format!("{commit}:{path}").into()];
+    git_bytes(Some(repository), arguments, None, None)
+}
+
+/// The paths of all files of a commit.
+pub fn paths(repository: &Path, commit: &str) -> Result<Vec<String>, RepositoryError> {
+    git(Some(repository), ["ls-tree", "-r", "-z", "--name-only", commit].map(Into::into)).map(|text| names(&text))
+}
+
+/// The paths of the files that differ between two commits.
+pub fn changed(repository: &Path, from: &str, to: &str) -> Result<Vec<String>, RepositoryError> {
+    git(Some(repository), ["diff-tree", "-r", "-z", "--name-only", from, to].map(Into::into)).map(|text| names(&text))
+}
+
+/// The last commit that two commits share.
+pub fn merge_base(repository: &Path, one: &str, other: &str) -> Result<String, RepositoryError> {
+    git(Some(repository), ["merge-base", one, other].map(Into::into)).map(|text| text.trim().to_owned())
+}
+
+/// The last commit up to `commit` that changed `path`; empty where none did.
+pub fn last_commit(repository: &Path, commit: &str, path: &str) -> Result<String, RepositoryError> {
+    let arguments = ["log", "-1", "--format=%H", commit, "--", path].map(Into::into);
+    git(Some(repository), arguments).map(|text| text.trim().to_owned())
+}
+
+/// The names of all tags.
+pub fn tags(repository: &Path) -> Result<Vec<String>, RepositoryError> {
+    let text = git(Some(repository), ["for-each-ref", "--format=%(refname:strip=2)", "refs/tags"].map(Into::into))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// The message of a tag that has one; else empty.
+pub fn tag_message(repository: &Path, name: &str) -> String {
+    let format = "--format=%(if:equals=tag)%(objecttype)%(then)%(contents)%(end)";
+    let text = git(Some(repository), ["for-each-ref".into(), format.into(), format!("refs/tags/{name}").into()]);
+    text.unwrap_or_default().trim().to_owned()
+}
+
+/// What a commit says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitFacts {
+    /// Its first parent.
+    pub parent: Option<String>,
+    /// `Name <mail>`.
+    pub author: String,
+    /// When it was committed, as ISO 8601.
+    pub timestamp: String,
+    /// Its whole message.
+    pub message: String,
+}
+
+/// What a commit says of itself.
+pub fn commit_facts(repository: &Path, commit: &str) -> Result<CommitFacts, RepositoryError> {
+    let arguments = ["log", "-1", "--format=%P%x00%an <%ae>%x00%cI%x00%B", commit].map(Into::into);
+    let text = git(Some(repository), arguments)?;
+    let mut parts = text.splitn(4, '\0').map(|part| part.trim_end().to_owned());
+    let mut next = || parts.next().unwrap_or_default();
+    let parent = next().split(' ').next().filter(|hash| !hash.is_empty()).map(str::to_owned);
+    Ok(CommitFacts { parent, author: next(), timestamp: next(), message: next() })
+}
+
+/// Names that git ended with zeros.
+fn names(text: &str) -> Vec<String> {
+    text.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// The subject of a commit's message.
@@ -181,6 +244,16 @@ fn git_with(
     index: Option<&Path>,
     input: Option<&[u8]>,
 ) -> Result<String, RepositoryError> {
+    let output = git_bytes(repository, arguments, index, input)?;
+    Ok(String::from_utf8_lossy(&output).into_owned())
+}
+
+fn git_bytes(
+    repository: Option<&Path>,
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    index: Option<&Path>,
+    input: Option<&[u8]>,
+) -> Result<Vec<u8>, RepositoryError> {
     let arguments: Vec<_> = arguments.into_iter().collect();
     let mut command = Command::new("git");
     isolate(&mut command);
@@ -194,7 +267,7 @@ fn git_with(
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = run(&mut command, input).map_err(RepositoryError::NoGit)?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(output.stdout);
     }
     Err(RepositoryError::Git {
         command: arguments.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -240,10 +313,17 @@ mod tests {
         let files = vec![RepositoryFile::text("a/b.txt", "one\n"), RepositoryFile::program("run.sh", "#!/bin/sh\n")];
         Repository::Files(files).create(&repository).unwrap();
         let first = resolve(&repository, "main").unwrap();
-        assert_eq!(read_file(&repository, &first, "a/b.txt").unwrap(), "one\n");
+        assert_eq!(read_bytes(&repository, &first, "a/b.txt").unwrap(), b"one\n");
         let second = commit(&repository, "main", &[RepositoryFile::text("a/b.txt", "two\n")], "second").unwrap();
         assert_eq!(resolve(&repository, "main").unwrap(), second);
-        assert_eq!(read_file(&repository, &second, "run.sh").unwrap(), "#!/bin/sh\n");
+        assert_eq!(read_bytes(&repository, &second, "run.sh").unwrap(), b"#!/bin/sh\n");
+        assert_eq!(paths(&repository, &second).unwrap(), ["a/b.txt", "run.sh"]);
+        assert_eq!(changed(&repository, &first, &second).unwrap(), ["a/b.txt"]);
+        assert_eq!(last_commit(&repository, &second, "run.sh").unwrap(), first);
+        let facts = commit_facts(&repository, &second).unwrap();
+        assert_eq!((facts.parent, facts.author.as_str()), (Some(first), "Ada Example <ada@example.com>"));
+        assert_eq!(facts.message, "second");
+        assert!(facts.timestamp.starts_with("2026-01-02T03:04:05"), "{}", facts.timestamp);
         assert_eq!(title(&repository, &second).unwrap(), "second");
         let error = resolve(&repository, "nowhere").unwrap_err().to_string();
         assert!(error.contains("`nowhere` is no branch, tag or commit"), "{error}");

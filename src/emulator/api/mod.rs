@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::{any, delete, get, patch, post, put};
 use bytes::Bytes;
@@ -37,10 +37,16 @@ pub fn router(world: Arc<World>) -> Router {
         .route("/api/v4/jobs/{id}", put(jobs::update))
         .route("/api/v4/jobs/{id}/trace", patch(jobs::append_trace))
         .route("/api/v4/jobs/{id}/artifacts", post(artifacts::upload).get(artifacts::download))
+        .route("/oauth/discovery/keys", get(keys))
         .route("/api/{*rest}", any(not_found))
         .fallback(super::git::serve)
         .layer(DefaultBodyLimit::disable())
         .with_state(world)
+}
+
+/// The keys that the jobs' `id_tokens` are signed with.
+async fn keys(State(world): State<Arc<World>>) -> Response<Body> {
+    answer_json(StatusCode::OK, &world.signer.keys())
 }
 
 async fn not_found() -> Response<Body> {

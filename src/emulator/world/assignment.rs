@@ -7,7 +7,7 @@ use super::trace::Trace;
 use super::{Knowledge, World, random_text};
 use crate::emulator::payload;
 use crate::emulator::repository::{self, RepositoryError};
-use crate::pipeline::{JobChange, JobStatus};
+use crate::pipeline::JobChange;
 
 /// A job as it goes out.
 #[derive(Clone, Debug)]
@@ -91,8 +91,7 @@ impl World {
     pub fn cancel(&self, id: u64) -> bool {
         let mut know = self.know();
         let Some(job) = know.jobs.get_mut(&id) else { return false };
-        let can_end_tidily = job.features["cancel_gracefully"] == Value::Bool(true);
-        if job.status() == JobStatus::Running && can_end_tidily {
+        if job.ends_tidily() {
             job.is_canceling = true;
             drop(know);
             self.changed();
@@ -125,6 +124,7 @@ impl Knowledge {
                 job.is_queued()
                     && job.spec.runner.is_none_or(|only| only == runner.id)
                     && runner.serves(job.spec.project)
+                    && runner.takes(&job.spec.tags)
             })
             .map(|job| job.id)
     }
@@ -138,12 +138,5 @@ impl Knowledge {
         let job = self.jobs.get_mut(&id)?;
         job.deliveries += 1;
         Some(HandedOut { id, body: job.response.clone()? })
-    }
-
-    /// What follows from the end of job `id`: its pipeline goes on.
-    pub fn after_end(&mut self, id: u64) {
-        if let Some(pipeline) = self.jobs.get(&id).and_then(|job| job.spec.pipeline) {
-            self.advance(pipeline);
-        }
     }
 }

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::trace::Trace;
-use crate::pipeline::{InvalidTransition, JobChange, JobStatus};
+use crate::pipeline::{InvalidTransition, JobChange, JobStatus, MayFail};
 
-/// When a job of a pipeline runs.
+/// What a job of a pipeline waits for while it is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RunsWhen {
-    /// When all it waits for ended well.
+pub enum Waiting {
+    /// Other jobs.
     #[default]
-    OnSuccess,
-    /// When something it waits for failed.
-    OnFailure,
-    /// In any case.
-    Always,
+    Others,
+    /// Its delay.
+    Clock,
+    /// Somebody who starts it.
+    Person,
 }
 
 /// What a job is made of.
@@ -44,11 +44,13 @@ pub struct JobSpec {
     pub runner_variables: bool,
     /// Its pipeline, where it has one.
     pub pipeline: Option<u64>,
-    /// Its failure does not fail its pipeline.
-    pub allow_failure: bool,
-    /// When it runs, in a pipeline.
-    pub runs_when: RunsWhen,
-    /// Whether it waits for other jobs of its pipeline before it is queued.
+    /// Which failures do not fail its pipeline.
+    pub may_fail: MayFail,
+    /// The tags that its runner must have.
+    pub tags: Vec<String>,
+    /// Whether it starts a pipeline and is no runner's.
+    pub bridge: bool,
+    /// Whether it waits for something before it is queued.
     pub held: bool,
 }
 
@@ -66,8 +68,9 @@ impl JobSpec {
             cancel_on: None,
             runner_variables: true,
             pipeline: None,
-            allow_failure: false,
-            runs_when: RunsWhen::OnSuccess,
+            may_fail: MayFail::Never,
+            tags: Vec::new(),
+            bridge: false,
             held: false,
         }
     }
@@ -94,6 +97,8 @@ pub struct Job {
     status: JobStatus,
     /// Its commit.
     pub commit: Commit,
+    /// What it waits for while it is held.
+    pub waiting: Waiting,
     /// Somebody wants it to end tidily; it is running still.
     pub is_canceling: bool,
     /// Handed out, but not yet accepted by the runner (two-phase commit).
@@ -197,6 +202,7 @@ impl Job {
             spec,
             status: JobStatus::Pending,
             commit,
+            waiting: Waiting::Others,
             is_canceling: false,
             awaits_ack: false,
             runner: None,
@@ -248,11 +254,25 @@ impl Job {
         self.status == JobStatus::Pending && !self.spec.held && !self.awaits_ack
     }
 
+    /// Whether its pipeline puts up with its failure.
+    pub fn may_fail(&self) -> bool {
+        self.spec.may_fail.covers(self.exit_code.and_then(|code| i32::try_from(code).ok()))
+    }
+
+    /// Whether a cancellation is for its runner to carry out.
+    pub fn ends_tidily(&self) -> bool {
+        self.status == JobStatus::Running && self.features["cancel_gracefully"] == Value::Bool(true)
+    }
+
     /// Where it stands in GitLab's words, as `Job-Status` says it.
     pub fn word(&self) -> &'static str {
         match self.status {
             JobStatus::Pending | JobStatus::Retry if self.awaits_ack => "waiting_for_runner_ack",
-            JobStatus::Pending | JobStatus::Retry if self.spec.held => "created",
+            JobStatus::Pending | JobStatus::Retry if self.spec.held => match self.waiting {
+                Waiting::Others => "created",
+                Waiting::Clock => "scheduled",
+                Waiting::Person => "manual",
+            },
             JobStatus::Pending | JobStatus::Retry => "pending",
             JobStatus::Running if self.is_canceling => "canceling",
             JobStatus::Running => "running",
@@ -290,7 +310,7 @@ impl Job {
             updates: self.updates.clone(),
             artifacts: self.artifacts.clone(),
             deliveries: self.deliveries,
-            allow_failure: self.spec.allow_failure,
+            allow_failure: self.may_fail(),
         }
     }
 }

@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::ci::identity::Signer;
 use super::fault::Faults;
 use super::options::EmulatorOptions;
 use super::record::Recorder;
@@ -34,6 +35,8 @@ pub struct World {
     pub base_url: String,
     /// The object storage, on a port of its own.
     pub storage_url: String,
+    /// Signs the tokens by which jobs prove who they are.
+    pub signer: Signer,
     options: Mutex<EmulatorOptions>,
     knowledge: Mutex<Knowledge>,
     changes: watch::Sender<u64>,
@@ -50,6 +53,10 @@ pub struct Knowledge {
     pub jobs: BTreeMap<u64, job::Job>,
     /// Pipelines by id.
     pub pipelines: BTreeMap<u64, pipeline::Pipeline>,
+    /// Jobs of pipelines that wait for the clock.
+    pub timers: Vec<pipeline::Timer>,
+    /// Where logs lie.
+    pub traces: PathBuf,
     /// Jobs to hand out once more although they are running.
     pub redeliveries: Vec<u64>,
     last_id: u64,
@@ -69,11 +76,12 @@ impl World {
         Self {
             recorder: Recorder::default(),
             faults: Faults::default(),
+            knowledge: Mutex::new(Knowledge { traces: dir.join("traces"), ..Knowledge::default() }),
             dir,
             base_url,
             storage_url,
+            signer: Signer::new(),
             options: Mutex::new(options),
-            knowledge: Mutex::new(Knowledge::default()),
             changes: watch::Sender::new(0),
         }
     }

@@ -16,7 +16,9 @@ pub struct RunnerSpec {
     pub projects: Vec<u64>,
     /// Its tags.
     pub tags: Vec<String>,
-    /// Whether jobs without tags are refused to it. Plain jobs here ignore tags, so this matters to tests only.
+    /// Whether jobs without tags are not for it.
+    pub only_tagged: bool,
+    /// Whether it gets no jobs for now.
     pub paused: bool,
     /// Its token; made up (`glrt-...`) when `None`.
     pub token: Option<String>,
@@ -64,6 +66,12 @@ impl Runner {
     /// Whether it may run jobs of `project`.
     pub fn serves(&self, project: u64) -> bool {
         self.spec.projects.is_empty() || self.spec.projects.contains(&project)
+    }
+
+    /// Whether it may run a job with these tags: it has them all.
+    pub fn takes(&self, tags: &[String]) -> bool {
+        let is_untagged = tags.is_empty() && self.spec.only_tagged;
+        !is_untagged && tags.iter().all(|tag| self.spec.tags.contains(tag))
     }
 
     /// When the token expires, as the API writes it.

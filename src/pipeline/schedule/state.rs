@@ -211,6 +211,13 @@ impl Schedule {
         self.settle(moves)
     }
 
+    /// One job is not wanted any more; those that wait for it go on by their conditions.
+    pub fn cancel_job(&mut self, job: JobIndex, reason: &str) -> Vec<Move> {
+        let mut moves = Vec::new();
+        self.withdraw(job, reason, &mut moves);
+        self.settle(moves)
+    }
+
     /// Ends what waits for a person, and what waits for that: nobody is there who could start it.
     pub fn give_up_held(&mut self) -> Vec<Move> {
         let mut moves = Vec::new();

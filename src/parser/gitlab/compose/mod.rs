@@ -4,9 +4,10 @@
 //! tree keeps the place it came from, in whichever file. What is not touched is shared, not copied.
 //!
 //! - [`compose`]: all of it. [`Composed`]: the tree. [`ComposeContext`]: what the text can ask for.
-//! - [`remote`]: files that are not in the checkout. [`codes`]: what can be wrong.
+//! - [`remote`]: files that are not in the checkout; [`component`]: which release of one. [`codes`]: what can be wrong.
 
 pub mod codes;
+pub mod component;
 pub mod context;
 pub mod remote;
 

@@ -107,8 +107,9 @@ impl List {
         self.add("CI_CONFIG_PATH", &context.config_path);
         self.add("CI_PAGES_DOMAIN", &server.pages_domain);
         self.add("CI_PAGES_HOSTNAME", format!("{}.{}", slug(root), server.pages_domain));
-        self.add("CI_REGISTRY", &server.registry);
-        self.add("CI_REGISTRY_IMAGE", format!("{}/{path}", server.registry));
+        let has_registry = !server.registry.is_empty();
+        self.add_if(has_registry, "CI_REGISTRY", &server.registry);
+        self.add_if(has_registry, "CI_REGISTRY_IMAGE", format!("{}/{path}", server.registry));
         let host = server.url.split_once("://").map_or(server.url.as_str(), |(_, host)| host);
         self.add("CI_DEPENDENCY_PROXY_SERVER", host);
         self.add("CI_DEPENDENCY_PROXY_GROUP_IMAGE_PREFIX", format!("{host}/{root}/dependency_proxy/containers"));

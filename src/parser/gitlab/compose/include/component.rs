@@ -32,7 +32,7 @@ impl Address {
 
     /// Where the component may lie in its project.
     pub(super) fn paths(&self) -> [String; 2] {
-        [format!("templates/{}.yml", self.name), format!("templates/{}/template.yml", self.name)]
+        super::super::component::paths(&self.name)
     }
 
     /// The facts that a component's header may ask for.
