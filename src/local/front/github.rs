@@ -10,11 +10,13 @@ use super::{Expand, Planned, codes};
 use crate::local::project::{PipelineFile, Project};
 use crate::local::request::Request;
 use crate::local::surroundings::Surroundings;
-use crate::parser::diagnostics::{Checked, Diagnostic};
+use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, Severity};
 use crate::parser::dialect;
 use crate::parser::document::{FileId, Limits, Merge, Options, Span, read};
-use crate::parser::github::events::RunFacts;
-use crate::parser::github::run::{Playbook, begin, expand as expanded, plan as plan_run};
+use crate::parser::github::events::{RunFacts, StartProblem};
+use crate::parser::github::run::{
+    Certainty, Planned as PlannedRun, Playbook, Trouble, begin, expand as expanded, plan as plan_run,
+};
 use crate::parser::github::workflow::model::Workflow;
 use crate::parser::github::{CheckOptions, Dialect, check};
 use crate::pipeline::PipelineDefinition;
@@ -32,17 +34,15 @@ pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) ->
         return Checked { value: None, diagnostics, sources };
     };
     let facts = run_facts(&Surroundings::of(project, request));
-    let start = Span::start_of(FileId::default());
-    let planned = match plan_run(Arc::clone(&workflow), facts) {
+    let planned = match plan_run(workflow, facts) {
         Ok(planned) => planned,
-        Err(problem) => {
-            diagnostics.push(Diagnostic::error(codes::BAD_REQUEST, start, problem));
+        Err(problems) => {
+            refuse(problems, &mut diagnostics);
             return Checked { value: None, diagnostics, sources };
         }
     };
-    for (job, problem) in &planned.problems {
-        let span = span_of(&workflow, job).unwrap_or(start);
-        diagnostics.push(Diagnostic::error(codes::UNEVALUATED, span, format!("job `{job}`: {problem}")));
+    for trouble in &planned.troubles {
+        diagnostics.push(trouble_of(trouble, planned.places.get(&trouble.job)));
     }
     let details = planned.definition.jobs.iter().map(|job| {
         let mut all = Map::new();
@@ -52,13 +52,58 @@ pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) ->
         (job.name.clone(), Value::Object(all))
     });
     let details = details.collect();
-    let notes = planned.note.into_iter().map(|reason| format!("{} does not start: {reason}", file.path)).collect();
-    let place = move |job: &str, _: Option<&str>| span_of(&workflow, job);
+    let notes = notes(file, &planned);
+    let places = planned.places;
+    let place = move |job: &str, _: Option<&str>| places.get(job).copied();
     Checked {
         value: Some(Planned { definition: planned.definition, place: Box::new(place), details, notes }),
         diagnostics,
         sources,
     }
+}
+
+/// Why there are no jobs, or not all of the file.
+fn notes(file: &PipelineFile, planned: &PlannedRun) -> Vec<String> {
+    const SHOWN: usize = 20;
+    let none = planned.note.iter().map(|reason| format!("{} does not start: {reason}", file.path));
+    let out = planned.left_out.iter().take(SHOWN);
+    let out = out.map(|(job, reason)| format!("job `{job}` is left out: {reason}"));
+    let more = planned.left_out.len().saturating_sub(SHOWN);
+    let more = (more > 0).then(|| format!("{more} more jobs are left out"));
+    none.chain(out).chain(more).collect()
+}
+
+/// The event would start the workflow, and what it brings is wrong.
+fn refuse(problems: Vec<StartProblem>, diagnostics: &mut Diagnostics) {
+    for problem in problems {
+        let span = problem.at.unwrap_or(Span::start_of(FileId::default()));
+        diagnostics.push(Diagnostic::error(codes::BAD_REQUEST, span, problem.message));
+    }
+}
+
+/// A job that cannot be made. On the forge the run begins all the same and that job fails, so that only what is wrong whatever the
+/// run is given is an error.
+fn trouble_of(trouble: &Trouble, place: Option<&Span>) -> Diagnostic {
+    let Trouble { job, span, fault } = trouble;
+    let span = fault.at.or(*span).or(place.copied()).unwrap_or(Span::start_of(FileId::default()));
+    let message = format!("job `{job}`: {}", fault.message);
+    let finding = match fault.certainty {
+        Certainty::Always => Diagnostic::error(codes::UNEVALUATED, span, message),
+        Certainty::Here => Diagnostic::warning(codes::UNEVALUATED, span, message),
+        Certainty::Elsewhere => Diagnostic::note(codes::UNEVALUATED, span, message),
+    };
+    finding.maybe_help(how_to_give(&fault.asks))
+}
+
+/// How the values that an expression asks for are given.
+fn how_to_give(asks: &[String]) -> Option<String> {
+    let option = |ask: &String| {
+        let (context, name) = ask.split_once('.')?;
+        let option = context.strip_suffix('s').unwrap_or(context);
+        Some(format!("`{ask}` with --{option} {name}=VALUE"))
+    };
+    let options: Vec<String> = asks.iter().filter_map(option).collect();
+    (!options.is_empty()).then(|| format!("give {}", options.join(", ")))
 }
 
 /// The run that the surroundings' request starts; `only`: these jobs of the file alone, with what they need or without.
@@ -88,15 +133,22 @@ pub fn begin_workflow(
     let begun =
         plan_run(Arc::clone(&workflow), facts.clone()).and_then(|planned| Ok((planned, begin(workflow, facts)?)));
     let value = match begun {
-        Ok((planned, Ok(run))) => Some((planned.definition, Playbook::new(run))),
+        Ok((planned, Ok(run))) => {
+            for trouble in &planned.troubles {
+                // The job will fail and say so; the others run.
+                let told = trouble_of(trouble, planned.places.get(&trouble.job));
+                diagnostics.push(Diagnostic { severity: told.severity.max(Severity::Warning), ..told });
+            }
+            Some((planned.definition, Playbook::new(run).named(planned.naming)))
+        }
         Ok((planned, Err(_))) => {
             let reason = planned.note.unwrap_or_default();
             let note = format!("{} does not start: {reason}", file.path);
             diagnostics.push(Diagnostic::note(codes::BAD_REQUEST, Span::start_of(FileId::default()), note));
             None
         }
-        Err(problem) => {
-            diagnostics.push(Diagnostic::error(codes::BAD_REQUEST, Span::start_of(FileId::default()), problem));
+        Err(problems) => {
+            refuse(problems, &mut diagnostics);
             None
         }
     };
@@ -149,13 +201,6 @@ fn merge(file: &PipelineFile) -> Merge {
     if file.dialect == dialect::Dialect::GitHub { Merge::None } else { Merge::Standard }
 }
 
-/// Where the job of the file stands that a leg of this name came from.
-fn span_of(workflow: &Workflow, name: &str) -> Option<Span> {
-    let exact = workflow.jobs.iter().find(|job| job.id == name);
-    let of_leg = || workflow.jobs.iter().find(|job| name.starts_with(job.id.as_str()));
-    exact.or_else(of_leg).map(|job| job.span)
-}
-
 /// What GitHub would know of this checkout and request (docs/github-workflows.md, local values).
 pub fn run_facts(surroundings: &Surroundings) -> RunFacts {
     let request = &surroundings.request;
@@ -170,6 +215,7 @@ pub fn run_facts(surroundings: &Surroundings) -> RunFacts {
         before: commit.parent.clone().unwrap_or_default(),
         default_branch: surroundings.default_branch().to_owned(),
         base_branch: String::new(),
+        head_branch: String::new(),
         actor: commit.login().to_owned(),
         commit_message: commit.message.clone(),
         commit_time: commit.committed_at.clone(),

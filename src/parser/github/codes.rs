@@ -54,6 +54,9 @@ pub const MATRIX: Code = Code("github/matrix");
 pub const NUMBER: Code = Code("github/number");
 /// A job needs another twice. Take one of the two out.
 pub const REPEATED_NEED: Code = Code("github/repeated-need");
+/// `queue: max` and `cancel-in-progress: true` in one `concurrency`: either all wait for their turn, or the newest ends the one that
+/// runs. GitHub refuses both together.
+pub const CONCURRENCY: Code = Code("github/concurrency");
 /// A key that this forge does not know and passes over.
 pub const IGNORED_KEY: Code = Code("github/ignored-key");
 /// Text that strangers can write (titles, bodies, branch names) becomes part of a script: they can run commands. Put it into `env` and

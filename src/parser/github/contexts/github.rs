@@ -18,6 +18,8 @@ pub(super) fn of_run(facts: &RunFacts, event: &Value, workflow: &str, file: &str
     let number = event.as_object().and_then(|event| event.get("number")).map(|number| number.to_text());
     let git_ref = match (is_pull && facts.event != "pull_request_target", number) {
         (true, Some(number)) => format!("refs/pull/{number}/merge"),
+        // It runs with the base's powers, from the default branch whatever branch is proposed.
+        (false, _) if is_pull => format!("refs/heads/{}", facts.default_branch),
         _ => facts.git_ref.clone(),
     };
     let (head, base) = if is_pull { (short_ref(&facts.git_ref), base_branch(facts)) } else { ("", "") };

@@ -10,6 +10,6 @@ mod scene;
 mod spec;
 
 pub use github::EXPORTED;
-pub use names::{Names, Status};
-pub use run::{Run, RunError, Scope};
+pub use names::{JobResults, Names, Status};
+pub use run::{Run, Scope};
 pub use scene::{JobScene, Strategy};

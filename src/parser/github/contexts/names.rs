@@ -13,8 +13,14 @@ use crate::parser::github::workflow::model::{Pair, Token, TokenKind};
 pub struct Names<'a> {
     list: Vec<(&'static str, Value)>,
     status: Option<Status>,
-    results: Vec<(String, Conclusion)>,
+    results: Option<&'a dyn JobResults>,
     files: Option<&'a dyn FileHasher>,
+}
+
+/// What became of the jobs of a workflow.
+pub trait JobResults {
+    /// The result of the job of this key, whatever its case; `None`: it is not over, or there is none.
+    fn of(&self, key: &str) -> Option<Conclusion>;
 }
 
 /// What the status functions say.
@@ -63,9 +69,11 @@ impl<'a> Names<'a> {
 
     /// With the results of jobs, for `success('build')`.
     #[must_use]
-    pub fn results(mut self, results: Vec<(String, Conclusion)>) -> Self {
-        self.results = results;
-        self
+    pub fn results<'b>(self, results: &'b dyn JobResults) -> Names<'b>
+    where
+        'a: 'b,
+    {
+        Names { results: Some(results), ..self }
     }
 
     /// With files for `hashFiles`.
@@ -131,13 +139,7 @@ impl<'a> Names<'a> {
 
     /// The truth of a token: a boolean, as the schema asks for one.
     pub fn truth(&self, token: &Token) -> Result<bool, String> {
-        match self.value(token)? {
-            Value::Bool(truth) => Ok(truth),
-            Value::Text(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-            Value::Text(text) if text.is_empty() || text.eq_ignore_ascii_case("false") => Ok(false),
-            Value::Null => Ok(false),
-            other => Err(format!("a boolean was expected, not {}", shown(&other))),
-        }
+        truth(&self.value(token)?)
     }
 
     /// The number of a token.
@@ -165,10 +167,7 @@ impl<'a> Names<'a> {
     }
 
     fn of_jobs(&self, check: StatusCheck, jobs: &[Value]) -> Option<bool> {
-        let result = |job: &Value| {
-            let name = job.to_text();
-            self.results.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name)).map(|(_, result)| *result)
-        };
+        let result = |job: &Value| self.results?.of(&job.to_text());
         Some(match check {
             StatusCheck::Success => jobs.iter().all(|job| result(job) == Some(Conclusion::Success)),
             StatusCheck::Failure => jobs.iter().any(|job| result(job) == Some(Conclusion::Failure)),
@@ -197,6 +196,17 @@ impl Context for Names<'_> {
 
     fn files(&self) -> Option<&dyn FileHasher> {
         self.files
+    }
+}
+
+/// A value as the boolean that the schema asks for.
+pub(super) fn truth(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Bool(truth) => Ok(*truth),
+        Value::Text(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Value::Text(text) if text.is_empty() || text.eq_ignore_ascii_case("false") => Ok(false),
+        Value::Null => Ok(false),
+        other => Err(format!("a boolean was expected, not {}", shown(other))),
     }
 }
 

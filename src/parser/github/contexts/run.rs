@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::github::{self, Entries};
-use super::names::Names;
+use super::names::{Names, plain, truth};
 use crate::parser::expression::{Object, Value, from_json};
 use crate::parser::github::events::payload::payload;
 use crate::parser::github::events::{RunFacts, Start};
-use crate::parser::github::run::Concurrency;
-use crate::parser::github::workflow::model::{Event, EventDetail, Token, TokenKind, Workflow};
+use crate::parser::github::run::{Concurrency, Queue};
+use crate::parser::github::workflow::model::{Event, EventDetail, MAX_CANCELS, Token, Workflow};
 use crate::pipeline::Secret;
 
 /// A run: a workflow, the event that started it, and what is known here.
@@ -44,24 +44,16 @@ pub struct Scope {
     pub concurrency: Option<Concurrency>,
 }
 
-/// A run that cannot begin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunError {
-    /// The payload that was given is none.
-    #[error("{0}")]
-    Payload(String),
-    /// An input is missing or of the wrong kind.
-    #[error("{0}")]
-    Input(String),
-}
-
 /// Names that hold no secret: debug switches.
 const NOT_SECRET: [&str; 2] = ["ACTIONS_STEP_DEBUG", "ACTIONS_RUNNER_DEBUG"];
 
 impl Run {
     /// The run of a workflow that an event starts.
-    pub fn new(workflow: Arc<Workflow>, facts: RunFacts, start: &Start) -> Result<Self, RunError> {
-        let event = payload(&facts, start.action.as_deref(), start.schedule.as_deref()).map_err(RunError::Payload)?;
+    ///
+    /// # Errors
+    /// The payload that was given is none.
+    pub fn new(workflow: Arc<Workflow>, facts: RunFacts, start: &Start) -> Result<Self, String> {
+        let event = payload(&facts, start)?;
         let name = workflow.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&workflow.path).to_owned();
         let event_json = serde_json::to_string_pretty(&event).unwrap_or_default();
         let event = from_json(&event);
@@ -153,24 +145,26 @@ impl Scope {
     }
 }
 
-/// A concurrency group; `None` where it has no name.
+/// A concurrency group; an error where it has no name.
 pub(super) fn concurrency(token: &Token, names: &Names<'_>) -> Result<Option<Concurrency>, String> {
-    let (group, cancel_in_progress) = match &token.kind {
-        TokenKind::Mapping(_) => {
-            let group = token.get("group").map(|group| names.text(group)).transpose()?.unwrap_or_default();
-            let cancel = token.get("cancel-in-progress").map(|cancel| names.truth(cancel)).transpose()?;
-            (group, cancel.unwrap_or_default())
+    let value = names.value(token)?;
+    let (group, cancel_in_progress, queue) = match &value {
+        Value::Object(object) => {
+            let group = object.get("group").map(plain).transpose()?.unwrap_or_default();
+            let cancel = object.get("cancel-in-progress").map(truth).transpose()?.unwrap_or_default();
+            let queue = object.get("queue").map(plain).transpose()?.unwrap_or_default();
+            (group, cancel, queue)
         }
-        _ => match names.value(token)? {
-            Value::Object(object) => {
-                let group = object.get("group").map(super::names::plain).transpose()?.unwrap_or_default();
-                (group, object.get("cancel-in-progress").is_some_and(Value::truth))
-            }
-            other => (super::names::plain(&other)?, false),
-        },
+        other => (plain(other)?, false, String::new()),
     };
     if group.is_empty() {
         return Err("the name of the concurrency group is empty".into());
     }
-    Ok(Some(Concurrency { group, cancel_in_progress }))
+    let queue = match queue.as_str() {
+        "" | "single" => Queue::Single,
+        "max" if cancel_in_progress => return Err(MAX_CANCELS.to_owned()),
+        "max" => Queue::Max,
+        other => return Err(format!("`queue` is `single` or `max`, not `{other}`")),
+    };
+    Ok(Some(Concurrency { group, cancel_in_progress, queue }))
 }

@@ -7,11 +7,14 @@ use super::github::Entries;
 use super::names::Names;
 use super::run::{Run, Scope, concurrency};
 use super::spec;
+use crate::parser::document::Span;
 use crate::parser::expression::analysis::usage;
 use crate::parser::expression::{Expr, Value};
 use crate::parser::github::events::inputs::call_inputs;
 use crate::parser::github::matrix::{Combination, Matrix, leg_name};
-use crate::parser::github::run::{EnvironmentSpec, Leg, LegId, Place};
+use crate::parser::github::run::{
+    Concurrency, ContainerSpec, DEFAULT_TIMEOUT, EnvironmentSpec, Fault, Leg, LegId, Place,
+};
 use crate::parser::github::workflow::model::{Call, CallSecrets, Job, RunDefaults, Step, StepsJob, Token, TokenKind};
 use crate::pipeline::Secret;
 
@@ -47,9 +50,6 @@ pub struct Strategy {
     /// So many legs at once.
     pub max_parallel: Option<usize>,
 }
-
-/// GitHub's limit on a job, and how long it may take where nothing is said.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(360 * 60);
 
 impl JobScene {
     /// A job of a workflow, with what it needs.
@@ -129,6 +129,12 @@ impl JobScene {
         self.job().map(Job::condition)
     }
 
+    /// Its condition cannot be evaluated.
+    pub fn fault_of_condition(&self, problem: &str) -> Fault {
+        let Some(condition) = self.job().map(|job| &job.condition) else { return problem.to_owned().into() };
+        Fault::of_condition(condition, problem)
+    }
+
     /// Its condition as it is written.
     pub fn condition_text(&self) -> Option<&str> {
         self.job()?.condition_text()
@@ -140,12 +146,6 @@ impl JobScene {
         let used = usage(condition);
         let has = |name: &str| used.names.iter().any(|used| used.name.eq_ignore_ascii_case(name));
         has("needs") || used.functions.iter().any(|used| matches!(used.name, "failure" | "cancelled"))
-    }
-
-    /// Whether its condition asks for the results of jobs by their names, `success('build')`.
-    pub fn asks_for_jobs_by_name(&self) -> bool {
-        let Some(condition) = self.condition().filter(|_| self.condition_text().is_some()) else { return false };
-        usage(condition).functions.iter().any(|used| matches!(used.name, "success" | "failure") && used.arguments > 0)
     }
 
     /// The texts that are to be hidden.
@@ -226,15 +226,150 @@ impl JobScene {
     }
 
     /// The strategy with its matrix.
-    pub fn strategy(&self) -> Result<Strategy, String> {
-        let none = Strategy { legs: vec![None], fail_fast: true, max_parallel: None };
-        let Some(token) = self.job().and_then(|job| job.strategy.as_ref()) else { return Ok(none) };
+    pub fn strategy(&self) -> Result<Strategy, Fault> {
+        let Some(token) = self.job().and_then(|job| job.strategy.as_ref()) else { return Ok(Strategy::none()) };
         if self.is_rehearsal && token_uses(token, "needs") {
-            return Ok(none);
+            return Ok(Strategy::none());
         }
-        let names = self.condition_names();
-        let value = names.value(token)?;
-        let Value::Object(strategy) = &value else { return Ok(none) };
+        let value = self.condition_names().value(token).and_then(|value| Strategy::of(&value));
+        value.map_err(|problem| Fault::of("strategy", token, &problem))
+    }
+
+    /// The keys of the jobs of the files that lead to it, its own last.
+    pub fn path(&self) -> Vec<String> {
+        let mut path = self.scope.path.clone();
+        path.extend(self.job().map(|job| job.key().to_owned()));
+        path
+    }
+
+    /// Where its job stands.
+    pub fn span(&self) -> Option<Span> {
+        self.job().map(|job| job.span)
+    }
+
+    /// Its number in its matrix.
+    pub fn index(&self) -> Option<u32> {
+        self.leg.place.map(|(index, _)| index)
+    }
+
+    /// A leg of which no more is known than its name.
+    pub fn to_unknown_leg(&self, id: LegId) -> Leg {
+        Leg { strategy: self.strategy_place(), ..Leg::unknown(id, self.name(), self.path(), self.span()) }
+    }
+
+    /// The leg as the scheduler sees it.
+    pub fn to_leg(&self, id: LegId) -> Result<Leg, Fault> {
+        let job = self.job().ok_or_else(|| "there is no such job".to_owned())?;
+        let steps = job.as_steps().ok_or_else(|| "it calls a workflow".to_owned())?;
+        let names = self.plain_names();
+        let runs_on = evaluated("runs-on", &steps.runs_on, |token| spec::runs_on(&names.value(token)?))?;
+        let container = evaluated("container", &steps.container, |token| self.container(token))?;
+        let services = evaluated("services", &steps.services, |token| self.services(token))?;
+        let timeout = evaluated("timeout-minutes", &steps.timeout_minutes, |token| names.number(token))?;
+        let may_fail = evaluated("continue-on-error", &steps.continue_on_error, |token| names.truth(token))?;
+        Ok(Leg {
+            runs_on: runs_on.unwrap_or_default(),
+            container: container.flatten(),
+            services: services.unwrap_or_default(),
+            environment: evaluated("environment", &steps.environment, |token| self.environment(token))?.flatten(),
+            timeout: timeout.filter(|minutes| *minutes > 0.0).map_or(DEFAULT_TIMEOUT, minutes),
+            continue_on_error: may_fail.unwrap_or_default(),
+            concurrency: self.concurrency(job)?,
+            ..self.to_unknown_leg(id)
+        })
+    }
+
+    fn strategy_place(&self) -> Option<(u32, u32, u32)> {
+        self.leg.place.map(|(index, total)| (u32::try_from(self.at).unwrap_or(u32::MAX), index, total))
+    }
+
+    fn container(&self, token: &Token) -> Result<Option<ContainerSpec>, String> {
+        // Credentials may use secrets and `env`; the rest of a container may not, and the check has told.
+        spec::container(&self.names().with("env", self.workflow_env()).value(token)?, self.login())
+    }
+
+    fn services(&self, token: &Token) -> Result<Vec<(String, ContainerSpec)>, String> {
+        spec::services(&self.names().with("env", self.workflow_env()).value(token)?, self.login())
+    }
+
+    /// Nobody gives secrets to a rehearsal, and nothing is pulled in it.
+    fn login(&self) -> spec::Login {
+        if self.is_rehearsal { spec::Login::LeftOut } else { spec::Login::Needed }
+    }
+
+    fn workflow_env(&self) -> Value {
+        let names = self.names();
+        let pairs = self.environments().filter_map(|token| names.pairs(token).ok()).flatten();
+        Value::object(pairs.map(|(key, value)| (key, Value::text(value))))
+    }
+
+    fn environment(&self, token: &Token) -> Result<Option<EnvironmentSpec>, String> {
+        let names = self.plain_names();
+        let name = match &token.kind {
+            TokenKind::Mapping(_) => token.get("name").map(|name| names.text(name)).transpose()?.unwrap_or_default(),
+            _ => names.text(token)?,
+        };
+        let has_url = token.get("url").is_some();
+        Ok((!name.is_empty()).then_some(EnvironmentSpec { name, has_url }))
+    }
+
+    fn concurrency(&self, job: &Job) -> Result<Option<Concurrency>, Fault> {
+        let names = self.plain_names();
+        Ok(evaluated("concurrency", &job.concurrency, |token| concurrency(token, &names))?.flatten())
+    }
+
+    /// The workflow that it calls, with what it is called with.
+    pub fn called(&self) -> Result<Scope, Fault> {
+        let job = self.job().ok_or_else(|| "there is no such job".to_owned())?;
+        let call = job.as_call().ok_or_else(|| "it calls no workflow".to_owned())?;
+        let Some(workflow) = &call.workflow else {
+            let message = if is_local(&call.uses) {
+                format!("the called workflow `{}` is not in this repository", call.uses)
+            } else {
+                format!(
+                    "`{}` is a workflow of another repository, and nothing is fetched; copy it here and call it by its path",
+                    call.uses
+                )
+            };
+            return Err(Fault::elsewhere(message, call.span));
+        };
+        let interface = workflow
+            .call_interface()
+            .ok_or_else(|| format!("`{}` cannot be called: it lacks `on: workflow_call`", call.uses))?;
+        let names = self.plain_names();
+        let given = evaluated("with", &call.with, |with| names.value(with))?;
+        let inputs = call_inputs(&interface.inputs, given.as_ref(), &names)?;
+        // Whether all that are required were handed over was checked; one without a value is none of the call's business.
+        let secrets = match &call.secrets {
+            CallSecrets::None => Vec::new(),
+            CallSecrets::Inherit => self.scope.secrets.clone(),
+            CallSecrets::Named(token) => {
+                let pairs = self.names().pairs(token).map_err(|problem| Fault::of("secrets", token, &problem))?;
+                let given = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+                given.map(|(key, value)| (key, Secret::new(value))).collect()
+            }
+        };
+        let name = self.name();
+        Ok(Scope {
+            workflow: Arc::clone(workflow),
+            prefix: format!("{name} / "),
+            name,
+            path: self.path(),
+            inputs,
+            secrets: with_token(secrets, &self.scope.secrets),
+            concurrency: self.concurrency(job)?,
+        })
+    }
+}
+
+impl Strategy {
+    /// That of a job that has none.
+    pub fn none() -> Self {
+        Strategy { legs: vec![None], fail_fast: true, max_parallel: None }
+    }
+
+    fn of(value: &Value) -> Result<Self, String> {
+        let Value::Object(strategy) = value else { return Ok(Self::none()) };
         let fail_fast = match strategy.get("fail-fast") {
             None | Some(Value::Null) => true,
             Some(Value::Bool(truth)) => *truth,
@@ -257,133 +392,31 @@ impl JobScene {
         };
         Ok(Strategy { legs, fail_fast, max_parallel })
     }
+}
 
-    /// The leg as the scheduler sees it.
-    pub fn to_leg(&self, id: LegId) -> Result<Leg, String> {
-        let job = self.job().ok_or("there is no such job")?;
-        let steps = job.as_steps().ok_or("it calls a workflow")?;
-        let names = self.plain_names();
-        let told = |key: &'static str| move |problem: String| format!("`{key}` cannot be evaluated: {problem}");
-        let runs_on = steps.runs_on.as_ref().map(|token| names.value(token).and_then(|value| spec::runs_on(&value)));
-        let container = steps.container.as_ref().map(|token| self.container(token)).transpose();
-        let services = steps.services.as_ref().map(|token| self.services(token)).transpose();
-        let timeout = steps.timeout_minutes.as_ref().map(|token| names.number(token)).transpose();
-        let timeout = timeout.map_err(told("timeout-minutes"))?.filter(|minutes| *minutes > 0.0);
-        let may_fail = steps.continue_on_error.as_ref().map(|token| names.truth(token)).transpose();
-        let mut path = self.scope.path.clone();
-        path.push(job.key().to_owned());
-        Ok(Leg {
-            id,
-            name: self.name(),
-            path,
-            needs: Vec::new(),
-            runs_on: runs_on.transpose().map_err(told("runs-on"))?.unwrap_or_default(),
-            container: container.map_err(told("container"))?.flatten(),
-            services: services.map_err(told("services"))?.unwrap_or_default(),
-            environment: self.environment(steps).map_err(told("environment"))?,
-            timeout: timeout.map_or(DEFAULT_TIMEOUT, minutes),
-            continue_on_error: may_fail.map_err(told("continue-on-error"))?.unwrap_or_default(),
-            concurrency: self.concurrency(job)?,
-            strategy: self.leg.place.map(|(index, total)| (u32::try_from(self.at).unwrap_or(u32::MAX), index, total)),
-        })
-    }
+/// The value of a key that a job may have.
+fn evaluated<T>(
+    key: &str,
+    token: &Option<Token>,
+    value: impl FnOnce(&Token) -> Result<T, String>,
+) -> Result<Option<T>, Fault> {
+    let Some(token) = token else { return Ok(None) };
+    value(token).map(Some).map_err(|problem| Fault::of(key, token, &problem))
+}
 
-    fn container(&self, token: &Token) -> Result<Option<crate::parser::github::run::ContainerSpec>, String> {
-        // Credentials may use secrets and `env`; the rest of a container may not, and the check has told.
-        spec::container(&self.names().with("env", self.workflow_env()).value(token)?)
-    }
-
-    fn services(&self, token: &Token) -> Result<Vec<(String, crate::parser::github::run::ContainerSpec)>, String> {
-        spec::services(&self.names().with("env", self.workflow_env()).value(token)?)
-    }
-
-    fn workflow_env(&self) -> Value {
-        let names = self.names();
-        let pairs = self.environments().filter_map(|token| names.pairs(token).ok()).flatten();
-        Value::object(pairs.map(|(key, value)| (key, Value::text(value))))
-    }
-
-    fn environment(&self, job: &StepsJob) -> Result<Option<EnvironmentSpec>, String> {
-        let Some(token) = &job.environment else { return Ok(None) };
-        let names = self.plain_names();
-        let name = match &token.kind {
-            TokenKind::Mapping(_) => token.get("name").map(|name| names.text(name)).transpose()?.unwrap_or_default(),
-            _ => names.text(token)?,
-        };
-        let has_url = token.get("url").is_some();
-        Ok((!name.is_empty()).then_some(EnvironmentSpec { name, has_url }))
-    }
-
-    fn concurrency(&self, job: &Job) -> Result<Option<crate::parser::github::run::Concurrency>, String> {
-        let Some(token) = &job.concurrency else { return Ok(None) };
-        concurrency(token, &self.plain_names())
-            .map_err(|problem| format!("`concurrency` cannot be evaluated: {problem}"))
-    }
-
-    /// The workflow that it calls, with what it is called with.
-    pub fn called(&self) -> Result<Scope, String> {
-        let job = self.job().ok_or("there is no such job")?;
-        let call = job.as_call().ok_or("it calls no workflow")?;
-        let Some(workflow) = &call.workflow else {
-            return Err(if call.uses.starts_with("./") {
-                format!("the called workflow `{}` is not in this repository", call.uses)
-            } else {
-                format!(
-                    "`{}` is a workflow of another repository, and nothing is fetched; copy it here and call it by its path",
-                    call.uses
-                )
-            });
-        };
-        let interface = workflow
-            .call_interface()
-            .ok_or_else(|| format!("`{}` cannot be called: it lacks `on: workflow_call`", call.uses))?;
-        let names = self.plain_names();
-        let given = call.with.as_ref().map(|with| names.value(with)).transpose();
-        let given = given.map_err(|problem| format!("`with` cannot be evaluated: {problem}"))?;
-        let inputs = call_inputs(&interface.inputs, given.as_ref(), &names)?;
-        let secrets = match &call.secrets {
-            CallSecrets::None => Vec::new(),
-            CallSecrets::Inherit => self.scope.secrets.clone(),
-            CallSecrets::Named(token) => {
-                let pairs =
-                    self.names().pairs(token).map_err(|problem| format!("`secrets` cannot be evaluated: {problem}"))?;
-                pairs
-                    .into_iter()
-                    .filter(|(_, value)| !value.is_empty())
-                    .map(|(key, value)| (key, Secret::new(value)))
-                    .collect()
-            }
-        };
-        let secrets = with_token(secrets, &self.scope.secrets);
-        if let Some(missing) = interface.secrets.iter().find(|secret| secret.required && !has(&secrets, &secret.name)) {
-            return Err(format!("the secret `{}` is required by `{}` and not given", missing.name, call.uses));
-        }
-        let mut path = self.scope.path.clone();
-        path.push(job.key().to_owned());
-        let name = self.name();
-        Ok(Scope {
-            workflow: Arc::clone(workflow),
-            prefix: format!("{name} / "),
-            name,
-            path,
-            inputs,
-            secrets,
-            concurrency: self.concurrency(job)?,
-        })
-    }
+/// Whether a called workflow is a file of this repository.
+fn is_local(uses: &str) -> bool {
+    uses.starts_with("./") || uses.starts_with("$/")
 }
 
 /// The forge's token is there without being handed on.
 fn with_token(mut secrets: Vec<(String, Secret)>, caller: &[(String, Secret)]) -> Vec<(String, Secret)> {
     const TOKEN: &str = "GITHUB_TOKEN";
-    if !has(&secrets, TOKEN) {
-        secrets.extend(caller.iter().find(|(name, _)| name.eq_ignore_ascii_case(TOKEN)).cloned());
+    let is_token = |(name, _): &&(String, Secret)| name.eq_ignore_ascii_case(TOKEN);
+    if !secrets.iter().any(|known| is_token(&known)) {
+        secrets.extend(caller.iter().find(is_token).cloned());
     }
     secrets
-}
-
-fn has(secrets: &[(String, Secret)], name: &str) -> bool {
-    secrets.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 
 /// Minutes, as long as a job may take at all.

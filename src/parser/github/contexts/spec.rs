@@ -21,8 +21,17 @@ pub(super) fn runs_on(value: &Value) -> Result<RunsOn, String> {
     Ok(runs_on)
 }
 
+/// What becomes of credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Login {
+    /// Both parts have to be there.
+    Needed,
+    /// Nothing is pulled.
+    LeftOut,
+}
+
 /// A container; `None` where it has no image.
-pub(super) fn container(value: &Value) -> Result<Option<ContainerSpec>, String> {
+pub(super) fn container(value: &Value, login: Login) -> Result<Option<ContainerSpec>, String> {
     let object = match value {
         Value::Object(object) => object,
         Value::Null => return Ok(None),
@@ -39,17 +48,17 @@ pub(super) fn container(value: &Value) -> Result<Option<ContainerSpec>, String> 
         ports: list("ports")?,
         volumes: list("volumes")?,
         options: text(object, "options")?.unwrap_or_default(),
-        credentials: credentials(object)?,
+        credentials: if login == Login::Needed { credentials(object)? } else { None },
         command: text(object, "command")?,
         entrypoint: text(object, "entrypoint")?,
     }))
 }
 
 /// Services by name; those without an image are left out, as on the forge.
-pub(super) fn services(value: &Value) -> Result<Vec<(String, ContainerSpec)>, String> {
+pub(super) fn services(value: &Value, login: Login) -> Result<Vec<(String, ContainerSpec)>, String> {
     let mut services = Vec::new();
     for (name, value) in value.as_object().map(Object::entries).unwrap_or_default() {
-        let spec = container(value).map_err(|problem| format!("`{name}`: {problem}"))?;
+        let spec = container(value, login).map_err(|problem| format!("`{name}`: {problem}"))?;
         services.extend(spec.map(|spec| (name.to_string(), spec)));
     }
     Ok(services)

@@ -23,6 +23,8 @@ pub struct RunFacts {
     pub default_branch: String,
     /// The branch that a pull request is to go into; empty: the default branch.
     pub base_branch: String,
+    /// The branch that a run was of, where its end is the event (`workflow_run`); empty: that of `git_ref`.
+    pub head_branch: String,
     /// Who starts it.
     pub actor: String,
     /// The commit's message.

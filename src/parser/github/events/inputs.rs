@@ -1,22 +1,44 @@
 //! Inputs of `workflow_dispatch` and `workflow_call`: declared types, defaults, what was given.
 
+use crate::parser::document::Span;
 use crate::parser::expression::{Object, Value, text_to_number};
 use crate::parser::github::contexts::Names;
 use crate::parser::github::workflow::model::{Input, InputType};
 
-/// The `inputs` context of what was given as text on the command line. All that is wrong is told.
-pub fn given_inputs(declared: &[Input], given: &[(String, String)], names: &Names<'_>) -> Result<Value, String> {
+/// What is wrong with what a workflow is started or called with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartProblem {
+    /// One sentence.
+    pub message: String,
+    /// Where the workflow says what it takes.
+    pub at: Option<Span>,
+}
+
+impl From<String> for StartProblem {
+    fn from(message: String) -> Self {
+        Self { message, at: None }
+    }
+}
+
+/// The `inputs` context of what was given as text on the command line to an event that stands at `at`. All that is wrong is told.
+pub fn given_inputs(declared: &[Input], given: &[(String, String)], at: Span) -> Result<Value, Vec<StartProblem>> {
     let given = given.iter().map(|(key, value)| (key.as_str(), Value::text(value.as_str())));
-    resolve(declared, &Object::new(given), names)
+    resolve(declared, &Object::new(given), &Names::default(), Some(at))
 }
 
 /// The `inputs` context of a called workflow. All that is wrong is told.
 pub fn call_inputs(declared: &[Input], given: Option<&Value>, names: &Names<'_>) -> Result<Value, String> {
     let empty = Object::default();
-    resolve(declared, given.and_then(Value::as_object).unwrap_or(&empty), names)
+    let inputs = resolve(declared, given.and_then(Value::as_object).unwrap_or(&empty), names, None);
+    inputs.map_err(|problems| problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; "))
 }
 
-fn resolve(declared: &[Input], given: &Object, names: &Names<'_>) -> Result<Value, String> {
+fn resolve(
+    declared: &[Input],
+    given: &Object,
+    names: &Names<'_>,
+    at: Option<Span>,
+) -> Result<Value, Vec<StartProblem>> {
     let mut problems = Vec::new();
     let mut values = Vec::with_capacity(declared.len());
     for (key, _) in given.entries() {
@@ -24,16 +46,16 @@ fn resolve(declared: &[Input], given: &Object, names: &Names<'_>) -> Result<Valu
             let known: Vec<&str> = declared.iter().map(|input| input.name.as_str()).collect();
             let known =
                 if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
-            problems.push(format!("the input `{key}` is not declared; {known}"));
+            problems.push(StartProblem { message: format!("the input `{key}` is not declared; {known}"), at });
         }
     }
     for input in declared {
         match value(input, given.get(&input.name), names) {
             Ok(value) => values.push((input.name.as_str(), value)),
-            Err(problem) => problems.push(problem),
+            Err(message) => problems.push(StartProblem { message, at: Some(input.span) }),
         }
     }
-    if problems.is_empty() { Ok(Value::object(values)) } else { Err(problems.join("; ")) }
+    if problems.is_empty() { Ok(Value::object(values)) } else { Err(problems) }
 }
 
 fn value(input: &Input, given: Option<&Value>, names: &Names<'_>) -> Result<Value, String> {

@@ -3,22 +3,45 @@
 use serde_json::{Map, Value, json};
 
 use super::facts::RunFacts;
+use super::start::Start;
+use crate::parser::expression::Object;
 
 /// The payload of the run. What `--event-path` gives stands; what it lacks of the event's usual parts is added.
 ///
-/// `action` is the activity (`opened`) for events that have such; `schedule` the cron line that is due; `inputs` what
-/// `workflow_dispatch` was given.
-pub fn payload(facts: &RunFacts, action: Option<&str>, schedule: Option<&str>) -> Result<Value, String> {
-    let mut made = made(facts, action, schedule);
+/// The facts are those that the payload itself [tells](super::told()).
+///
+/// # Errors
+/// The payload that was given is not a JSON object.
+pub fn payload(facts: &RunFacts, start: &Start) -> Result<Value, String> {
+    let mut made = made(facts, start);
     if let Some(text) = &facts.payload {
-        let given: Value =
+        let mut given: Value =
             serde_json::from_str(text).map_err(|error| format!("the event's payload is not JSON: {error}"))?;
-        if !given.is_object() {
+        let Some(keys) = given.as_object_mut() else {
             return Err("the event's payload must be a JSON object".into());
+        };
+        if facts.event == "workflow_dispatch" {
+            // They are made of the given ones.
+            keys.remove("inputs");
         }
+        number(keys);
         overlay(&mut made, given, 0);
     }
     Ok(made)
+}
+
+/// A pull request's number stands at two places.
+fn number(given: &mut Map<String, Value>) {
+    let inner = given.get("pull_request").and_then(|pull| pull.get("number")).cloned();
+    match (given.get("number").cloned(), inner, given.get_mut("pull_request")) {
+        (None, Some(number), _) => {
+            given.insert("number".into(), number);
+        }
+        (Some(number), None, Some(Value::Object(pull))) => {
+            pull.insert("number".into(), number);
+        }
+        _ => {}
+    }
 }
 
 /// The deepest that objects are laid over each other; below, the given one replaces.
@@ -40,10 +63,10 @@ fn overlay(base: &mut Value, over: Value, depth: u32) {
     }
 }
 
-fn made(facts: &RunFacts, action: Option<&str>, schedule: Option<&str>) -> Value {
+fn made(facts: &RunFacts, start: &Start) -> Value {
     let mut event = Map::new();
-    if let Some(action) = action {
-        event.insert("action".into(), action.into());
+    if let Some(action) = &start.action {
+        event.insert("action".into(), action.as_str().into());
     }
     match facts.event.as_str() {
         "push" => push(&mut event, facts),
@@ -59,11 +82,13 @@ fn made(facts: &RunFacts, action: Option<&str>, schedule: Option<&str>) -> Value
             );
         }
         "schedule" => {
-            event.insert("schedule".into(), schedule.unwrap_or_default().into());
+            event.insert("schedule".into(), start.schedule.as_deref().unwrap_or_default().into());
         }
         "workflow_dispatch" => {
+            // Here all are texts; the context of their name has the types.
+            let inputs = start.inputs.as_object().map(Object::entries).unwrap_or_default().iter();
             let inputs: Map<String, Value> =
-                facts.inputs.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+                inputs.map(|(key, value)| (key.to_string(), value.to_text().to_string().into())).collect();
             event.insert("inputs".into(), if inputs.is_empty() { Value::Null } else { inputs.into() });
             event.insert("ref".into(), facts.git_ref.as_str().into());
         }
@@ -188,9 +213,13 @@ mod tests {
         }
     }
 
+    fn opened() -> Start {
+        Start { action: Some("opened".into()), ..Start::default() }
+    }
+
     #[test]
     fn a_push_tells_its_commit() {
-        let event = payload(&facts("push"), None, None).unwrap();
+        let event = payload(&facts("push"), &Start::default()).unwrap();
         assert_eq!(event["head_commit"]["message"], "Title\n\nBody");
         assert_eq!(event["after"], "abc");
         assert_eq!(event["repository"]["owner"]["login"], "o");
@@ -199,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_pull_request_goes_into_the_default_branch() {
-        let event = payload(&facts("pull_request"), Some("opened"), None).unwrap();
+        let event = payload(&facts("pull_request"), &opened()).unwrap();
         assert_eq!(event["action"], "opened");
         assert_eq!(event["pull_request"]["base"]["ref"], "main");
         assert_eq!(event["pull_request"]["head"]["ref"], "topic");
@@ -208,13 +237,15 @@ mod tests {
     #[test]
     fn what_is_given_stands_and_what_it_lacks_is_added() {
         let mut facts = facts("pull_request");
-        facts.payload = Some(r#"{"pull_request": {"head": {"ref": "x"}, "labels": [1]}, "more": 1}"#.into());
-        let event = payload(&facts, Some("opened"), None).unwrap();
+        facts.payload =
+            Some(r#"{"pull_request": {"head": {"ref": "x"}, "labels": [1], "number": 7}, "more": 1}"#.into());
+        let event = payload(&facts, &opened()).unwrap();
         assert_eq!(event["pull_request"]["head"]["ref"], "x");
         assert_eq!(event["pull_request"]["head"]["sha"], "abc");
         assert_eq!(event["pull_request"]["labels"], json!([1]));
         assert_eq!(event["more"], 1);
+        assert_eq!(event["number"], 7);
         facts.payload = Some("[]".into());
-        assert!(payload(&facts, None, None).unwrap_err().contains("object"));
+        assert!(payload(&facts, &opened()).unwrap_err().contains("object"));
     }
 }

@@ -2,11 +2,10 @@
 
 use super::facts::RunFacts;
 use super::filter::{Filters, Rule, Subject};
-use super::inputs;
+use super::inputs::{StartProblem, given_inputs};
 use super::pattern::Patterns;
 use super::payload::{base_branch, short_ref};
 use crate::parser::expression::Value;
-use crate::parser::github::contexts::Names;
 use crate::parser::github::workflow::model::{Event, EventDetail, EventFilters, Workflow};
 
 /// A workflow that starts.
@@ -30,15 +29,16 @@ pub enum Started {
 }
 
 /// Whether the event of the facts starts the workflow. An error where it would and cannot: inputs, payload, patterns.
-pub fn start(workflow: &Workflow, facts: &RunFacts) -> Result<Started, String> {
+pub fn start(workflow: &Workflow, facts: &RunFacts) -> Result<Started, Vec<StartProblem>> {
     let Some(event) = workflow.event(&facts.event) else {
         let known: Vec<&str> = workflow.events.iter().map(|event| event.name.as_str()).collect();
         return Ok(Started::No(format!("it is started by {}, not by `{}`", listed(&known), facts.event)));
     };
-    if let Some(reason) = refused(event, facts)? {
+    let told = |problem: String| vec![StartProblem { message: problem, at: Some(event.span) }];
+    if let Some(reason) = refused(event, facts).map_err(told)? {
         return Ok(Started::No(reason));
     }
-    let given = given_action(facts)?;
+    let given = given_action(facts).map_err(told)?;
     let types = event.filters.types.as_deref();
     if let (Some(given), Some(types)) = (&given, types)
         && !types.iter().any(|known| known.eq_ignore_ascii_case(given))
@@ -48,8 +48,8 @@ pub fn start(workflow: &Workflow, facts: &RunFacts) -> Result<Started, String> {
     let (mut schedule, mut values) = (None, Value::Null);
     match &event.detail {
         EventDetail::Schedule(lines) => schedule = lines.first().map(|line| line.cron.to_string()),
-        EventDetail::Dispatch(declared) => values = inputs::given_inputs(declared, &facts.inputs, &Names::default())?,
-        EventDetail::Call(call) => values = inputs::given_inputs(&call.inputs, &facts.inputs, &Names::default())?,
+        EventDetail::Dispatch(declared) => values = given_inputs(declared, &facts.inputs, event.span)?,
+        EventDetail::Call(call) => values = given_inputs(&call.inputs, &facts.inputs, event.span)?,
         EventDetail::None => {}
     }
     let first = types.and_then(|types| types.first().map(ToString::to_string));
@@ -67,6 +67,7 @@ fn refused(event: &Event, facts: &RunFacts) -> Result<Option<String>, String> {
     let subject = match facts.event.as_str() {
         "push" => Subject::of_ref(&facts.git_ref),
         "pull_request" | "pull_request_target" => Subject::Branch(base_branch(facts)),
+        "workflow_run" if !facts.head_branch.is_empty() => Subject::Branch(&facts.head_branch),
         "workflow_run" => Subject::Branch(short_ref(&facts.git_ref)),
         "merge_group" => Subject::Branch(base_branch(facts)),
         _ => return Ok(None),

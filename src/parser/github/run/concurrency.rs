@@ -1,6 +1,12 @@
-//! Concurrency groups: one member of a group runs, one waits, and a newcomer takes the place of the one that waits.
+//! Concurrency groups: one member of a group runs; one waits, and a newcomer takes the place of the one that waits, or as many as
+//! the group's `queue` allows wait in their order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+
+use super::{Concurrency, Queue};
+
+/// So many wait with `queue: max`.
+const MOST_WAITING: usize = 100;
 
 /// The groups of a run, with members of any kind.
 #[derive(Debug)]
@@ -11,7 +17,7 @@ pub struct Groups<M> {
 #[derive(Debug)]
 struct Group<M> {
     running: M,
-    waiting: Option<M>,
+    waiting: VecDeque<M>,
 }
 
 /// What a newcomer is told.
@@ -26,6 +32,8 @@ pub enum Admission<M> {
         /// The one that waited until now, which never runs.
         superseded: Option<M>,
     },
+    /// It never runs: as many wait as may.
+    Full,
 }
 
 impl<M> Default for Groups<M> {
@@ -36,17 +44,19 @@ impl<M> Default for Groups<M> {
 
 impl<M: Copy + PartialEq> Groups<M> {
     /// Asks for a member. Names of groups do not tell cases apart.
-    pub fn ask(&mut self, group: &str, member: M, cancel_in_progress: bool) -> Admission<M> {
-        match self.groups.get_mut(&group.to_lowercase()) {
-            None => {
-                self.groups.insert(group.to_lowercase(), Group { running: member, waiting: None });
-                Admission::Go
-            }
-            Some(known) => Admission::Wait {
-                cancel: cancel_in_progress.then_some(known.running),
-                superseded: known.waiting.replace(member),
-            },
-        }
+    pub fn ask(&mut self, concurrency: &Concurrency, member: M) -> Admission<M> {
+        let name = concurrency.group.to_lowercase();
+        let Some(known) = self.groups.get_mut(&name) else {
+            self.groups.insert(name, Group { running: member, waiting: VecDeque::new() });
+            return Admission::Go;
+        };
+        let superseded = match concurrency.queue {
+            Queue::Max if known.waiting.len() >= MOST_WAITING => return Admission::Full,
+            Queue::Max => None,
+            Queue::Single => known.waiting.pop_back(),
+        };
+        known.waiting.push_back(member);
+        Admission::Wait { cancel: concurrency.cancel_in_progress.then_some(known.running), superseded }
     }
 
     /// Who runs in a group.
@@ -59,10 +69,10 @@ impl<M: Copy + PartialEq> Groups<M> {
         let name = group.to_lowercase();
         let known = self.groups.get_mut(&name)?;
         if known.running != member {
-            known.waiting = known.waiting.filter(|waiting| *waiting != member);
+            known.waiting.retain(|waiting| *waiting != member);
             return None;
         }
-        match known.waiting.take() {
+        match known.waiting.pop_front() {
             Some(next) => {
                 known.running = next;
                 Some(next)
@@ -79,16 +89,39 @@ impl<M: Copy + PartialEq> Groups<M> {
 mod tests {
     use super::*;
 
+    fn group(name: &str, cancel_in_progress: bool, queue: Queue) -> Concurrency {
+        Concurrency { group: name.to_owned(), cancel_in_progress, queue }
+    }
+
     #[test]
     fn one_runs_one_waits_and_the_newest_waits_on() {
         let mut groups = Groups::default();
-        assert_eq!(groups.ask("G", 1, false), Admission::Go);
-        assert_eq!(groups.ask("g", 2, false), Admission::Wait { cancel: None, superseded: None });
-        assert_eq!(groups.ask("g", 3, true), Admission::Wait { cancel: Some(1), superseded: Some(2) });
-        assert_eq!(groups.ask("other", 4, true), Admission::Go);
+        let one = |name: &str, cancels: bool| group(name, cancels, Queue::Single);
+        assert_eq!(groups.ask(&one("G", false), 1), Admission::Go);
+        assert_eq!(groups.ask(&one("g", false), 2), Admission::Wait { cancel: None, superseded: None });
+        assert_eq!(groups.ask(&one("g", true), 3), Admission::Wait { cancel: Some(1), superseded: Some(2) });
+        assert_eq!(groups.ask(&one("other", true), 4), Admission::Go);
         assert_eq!(groups.leave("g", 2), None);
         assert_eq!(groups.leave("g", 1), Some(3));
         assert_eq!(groups.leave("g", 3), None);
-        assert_eq!(groups.ask("g", 5, false), Admission::Go);
+        assert_eq!(groups.ask(&one("g", false), 5), Admission::Go);
+    }
+
+    #[test]
+    fn a_long_queue_keeps_its_order_and_is_full_at_a_hundred() {
+        let mut groups = Groups::default();
+        let long = group("g", false, Queue::Max);
+        assert_eq!(groups.ask(&long, 0), Admission::Go);
+        for member in 1..=100 {
+            assert_eq!(groups.ask(&long, member), Admission::Wait { cancel: None, superseded: None });
+        }
+        assert_eq!(groups.ask(&long, 101), Admission::Full);
+        assert_eq!(groups.leave("g", 2), None, "it does not wait any more");
+        assert_eq!(groups.leave("g", 0), Some(1));
+        assert_eq!(groups.leave("g", 1), Some(3));
+        assert_eq!(
+            groups.ask(&group("g", false, Queue::Single), 102),
+            Admission::Wait { cancel: None, superseded: Some(100) }
+        );
     }
 }

@@ -6,12 +6,14 @@ use serde_yaml::{Mapping, Value};
 use crate::parser::document::yaml::to_yaml;
 use crate::parser::document::{Node, Schema};
 
-/// The workflow of a document, resolved: `env` of the workflow in each job, `defaults.run` in each `run` step. `job`: that job alone;
+/// The workflow of a document, resolved: `env` of the workflow in each job, `defaults.run` in each `run` step (where it
+/// holds an expression, in each job). `job`: that job alone;
 /// `None` where there is no such job.
 pub fn expand(root: &Node, job: Option<&str>) -> Option<String> {
     let Value::Mapping(mut workflow) = to_yaml(root, Schema::Core) else { return None };
     let env = workflow.remove("env");
-    let defaults = run_defaults(workflow.remove("defaults").as_ref());
+    let defaults = workflow.remove("defaults");
+    let defaults = defaults.as_ref().and_then(|defaults| defaults.get("run")).filter(|run| !is_empty(run));
     let jobs = workflow.get_mut("jobs").and_then(Value::as_mapping_mut)?;
     if let Some(wanted) = job {
         jobs.retain(|key, _| key.as_str() == Some(wanted));
@@ -23,13 +25,13 @@ pub fn expand(root: &Node, job: Option<&str>) -> Option<String> {
         if let Value::Mapping(job) = job
             && !job.contains_key("uses")
         {
-            resolve(job, env.as_ref(), &defaults);
+            resolve(job, env.as_ref(), defaults);
         }
     }
     serde_yaml::to_string(&Value::Mapping(workflow)).ok()
 }
 
-fn resolve(job: &mut Mapping, env: Option<&Value>, defaults: &Mapping) {
+fn resolve(job: &mut Mapping, env: Option<&Value>, defaults: Option<&Value>) {
     if let Some(Value::Mapping(outer)) = env {
         let mut all = outer.clone();
         match job.remove("env") {
@@ -47,12 +49,19 @@ fn resolve(job: &mut Mapping, env: Option<&Value>, defaults: &Mapping) {
         }
     }
     // The job's defaults take the place of the workflow's, they are not joined.
-    let own = job.remove("defaults");
-    let own = own.as_ref().map(|own| run_defaults(Some(own)));
-    let defaults = own.filter(|own| !own.is_empty()).unwrap_or_else(|| defaults.clone());
+    let own = job.get("defaults").and_then(|own| own.get("run")).filter(|own| !is_empty(own));
+    let Some(defaults) = own.or(defaults).cloned() else { return };
+    // A step's `shell` takes no expression, and `env` would be another one there.
+    if has_expression(&defaults) {
+        let mut kept = Mapping::new();
+        kept.insert("run".into(), defaults);
+        job.insert("defaults".into(), kept.into());
+        return;
+    }
+    job.remove("defaults");
     let steps = job.get_mut("steps").and_then(Value::as_sequence_mut);
     for step in steps.into_iter().flatten().filter_map(Value::as_mapping_mut).filter(|step| step.contains_key("run")) {
-        for (key, value) in &defaults {
+        for (key, value) in defaults.as_mapping().into_iter().flatten() {
             if !step.contains_key(key) {
                 step.insert(key.clone(), value.clone());
             }
@@ -60,8 +69,14 @@ fn resolve(job: &mut Mapping, env: Option<&Value>, defaults: &Mapping) {
     }
 }
 
-fn run_defaults(defaults: Option<&Value>) -> Mapping {
-    defaults.and_then(|defaults| defaults.get("run")).and_then(Value::as_mapping).cloned().unwrap_or_default()
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_mapping().is_some_and(Mapping::is_empty)
+}
+
+/// Whether `defaults.run`, or one of its values, is evaluated later.
+fn has_expression(defaults: &Value) -> bool {
+    let is_expression = |value: &Value| value.as_str().is_some_and(|text| text.contains("${{"));
+    is_expression(defaults) || defaults.as_mapping().into_iter().flatten().any(|(_, value)| is_expression(value))
 }
 
 #[cfg(test)]
@@ -89,6 +104,19 @@ mod tests {
         assert_eq!(a["steps"][2]["shell"], "bash");
         assert_eq!(a["strategy"]["matrix"]["x"][0], 1);
         assert!(all["jobs"]["b"].get("env").is_none());
+    }
+
+    #[test]
+    fn defaults_with_expressions_stay_defaults() {
+        let text = "on: push\ndefaults: {run: {working-directory: d}}\njobs:\n  a:\n    defaults: {run: {shell: '${{ matrix.shell }}'}}\n    steps: [{run: x}]\n  b: {steps: [{run: x}]}\n  c: {defaults: {run: '${{ fromJSON(vars.D) }}'}, steps: [{run: x}]}\n";
+        let root = read(FileId(0), text, Options { merge: Merge::None, limits: Default::default() }).unwrap().remove(0);
+        let all: Value = serde_yaml::from_str(&expand(&root, None).unwrap()).unwrap();
+        let (a, b, c) = (&all["jobs"]["a"], &all["jobs"]["b"], &all["jobs"]["c"]);
+        assert_eq!(a["defaults"]["run"]["shell"], "${{ matrix.shell }}");
+        assert!(a["steps"][0].get("shell").is_none() && a["steps"][0].get("working-directory").is_none());
+        assert_eq!(b["steps"][0]["working-directory"], "d");
+        assert!(b.get("defaults").is_none());
+        assert_eq!(c["defaults"]["run"], "${{ fromJSON(vars.D) }}");
     }
 
     #[test]

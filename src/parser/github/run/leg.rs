@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::Conclusion;
+use crate::parser::document::Span;
 use crate::pipeline::Secret;
+
+/// How long a job may take where nothing is said.
+pub(in crate::parser::github) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(360 * 60);
 
 /// A leg of a [`Playbook`](super::Playbook).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,7 +33,7 @@ pub enum Move {
 /// A job that ends without having run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeverRan {
-    /// The name the forge shows.
+    /// The name the forge shows; no other job of the run has it.
     pub name: String,
     /// `Skipped`, `Cancelled`, or `Failure` where its own values cannot be evaluated.
     pub conclusion: Conclusion,
@@ -42,8 +46,11 @@ pub struct NeverRan {
 pub struct Leg {
     /// Its number in this run.
     pub id: LegId,
-    /// The name the forge shows: `m (1, a)`, `call / inner`.
+    /// The name the forge shows: `m (1, a)`, `call / inner`. Where the forge shows several jobs by one name, the later ones have
+    /// their id after it, so that no other job of the run has it.
     pub name: String,
+    /// Where its job stands, in its own file.
+    pub span: Option<Span>,
     /// The keys in the files: `["inner"]`, in a called workflow `["call", "inner"]`.
     pub path: Vec<String>,
     /// The names, as shown, of the legs it waited for.
@@ -64,6 +71,27 @@ pub struct Leg {
     pub concurrency: Option<Concurrency>,
     /// The number of the matrix it belongs to, its place there and how many there are; `None` without a matrix.
     pub strategy: Option<(u32, u32, u32)>,
+}
+
+impl Leg {
+    /// A job of which no more is known than who it is.
+    pub(in crate::parser::github) fn unknown(id: LegId, name: String, path: Vec<String>, span: Option<Span>) -> Self {
+        Self {
+            id,
+            name,
+            span,
+            path,
+            needs: Vec::new(),
+            runs_on: RunsOn::default(),
+            container: None,
+            services: Vec::new(),
+            environment: None,
+            timeout: DEFAULT_TIMEOUT,
+            continue_on_error: false,
+            concurrency: None,
+            strategy: None,
+        }
+    }
 }
 
 /// Where a job asks to run.
@@ -121,6 +149,18 @@ pub struct Concurrency {
     pub group: String,
     /// A newcomer ends the one that runs.
     pub cancel_in_progress: bool,
+    /// How many may wait.
+    pub queue: Queue,
+}
+
+/// How many of a concurrency group may wait for the one that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Queue {
+    /// One: a newcomer takes its place.
+    #[default]
+    Single,
+    /// A hundred, in their order; what comes then never runs.
+    Max,
 }
 
 /// How a leg ended.

@@ -40,6 +40,7 @@
 pub mod checkout;
 mod concurrency;
 mod expand;
+mod fault;
 mod leg;
 mod plan;
 mod playbook;
@@ -48,9 +49,13 @@ pub mod shell;
 mod step;
 
 pub use expand::expand;
-pub use leg::{Concurrency, ContainerSpec, Credentials, EnvironmentSpec, Leg, LegEnd, LegId, Move, NeverRan, RunsOn};
+pub use fault::{Certainty, Fault, Trouble};
+pub(in crate::parser::github) use leg::DEFAULT_TIMEOUT;
+pub use leg::{
+    Concurrency, ContainerSpec, Credentials, EnvironmentSpec, Leg, LegEnd, LegId, Move, NeverRan, Queue, RunsOn,
+};
 pub use plan::{Planned, begin, plan};
-pub use playbook::Playbook;
+pub use playbook::{Naming, Playbook};
 pub use program::Program;
 pub use step::{
     ActionReference, Checkout, CommandFilePaths, Next, Place, PlacedService, ReadyKind, ReadyStep, Remark, Script,

@@ -1,74 +1,94 @@
 //! What a run would be, without running it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::{Conclusion, Leg, LegEnd, Move, Playbook};
+use super::playbook::JobId;
+use super::{Conclusion, Leg, LegEnd, Move, Naming, Playbook, Trouble};
+use crate::parser::document::Span;
 use crate::parser::github::contexts::Run;
-use crate::parser::github::events::{RunFacts, Started, start};
+use crate::parser::github::events::{RunFacts, StartProblem, Started, start, told};
 use crate::parser::github::workflow::model::Workflow;
 use crate::pipeline::PipelineDefinition;
-use crate::pipeline::definition::{JobGroup, MayFail, PlannedJob, StartCondition, Waits};
+use crate::pipeline::definition::{MayFail, PlannedJob, StartCondition, Waits};
 
 /// What an event makes of a workflow.
 #[derive(Clone, Debug, Default)]
 pub struct Planned {
-    /// The jobs. Those that are known never to run are not among them.
+    /// The jobs. Those that are known never to run are not among them; those that cannot be made are.
     pub definition: PipelineDefinition,
     /// Why there are none, where the event does not start the workflow.
     pub note: Option<String>,
-    /// Jobs whose own values cannot be evaluated: name and problem.
-    pub problems: Vec<(String, String)>,
+    /// What cannot be made, or evaluated before the run.
+    pub troubles: Vec<Trouble>,
+    /// Jobs that are known never to run: name and reason.
+    pub left_out: Vec<(String, String)>,
+    /// Where the jobs stand, in their own files, by name.
+    pub places: HashMap<String, Span>,
+    /// The names that were given.
+    pub naming: Naming,
 }
 
 /// The run of a workflow that an event starts; the reason where it starts none.
-pub fn begin(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Result<Arc<Run>, String>, String> {
+///
+/// # Errors
+/// The event would start it, and what it brings is wrong.
+pub fn begin(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Result<Arc<Run>, String>, Vec<StartProblem>> {
+    let whole = |problem: String| vec![StartProblem::from(problem)];
+    let facts = told(facts).map_err(whole)?;
     match start(&workflow, &facts)? {
         Started::No(reason) => Ok(Err(reason)),
-        Started::Yes(start) => {
-            Run::new(workflow, facts, &start).map(|run| Ok(Arc::new(run))).map_err(|error| error.to_string())
-        }
+        Started::Yes(start) => Ok(Ok(Arc::new(Run::new(workflow, facts, &start).map_err(whole)?))),
     }
 }
 
 /// The jobs that the facts' event makes of a workflow. Nothing is executed: conditions that ask for results are taken to hold, a
 /// matrix that comes from outputs stays one job.
-pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, String> {
+pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, Vec<StartProblem>> {
     let run = match begin(workflow, facts)? {
         Ok(run) => run,
         Err(reason) => return Ok(Planned { note: Some(reason), ..Planned::default() }),
     };
     let mut playbook = Playbook::rehearsal(Arc::clone(&run));
     let mut planned = Planned::default();
-    let mut groups = HashMap::new();
     planned.definition.name = run.workflow_name().to_owned();
-    let mut moves = std::collections::VecDeque::from(playbook.start());
+    let mut groups = HashMap::new();
+    let mut moves = VecDeque::from(playbook.start());
     while let Some(next) = moves.pop_front() {
         match next {
             Move::Start(id) => {
                 if let Some(leg) = playbook.leg(id) {
-                    add(&mut planned.definition, leg, &playbook, &mut groups);
+                    add(&mut planned, &mut groups, leg, &playbook);
                 }
                 moves.extend(playbook.ended(id, LegEnd::without_steps(Conclusion::Success)));
             }
             Move::Never(never) if never.conclusion == Conclusion::Failure => {
-                planned.problems.push((never.name, never.reason))
+                let fault = never.reason.into();
+                planned.troubles.push(Trouble { job: never.name, span: None, fault });
             }
-            Move::Never(_) | Move::Cancel { .. } => {}
+            Move::Never(never) => planned.left_out.push((never.name, never.reason)),
+            Move::Cancel { .. } => {}
         }
     }
+    let (naming, troubles) = playbook.into_findings();
+    planned.naming = naming;
+    planned.troubles.extend(troubles);
     Ok(planned)
 }
 
-/// Adds a leg; `groups`: where the matrices known so far stand among the definition's.
-fn add(definition: &mut PipelineDefinition, leg: &Leg, playbook: &Playbook, groups: &mut HashMap<JobGroup, usize>) {
-    let group = leg.strategy.and_then(|(_, _, total)| (total > 1).then(|| playbook.group_of(leg.id))).flatten();
-    let group = group.map(|group: JobGroup| {
-        *groups.entry(group).or_insert_with_key(|group| {
-            definition.groups.push(group.clone());
+/// Places of groups in the definition by the jobs that they come from.
+type Groups = HashMap<JobId, usize>;
+
+fn add(planned: &mut Planned, groups: &mut Groups, leg: &Leg, playbook: &Playbook) {
+    let definition = &mut planned.definition;
+    let group = leg.strategy.filter(|(_, _, total)| *total > 1).and_then(|_| playbook.group_of(leg.id));
+    let group = group.map(|(job, group)| {
+        *groups.entry(job).or_insert_with(|| {
+            definition.groups.push(group);
             definition.groups.len() - 1
         })
     });
+    planned.places.extend(leg.span.map(|span| (leg.name.clone(), span)));
     definition.jobs.push(PlannedJob {
         name: leg.name.clone(),
         waits: Waits::Jobs(leg.needs.clone()),

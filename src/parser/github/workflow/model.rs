@@ -34,6 +34,9 @@ pub struct Workflow {
     pub jobs: Vec<Job>,
 }
 
+/// What is wrong with both in one `concurrency`.
+pub const MAX_CANCELS: &str = "`queue: max` and `cancel-in-progress: true` cannot stand together";
+
 /// What starts a workflow.
 #[derive(Clone, Debug)]
 pub struct Event {

@@ -50,6 +50,19 @@ fn targets_of_waits_are_known_steps() {
 }
 
 #[test]
+fn a_long_queue_does_not_cancel() {
+    let of = |queue: &str, cancel: &str| {
+        let concurrency = format!("{{group: g, queue: {queue}, cancel-in-progress: {cancel}}}");
+        let jobs = format!("jobs:\n  a: {{concurrency: {concurrency}, runs-on: x, steps: [{{run: x}}]}}\n");
+        messages(&format!("on: push\nconcurrency: {concurrency}\n{jobs}"), Dialect::GitHub)
+    };
+    assert_eq!(of("max", "true"), ["`queue: max` and `cancel-in-progress: true` cannot stand together"; 2]);
+    assert!(of("max", "false").is_empty());
+    assert!(of("single", "true").is_empty());
+    assert_eq!(of("two", "false"), ["Unexpected value 'two'"; 2]);
+}
+
+#[test]
 fn new_words_of_the_language() {
     let text = "on: push\njobs:\n  a:\n    runs-on: x\n    env: &e {A: b}\n    snapshot: {image-name: i, version: 1.*}\n    services:\n      db: {image: i, command: c, entrypoint: e}\n    if: case(github.ref == 'x', true, false)\n    steps:\n      - {uses: $/actions/a, env: *e}\n  b:\n    uses: $/.github/workflows/b.yml\n";
     assert!(messages(text, Dialect::GitHub).is_empty(), "{:?}", messages(text, Dialect::GitHub));

@@ -51,8 +51,13 @@ impl Playbook {
             let reason = format!("it is in the concurrency group `{group}` of the very run or job that waits for it");
             return self.never(member, Conclusion::Cancelled, &reason);
         }
-        match self.groups.ask(&concurrency.group, member, concurrency.cancel_in_progress) {
+        match self.groups.ask(&concurrency, member) {
             Admission::Go => self.go(member),
+            Admission::Full => {
+                let group = &concurrency.group;
+                let reason = format!("as many jobs as may wait in the concurrency group `{group}` wait already");
+                self.never(member, Conclusion::Cancelled, &reason);
+            }
             Admission::Wait { cancel, superseded } => {
                 let reason = format!("a newer job of the concurrency group `{}` takes its place", concurrency.group);
                 if let Some(superseded) = superseded {
@@ -115,7 +120,7 @@ impl Playbook {
             Member::Call(flow) => {
                 let Some(state) = self.flows.get_mut(flow.0).filter(|state| state.left > 0) else { return };
                 state.left = 0;
-                let name = state.scope.name.clone();
+                let name = self.naming.give(state.scope.name.clone(), &state.scope.path, None);
                 self.moves.push(Move::Never(NeverRan { name, conclusion, reason: reason.to_owned() }));
                 self.member_over(Member::Call(flow), conclusion, Vec::new());
             }
@@ -247,7 +252,7 @@ impl Playbook {
         let (conclusion, outputs) = match self.call_outputs(id) {
             Ok(outputs) => (conclusion, outputs),
             Err(reason) => {
-                let name = flow.scope.name.clone();
+                let name = self.naming.give(flow.scope.name.clone(), &flow.scope.path, None);
                 self.moves.push(Move::Never(NeverRan { name, conclusion: Conclusion::Failure, reason }));
                 (Conclusion::Failure, Vec::new())
             }

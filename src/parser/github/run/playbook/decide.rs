@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::{Conclusion, LegId, Move, NeverRan};
+use super::super::{Conclusion, Fault, Leg, LegId, Move, NeverRan, Trouble};
 use super::Playbook;
 use super::advance::Verdict;
 use super::state::{Flow, FlowId, JobId, LegState, Member, Phase};
 use crate::parser::expression::Value;
-use crate::parser::github::contexts::{JobScene, Status, Strategy};
+use crate::parser::github::contexts::{JobResults, JobScene, Status, Strategy};
 
 /// Calls inside calls, the run's own workflow not counted.
 const CALL_DEPTH: usize = 10;
@@ -23,52 +23,51 @@ impl Playbook {
         if let Some(job) = self.job_mut(id) {
             job.name.clone_from(&name);
         }
-        match self.condition(id) {
-            Ok(Verdict::Runs) => {}
+        let strategy = match self.condition(id) {
+            Ok(Verdict::Runs) => scene.strategy(),
             Ok(Verdict::Skipped(reason)) => {
                 let conclusion =
                     if self.why_cancelled(id.flow).is_some() { Conclusion::Cancelled } else { Conclusion::Skipped };
-                return self.job_never(id, conclusion, reason);
+                return self.job_never(id, &scene, conclusion, reason);
             }
-            Err(problem) => {
-                return self.job_never(id, Conclusion::Failure, format!("`if` cannot be evaluated: {problem}"));
-            }
-        }
-        let strategy = match scene.strategy() {
-            Ok(strategy) => strategy,
-            Err(problem) => {
-                return self.job_never(id, Conclusion::Failure, format!("`strategy` cannot be evaluated: {problem}"));
-            }
+            Err(fault) => Err(fault),
         };
-        self.make_members(id, &scene, &strategy);
+        match strategy {
+            Ok(strategy) => self.make_members(id, &scene, &strategy),
+            Err(fault) if self.is_rehearsal => {
+                let scene = Arc::new(scene.leg(&Strategy::none(), 0));
+                self.rehearse_unknown(id, scene, fault);
+                self.fill(id);
+            }
+            Err(fault) => self.job_never(id, &scene, Conclusion::Failure, fault.message),
+        }
     }
 
     fn make_members(&mut self, id: JobId, scene: &JobScene, strategy: &Strategy) {
         let total = strategy.legs.len();
-        let mut failures = Vec::new();
+        let mut has_failed = false;
         for at in 0..total {
             let scene = Arc::new(scene.leg(strategy, at));
-            let made = if scene.is_call() { self.make_call(id, &scene) } else { self.make_leg(id, scene.clone()) };
+            let made = if scene.is_call() {
+                self.make_call(id, &scene)
+            } else {
+                scene.to_leg(self.next_leg()).map(|leg| self.add_leg(id, leg, Arc::clone(&scene)))
+            };
             match made {
-                Ok(member) => {
-                    if let Some(job) = self.job_mut(id) {
-                        job.members.push(member);
-                        job.pending.push_back(member);
-                    }
+                Ok(member) => self.add_member(id, member),
+                Err(fault) if self.is_rehearsal => self.rehearse_unknown(id, scene, fault),
+                Err(fault) => {
+                    let name = self.naming.give(scene.name(), &scene.path(), scene.index());
+                    let (conclusion, reason) = (Conclusion::Failure, fault.message);
+                    self.moves.push(Move::Never(NeverRan { name, conclusion, reason }));
+                    self.job_mut(id).into_iter().for_each(|job| job.results.push(Conclusion::Failure));
+                    has_failed = true;
                 }
-                Err(problem) => failures.push((scene.name(), problem)),
             }
         }
         if let Some(job) = self.job_mut(id) {
             job.fail_fast = strategy.fail_fast;
             job.max_parallel = strategy.max_parallel.unwrap_or(total).max(1);
-        }
-        let has_failed = !failures.is_empty();
-        for (name, reason) in failures {
-            self.moves.push(Move::Never(NeverRan { name, conclusion: Conclusion::Failure, reason }));
-            if let Some(job) = self.job_mut(id) {
-                job.results.push(Conclusion::Failure);
-            }
         }
         if self.job(id).is_some_and(|job| job.members.is_empty()) {
             let result = if has_failed { Conclusion::Failure } else { Conclusion::Skipped };
@@ -77,17 +76,41 @@ impl Playbook {
         self.fill(id);
     }
 
-    fn make_leg(&mut self, id: JobId, scene: Arc<JobScene>) -> Result<Member, String> {
-        let leg_id = LegId(u32::try_from(self.legs.len()).unwrap_or(u32::MAX));
-        let mut leg = scene.to_leg(leg_id)?;
-        leg.needs = self.shown_needs(id);
-        self.legs.push(LegState { leg, job: id, scene, phase: Phase::Waiting });
-        Ok(Member::Leg(leg_id))
+    /// A job that cannot be made stands in a plan all the same: on the forge it is a job of the run too.
+    fn rehearse_unknown(&mut self, id: JobId, scene: Arc<JobScene>, fault: Fault) {
+        let member = self.add_leg(id, scene.to_unknown_leg(self.next_leg()), scene);
+        let leg = self.legs.last().map(|state| &state.leg);
+        let trouble = leg.map(|leg| Trouble { job: leg.name.clone(), span: leg.span, fault });
+        self.troubles.extend(trouble);
+        self.add_member(id, member);
+        if let Some(job) = self.job_mut(id) {
+            job.max_parallel = job.max_parallel.max(1);
+        }
     }
 
-    fn make_call(&mut self, id: JobId, scene: &Arc<JobScene>) -> Result<Member, String> {
+    fn next_leg(&self) -> LegId {
+        LegId(u32::try_from(self.legs.len()).unwrap_or(u32::MAX))
+    }
+
+    fn add_leg(&mut self, id: JobId, mut leg: Leg, scene: Arc<JobScene>) -> Member {
+        let shown = std::mem::take(&mut leg.name);
+        leg.name = self.naming.give(shown, &leg.path, scene.index());
+        leg.needs = self.shown_needs(id);
+        let member = Member::Leg(leg.id);
+        self.legs.push(LegState { leg, job: id, scene, phase: Phase::Waiting });
+        member
+    }
+
+    fn add_member(&mut self, id: JobId, member: Member) {
+        if let Some(job) = self.job_mut(id) {
+            job.members.push(member);
+            job.pending.push_back(member);
+        }
+    }
+
+    fn make_call(&mut self, id: JobId, scene: &Arc<JobScene>) -> Result<Member, Fault> {
         if self.depth(id.flow) >= CALL_DEPTH {
-            return Err(format!("workflows call each other more than {CALL_DEPTH} levels deep"));
+            return Err(format!("workflows call each other more than {CALL_DEPTH} levels deep").into());
         }
         let scope = scene.called()?;
         let flow = FlowId(self.flows.len());
@@ -132,14 +155,15 @@ impl Playbook {
         }
     }
 
-    fn job_never(&mut self, id: JobId, conclusion: Conclusion, reason: String) {
-        let name = self.job(id).map(|job| job.name.clone()).unwrap_or_default();
+    fn job_never(&mut self, id: JobId, scene: &JobScene, conclusion: Conclusion, reason: String) {
+        let shown = self.job(id).map(|job| job.name.clone()).unwrap_or_default();
+        let name = self.naming.give(shown, &scene.path(), None);
         self.moves.push(Move::Never(NeverRan { name, conclusion, reason }));
         self.job_over(id, conclusion);
     }
 
     /// Whether the condition of a job holds.
-    pub(super) fn condition(&self, id: JobId) -> Result<Verdict, String> {
+    pub(super) fn condition(&self, id: JobId) -> Result<Verdict, Fault> {
         let scene = self.scene(id);
         let (Some(flow), Some(job)) = (self.flows.get(id.flow.0), self.job(id)) else {
             return Ok(Verdict::Skipped(String::new()));
@@ -149,13 +173,9 @@ impl Playbook {
             (true, ..) => Status::CANCELLED,
             (false, failed, succeeded) => Status { success: succeeded, failure: failed, cancelled: false },
         };
-        let mut names = scene.condition_names().status(status);
-        if scene.asks_for_jobs_by_name() {
-            let results = flow.scope.workflow.jobs.iter().zip(&flow.jobs);
-            names =
-                names.results(results.filter_map(|(job, state)| Some((job.key().to_owned(), state.result?))).collect());
-        }
-        let holds = scene.condition().map_or(Ok(status.success), |condition| names.condition(condition))?;
+        let names = scene.condition_names().status(status).results(flow);
+        let holds = scene.condition().map_or(Ok(status.success), |condition| names.condition(condition));
+        let holds = holds.map_err(|problem| scene.fault_of_condition(&problem))?;
         if holds || (self.is_rehearsal && scene.asks_for_results()) {
             return Ok(Verdict::Runs);
         }
@@ -226,6 +246,12 @@ impl Playbook {
         let pairs = outputs.map(|(key, value)| names.text(value).map(|value| (key.to_owned(), value)));
         let pairs: Result<Vec<_>, String> = pairs.collect();
         pairs.map_err(|problem| format!("the outputs of the called workflow cannot be evaluated: {problem}"))
+    }
+}
+
+impl JobResults for Flow {
+    fn of(&self, key: &str) -> Option<Conclusion> {
+        self.jobs.get(*self.index.get(&key.to_lowercase())?)?.result
     }
 }
 

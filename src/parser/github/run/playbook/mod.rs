@@ -4,20 +4,23 @@
 //! *members*: legs, or called flows, one for each combination of its matrix. What ends is told upwards: member, job, flow, the
 //! member that called it; what a job's end makes ready goes into one queue, so that nothing recurses deeper than calls are nested.
 //!
-//! - [`state`]: what is remembered. [`decide`]: whether a job runs, and as what. [`advance`]: what follows from an end.
+//! - [`state`]: what is remembered. [`naming`]: what jobs are called. [`decide`]: whether a job runs, and as what. [`advance`]: what follows from an end.
 
 mod advance;
 mod decide;
+mod naming;
 mod state;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::concurrency::Groups;
-use super::{Conclusion, Leg, LegId, Move, Place, Program};
+use super::{Conclusion, Leg, LegId, Move, Place, Program, Trouble};
 use crate::parser::github::contexts::Run;
 use crate::pipeline::definition::JobGroup;
-use state::{Flow, FlowId, JobId, LegState, Member};
+pub use naming::Naming;
+pub(super) use state::JobId;
+use state::{Flow, FlowId, LegState, Member};
 
 /// The jobs of one run.
 pub struct Playbook {
@@ -25,6 +28,9 @@ pub struct Playbook {
     flows: Vec<Flow>,
     legs: Vec<LegState>,
     groups: Groups<Member>,
+    naming: Naming,
+    /// Jobs of a rehearsal that cannot be made.
+    troubles: Vec<Trouble>,
     /// Jobs all of whose needs have ended.
     ready: VecDeque<JobId>,
     moves: Vec<Move>,
@@ -45,6 +51,18 @@ impl Playbook {
         Self::with(run, true)
     }
 
+    /// The same with names that a rehearsal gave: whose end comes first must not decide who is called what.
+    #[must_use]
+    pub fn named(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self
+    }
+
+    /// The names and what could not be made, of a rehearsal that is over.
+    pub(super) fn into_findings(self) -> (Naming, Vec<Trouble>) {
+        (self.naming, self.troubles)
+    }
+
     fn with(run: Arc<Run>, is_rehearsal: bool) -> Self {
         let root = Flow::root(&run);
         Self {
@@ -52,6 +70,8 @@ impl Playbook {
             flows: vec![root],
             legs: Vec::new(),
             groups: Groups::default(),
+            naming: Naming::default(),
+            troubles: Vec::new(),
             ready: VecDeque::new(),
             moves: Vec::new(),
             cancelled: None,
@@ -112,10 +132,11 @@ impl Playbook {
     }
 
     /// The matrix that a leg belongs to.
-    pub(super) fn group_of(&self, id: LegId) -> Option<JobGroup> {
-        let job = self.job(self.state(id)?.job)?;
+    pub(super) fn group_of(&self, id: LegId) -> Option<(JobId, JobGroup)> {
+        let id = self.state(id)?.job;
+        let job = self.job(id)?;
         let max_parallel = (job.max_parallel < job.members.len()).then_some(job.max_parallel);
-        Some(JobGroup { name: job.name.clone(), fail_fast: job.fail_fast, max_parallel })
+        Some((id, JobGroup { name: job.name.clone(), fail_fast: job.fail_fast, max_parallel }))
     }
 
     /// Whether a condition is written on a leg's job.

@@ -8,11 +8,11 @@ use crate::parser::github::contexts::{JobScene, Run, Scope};
 
 /// A flow: a workflow with what it was called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FlowId(pub usize);
+pub(in crate::parser::github::run) struct FlowId(pub usize);
 
 /// A job of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct JobId {
+pub(in crate::parser::github::run) struct JobId {
     pub flow: FlowId,
     pub at: usize,
 }
@@ -29,6 +29,8 @@ pub(super) struct Flow {
     /// The job that called it.
     pub caller: Option<JobId>,
     pub jobs: Vec<JobState>,
+    /// The places of its jobs by their keys in lower case.
+    pub index: HashMap<String, usize>,
     /// Jobs that have not ended.
     pub left: usize,
     /// Its first jobs were made ready.
@@ -88,16 +90,16 @@ impl Flow {
     }
 
     pub fn new(scope: Arc<Scope>, caller: Option<JobId>) -> Self {
-        let jobs = links(&scope);
-        Self { left: jobs.len(), scope, caller, jobs, has_begun: false, cancelled: None }
+        let keys = scope.workflow.jobs.iter().enumerate();
+        let index = keys.map(|(at, job)| (job.key().to_lowercase(), at)).collect();
+        let jobs = links(&scope, &index);
+        Self { left: jobs.len(), scope, caller, jobs, index, has_begun: false, cancelled: None }
     }
 }
 
 /// The jobs of a workflow with who needs whom. What is unknown or the job itself was refused when the workflow was checked.
-fn links(scope: &Scope) -> Vec<JobState> {
+fn links(scope: &Scope, index: &HashMap<String, usize>) -> Vec<JobState> {
     let jobs = &scope.workflow.jobs;
-    let index: HashMap<String, usize> =
-        jobs.iter().enumerate().map(|(at, job)| (job.key().to_lowercase(), at)).collect();
     let mut states: Vec<JobState> =
         jobs.iter().map(|_| JobState { chain_succeeded: true, ..JobState::default() }).collect();
     for (at, job) in jobs.iter().enumerate() {

@@ -4,7 +4,7 @@
 
 use super::super::{Conclusion, Next, Remark, StepId};
 use super::{Phase, Program};
-use crate::parser::github::workflow::model::Control;
+use crate::parser::github::workflow::model::{Control, Step};
 
 /// So many background steps run at once; the next one waits.
 pub(super) const LIMIT: usize = 10;
@@ -53,13 +53,14 @@ impl Program {
                 .is_some_and(|step| matches!(step.phase, Phase::Running | Phase::Ended | Phase::Published))
         };
         let all = steps.iter().enumerate().filter(|(at, step)| step.background() && begun(*at));
-        let is_meant = |at: usize, id: Option<&str>| match control {
+        let is_meant = |at: usize, step: &Step| match control {
             Control::WaitAll => self.steps.get(at).is_some_and(|step| step.phase != Phase::Published),
             Control::Wait(ids) | Control::Cancel(ids) => {
-                id.is_some_and(|id| ids.iter().any(|wanted| wanted.eq_ignore_ascii_case(id)))
+                // Those of a `parallel` block have no other id.
+                ids.iter().any(|wanted| wanted.eq_ignore_ascii_case(&step.unique_id))
             }
         };
-        let meant = all.filter(|(at, step)| is_meant(*at, step.id()));
+        let meant = all.filter(|(at, step)| is_meant(*at, step));
         meant.map(|(at, _)| StepId(u32::try_from(at).unwrap_or(u32::MAX))).collect()
     }
 

@@ -7,7 +7,7 @@ use super::super::{Conclusion, Remark};
 use super::{Phase, Program, StepState};
 use crate::parser::expression::{FileHasher, Object, Value};
 use crate::parser::github::contexts::{EXPORTED, Names};
-use crate::parser::github::workflow::model::{Control, Step, StepKind};
+use crate::parser::github::workflow::model::{Control, RunDefaults, Step, StepKind, Token};
 
 /// No files: what `hashFiles` sees where it may not be used.
 pub(super) struct NoFiles;
@@ -22,10 +22,8 @@ impl Program {
         }
         let names = names.with("env", self.env_context(&[]));
         if let Some(defaults) = scene.run_defaults() {
-            let text = |value: Option<&_>| value.map(|value| names.text(value)).transpose();
-            let told = |problem: String| format!("`defaults.run` cannot be evaluated: {problem}");
-            self.default_shell = text(defaults.shell.as_ref()).map_err(told)?.unwrap_or_default();
-            self.default_directory = text(defaults.working_directory.as_ref()).map_err(told)?.unwrap_or_default();
+            (self.default_shell, self.default_directory) = run_defaults(defaults, &names)
+                .map_err(|problem| format!("`defaults.run` cannot be evaluated: {problem}"))?;
         }
         Ok(())
     }
@@ -186,6 +184,23 @@ impl Program {
             |secret: &str| crate::parser::github::commands::mask::texts(secret).iter().any(|part| text.contains(part));
         self.scene.secret_texts().any(secret) || self.masks.iter().any(|mask| text.contains(mask.as_str()))
     }
+}
+
+/// The shell and the folder of steps that name none.
+fn run_defaults(defaults: &RunDefaults, names: &Names<'_>) -> Result<(String, String), String> {
+    let text = |value: Option<&Token>| value.map(|value| names.text(value)).transpose().map(Option::unwrap_or_default);
+    let Some(computed) = &defaults.computed else {
+        return Ok((text(defaults.shell.as_ref())?, text(defaults.working_directory.as_ref())?));
+    };
+    let (mut shell, mut directory) = (String::new(), String::new());
+    for (key, value) in names.pairs(computed)? {
+        match key.as_str() {
+            "shell" => shell = value,
+            "working-directory" => directory = value,
+            _ => return Err(format!("`{key}` is neither `shell` nor `working-directory`")),
+        }
+    }
+    Ok((shell, directory))
 }
 
 fn step_value(state: &StepState) -> Value {

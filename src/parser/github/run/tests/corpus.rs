@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::host::{Job, facts, run};
-use crate::parser::github::run::{Conclusion, plan};
+use crate::parser::github::run::Conclusion;
 use crate::pipeline::Secret;
 
 fn pairs(value: &Value) -> Vec<(String, String)> {
@@ -112,19 +112,6 @@ fn the_first_failure_of_a_matrix_ends_what_waits() {
     assert_eq!(jobs["m (2)"].status, "cancelled");
 }
 
-#[test]
-fn a_plan_names_legs_and_what_they_wait_for() {
-    let text = "on: push\njobs:\n  m: {runs-on: x, strategy: {matrix: {x: [1, 2]}}, steps: [{run: 'true'}]}\n  z: {needs: m, runs-on: x, steps: [{run: 'true'}]}\n  never: {if: \"github.ref == 'x'\", runs-on: x, steps: [{run: 'true'}]}\n  dyn: {needs: m, runs-on: x, strategy: {matrix: '${{ fromJSON(needs.m.outputs.x) }}'}, if: needs.m.outputs.x, steps: [{run: 'true'}]}\n";
-    let files = BTreeMap::from([(".github/workflows/ci.yml".to_owned(), text.to_owned())]);
-    let planned = plan(super::build::workflow(".github/workflows/ci.yml", &files), facts("push")).unwrap();
-    let names: Vec<&str> = planned.definition.jobs.iter().map(|job| job.name.as_str()).collect();
-    assert_eq!(names, ["m (1)", "m (2)", "z", "dyn"]);
-    assert_eq!(planned.definition.jobs[2].named_needs(), ["m (1)", "m (2)"]);
-    assert!(planned.problems.is_empty(), "{:?}", planned.problems);
-    let other = plan(super::build::workflow(".github/workflows/ci.yml", &files), facts("schedule")).unwrap();
-    assert_eq!(other.note.as_deref(), Some("it is started by `push`, not by `schedule`"));
-}
-
 mod steps {
     use super::*;
     use crate::parser::github::run::*;
@@ -178,6 +165,30 @@ mod steps {
         let Next::Start(last) = program.next(&Nothing) else { panic!() };
         let ReadyKind::Script(script) = &last.kind else { panic!() };
         assert_eq!(script.text, "echo [1]\n");
+    }
+
+    #[test]
+    fn a_block_of_parallel_steps_waits_for_those_without_an_id() {
+        let mut program = program(
+            "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n    - parallel:\n      - run: x\n      - {id: two, run: y}\n    - run: z\n",
+        );
+        let (first, second) = (started(program.next(&Nothing)), started(program.next(&Nothing)));
+        assert!(matches!(program.next(&Nothing), Next::Wait(steps) if steps == [first, second]));
+        program.ended(second, ended(0, ""));
+        assert!(matches!(program.next(&Nothing), Next::Wait(steps) if steps == [first]));
+        program.ended(first, ended(1, ""));
+        assert!(matches!(program.next(&Nothing), Next::Over(report) if report.conclusion == Conclusion::Failure));
+    }
+
+    #[test]
+    fn defaults_may_be_one_expression() {
+        let mut program = program(
+            "on: push\njobs:\n  a:\n    runs-on: x\n    defaults: {run: \"${{ fromJSON('{\\\"shell\\\": \\\"sh\\\", \\\"working-directory\\\": \\\"d\\\"}') }}\"}\n    steps: [{run: x}]\n",
+        );
+        let Next::Start(step) = program.next(&Nothing) else { panic!() };
+        let ReadyKind::Script(script) = &step.kind else { panic!() };
+        assert!(script.working_directory.ends_with('d'), "{script:?}");
+        assert_eq!(script.shell.programs[0], "sh", "{script:?}");
     }
 
     #[test]

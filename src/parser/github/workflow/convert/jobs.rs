@@ -36,7 +36,7 @@ impl Converter<'_, '_> {
                 "needs" => common.needs = value.texts().map(|(id, span)| (id.clone(), span)).collect(),
                 "if" => common.condition = self.condition(&value, CONDITION),
                 "permissions" => common.permissions = permissions::read(&value),
-                "concurrency" => common.concurrency = Some(value),
+                "concurrency" => common.concurrency = Some(self.check_concurrency(value)),
                 "strategy" => {
                     self.check_strategy(&value);
                     common.strategy = Some(value);

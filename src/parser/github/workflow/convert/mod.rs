@@ -20,11 +20,12 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::model::{Condition, RunDefaults, Workflow};
+use super::model::{Condition, MAX_CANCELS, RunDefaults, Workflow};
 use super::token::{Pair, Token, TokenKind};
 use crate::parser::diagnostics::{Code, Diagnostic};
 use crate::parser::document::Span;
 use crate::parser::expression::{Dialect as Language, Expr, parse};
+use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
 use crate::parser::github::schema::reader::Reader;
 use crate::parser::github::schema::scope::ScopeSet;
@@ -72,7 +73,7 @@ impl<'r, 'd> Converter<'r, 'd> {
                 Some("permissions") => workflow.permissions = permissions::read(&value),
                 Some("env") => workflow.env = Some(value),
                 Some("defaults") => workflow.defaults = run_defaults(&value),
-                Some("concurrency") => workflow.concurrency = Some(value),
+                Some("concurrency") => workflow.concurrency = Some(self.check_concurrency(value)),
                 Some("jobs") => workflow.jobs = self.jobs(value),
                 _ => {}
             }
@@ -86,6 +87,16 @@ impl<'r, 'd> Converter<'r, 'd> {
 
     pub(super) fn error(&mut self, code: Code, span: Span, message: impl Into<String>) {
         self.tell(Diagnostic::error(code, span, message));
+    }
+
+    fn check_concurrency(&mut self, concurrency: Token) -> Token {
+        let queue = concurrency.get("queue").filter(|queue| queue.as_text() == Some("max"));
+        let cancels = concurrency.get("cancel-in-progress").and_then(Token::as_bool) == Some(true);
+        if let Some(queue) = queue.filter(|_| cancels) {
+            let help = "take out one of them: wait in line, or let the newest take the place of the one that runs";
+            self.error_with(codes::CONCURRENCY, queue.span, MAX_CANCELS, Some(help));
+        }
+        concurrency
     }
 
     pub(super) fn error_with(

@@ -1,0 +1,82 @@
+//! Names of jobs as they are shown. The forge tells jobs apart by their ids and may show several by one name; here a name is
+//! what a job is known by in plans, events and logs, so that it is given once.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// The names that were given, and to whom.
+#[derive(Clone, Debug, Default)]
+pub struct Naming {
+    given: HashMap<String, Owner>,
+}
+
+/// A job by the keys that lead to it, and its number in its matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Owner {
+    path: Vec<String>,
+    index: Option<u32>,
+}
+
+impl Naming {
+    /// The name of a job that is shown as `shown`: that, unless another job has it. Who asks again gets the same.
+    pub(super) fn give(&mut self, shown: String, path: &[String], index: Option<u32>) -> String {
+        let owner = Owner { path: path.to_vec(), index };
+        let first = match self.given.get(&shown) {
+            None => {
+                self.given.insert(shown.clone(), owner);
+                return shown;
+            }
+            Some(first) if *first == owner => return shown,
+            Some(first) => first,
+        };
+        let leg = index.map(|index| format!("leg {}", index + 1));
+        let of_same_job = first.path == owner.path;
+        let parts = [Some(path.join("/")).filter(|_| !of_same_job), leg.filter(|_| of_same_job)];
+        let mark = parts.into_iter().flatten().next().unwrap_or_else(|| path.join("/"));
+        self.numbered(&format!("{shown} ({mark})"), owner)
+    }
+
+    /// The name, or with the first number after it that makes it free.
+    fn numbered(&mut self, name: &str, owner: Owner) -> String {
+        let mut number = 1_u32;
+        loop {
+            let tried = if number == 1 { name.to_owned() } else { format!("{name} {number}") };
+            match self.given.entry(tried) {
+                Entry::Vacant(free) => {
+                    let name = free.key().clone();
+                    free.insert(owner);
+                    return name;
+                }
+                Entry::Occupied(known) if *known.get() == owner => return known.key().clone(),
+                Entry::Occupied(_) => number = number.saturating_add(1),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn give(naming: &mut Naming, shown: &str, path: &[&str], index: Option<u32>) -> String {
+        let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+        naming.give(shown.to_owned(), &path, index)
+    }
+
+    #[test]
+    fn only_a_name_that_is_taken_gets_a_mark() {
+        let mut naming = Naming::default();
+        assert_eq!(give(&mut naming, "Build", &["a"], None), "Build");
+        assert_eq!(give(&mut naming, "Build", &["b"], None), "Build (b)");
+        assert_eq!(give(&mut naming, "Build", &["a"], None), "Build", "it is the same job");
+        assert_eq!(give(&mut naming, "Build", &["b"], None), "Build (b)");
+        assert_eq!(give(&mut naming, "m (1)", &["m"], Some(0)), "m (1)");
+        assert_eq!(give(&mut naming, "m (1)", &["m"], Some(1)), "m (1) (leg 2)");
+        assert_eq!(give(&mut naming, "x / i", &["c", "i"], None), "x / i");
+        assert_eq!(give(&mut naming, "x / i", &["d", "i"], None), "x / i (d/i)");
+        assert_eq!(give(&mut naming, "Build (c)", &["other"], None), "Build (c)");
+        assert_eq!(give(&mut naming, "Build", &["c"], None), "Build (c) 2");
+        assert_eq!(give(&mut naming, "Build", &["n"], Some(0)), "Build (n)");
+        assert_eq!(give(&mut naming, "Build", &["n"], Some(1)), "Build (n) 2");
+    }
+}
