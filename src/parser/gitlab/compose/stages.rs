@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::parser::document::{Entry, Mapping, Node, Value};
 
 /// The first and the last stage, which every pipeline has.
-const EDGES: [&str; 2] = [".pre", ".post"];
+pub const EDGES: [&str; 2] = [".pre", ".post"];
 
 /// The root with `.pre` first and `.post` last in `stages`, wherever they are written; the very same where there is no list.
 pub(super) fn inject(root: Node) -> Node {

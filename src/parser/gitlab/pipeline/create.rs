@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::super::compose::EDGES;
 use super::super::config::model::{self, AllowFailure, Configuration, Job, Need, NeedWhat, Parallel, Rule, When};
 use super::codes;
 use super::context::PipelineContext;
@@ -122,10 +123,14 @@ pub fn create_with(
     let mut auto_cancel = configuration.workflow.auto_cancel.clone().unwrap_or_default();
     let starts = workflow(&configuration, &mut shared, &mut auto_cancel, &evaluator, diagnostics);
     let mut work = Work { configuration: &configuration, context: &context, shared: &shared, evaluator: &evaluator };
-    let jobs = if starts { work.jobs(diagnostics) } else { Vec::new() };
+    let mut jobs = if starts { work.jobs(diagnostics) } else { Vec::new() };
+    let first = || configuration.jobs.iter().next().map(|job| job.span);
     if starts && jobs.is_empty() && !diagnostics.has_errors() {
-        let span = configuration.jobs.iter().next().map(|job| job.span);
-        note_empty(span, "no job is part of this pipeline: none of their rules holds for this event", diagnostics);
+        note_empty(first(), "no job is part of this pipeline: none of their rules holds for this event", diagnostics);
+    } else if !jobs.is_empty() && jobs.iter().all(|job| is_at_edge(&configuration, job)) {
+        jobs.clear();
+        let message = "only jobs in `.pre` and `.post` are part of this pipeline, which alone make none";
+        note_empty(first(), message, diagnostics);
     }
     for error in evaluator.errors.borrow_mut().drain(..) {
         diagnostics.push(Diagnostic::note(codes::RULE, error.span, error.message));
@@ -135,6 +140,12 @@ pub fn create_with(
     let by_name = jobs.iter().enumerate().map(|(at, job)| (job.name.clone(), at)).collect();
     let shared = Arc::new(shared);
     Pipeline { name, jobs, configuration, context, shared, auto_cancel, children: HashMap::new(), by_name }
+}
+
+/// Whether a job is in one of the two stages that the server does not count when it asks whether there is a pipeline.
+fn is_at_edge(configuration: &Configuration, created: &CreatedJob) -> bool {
+    let job = configuration.jobs.as_slice().get(created.source);
+    job.is_some_and(|job| EDGES.contains(&job.stage.value.as_str()))
 }
 
 fn note_empty(span: Option<crate::parser::document::Span>, message: &str, diagnostics: &mut Diagnostics) {

@@ -21,6 +21,8 @@ pub mod variables;
 
 mod definition;
 mod job_variables;
+#[cfg(test)]
+mod tests;
 
 pub use context::PipelineContext;
 pub use create::{CreatedJob, CreatedNeed, Pipeline, create};
