@@ -26,6 +26,7 @@ pub(super) enum Node {
 #[derive(Clone, Debug)]
 pub struct JobGraph {
     names: Vec<String>,
+    stages: Vec<String>,
     pub(super) graph: DiGraph<Node, ()>,
     /// Nodes so that each comes after all it waits for.
     pub(super) order: Vec<NodeIndex>,
@@ -51,7 +52,8 @@ impl JobGraph {
             return Err(problems);
         }
         let names = definition.jobs.iter().map(|job| job.name.clone()).collect();
-        Ok((Self { names, graph, order }, problems))
+        let stages = definition.stages.clone();
+        Ok((Self { names, stages, graph, order }, problems))
     }
 
     /// How many jobs there are.
@@ -67,6 +69,11 @@ impl JobGraph {
     /// A job's name.
     pub fn name(&self, job: JobIndex) -> &str {
         self.names.get(job.0).map_or("", String::as_str)
+    }
+
+    /// The name of the stage of this number.
+    pub(super) fn stage(&self, at: usize) -> &str {
+        self.stages.get(at).map_or("", String::as_str)
     }
 
     /// All jobs in the order of the file.

@@ -1,4 +1,7 @@
 //! The shortest cycle of each knot of jobs that wait for each other.
+//!
+//! Components are found by Kosaraju's algorithm: petgraph's keeps its own stack, where its Tarjan would call itself once for each
+//! job of a chain.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -8,13 +11,14 @@ use super::build::{JobIndex, Node};
 use super::problem::GraphProblem;
 use crate::pipeline::PipelineDefinition;
 
-/// Searches begun in one knot at most: a cycle of a knot of thousands is found from any of its jobs, the very shortest need
-/// not be.
+/// Searches begun in one knot at most, and jobs that all of them after the first look at together: a cycle of a knot of
+/// thousands is found from any of its jobs, the very shortest need not be.
 const SEARCHES: usize = 200;
+const LOOKED_AT: usize = 200_000;
 
 /// One cycle for each knot, the shortest that the search finds.
 pub(super) fn shortest(definition: &PipelineDefinition, graph: &DiGraph<Node, ()>) -> Vec<GraphProblem> {
-    let mut cycles: Vec<Vec<JobIndex>> = petgraph::algo::tarjan_scc(graph)
+    let mut cycles: Vec<Vec<JobIndex>> = petgraph::algo::kosaraju_scc(graph)
         .into_iter()
         .filter(|knot| knot.len() > 1)
         .filter_map(|knot| shortest_of(graph, &knot))
@@ -30,12 +34,13 @@ fn shortest_of(graph: &DiGraph<Node, ()>, knot: &[NodeIndex]) -> Option<Vec<Node
     let mut starts = knot.to_vec();
     starts.sort_unstable();
     let mut best: Option<Vec<NodeIndex>> = None;
+    let mut left = LOOKED_AT;
     for start in starts.into_iter().take(SEARCHES) {
         let longest = best.as_ref().map_or(usize::MAX, Vec::len);
-        if let Some(cycle) = cycle_through(graph, &members, start, longest) {
-            best = Some(cycle);
-        }
-        if best.as_ref().is_some_and(|best| best.len() == 2) {
+        let (cycle, looked_at) = cycle_through(graph, &members, start, longest);
+        best = cycle.or(best);
+        left = left.saturating_sub(looked_at);
+        if left == 0 || best.as_ref().is_some_and(|best| best.len() == 2) {
             break;
         }
     }
@@ -43,18 +48,18 @@ fn shortest_of(graph: &DiGraph<Node, ()>, knot: &[NodeIndex]) -> Option<Vec<Node
 }
 
 /// The shortest cycle through `start`, if it is shorter than `longest`: breadth first, back along the edges, so that the
-/// path reads as "waits for".
+/// path reads as "waits for". With it the number of jobs that were looked at.
 fn cycle_through(
     graph: &DiGraph<Node, ()>,
     members: &HashSet<NodeIndex>,
     start: NodeIndex,
     longest: usize,
-) -> Option<Vec<NodeIndex>> {
+) -> (Option<Vec<NodeIndex>>, usize) {
     let mut came_from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
     let mut open = VecDeque::from([(start, 1)]);
     while let Some((at, length)) = open.pop_front() {
         if length >= longest {
-            return None;
+            break;
         }
         for next in graph.neighbors_directed(at, petgraph::Direction::Incoming).filter(|next| members.contains(next)) {
             if next == start {
@@ -63,7 +68,7 @@ fn cycle_through(
                     cycle.push(*before);
                 }
                 cycle.reverse();
-                return Some(cycle);
+                return (Some(cycle), came_from.len());
             }
             came_from.entry(next).or_insert_with(|| {
                 open.push_back((next, length + 1));
@@ -71,7 +76,7 @@ fn cycle_through(
             });
         }
     }
-    None
+    (None, came_from.len())
 }
 
 /// The jobs of a cycle, without the lines between stages, beginning with the first of the file.

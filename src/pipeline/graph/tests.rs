@@ -174,6 +174,60 @@ fn drawings_hold_every_job_and_edge_and_no_foreign_markup() {
     assert!(svg.contains("&lt;b&gt; &quot;x&quot;") && svg.contains("<path"), "{svg}");
 }
 
+/// Jobs `j0` to `jN` in stages of the same size.
+fn many(jobs: usize, stages: usize) -> PipelineDefinition {
+    let stage_names: Vec<String> = (0..stages).map(|at| format!("s{at}")).collect();
+    let jobs: Vec<(String, &str)> =
+        (0..jobs).map(|at| (format!("j{at}"), stage_names[at * stages / jobs].as_str())).collect();
+    let jobs: Vec<(&str, &str)> = jobs.iter().map(|(name, stage)| (name.as_str(), *stage)).collect();
+    staged(&jobs, &stage_names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn drawings_of_whole_stages_are_linear() {
+    let few = graph(&many(1_000, 20));
+    let lots = graph(&many(10_000, 200));
+    for format in [Format::Mermaid, Format::Dot, Format::Ascii, Format::Svg] {
+        let (few, lots) = (draw(&few, "p", format).len(), draw(&lots, "p", format).len());
+        assert!(lots < few * 13, "{format:?}: {few} and {lots} bytes");
+        // A job of the file is at least `j1234: {script: [x], stage: s12}`.
+        assert!(lots < 10_000 * 31 * 10, "{format:?}: {lots} bytes");
+    }
+}
+
+#[test]
+fn lines_of_small_stages_are_drawn_and_of_big_ones_meet() {
+    let small = draw(&graph(&staged(&[("a", "x"), ("b", "y"), ("c", "z")], &["x", "y", "z"])), "p", Format::Mermaid);
+    // What `c` waits for in `x` is implied by `b`.
+    assert!(small.ends_with("    j0 --> j1\n    j1 --> j2\n"), "{small}");
+    let big = graph(&many(10, 2));
+    let mermaid = draw(&big, "p", Format::Mermaid);
+    assert!(mermaid.contains("p0([\"s0\"])") && mermaid.contains("j4 --> p0") && mermaid.contains("p0 --> j5"));
+    assert_eq!(mermaid.matches("-->").count(), 10);
+    assert!(draw(&big, "p", Format::Ascii).contains("|-- j5  <- all of stage s0\n"));
+    // A job that needs by name waits for no stage: the jobs before it are waited for as well.
+    let mut mixed = staged(&[("a", "x"), ("b", "y"), ("c", "z")], &["x", "y", "z"]);
+    mixed.jobs[1].waits = Waits::Jobs(Vec::new());
+    assert!(draw(&graph(&mixed), "p", Format::Ascii).contains("c  <- a, b\n"));
+}
+
+#[test]
+fn a_knot_behind_a_long_chain_needs_no_deep_stack() {
+    const LONG: usize = 100_000;
+    let needs = |at: usize| if at == 0 { LONG - 1 } else { at - 1 };
+    let chain = move || {
+        let jobs = (0..LONG).map(|at| PlannedJob {
+            name: format!("j{at}"),
+            waits: Waits::Jobs(vec![format!("j{}", needs(at))]),
+            ..PlannedJob::default()
+        });
+        let definition = PipelineDefinition { jobs: jobs.collect(), ..PipelineDefinition::default() };
+        let found = JobGraph::build(&definition).unwrap_err();
+        assert!(matches!(&found[0], GraphProblem::Cycle { jobs } if jobs.len() == LONG));
+    };
+    std::thread::Builder::new().stack_size(256 << 10).spawn(chain).unwrap().join().unwrap();
+}
+
 #[test]
 fn a_long_cycle_is_found_whole() {
     let names: Vec<String> = (0..5_000).map(|n| format!("j{n}")).collect();

@@ -27,9 +27,9 @@ use std::sync::Arc;
 use super::super::diagnostics::{Checked, Code, Diagnostic};
 use super::super::document::{FileId, Files, Node, Span};
 
-pub use stages::EDGES;
 pub use context::{ComposeContext, ForgeLimits, Given, IncludeVariable, Unavailable};
 pub use remote::{Fetched, Offline, Remote, RemoteError, RemoteFile};
+pub use stages::EDGES;
 
 /// A configuration of one piece.
 #[derive(Clone, Debug)]
