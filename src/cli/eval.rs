@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Verdict;
 use super::pipeline_args::DialectArg;
+use crate::local::hasher::CheckoutHasher;
 use crate::parser::expression::{self, Budget, ExprError};
 
 /// How long an evaluation may take.
@@ -18,7 +19,8 @@ pub struct EvalArgs {
     /// The expression, with or without `${{ }}` around it.
     #[arg(value_name = "EXPR", allow_hyphen_values = true)]
     expression: String,
-    /// A JSON object: its keys are the names that the expression can use.
+    /// A JSON object: its keys are the names that the expression can use; for GitLab the variables, those of its `inputs` the
+    /// inputs.
     #[arg(long, value_name = "FILE.json")]
     context: Option<PathBuf>,
     /// Whose language it is: `${{ }}` of workflows or of forgehand.yml, `rules:if` of GitLab CI.
@@ -43,11 +45,13 @@ pub fn run(args: &EvalArgs) -> Result<Verdict, miette::Report> {
     let budget = Budget { expired: Some(&expired), ..Budget::default() };
     let text = bare(&args.expression);
     let value = match args.dialect {
-        DialectArg::Github | DialectArg::Gitea | DialectArg::Forgejo => {
-            expression::eval_json_within(text, expression::Dialect::GitHub, &context, &budget)
-        }
-        DialectArg::Native => expression::eval_json_within(text, expression::Dialect::Native, &context, &budget),
         DialectArg::Gitlab => expression::gitlab::eval_json(text, &context),
+        other => {
+            let dialect =
+                if other == DialectArg::Native { expression::Dialect::Native } else { expression::Dialect::GitHub };
+            let files = CheckoutHasher::around(std::path::Path::new("."));
+            expression::eval_json_among(text, dialect, &context, &budget, Some(&files))
+        }
     };
     match value {
         Ok(value) => {
@@ -73,14 +77,22 @@ fn bare(text: &str) -> &str {
     inner.filter(|inner| !inner.contains("${{")).map_or(text, str::trim)
 }
 
-/// The message, the expression, and a caret under the place.
+/// The message, the expression around the place, and a caret under it.
 fn picture(text: &str, error: &ExprError) -> String {
+    /// Characters shown before and after the place.
+    const AROUND: usize = 60;
     let mut out = format!("error: {}\n", error.message);
-    if text.lines().count() == 1 && !text.is_empty() {
-        let before = text.get(..error.offset).unwrap_or(text).chars().count();
-        let marked = text.get(error.offset..error.offset + error.len).map_or(1, |part| part.chars().count().max(1));
-        out += &format!("  {text}\n  {}{}\n", " ".repeat(before), "^".repeat(marked));
+    let (Some(before), Some(after)) = (text.get(..error.offset), text.get(error.offset..)) else { return out };
+    if text.is_empty() || text.contains(['\n', '\r']) {
+        return out;
     }
+    let skipped = before.chars().count().saturating_sub(AROUND);
+    let shown_before: String = before.chars().skip(skipped).collect();
+    let marked = text.get(error.offset..error.offset + error.len).map_or(1, |part| part.chars().count().max(1));
+    let shown_after: String = after.chars().take(AROUND).collect();
+    let (head, tail) = (if skipped > 0 { "…" } else { "" }, if shown_after.len() < after.len() { "…" } else { "" });
+    let indent = " ".repeat(head.chars().count() + shown_before.chars().count());
+    out += &format!("  {head}{shown_before}{shown_after}{tail}\n  {indent}{}\n", "^".repeat(marked.min(AROUND)));
     out
 }
 
@@ -93,5 +105,17 @@ mod tests {
         assert_eq!(bare("${{ 1 == 1 }}"), "1 == 1");
         assert_eq!(bare("1"), "1");
         assert_eq!(bare("${{ a }}${{ b }}"), "${{ a }}${{ b }}");
+    }
+    #[test]
+    fn only_the_surroundings_of_an_error_are_shown() {
+        let text = format!("{}b.c", "a && ".repeat(1000));
+        let error =
+            expression::eval_json(&text, expression::Dialect::GitHub, &serde_json::json!({"a": 1})).unwrap_err();
+        let shown = picture(&text, &error);
+        assert!(shown.len() < 400, "{shown}");
+        let lines: Vec<&str> = shown.lines().collect();
+        let caret = lines[2].chars().position(|c| c == '^').unwrap();
+        assert_eq!(lines[1].chars().nth(caret), Some('b'), "{shown}");
+        assert!(lines[1].contains('…'));
     }
 }

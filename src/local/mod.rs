@@ -7,6 +7,7 @@
 //! - [`surroundings`]: what a pipeline is told about the world. [`snapshot`]: the work tree as it is, copied once for all jobs.
 //! - [`house`]: the private state of a run, beside that of an agent.
 //! - [`gitlab`]: the jobs of a GitLab pipeline. [`workflow`]: those of a workflow. [`worker`]: one of them, run by the agent's own engine.
+//! - [`hasher`]: `hashFiles` over the checkout, where nothing runs.
 //! - [`reporter`]: the forge of a local run: keeps artifacts and hands them on.
 //! - [`events`]: what a run tells; [`summary`], [`junit`]: what is said after it. [`run`]: one run from its request to its end.
 
@@ -14,6 +15,7 @@ pub mod events;
 pub mod facts;
 pub mod front;
 pub mod gitlab;
+pub mod hasher;
 pub mod house;
 pub mod junit;
 pub mod project;

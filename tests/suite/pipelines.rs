@@ -169,6 +169,7 @@ fn an_expression_prints_its_value_as_json() {
         (&["eval", "${{ format('{0}-{1}', 'x', 1) }}"], r#""x-1""#),
         (&["eval", "'abc'.length + 1.5", "--dialect", "native"], "4.5"),
         (&["eval", "$CI == null", "--dialect", "gitlab"], "true"),
+        (&["eval", "success() && hashFiles('c.json') != ''", "--dialect", "forgejo"], "true"),
     ] {
         let output = project.run(words);
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), want, "{words:?}: {}", said(&output));

@@ -2,7 +2,9 @@
 
 use super::budget::Meter;
 use super::error::ExprError;
-use super::{Budget, Context, Dialect, Names, Object, Scope, Value, evaluate, number_to_text, parse_in};
+use super::{
+    Budget, Context, Dialect, FileHasher, Names, Object, Scope, StatusCheck, Value, evaluate, number_to_text, parse_in,
+};
 
 /// A JSON value as an expression's.
 pub fn from_json(json: &serde_json::Value) -> Value {
@@ -157,12 +159,58 @@ pub fn eval_json_within(
     context: &serde_json::Value,
     budget: &Budget<'_>,
 ) -> Result<serde_json::Value, ExprError> {
+    eval_json_among(text, dialect, context, budget, None)
+}
+
+/// As [`eval_json_within`], with files for `hashFiles`. The status functions tell of the `job.status` in the context; without one,
+/// all has gone well.
+///
+/// # Errors
+/// As [`eval_json_within`], and files that cannot be listed or read.
+pub fn eval_json_among(
+    text: &str,
+    dialect: Dialect,
+    context: &serde_json::Value,
+    budget: &Budget<'_>,
+    files: Option<&dyn FileHasher>,
+) -> Result<serde_json::Value, ExprError> {
     let context = from_json(context);
     let empty = Object::default();
     let named = context.as_object().unwrap_or(&empty);
     let names: Vec<&str> = named.entries().iter().map(|(name, _)| &**name).collect();
     let expr = parse_in(text, dialect, Scope { names: Names::Only(&names), functions: None })?;
-    evaluate(&expr, named, budget).map(|value| to_json(&value))
+    evaluate(&expr, &Given { named, files }, budget).map(|value| to_json(&value))
+}
+
+/// What an expression by itself is evaluated with.
+struct Given<'a> {
+    named: &'a Object,
+    files: Option<&'a dyn FileHasher>,
+}
+
+impl Context for Given<'_> {
+    fn named(&self, name: &str) -> Option<Value> {
+        self.named.get(name).cloned()
+    }
+
+    fn status(&self, check: StatusCheck, arguments: &[Value]) -> Option<bool> {
+        if !arguments.is_empty() {
+            return None;
+        }
+        let job = self.named.get("job").and_then(Value::as_object);
+        let status = job.and_then(|job| job.get("status")).map(Value::to_text);
+        let is = |word: &str| status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case(word));
+        Some(match check {
+            StatusCheck::Always => true,
+            StatusCheck::Cancelled => is("cancelled"),
+            StatusCheck::Failure => is("failure"),
+            StatusCheck::Success => !is("cancelled") && !is("failure"),
+        })
+    }
+
+    fn files(&self) -> Option<&dyn FileHasher> {
+        self.files
+    }
 }
 
 impl Context for Object {

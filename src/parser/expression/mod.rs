@@ -36,7 +36,7 @@ pub use error::{ErrorKind, ExprError};
 pub use evaluate::{Context, StatusCheck, evaluate};
 pub use functions::{FUNCTIONS, Signature};
 pub use hash_files::{FileHasher, hash_files};
-pub use json::{eval_json, eval_json_within, from_json, to_json};
+pub use json::{eval_json, eval_json_among, eval_json_within, from_json, to_json};
 pub use number::{number_to_text, text_to_number};
 pub use object::Object;
 pub use parser::{Names, Scope, parse, parse_in};

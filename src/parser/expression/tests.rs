@@ -418,3 +418,38 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn an_expression_alone_is_told_how_its_job_stands() {
+    let of = |text: &str, context: Json| eval_json(text, Dialect::GitHub, &context).unwrap();
+    assert_eq!(of("success() && always() && !failure() && !cancelled()", Json::Null), true);
+    assert_eq!(of("failure() && always() && !success()", serde_json::json!({"job": {"status": "failure"}})), true);
+    assert_eq!(of("cancelled() && !success()", serde_json::json!({"job": {"status": "cancelled"}})), true);
+}
+
+#[test]
+fn files_are_hashed_where_there_are_some() {
+    struct One;
+    impl FileHasher for One {
+        fn files(&self) -> Result<std::sync::Arc<[String]>, String> {
+            Ok(["a.txt".to_owned()].into())
+        }
+        fn sha256(&self, _: &str) -> Result<[u8; 32], String> {
+            Ok([0; 32])
+        }
+    }
+    let of = |text: &str| eval_json_among(text, Dialect::GitHub, &Json::Null, &Budget::default(), Some(&One)).unwrap();
+    // The SHA-256 of 32 zero bytes.
+    assert_eq!(of("hashFiles('*.txt')"), "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925");
+    assert_eq!(of("hashFiles('*.md')"), "");
+}
+
+#[test]
+fn inputs_of_gitlab_come_from_the_context() {
+    let context = serde_json::json!({"inputs": {"x": "y", "n": 3}, "V": "y"});
+    let of = |text: &str| gitlab::eval_json(text, &context);
+    assert_eq!(of(r#"$[[ inputs.x ]] == "y""#).unwrap(), true);
+    assert_eq!(of(r#"$[[ inputs.x ]] == $V"#).unwrap(), true);
+    assert_eq!(of(r#"$[[ inputs.n ]] == "3""#).unwrap(), true);
+    assert!(of(r#"$[[ inputs.z ]] == "y""#).unwrap_err().message.contains("no input `z`"));
+}

@@ -125,25 +125,47 @@ fn walk<'a>(node: &'a Node, visit: &mut dyn FnMut(&'a Node)) {
     }
 }
 
-/// Evaluates text with the keys of a JSON object as its variables, for `forgehand eval` and tests. What is neither text nor null
-/// counts as its JSON.
+/// Evaluates text with the keys of a JSON object as its variables and those of its `inputs` as inputs, for `forgehand eval` and
+/// tests. What is neither text nor null counts as its JSON.
 ///
 /// # Errors
-/// What is wrong with the text.
-pub fn eval_json(text: &str, variables: &serde_json::Value) -> Result<serde_json::Value, ExprError> {
+/// What is wrong with the text; an input that is not there.
+pub fn eval_json(text: &str, context: &serde_json::Value) -> Result<serde_json::Value, ExprError> {
     let expr = parse(text)?;
-    let by_name = |name: &str| match variables.get(name)? {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(text) => Some(Cow::Borrowed(text.as_str())),
-        other => Some(Cow::Owned(other.to_string())),
-    };
-    let lookup = By(&by_name);
+    let lookup = JsonLookup { variables: context, inputs: context.get("inputs").unwrap_or(&serde_json::Value::Null) };
+    if let Some((name, at)) = expr.inputs().into_iter().find(|(name, _)| lookup.input(name).is_none()) {
+        let message = format!("there is no input `{name}`: inputs are the keys of the context's `inputs`");
+        return Err(error(ErrorKind::UnknownName, at, message));
+    }
     Ok(match expr.evaluate(&lookup) {
         Value::Null => serde_json::Value::Null,
         Value::Bool(truth) => truth.into(),
         Value::Text(text) => text.into_owned().into(),
         Value::Pattern(_) => true.into(),
     })
+}
+
+struct JsonLookup<'a> {
+    variables: &'a serde_json::Value,
+    inputs: &'a serde_json::Value,
+}
+
+impl Lookup for JsonLookup<'_> {
+    fn variable(&self, name: &str) -> Option<Cow<'_, str>> {
+        match self.variables.get(name)? {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(text) => Some(Cow::Borrowed(text.as_str())),
+            other => Some(Cow::Owned(other.to_string())),
+        }
+    }
+
+    fn input(&self, name: &str) -> Option<Cow<'_, str>> {
+        match self.inputs.get(name)? {
+            serde_json::Value::Null => Some(Cow::Borrowed("")),
+            serde_json::Value::String(text) => Some(Cow::Borrowed(text.as_str())),
+            other => Some(Cow::Owned(other.to_string())),
+        }
+    }
 }
 
 fn error(kind: ErrorKind, at: Range<usize>, message: impl Into<String>) -> ExprError {
