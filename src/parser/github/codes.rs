@@ -55,7 +55,7 @@ pub const NUMBER: Code = Code("github/number");
 /// A job needs another twice. Take one of the two out.
 pub const REPEATED_NEED: Code = Code("github/repeated-need");
 /// `queue: max` and `cancel-in-progress: true` in one `concurrency`: either all wait for their turn, or the newest ends the one that
-/// runs. GitHub refuses both together.
+/// runs, and GitHub refuses both together. As a warning: a job of the group that its own run holds waits for itself.
 pub const CONCURRENCY: Code = Code("github/concurrency");
 /// A key that this forge does not know and passes over.
 pub const IGNORED_KEY: Code = Code("github/ignored-key");

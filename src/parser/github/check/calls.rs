@@ -110,6 +110,10 @@ impl Checker<'_> {
         if !is_local(&call.uses) {
             return self.options.elsewhere.and_then(|elsewhere| elsewhere.text(&call.uses));
         }
+        // It takes no version, which is told already.
+        if key.contains('@') {
+            return None;
+        }
         let problem = match self.files.read(key) {
             Ok(Some(bytes)) => match String::from_utf8(bytes) {
                 Ok(text) => return Some(text),

@@ -35,7 +35,7 @@ pub struct Workflow {
 }
 
 /// What is wrong with both in one `concurrency`.
-pub const MAX_CANCELS: &str = "`queue: max` and `cancel-in-progress: true` cannot stand together";
+pub const MAX_CANCELS: &str = "'queue: max' cannot be combined with 'cancel-in-progress: true'.";
 
 /// What starts a workflow.
 #[derive(Clone, Debug)]

@@ -56,10 +56,61 @@ fn a_long_queue_does_not_cancel() {
         let jobs = format!("jobs:\n  a: {{concurrency: {concurrency}, runs-on: x, steps: [{{run: x}}]}}\n");
         messages(&format!("on: push\nconcurrency: {concurrency}\n{jobs}"), Dialect::GitHub)
     };
-    assert_eq!(of("max", "true"), ["`queue: max` and `cancel-in-progress: true` cannot stand together"; 2]);
+    assert_eq!(of("max", "true"), ["'queue: max' cannot be combined with 'cancel-in-progress: true'."; 2]);
     assert!(of("max", "false").is_empty());
     assert!(of("single", "true").is_empty());
     assert_eq!(of("two", "false"), ["Unexpected value 'two'"; 2]);
+}
+
+#[test]
+fn a_job_does_not_wait_for_its_own_run() {
+    let of = |run: &str, job: &str| {
+        let jobs = format!("jobs:\n  a: {{concurrency: {job}, runs-on: x, steps: [{{run: x}}]}}\n");
+        let text = format!("on: push\nconcurrency: {run}\n{jobs}");
+        let checked = check("w.yml", &text, &NoFiles, &CheckOptions::default());
+        checked.diagnostics.iter().map(|found| (found.severity, found.span.line, found.span.column)).collect::<Vec<_>>()
+    };
+    use crate::parser::diagnostics::Severity::Warning;
+    assert_eq!(of("g", "{group: G}"), [(Warning, 4, 20)]);
+    assert!(of("g", "h").is_empty());
+    assert!(of("${{ github.ref }}", "g").is_empty());
+}
+
+#[test]
+fn called_workflows_lie_at_the_top_of_their_folder() {
+    let of = |uses: &str, dialect: Dialect| messages(&format!("on: push\njobs: {{c: {{uses: '{uses}'}}}}"), dialect);
+    let wrong = [
+        ("./lib.yml", "local workflow references must be rooted in '.github/workflows'"),
+        ("$/lib.yml", "self repository workflows must be rooted in '.github/workflows'"),
+        (
+            "./.github/workflows/sub/lib.yml",
+            "workflows must be defined at the top level of the .github/workflows/ directory",
+        ),
+        ("./.github/workflows/lib.yml@main", "cannot specify version when calling local workflows"),
+        ("./.github/workflows/lib", "workflow file should have either a '.yml' or '.yaml' file extension"),
+        ("./.github/workflows/.yml", "invalid workflow file name"),
+        ("a/b/dir/x.yml@v1", "references to workflows must be rooted in '.github/workflows'"),
+        (
+            "a/b/.github/workflows/s/x.yml@v1",
+            "workflows must be defined at the top level of the .github/workflows/ directory",
+        ),
+        (
+            "a/.github/workflows/x.yml@v1",
+            "references to workflows must be prefixed with format 'owner/repository/' or './' for local workflows",
+        ),
+        ("a/b/.github/workflows/x.yml", "no version specified"),
+        ("a/b/.github/workflows/x.yml@", "no version specified"),
+        ("a/b/.github/workflows/x.yml@v1@v2", "too many '@' in workflow reference"),
+        ("a/b/.github/workflows/x@v1", "workflow file should have either a '.yml' or '.yaml' file extension"),
+    ];
+    for (uses, why) in wrong {
+        assert_eq!(of(uses, Dialect::GitHub), [format!("Invalid workflow reference '{uses}': {why}")], "{uses}");
+    }
+    for good in ["./.github/workflows/lib.yml", "$/.github/workflows/a.yaml", "a/b/.github/workflows/x.yml@v1"] {
+        assert!(of(good, Dialect::GitHub).is_empty(), "{good}");
+    }
+    assert!(of("./.forgejo/workflows/lib.yml", Dialect::Forgejo).is_empty());
+    assert!(of("./.gitea/workflows/lib.yml", Dialect::Gitea).is_empty());
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl<'r, 'd> Converter<'r, 'd> {
                 _ => {}
             }
         }
+        self.check_groups(&workflow);
         Some(workflow)
     }
 
@@ -90,13 +91,27 @@ impl<'r, 'd> Converter<'r, 'd> {
     }
 
     fn check_concurrency(&mut self, concurrency: Token) -> Token {
-        let queue = concurrency.get("queue").filter(|queue| queue.as_text() == Some("max"));
+        let is_max = |pair: &&Pair| pair.key.as_text() == Some("queue") && pair.value.as_text() == Some("max");
+        let queue = concurrency.as_mapping().unwrap_or_default().iter().find(is_max).map(|pair| &pair.key);
         let cancels = concurrency.get("cancel-in-progress").and_then(Token::as_bool) == Some(true);
         if let Some(queue) = queue.filter(|_| cancels) {
             let help = "take out one of them: wait in line, or let the newest take the place of the one that runs";
             self.error_with(codes::CONCURRENCY, queue.span, MAX_CANCELS, Some(help));
         }
         concurrency
+    }
+
+    /// A job of the group that its own run holds would wait for itself.
+    fn check_groups(&mut self, workflow: &Workflow) {
+        let Some(own) = workflow.concurrency.as_ref().and_then(group) else { return };
+        for job in &workflow.jobs {
+            let is_own = |token: &&Token| group(token).is_some_and(|group| group.eq_ignore_ascii_case(own));
+            let Some(token) = job.concurrency.as_ref().filter(is_own) else { continue };
+            let message =
+                format!("the concurrency group `{own}` is that of the whole run: the job would wait for its own run");
+            let help = "name another group here, or leave `concurrency` to the run; GitHub cancels such a job";
+            self.tell(Diagnostic::warning(codes::CONCURRENCY, token.span, message).help(help));
+        }
     }
 
     pub(super) fn error_with(
@@ -112,6 +127,11 @@ impl<'r, 'd> Converter<'r, 'd> {
     pub(super) fn tell(&mut self, diagnostic: Diagnostic) {
         self.reader.tell(diagnostic);
     }
+}
+
+/// The name of a concurrency group, where it is known.
+fn group(concurrency: &Token) -> Option<&str> {
+    concurrency.as_text().or_else(|| concurrency.get("group")?.as_text())
 }
 
 /// `defaults`, of which `run` is all there is.
