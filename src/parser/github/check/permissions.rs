@@ -18,11 +18,7 @@ struct Granted(Vec<(SmolStr, Access)>);
 
 impl Granted {
     fn all(access: Access) -> Self {
-        let of = |scope: &&'static str| {
-            let most = if *scope == "id-token" && access == Access::Read { Access::None } else { access };
-            (SmolStr::new_static(scope), most)
-        };
-        Self(PERMISSION_SCOPES.iter().map(of).collect())
+        Self(PERMISSION_SCOPES.iter().map(|scope| (SmolStr::new_static(scope), access)).collect())
     }
 
     fn of_default(default: DefaultPermissions) -> Self {

@@ -36,6 +36,11 @@ macro_rules! filtered {
 /// `on`.
 pub(super) static ON: Def = Def::of(Shape::OneOf(&[&WORDS, &LIST, &EVENTS]));
 
+/// Whether GitHub passes over the keys of this mapping that it does not know: those beside the inputs of `workflow_dispatch`.
+pub(super) fn passes_over_keys(mapping: &MappingDef) -> bool {
+    matches!(mapping.properties, [Property { def, .. }] if std::ptr::eq(*def, &raw const DISPATCH_INPUTS))
+}
+
 /// Whether GitHub has an event of this name.
 pub fn is_event(name: &str) -> bool {
     ON.mappings().iter().any(|events| events.property(name).is_some())
@@ -198,13 +203,16 @@ static CALL_OUTPUTS: Def = Def::of(mapping_of!(CALL_OUTPUT));
 static CALL_OUTPUT: Def = Def::of(mapping! { "description" => TEXT; "value" => CALL_OUTPUT_VALUE, required; });
 static CALL_OUTPUT_VALUE: Def = Def::with(ScopeSet::RUN.and(ScopeSet::JOBS), Shape::Text);
 
-// Nothing below `inputs:` is in daily use, and GitHub takes it; the official TypeScript parser does not.
+// Nothing below `inputs:` or an input is in daily use, and GitHub takes it; the official TypeScript parser does not.
 static DISPATCH_INPUTS: Def = Def::of(Shape::OneOf(&[&NULL, &Def::of(mapping_of!(DISPATCH_INPUT))]));
-static DISPATCH_INPUT: Def = Def::of(mapping! {
-    "description" => TEXT;
-    "type" => DISPATCH_INPUT_TYPE;
-    "required" => BOOL;
-    "default" => SCALAR;
-    "options" => TEXTS;
-});
+static DISPATCH_INPUT: Def = Def::of(Shape::OneOf(&[
+    &NULL,
+    &Def::of(mapping! {
+        "description" => TEXT;
+        "type" => DISPATCH_INPUT_TYPE;
+        "required" => BOOL;
+        "default" => SCALAR;
+        "options" => TEXTS;
+    }),
+]));
 static DISPATCH_INPUT_TYPE: Def = Def::of(Shape::Words(&["string", "boolean", "number", "environment", "choice"]));

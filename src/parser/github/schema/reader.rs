@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::definition::{Def, MappingDef, Mappings, Property, Shape};
+use super::events::passes_over_keys;
 use super::expressions::{Segment, Segments};
 use super::scope::{ScopeSet, Scopes};
 use super::tags;
@@ -164,7 +165,7 @@ impl<'d> Reader<'d> {
             names.dedup();
             Some(format!("known here: {}", listed(&names)))
         });
-        if self.dialect.ignores_unknown_keys() {
+        if self.dialect.ignores_unknown_keys() || mappings.only().is_some_and(passes_over_keys) {
             let message = format!("`{name}` is no key that {} knows here; it is passed over", self.dialect.forge());
             self.diagnostics.push(Diagnostic::warning(codes::IGNORED_KEY, span, message).maybe_help(help));
         } else {

@@ -40,6 +40,7 @@ const STEP_CONDITION: ScopeSet = ScopeSet::RUNNING.and(ScopeSet::STATUS_OF_STEPS
 pub static ROOT: Def = Def::of(mapping! {
     "on" => ON, required;
     "name" => TEXT;
+    "description" => TEXT;
     "run-name" => RUN_NAME;
     "defaults" => DEFAULTS;
     "env" => WORKFLOW_ENV;

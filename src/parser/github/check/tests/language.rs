@@ -77,6 +77,20 @@ fn a_job_does_not_wait_for_its_own_run() {
 }
 
 #[test]
+fn what_the_server_passes_over_is_no_error() {
+    let of = |on: &str| messages(&format!("{on}\njobs: {{a: {{runs-on: x, steps: [{{run: x}}]}}}}\n"), Dialect::GitHub);
+    assert!(of("on: {workflow_dispatch: {inptus: x, inputs: {a: , b: {type: boolean}}}}").is_empty());
+    assert!(of("description: what it is for\non: push").is_empty());
+    assert_eq!(of("on: {workflow_dispatch: {inputs: {a: {kind: x}}}}"), ["Unexpected value 'kind'"]);
+    assert_eq!(of("on: {workflow_run: {workflow: x}}"), ["Unexpected value 'workflow'"]);
+    let minutes = "on: push\njobs: {a: {runs-on: x, timeout-minutes: 1e400, steps: [{run: x}]}}";
+    assert!(messages(minutes, Dialect::GitHub).is_empty());
+    let group = "on: push\njobs: {a: {runs-on: {group: x/g}, steps: [{run: x}]}}";
+    let said = "Invalid runs-on group name 'x/g'. Please use 'organization/' or 'enterprise/' prefix to target a single runner group.";
+    assert_eq!(messages(group, Dialect::GitHub), [said]);
+}
+
+#[test]
 fn called_workflows_lie_at_the_top_of_their_folder() {
     let of = |uses: &str, dialect: Dialect| messages(&format!("on: push\njobs: {{c: {{uses: '{uses}'}}}}"), dialect);
     let wrong = [

@@ -3,6 +3,7 @@
 use smol_str::SmolStr;
 
 use super::{Converter, ids, permissions, run_defaults};
+use crate::parser::diagnostics::Diagnostic;
 use crate::parser::document::Span;
 use crate::parser::github::codes;
 use crate::parser::github::schema::scope::ScopeSet;
@@ -138,12 +139,9 @@ impl Converter<'_, '_> {
         let Some(minutes) = value.as_number() else { return };
         if minutes > MOST || minutes.is_nan() {
             let message = format!("`{name}` is {minutes:e}, which is more minutes than can be counted");
-            self.error_with(
-                codes::NUMBER,
-                value.span,
-                message,
-                Some("GitHub ends a job after 360 minutes if nothing else is said"),
-            );
+            // It is accepted, and no job takes as long.
+            let help = "GitHub ends a job after 360 minutes if nothing else is said";
+            self.tell(Diagnostic::warning(codes::NUMBER, value.span, message).help(help));
         }
     }
 }

@@ -14,8 +14,8 @@ impl Converter<'_, '_> {
             ["org" | "organization" | "ent" | "enterprise", rest] if !rest.is_empty() => return,
             ["org" | "organization" | "ent" | "enterprise", _] => format!("Invalid runs-on group name '{name}'."),
             _ => format!(
-                "Invalid runs-on group name '{name}. Please use 'organization/' or 'enterprise/' prefix to target a single runner \
-                 group.'"
+                "Invalid runs-on group name '{name}'. Please use 'organization/' or 'enterprise/' prefix to target a single \
+                 runner group."
             ),
         };
         self.error(codes::RUNNER_GROUP, group.span, message);
