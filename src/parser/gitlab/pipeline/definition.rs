@@ -103,7 +103,11 @@ fn reasons(when: &str) -> &'static [FailureReason] {
             &[Reason::RunnerSystemFailure, Reason::ImagePullFailure, Reason::RunnerExternalDependencyFailure]
         }
         "job_execution_timeout" | "stuck_or_timeout_failure" => &[Reason::JobExecutionTimeout],
-        "runner_unsupported" | "missing_dependency_failure" => &[Reason::RunnerConfigurationError],
+        "runner_unsupported" | "missing_dependency_failure" | "runner_configuration_error" => {
+            &[Reason::RunnerConfigurationError]
+        }
+        "runner_external_dependency_failure" => &[Reason::RunnerExternalDependencyFailure],
+        "image_pull_failure" => &[Reason::ImagePullFailure],
         // Something that never happens here; a rule without reasons would mean all.
         _ => &[Reason::JobCanceled],
     }

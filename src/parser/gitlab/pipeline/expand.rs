@@ -146,7 +146,8 @@ fn need(node: &Node) -> Yaml {
 /// A cache, with what holds where nothing is said; one without paths keeps nothing.
 fn cache(node: &Node) -> Option<Yaml> {
     let Yaml::Mapping(mut keys) = to_yaml(node) else { return None };
-    if !keys.contains_key("paths") && !keys.contains_key("untracked") {
+    let is_there = |key: &str| keys.get(key).is_some_and(|value| !value.is_null());
+    if !is_there("paths") && !is_there("untracked") {
         return None;
     }
     for (key, usual) in [("policy", "pull-push"), ("when", "on_success")] {
@@ -184,4 +185,38 @@ fn text(yaml: &Yaml) -> String {
 /// A node as YAML, its plain scalars as Ruby reads them.
 fn to_yaml(node: &Node) -> Yaml {
     document::yaml::to_yaml(node, Schema::Ruby)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::parser::gitlab::compose::Offline;
+    use crate::parser::gitlab::pipeline::PipelineContext;
+    use crate::parser::gitlab::{LoadOptions, check};
+
+    fn expanded(text: &str) -> Yaml {
+        let files = BTreeMap::from([("ci.yml".to_owned(), text.to_owned())]);
+        let checked = check("ci.yml", &files, &Offline, &LoadOptions::default(), &PipelineContext::default());
+        let loaded = checked.value.unwrap();
+        serde_yaml::from_str(&processed(&loaded.composed, &loaded.configuration, &[])).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_empty_text_in_variables_and_no_cache() {
+        let all = expanded("variables: {A: }\nj: {script: ls, variables: {B: }, cache: {paths: }}\n");
+        assert_eq!(all["variables"]["A"], "");
+        assert_eq!(all["j"]["variables"]["B"], "");
+        assert_eq!(all["j"]["cache"], Yaml::Sequence(Vec::new()));
+    }
+
+    #[test]
+    fn a_need_elsewhere_is_never_optional() {
+        let all = expanded(
+            "j: {script: ls, needs: [a, {project: g/p, job: x, ref: main, artifacts: true}]}\na: {script: ls}\n",
+        );
+        assert_eq!(all["j"]["needs"][0]["optional"], false);
+        assert!(all["j"]["needs"][1].get("optional").is_none());
+    }
 }

@@ -11,7 +11,7 @@ use crate::parser::document::{Node, Schema, Typed};
 
 const MOST: u32 = 2;
 /// Why a job may fail, in GitLab's words, and `always`.
-const REASONS: [&str; 41] = [
+const REASONS: [&str; 45] = [
     "always",
     "unknown_failure",
     "script_failure",
@@ -53,6 +53,10 @@ const REASONS: [&str; 41] = [
     "runner_provisioning_timeout",
     "job_token_expired",
     "duo_workflow_not_allowed",
+    "runner_interrupted",
+    "runner_external_dependency_failure",
+    "runner_configuration_error",
+    "image_pull_failure",
 ];
 
 impl Checker<'_> {

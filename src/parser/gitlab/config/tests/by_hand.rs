@@ -72,3 +72,11 @@ fn a_part_is_not_blamed_for_what_it_lacks() {
     check_as(&root, Completeness::Part, &mut diagnostics);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
 }
+
+#[test]
+fn what_the_newest_servers_take_is_right() {
+    right("j: {script: ls, retry: {when: [runner_interrupted, runner_external_dependency_failure]}}\n");
+    right(
+        "j: {script: ls, release: {tag_name: v1, description: d, assets: {links: [{name: a, url: $DOWNLOADS/a.zip}]}}}\n",
+    );
+}
