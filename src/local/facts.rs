@@ -110,15 +110,17 @@ impl Facts {
 
     fn base_of_changes(&self, root: &Path) -> Option<String> {
         let commit = self.commit.as_ref()?;
-        let default = self.default_branch.as_deref();
-        if self.branch.is_some() && self.branch.as_deref() != default {
-            for name in [format!("refs/remotes/origin/{}", default?), format!("refs/heads/{}", default?)] {
-                if let Some(base) = answer(start(root, &["merge-base", "HEAD", &name])) {
-                    return Some(base.trim().to_owned());
-                }
-            }
-        }
-        commit.parent.clone()
+        let is_aside = self.branch.is_some() && self.branch != self.default_branch;
+        let fork_point = if is_aside { self.fork_point(root) } else { None };
+        fork_point.or_else(|| commit.parent.clone())
+    }
+
+    /// The commit where this work parted from the default branch, origin's where there is one.
+    pub fn fork_point(&self, root: &Path) -> Option<String> {
+        let default = self.default_branch.as_deref()?;
+        let names = [format!("refs/remotes/origin/{default}"), format!("refs/heads/{default}")];
+        let base = names.iter().find_map(|name| answer(start(root, &["merge-base", "HEAD", name])))?;
+        Some(base.trim().to_owned())
     }
 }
 
@@ -284,5 +286,8 @@ mod tests {
         assert_eq!(facts.default_branch.as_deref(), Some("main"));
         assert_eq!((facts.branch.as_deref(), facts.tags.as_slice()), (Some("work"), ["v1".to_owned()].as_slice()));
         assert_eq!(facts.changed_files(root), Some(vec!["b".to_owned()]));
+        git(root, &["add", "."]);
+        git(root, &["commit", "-qm", "more"]);
+        assert_eq!(Facts::of(root).fork_point(root), Some(commit.sha));
     }
 }

@@ -77,6 +77,11 @@ impl Surroundings {
         self.facts.remote.as_ref().map(facts::Remote::server)
     }
 
+    /// The commit where this work parted from the default branch.
+    pub fn fork_point(&self) -> Option<String> {
+        self.facts.fork_point(self.project.root())
+    }
+
     /// The commit; empty values where there is none.
     pub fn commit(&self) -> facts::Commit {
         self.facts.commit.clone().unwrap_or_default()

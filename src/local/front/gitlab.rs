@@ -193,6 +193,7 @@ pub fn pipeline_context(surroundings: &Surroundings, config_path: &str) -> Resul
             iid: 1,
             source_branch: git_ref.name().to_owned(),
             target_branch: default_branch.clone(),
+            diff_base_sha: surroundings.fork_point().unwrap_or_default(),
             title: commit.title().to_owned(),
             description: commit.description().to_owned(),
             ..MergeRequest::default()

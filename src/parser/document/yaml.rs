@@ -20,6 +20,8 @@ pub fn to_yaml(node: &Node, schema: Schema) -> Value {
             Some(Typed::Bool(truth)) => truth.into(),
             Some(Typed::Int(number)) => number.into(),
             Some(Typed::Float(number)) => number.into(),
+            // Ruby's symbols are names like any other where a configuration has them.
+            Some(Typed::Symbol(name)) => name.as_ref().into(),
             _ => scalar.text.as_str().into(),
         },
     }

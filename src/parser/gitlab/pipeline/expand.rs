@@ -3,7 +3,7 @@
 use serde_yaml::{Mapping as YamlMapping, Value as Yaml};
 
 use super::super::compose::Composed;
-use super::super::config::model::{Configuration, Inherited, Job};
+use super::super::config::model::{Configuration, Inherited, Job, Variable, Variables};
 use crate::parser::document::{self, Node, Schema};
 
 /// What jobs inherit from `default:` or the top of the file.
@@ -22,8 +22,6 @@ const INHERITED: [&str; 13] = [
     "id_tokens",
     "identity",
 ];
-/// Keys at the top that are no jobs and stay.
-const TOP: [&str; 3] = ["stages", "workflow", "variables"];
 /// Keys at the top that are no jobs and go into the jobs.
 const GONE: [&str; 8] = ["default", "include", "before_script", "after_script", "image", "services", "cache", "spec"];
 
@@ -37,11 +35,11 @@ pub fn processed(composed: &Composed, configuration: &Configuration, only: &[Str
     let mut all = YamlMapping::new();
     let stages = configuration.stages.iter().map(|stage| Yaml::String(stage.value.to_string())).collect();
     all.insert("stages".into(), Yaml::Sequence(stages));
-    for key in TOP.into_iter().skip(1) {
-        if let Some(node) = composed.root.get(key) {
-            let value = if key == "variables" { Yaml::Mapping(variables(node)) } else { to_yaml(node) };
-            all.insert(key.into(), value);
-        }
+    if let Some(workflow) = composed.root.get("workflow") {
+        all.insert("workflow".into(), to_yaml(workflow));
+    }
+    if !configuration.variables.is_empty() {
+        all.insert("variables".into(), Yaml::Mapping(variables(&configuration.variables)));
     }
     for job in &configuration.jobs {
         if only.is_empty() || only.iter().any(|name| *name == job.name) {
@@ -78,9 +76,8 @@ pub fn processed_job(root: &Node, job: &Job) -> YamlMapping {
         let value = if key.ends_with("script") { script(node) } else { value_of(key, node) };
         keys.insert(key.into(), value);
     }
-    let variables = job.node.get("variables").map(variables).unwrap_or_default();
-    if !variables.is_empty() {
-        keys.insert("variables".into(), Yaml::Mapping(variables));
+    if let Some(own) = job.variables.as_ref().filter(|own| !own.is_empty()) {
+        keys.insert("variables".into(), Yaml::Mapping(variables(own)));
     }
     keys
 }
@@ -93,21 +90,28 @@ fn top<'n>(root: &'n Node, key: &str) -> Option<&'n Node> {
     GONE.contains(&key).then(|| root.get(key)).flatten()
 }
 
-/// Variables of a job, or those of the file, which stand at the top; nothing is empty text.
-fn variables(node: &Node) -> YamlMapping {
-    let entries = node.as_mapping().map(|own| own.entries()).unwrap_or_default().iter();
-    entries
-        .filter_map(|entry| {
-            let value = if entry.value.is_null(Schema::Ruby) { "".into() } else { to_yaml(&entry.value) };
-            Some((entry.key.as_scalar()?.text.as_str().into(), value))
-        })
-        .collect()
+/// Variables with their values as texts; what forms show of them is left out.
+fn variables(variables: &Variables) -> YamlMapping {
+    let value = |variable: &Variable| {
+        let value = Yaml::String(variable.value.to_string());
+        match variable.expand {
+            None => value,
+            Some(expand) => {
+                Yaml::Mapping([("value".into(), value), ("expand".into(), expand.into())].into_iter().collect())
+            }
+        }
+    };
+    variables.list.iter().map(|variable| (variable.name.as_str().into(), value(variable))).collect()
 }
 
 /// The value of a key in its long form.
 fn value_of(key: &str, node: &Node) -> Yaml {
     match key {
         "image" => named(node),
+        "environment" => environment(node),
+        "hooks" => each(node, script),
+        "inputs" => each(node, input),
+        "allow_failure" => listed(to_yaml(node), "exit_codes"),
         "services" => flat(node).into_iter().map(named).collect(),
         "needs" => flat(node).into_iter().map(need).collect(),
         "cache" => flat(node).into_iter().filter_map(cache).collect(),
@@ -120,8 +124,44 @@ fn value_of(key: &str, node: &Node) -> Yaml {
 fn named(node: &Node) -> Yaml {
     match node.as_scalar() {
         Some(_) => Yaml::Mapping([("name".into(), to_yaml(node))].into_iter().collect()),
-        None => to_yaml(node),
+        None => listed(to_yaml(node), "pull_policy"),
     }
+}
+
+/// A mapping whose `key` may be one thing or a list of such, as a list.
+fn listed(mut value: Yaml, key: &str) -> Yaml {
+    if let Some(one) = value.get_mut(key).filter(|one| !one.is_sequence()) {
+        *one = Yaml::Sequence(vec![one.clone()]);
+    }
+    value
+}
+
+/// A mapping with something done to each of its values.
+fn each(node: &Node, value: fn(&Node) -> Yaml) -> Yaml {
+    let entries = node.as_mapping().map(|mapping| mapping.entries()).unwrap_or_default();
+    let named =
+        entries.iter().filter_map(|entry| Some((entry.key.as_scalar()?.text.as_str().into(), value(&entry.value))));
+    Yaml::Mapping(named.collect())
+}
+
+/// An environment: a name alone becomes one that is started.
+fn environment(node: &Node) -> Yaml {
+    let mut environment = named(node);
+    if let (Some(_), Yaml::Mapping(keys)) = (node.as_scalar(), &mut environment) {
+        keys.insert("action".into(), "start".into());
+    }
+    environment
+}
+
+/// An input of a job, which is text where it does not say its type.
+fn input(node: &Node) -> Yaml {
+    let mut input = to_yaml(node);
+    if let Yaml::Mapping(keys) = &mut input
+        && !keys.contains_key("type")
+    {
+        keys.insert("type".into(), "string".into());
+    }
+    input
 }
 
 /// A need: with what holds where nothing is said.

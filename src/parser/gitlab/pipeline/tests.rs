@@ -32,3 +32,35 @@ fn jobs_at_the_edges_alone_make_no_pipeline() {
     let (dropped, _) = made(&format!("{edges}b: {{script: x, rules: [{{when: never}}]}}\n"));
     assert!(dropped.jobs.is_empty());
 }
+
+fn expanded(text: &str) -> serde_json::Value {
+    let files: BTreeMap<String, String> = BTreeMap::new();
+    let composed = compose_bytes("ci.yml", text.as_bytes(), &files, &Offline, &ComposeContext::default());
+    let mut found = composed.diagnostics;
+    let composed = composed.value.unwrap();
+    let configuration = config::check(&composed.root, &mut found).unwrap();
+    assert!(!found.has_errors());
+    let yaml: serde_yaml::Value =
+        serde_yaml::from_str(&super::expand::processed(&composed, &configuration, &[])).unwrap();
+    serde_json::to_value(yaml).unwrap()
+}
+
+#[test]
+fn expanded_values_are_those_that_the_server_works_with() {
+    let got = expanded(
+        "variables: {A: {value: 1, description: of it}, B: {value: $A, expand: false}}\n\
+         b: {script: x, stage: build}\n\
+         j:\n  script: x\n  variables:\n    N: 0x10\n    T: true\n    S: :symbol\n  environment: production\n  \
+         allow_failure: {exit_codes: 3}\n  image: {name: i, pull_policy: never}\n  dependencies:\n    - :b\n  \
+         hooks: {pre_get_sources_script: [[a, [b]], c]}\n  inputs: {one: {default: x}}\n",
+    );
+    assert_eq!(got["variables"], serde_json::json!({"A": "1", "B": {"value": "$A", "expand": false}}));
+    let job = &got["j"];
+    assert_eq!(job["variables"], serde_json::json!({"N": "16", "T": "true", "S": "symbol"}));
+    assert_eq!(job["environment"], serde_json::json!({"name": "production", "action": "start"}));
+    assert_eq!(job["allow_failure"], serde_json::json!({"exit_codes": [3]}));
+    assert_eq!(job["image"], serde_json::json!({"name": "i", "pull_policy": ["never"]}));
+    assert_eq!(job["dependencies"], serde_json::json!(["b"]));
+    assert_eq!(job["hooks"], serde_json::json!({"pre_get_sources_script": ["a", "b", "c"]}));
+    assert_eq!(job["inputs"], serde_json::json!({"one": {"default": "x", "type": "string"}}));
+}
