@@ -7,10 +7,11 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use miette::IntoDiagnostic as _;
 
+use super::config::load_or_explain;
 use super::pipeline_args::{FileArgs, RequestArgs};
 use super::{GlobalArgs, Verdict, pipelines, render};
 use crate::agent::signals::{Signal, Signals};
-use crate::config::{DockerConfig, Locations};
+use crate::config::{Config, Locations, Overrides};
 use crate::executor::pipeline::Control;
 use crate::local::events::{Narrator, Style};
 use crate::local::house::Sandbox;
@@ -55,6 +56,12 @@ pub struct ExecArgs {
     /// How many jobs run at a time [default: twice the processors, at least 4].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     parallel: Option<u16>,
+    /// Only the jobs of a matrix that have this value; may be given more than once.
+    #[arg(long = "matrix", value_name = "KEY=VALUE", value_parser = pair)]
+    matrix: Vec<(String, String)>,
+    /// What the file asks for and a local run cannot give is an error.
+    #[arg(long)]
+    strict: bool,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -65,7 +72,11 @@ pub struct ExecArgs {
 
 /// Runs `forgehand exec`.
 pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
-    let order = match order(args, locations, global) {
+    let config = match load_or_explain(locations, &Overrides::none()) {
+        Ok(config) => config,
+        Err(verdict) => return Ok(verdict),
+    };
+    let order = match order(args, &config, locations, global) {
         Ok(order) => order,
         Err(report) => {
             eprintln!("{report:?}");
@@ -107,8 +118,14 @@ pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Resul
     })
 }
 
-fn order(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Result<Order, miette::Report> {
-    let request = args.request.request()?;
+fn order(
+    args: &ExecArgs,
+    config: &Config,
+    locations: &Locations,
+    global: &GlobalArgs,
+) -> Result<Order, miette::Report> {
+    let mut request = args.request.request()?;
+    request.matrix.clone_from(&args.matrix);
     let project = Project::containing(&args.file.path)?;
     let file = project.pipeline_at(&args.file.path, args.file.dialect.map(Into::into))?;
     if !project.is_git() {
@@ -122,6 +139,8 @@ fn order(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Result<
     }
     pipelines::note_unused(file.dialect, &request);
     let global = global.clone();
+    let mut docker = config.docker_defaults().clone();
+    docker.image = args.image.clone().or_else(|| config.exec.image.clone()).or(docker.image);
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     Ok(Order {
         project,
@@ -133,10 +152,13 @@ fn order(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Result<
             ExecutorArg::Docker => Sandbox::Docker,
             ExecutorArg::Host => Sandbox::Host,
         },
-        image: args.image.clone(),
+        image: docker.image.clone(),
+        labels: config.exec.labels.clone(),
+        strict: args.strict,
         parallel: args.parallel.map_or_else(|| (2 * processors).max(4), usize::from),
         state_dir: locations.state_dir.clone(),
-        docker: DockerConfig { image: args.image.clone(), ..DockerConfig::default() },
+        docker,
+        note: Box::new(|text| eprintln!("note: {text}")),
         tell: Box::new(move |diagnostics, sources| pipelines::tell(diagnostics, sources, &global)),
     })
 }
@@ -151,6 +173,10 @@ fn listen(control: Control) -> std::io::Result<tokio_util::task::AbortOnDropHand
             }
         }
     })))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    crate::local::request::pair("value of a matrix", text).map_err(|error| error.to_string())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), miette::Report> {

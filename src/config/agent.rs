@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exec::ExecConfig;
 use super::log::LogConfig;
 use super::units::{self, DurationText};
 
@@ -36,6 +37,8 @@ pub struct AgentConfig {
     pub log: LogConfig,
     /// What is kept in the state directory.
     pub state: StateConfig,
+    /// What `forgehand exec` runs with.
+    pub exec: ExecConfig,
 }
 
 /// `[state]`: what is kept in the state directory, and how long.
@@ -57,6 +60,7 @@ impl Default for AgentConfig {
             shutdown_timeout: Duration::from_secs(30),
             log: LogConfig::default(),
             state: StateConfig::default(),
+            exec: ExecConfig::default(),
         }
     }
 }

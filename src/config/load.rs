@@ -16,8 +16,10 @@ use url::Url;
 
 use super::agent::{AgentConfig, StateConfig};
 use super::checks;
+use super::docker::DockerConfig;
 use super::document::ConfigDocument;
 use super::error::{ConfigError, Place, Problem, Step, display_path};
+use super::exec::ExecConfig;
 use super::layers::{self, EnvironmentLayer, LayerSource, LayerValue, Overrides};
 use super::log::LogConfig;
 use super::registration::{OWN_KEYS, RegistrationConfig};
@@ -39,6 +41,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What is kept in the state directory.
     pub state: StateConfig,
+    /// What `forgehand exec` runs with.
+    pub exec: ExecConfig,
     /// The registrations in the order of the file, with the defaults already in them.
     pub registrations: Vec<RegistrationConfig>,
     /// Remarks for the operator: what was ignored.
@@ -62,6 +66,7 @@ impl Config {
             shutdown_timeout: self.shutdown_timeout,
             log: self.log.clone(),
             state: self.state.clone(),
+            exec: self.exec.clone(),
         }
     }
 
@@ -69,6 +74,11 @@ impl Config {
     /// with before there is a table, and what `exec` runs with.
     pub fn bare_registration(&self, name: &str, url: Url) -> RegistrationConfig {
         RegistrationConfig { name: name.to_owned(), url, ..self.defaults.clone() }
+    }
+
+    /// How containers are made where a registration says nothing itself.
+    pub fn docker_defaults(&self) -> &DockerConfig {
+        &self.defaults.docker
     }
 
     /// The registration of this name.
@@ -126,7 +136,7 @@ pub fn resolve(
         (Some(agent), Some(defaults)) if problems.is_empty() => {
             let remarks = ignored.iter().map(|name| format!("{name} is no setting and was ignored")).collect();
             let origins = layers.origins(&tree);
-            let AgentConfig { concurrent, check_interval, drain_timeout, shutdown_timeout, log, state } = agent;
+            let AgentConfig { concurrent, check_interval, drain_timeout, shutdown_timeout, log, state, exec } = agent;
             Ok(Config {
                 concurrent,
                 check_interval,
@@ -134,6 +144,7 @@ pub fn resolve(
                 shutdown_timeout,
                 log,
                 state,
+                exec,
                 registrations,
                 remarks,
                 defaults,

@@ -3,14 +3,16 @@
 //! - [`project`]: the checkout: its root, its files, the pipeline file that a path means.
 //! - [`facts`]: what git says about it.
 //! - [`front`]: one face for the languages, for commands that only look.
-//! - [`request`]: what it is started with: event, ref, variables, secrets, inputs.
+//! - [`request`]: what it is started with: event, ref, variables, secrets, inputs. [`choice`]: which of its jobs.
 //! - [`surroundings`]: what a pipeline is told about the world. [`snapshot`]: the work tree as it is, copied once for all jobs.
 //! - [`house`]: the private state of a run, beside that of an agent.
-//! - [`gitlab`]: the jobs of a GitLab pipeline. [`workflow`]: those of a workflow. [`worker`]: one of them, run by the agent's own engine.
+//! - [`gitlab`]: the jobs of a GitLab pipeline. [`workflow`]: those of a workflow. [`native`]: those of a
+//!   `forgehand.yml`. [`worker`]: one of them, run by the agent's own engine.
 //! - [`hasher`]: `hashFiles` over the checkout, where nothing runs.
 //! - [`reporter`]: the forge of a local run: keeps artifacts and hands them on.
-//! - [`events`]: what a run tells; [`summary`], [`junit`]: what is said after it. [`run`]: one run from its request to its end.
+//! - [`events`]: what a run tells; [`summary`], [`junit`]: what is said after it, [`unhonoured`] before. [`run`]: one run from its request to its end.
 
+pub mod choice;
 pub mod events;
 pub mod facts;
 pub mod front;
@@ -18,6 +20,7 @@ pub mod gitlab;
 pub mod hasher;
 pub mod house;
 pub mod junit;
+pub mod native;
 pub mod project;
 pub mod reporter;
 pub mod request;
@@ -25,5 +28,6 @@ pub mod run;
 pub mod snapshot;
 pub mod summary;
 pub mod surroundings;
+pub mod unhonoured;
 pub mod worker;
 pub mod workflow;

@@ -108,7 +108,7 @@ impl Shelf {
         let kept = kept.entry(id.to_owned()).or_default();
         kept.archive = Some((archive, file_name.to_owned(), size));
         kept.folder = Some(shown);
-        kept.files += usize::try_from(unpacked.entries).unwrap_or(usize::MAX);
+        kept.files += usize::try_from(unpacked.files).unwrap_or(usize::MAX);
         Ok(())
     }
 }

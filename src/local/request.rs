@@ -22,6 +22,8 @@ pub struct Request {
     pub secrets: Vec<(String, Secret)>,
     /// Inputs by name.
     pub inputs: Vec<(String, String)>,
+    /// Of matrices with these keys only the jobs with these values.
+    pub matrix: Vec<(String, String)>,
     /// The event's payload, laid over the one that is made of the checkout.
     pub payload: Option<serde_json::Value>,
 }

@@ -1,5 +1,6 @@
 //! One local run, from the request to the end.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,10 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use url::Url;
 
+use super::choice::{self, Choice};
 use super::events::Narrator;
 use super::front::github::begin_workflow;
+use super::front::native::begin_native;
 use super::gitlab::GitLabJobs;
 use super::house::{House, Sandbox, blocking, sweep, words};
+use super::native::NativeJobs;
 use super::project::{PipelineFile, Project};
 use super::reporter::Shelf;
 use super::request::Request;
@@ -28,7 +32,7 @@ use crate::parser::diagnostics::{Checked, Diagnostics};
 use crate::parser::dialect::Dialect;
 use crate::parser::document::Sources;
 use crate::pipeline::schedule::{PipelineEnd, Schedule};
-use crate::pipeline::{PipelineDefinition, Secret, Waits};
+use crate::pipeline::{PipelineDefinition, Secret};
 
 /// How long a pipeline may take.
 const PIPELINE_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
@@ -49,15 +53,24 @@ pub struct Order {
     pub sandbox: Sandbox,
     /// The image of jobs that name none.
     pub image: Option<String>,
+    /// The images that stand for labels of `runs-on`.
+    pub labels: BTreeMap<String, String>,
     /// How many jobs run at a time.
     pub parallel: usize,
     /// The agent's state directory; ours lies below it.
     pub state_dir: PathBuf,
     /// How containers are made.
     pub docker: DockerConfig,
+    /// Whether what cannot be honoured is an error.
+    pub strict: bool,
+    /// Hears what cannot be honoured.
+    pub note: Box<Note>,
     /// Hears what was found in a file that can be run all the same, before anything runs.
     pub tell: Box<Tell>,
 }
+
+/// Hears a note for people.
+pub type Note = dyn Fn(&str) + Send + Sync;
 
 /// Hears findings.
 pub type Tell = dyn Fn(&Diagnostics, &Sources) + Send + Sync;
@@ -95,12 +108,6 @@ pub struct Report {
 /// Runs a pipeline.
 pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Result<Report, RunError> {
     let began = Instant::now();
-    if order.file.dialect == Dialect::Native {
-        return Err(RunError::BadInput(format!(
-            "{}: this version runs GitLab pipelines and workflows; a forgehand.yml can be linted, planned and expanded",
-            order.file.path
-        )));
-    }
     // The engine is connected to while git is asked.
     let house = House::open(&order.state_dir, order.sandbox, &order.docker);
     let surroundings = blocking({
@@ -116,7 +123,13 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
     let prepared = prepare(&order, house, surroundings, narrator.clone(), control.clone()).await;
     let (made, bench) = match prepared {
-        Ok(prepared) => prepared,
+        Ok((made, bench)) => match say_unhonoured(&order, &made, &bench) {
+            Ok(()) => (made, bench),
+            Err(error) => {
+                bench.house.close().await;
+                return Err(error);
+            }
+        },
         Err((error, house)) => {
             house.close().await;
             if matches!(error, RunError::Nothing(_)) {
@@ -126,12 +139,21 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
         }
     };
     let shelf = bench.shelf.clone();
+    let mut bench = bench;
+    if let Made::Native(_, jobs) = &made {
+        bench.limits.timeout = jobs.timeout();
+    }
     let worker = LocalWorker { inner: Arc::new(bench) };
     let limits = worker.inner.limits;
     let tell = |event| narrator.pipeline(&event);
     let dice = rand::random::<f64>;
     let (definition, end) = match made {
-        Made::Fixed(schedule, jobs) => {
+        Made::GitLab(schedule, jobs) => {
+            let definition = schedule.definition().clone();
+            let book = FixedPlaybook::new(*schedule, *jobs);
+            (definition, drive(book, &worker, limits, &control, tell, dice).await)
+        }
+        Made::Native(schedule, jobs) => {
             let definition = schedule.definition().clone();
             let book = FixedPlaybook::new(*schedule, *jobs);
             (definition, drive(book, &worker, limits, &control, tell, dice).await)
@@ -151,26 +173,82 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
 
 /// The jobs, whatever language they are written in.
 enum Made {
-    /// All known before the first starts.
-    Fixed(Box<Schedule>, Box<GitLabJobs>),
+    /// Created from GitLab's configuration.
+    GitLab(Box<Schedule>, Box<GitLabJobs>),
+    /// Those of a `forgehand.yml`.
+    Native(Box<Schedule>, Box<NativeJobs>),
     /// Known as the run goes on.
     Workflow(PipelineDefinition, Box<WorkflowBook>),
 }
 
 type Prepared = (Made, Bench);
 
-fn make(order: &Order, surroundings: Surroundings, shelf: Shelf) -> Result<Made, RunError> {
-    if order.file.dialect != Dialect::GitLab {
-        let checked = begin_workflow(&order.project, &order.file, &surroundings, &order.jobs, order.with_needs);
-        let (definition, book) = whole(checked, order)?;
-        let common = Common { project_path: surroundings.project_path(), project: surroundings.project_id() };
-        return Ok(Made::Workflow(definition, Box::new(WorkflowBook::new(book, common))));
+/// Says what the file asks for and a local run cannot give.
+fn say_unhonoured(order: &Order, made: &Made, bench: &Bench) -> Result<(), RunError> {
+    let unhonoured = match made {
+        Made::GitLab(_, jobs) => jobs.unhonoured(),
+        Made::Native(_, jobs) => jobs.unhonoured(),
+        Made::Workflow(_, book) => book.unhonoured(bench),
+    };
+    if unhonoured.is_empty() {
+        return Ok(());
     }
-    let (definition, jobs) = whole(GitLabJobs::new(&order.file, surroundings, shelf, order.sandbox), order)?;
-    let (definition, jobs) = narrow(definition, jobs, order)?;
-    let wanted = |name: &str| order.jobs.iter().any(|job| job == name);
-    let schedule = Schedule::new(definition, &wanted).map_err(|error| RunError::BadInput(words(error)))?;
-    Ok(Made::Fixed(Box::new(schedule), Box::new(jobs)))
+    match order.strict {
+        true => Err(RunError::BadInput(unhonoured.to_text())),
+        false => {
+            (order.note)(&unhonoured.to_text());
+            Ok(())
+        }
+    }
+}
+
+fn make(order: &Order, surroundings: Surroundings, shelf: Shelf) -> Result<Made, RunError> {
+    match order.file.dialect {
+        Dialect::GitLab => {
+            let (definition, jobs) = whole(GitLabJobs::new(&order.file, surroundings, shelf, order.sandbox), order)?;
+            let (mut definition, mut jobs) = (definition, jobs);
+            let kept = choice(order, &order.jobs).among(&definition, |job| jobs.values(job));
+            let kept = kept.map_err(RunError::BadInput)?;
+            jobs.keep(&kept);
+            choice::keep(&mut definition, &kept);
+            Ok(Made::GitLab(Box::new(schedule(definition, order)?), Box::new(jobs)))
+        }
+        Dialect::Native => {
+            let begun = whole(begin_native(&order.file, &surroundings, &order.jobs, order.with_needs), order)?;
+            if let Some(reason) = begun.refused {
+                return Err(RunError::Nothing(format!("{} does not start: {reason}", order.file.path)));
+            }
+            let mut planned = begun.planned;
+            let row = |job: usize| planned.legs.get(job).map(|leg| leg.values.as_slice()).unwrap_or_default();
+            let kept = choice(order, &[]).among(&planned.definition, |job| pairs(row(job)));
+            let kept = kept.map_err(RunError::BadInput)?;
+            let mut keeps = kept.iter();
+            planned.legs.retain(|_| keeps.next().copied().unwrap_or(false));
+            choice::keep(&mut planned.definition, &kept);
+            let image = order.image.as_deref();
+            let (definition, jobs) = NativeJobs::new(planned, begun.run, &surroundings, image, shelf, order.sandbox);
+            Ok(Made::Native(Box::new(schedule(definition, order)?), Box::new(jobs)))
+        }
+        _ => {
+            let checked = begin_workflow(&order.project, &order.file, &surroundings, &order.jobs, order.with_needs);
+            let (definition, book) = whole(checked, order)?;
+            let common = Common { project_path: surroundings.project_path(), project: surroundings.project_id() };
+            Ok(Made::Workflow(definition, Box::new(WorkflowBook::new(book, common))))
+        }
+    }
+}
+
+fn choice<'a>(order: &'a Order, jobs: &'a [String]) -> Choice<'a> {
+    Choice { jobs, with_needs: order.with_needs, matrix: &order.request.matrix }
+}
+
+fn pairs(row: &[(String, String)]) -> Vec<(&str, &str)> {
+    row.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}
+
+fn schedule(definition: PipelineDefinition, order: &Order) -> Result<Schedule, RunError> {
+    let wanted = |name: &str| order.jobs.iter().any(|job| job == name || choice::is_leg(name, job));
+    Schedule::new(definition, &wanted).map_err(|error| RunError::BadInput(words(error)))
 }
 
 /// What a front end made, or what it found.
@@ -221,6 +299,7 @@ async fn prepare(
         shelf,
         narrator,
         image: order.image.clone(),
+        labels: order.labels.clone(),
         slots: Semaphore::new(order.parallel.max(1)),
         limits: Limits { parallel: order.parallel, timeout: PIPELINE_TIMEOUT },
         control,
@@ -241,53 +320,4 @@ fn forge(order: &Order) -> Result<GitLab, String> {
     // A local run is the user's own: its log is not cut.
     settings.output_limit = u64::MAX / 2;
     GitLab::new(settings, Outbound::new(OutboundSettings::default()).map_err(words)?).map_err(words)
-}
-
-/// Leaves only the jobs that were asked for, and what they need where that was asked for too.
-fn narrow(
-    mut definition: PipelineDefinition,
-    mut jobs: GitLabJobs,
-    order: &Order,
-) -> Result<(PipelineDefinition, GitLabJobs), RunError> {
-    if order.jobs.is_empty() {
-        return Ok((definition, jobs));
-    }
-    let names: Vec<String> = definition.jobs.iter().map(|job| job.name.clone()).collect();
-    for wanted in &order.jobs {
-        if !names.contains(wanted) {
-            let like = names.iter().max_by_key(|name| (strsim::jaro(name, wanted) * 1000.0) as u32);
-            let hint = like.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            return Err(RunError::BadInput(format!("this pipeline has no job `{wanted}`{hint}")));
-        }
-    }
-    let stage = |name: &str| definition.stages.iter().position(|stage| stage == name);
-    let mut kept: Vec<bool> = definition.jobs.iter().map(|job| order.jobs.contains(&job.name)).collect();
-    let mut open: Vec<usize> = (0..kept.len()).filter(|index| kept.get(*index) == Some(&true)).collect();
-    while let Some(index) = open.pop().filter(|_| order.with_needs) {
-        let Some(job) = definition.jobs.get(index) else { continue };
-        for (other, candidate) in definition.jobs.iter().enumerate() {
-            let is_needed = match &job.waits {
-                Waits::Jobs(names) => names.contains(&candidate.name),
-                Waits::EarlierStages => stage(&candidate.stage) < stage(&job.stage),
-            };
-            if let Some(keep) = kept.get_mut(other).filter(|keep| is_needed && !**keep) {
-                *keep = true;
-                open.push(other);
-            }
-        }
-    }
-    let keeps = |index: usize| kept.get(index) == Some(&true);
-    jobs.keep(&keeps);
-    let mut index = 0;
-    definition.jobs.retain(|_| {
-        index += 1;
-        keeps(index - 1)
-    });
-    let left: Vec<String> = definition.jobs.iter().map(|job| job.name.clone()).collect();
-    for job in &mut definition.jobs {
-        if let Waits::Jobs(needs) = &mut job.waits {
-            needs.retain(|need| left.contains(need));
-        }
-    }
-    Ok((definition, jobs))
 }

@@ -1,5 +1,6 @@
 //! Runs one job of a local pipeline by the agent's own engine.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -15,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::events::Narrator;
 use super::gitlab::child::ChildPipeline;
 use super::house::{House, Sandbox, blocking, words};
+use super::native;
+use super::native::job::NativeJob;
 use super::reporter::Shelf;
 use super::snapshot::Snapshot;
 use super::workflow;
@@ -29,10 +32,8 @@ use crate::executor::sandbox::JobPaths;
 use crate::executor::steps::SharedProgram;
 use crate::forge::gitlab::GitLab;
 use crate::forge::{Assignment, Demand, Forge as _, RunnerFacts};
-use crate::pipeline::definition::SourceStrategy;
-use crate::pipeline::{
-    FailureReason, ForgeInstance, JobFailure, JobId, JobKey, JobOutcome, Owner, PipelineJob, ProjectId, Trust,
-};
+use crate::pipeline::definition::{JobDirs, SourceStrategy};
+use crate::pipeline::{FailureReason, ForgeInstance, JobFailure, JobId, JobKey, JobOutcome, Owner, ProjectId, Trust};
 
 /// A job to run.
 pub struct LocalJob {
@@ -64,6 +65,8 @@ pub enum JobSteps {
     GitLab(String),
     /// A job of a workflow.
     Workflow(Box<WorkflowJob>),
+    /// A job of a `forgehand.yml`.
+    Native(Box<NativeJob>),
 }
 
 /// Which job it is.
@@ -110,6 +113,8 @@ pub struct Bench {
     pub narrator: Arc<Narrator>,
     /// The image of jobs that name none.
     pub image: Option<String>,
+    /// The images that stand for labels of `runs-on`.
+    pub labels: BTreeMap<String, String>,
     /// How many jobs may run at a time, those of child pipelines among them.
     pub slots: Semaphore,
     /// How pipelines are bounded.
@@ -188,13 +193,23 @@ impl LocalWorker {
         let (job, program) = match steps {
             JobSteps::GitLab(_) => {
                 let mut job = forge.define(&assignment, &facts)?;
-                self.fill(&mut job, &paths).await?;
+                let sources = &mut job.sources;
+                if matches!(sources.strategy, SourceStrategy::Clone | SourceStrategy::Fetch) && sources.checkout {
+                    sources.strategy = SourceStrategy::Snapshot;
+                    sources.snapshot = Some(self.inner.snapshot.root().to_owned());
+                }
                 (job, None)
+            }
+            JobSteps::Native(native) => {
+                let job = native::job::define(native, &assignment, &facts, house.sandbox);
+                self.copy_to(&job.dirs, &paths).await?;
+                (job, Some(Arc::clone(&native.steps) as SharedProgram))
             }
             JobSteps::Workflow(work) => {
                 let offer = Offer {
                     sandbox: house.sandbox,
                     image: self.inner.image.as_deref(),
+                    labels: &self.inner.labels,
                     snapshot: self.inner.snapshot.root().to_owned(),
                 };
                 let job = workflow::job::define(&work.leg, &assignment, &facts, offer)?;
@@ -230,11 +245,10 @@ impl LocalWorker {
         Ok(outcome)
     }
 
-    /// Fills the work tree from the snapshot, unless the job wants none.
-    async fn fill(&self, job: &mut PipelineJob, paths: &JobPaths) -> Result<(), JobFailure> {
-        let wanted = matches!(job.sources.strategy, SourceStrategy::Clone | SourceStrategy::Fetch);
-        let below = Path::new(&job.dirs.project).strip_prefix(&job.dirs.builds).ok();
-        let (true, Some(below)) = (wanted && job.sources.checkout, below) else { return Ok(()) };
+    /// Copies the snapshot into a job's work tree before its place is made, for places that show the tree itself.
+    async fn copy_to(&self, dirs: &JobDirs, paths: &JobPaths) -> Result<(), JobFailure> {
+        let outside = |_| JobFailure::system(format!("{} lies outside {}", dirs.project, dirs.builds));
+        let below = Path::new(&dirs.project).strip_prefix(&dirs.builds).map_err(outside)?;
         let (to, bench) = (paths.workspace.join(below), self.inner.clone());
         let copied = blocking(move || {
             let mut folder = bench_parent(&to);
@@ -249,11 +263,7 @@ impl LocalWorker {
             }
             bench.snapshot.copy_to(&to).map_err(words)
         });
-        copied.await.map_err(|error| JobFailure::system(format!("the work tree cannot be copied: {error}")))?;
-        // It is there: what fetches is not to touch it.
-        job.sources.strategy = SourceStrategy::None;
-        job.sources.begins_empty = false;
-        Ok(())
+        copied.await.map_err(|error| JobFailure::system(format!("the work tree cannot be copied: {error}")))
     }
 }
 
@@ -272,7 +282,7 @@ fn assignment(who: &Who, steps: &JobSteps) -> Assignment {
         owner: Owner { forge, project: ProjectId::new(who.project.to_string()), trust: Trust::Member },
         payload: match steps {
             JobSteps::GitLab(payload) => Bytes::from(payload.clone()),
-            JobSteps::Workflow(_) => Bytes::from_static(b"{}"),
+            JobSteps::Workflow(_) | JobSteps::Native(_) => Bytes::from_static(b"{}"),
         },
         correlation_id: String::new(),
     }

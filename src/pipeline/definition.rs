@@ -226,6 +226,8 @@ pub struct JobDirs {
     pub project: String,
     /// What belongs to the job but not into its work tree (file variables), below `builds`.
     pub temp: String,
+    /// Where else a container shows the work tree: the folder of the native language, `/workspace`.
+    pub also_at: Option<String>,
 }
 
 /// Which image to run and how.

@@ -300,6 +300,94 @@ fn a_job_that_depends_on_its_child_pipeline_ends_as_that_does() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
 }
 
+const NATIVE: &str = "
+name: demo
+global_env: {STAGE: prod}
+jobs:
+  build:
+    steps:
+    - name: compile
+      script: ['mkdir out', 'echo \"built $STAGE\" > out/file']
+    - {name: look, script: pwd, working_directory: /workspace/sub}
+    artifacts: {paths: [out]}
+  test:
+    depends_on: [build]
+    matrix: {suite: [unit, e2e]}
+    environment: {KEY: '${secrets.K}'}
+    steps:
+    - name: run
+      script: ['cat out/file', 'echo \"${matrix.suite} $KEY ${job.build.status} ${job.build.artifacts.count}\"']
+    - {name: flaky, script: 'test -e again || { touch again; exit 7; }', retry_count: 1}
+  bad:
+    steps:
+    - {name: may, script: exit 3, continue_on_failure: true}
+    - {name: must, script: 'echo on; exit 4'}
+    - {name: never, script: echo never}
+  cleanup:
+    depends_on: [bad]
+    conditional: job.bad.status == 'failed'
+    steps: [{name: x, script: echo cleaning}]
+  ship:
+    depends_on: [bad]
+    steps: [{name: x, script: echo shipping}]
+    deployment: {environment: production}
+";
+
+fn stdout_of<'a>(jobs: &'a BTreeMap<String, (String, Vec<(String, String)>)>, job: &str) -> Vec<&'a str> {
+    jobs[job].1.iter().filter(|(stream, _)| stream == "stdout").map(|(_, text)| text.as_str()).collect()
+}
+
+#[test]
+fn a_native_pipeline_runs_with_conditions_retries_secrets_and_artifacts() {
+    let project = Project::new(&[("forgehand.yml", NATIVE), ("sub/x", "")]);
+    let output = project.run(&["exec", "--executor", "host", "--json", "--secret", "K=hushhush"]);
+    let jobs = jobs_of(&output);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(stdout_of(&jobs, "test (e2e)"), ["built prod", "e2e [MASKED] success 1"], "{}", said(&output));
+    assert!(stdout_of(&jobs, "build")[0].ends_with("/sub"), "{}", said(&output));
+    assert_eq!(stdout_of(&jobs, "bad"), ["on"]);
+    let status = |job: &str| jobs[job].0.as_str();
+    assert_eq!((status("test (unit)"), status("cleanup"), status("ship")), ("success", "success", "skipped"));
+    assert!(said(&output).contains("`deployment` of `ship`: nothing is deployed"), "{}", said(&output));
+    assert!(!said(&output).contains("hushhush"));
+}
+
+#[test]
+fn jobs_are_chosen_by_name_and_by_the_values_of_their_matrix() {
+    let project = Project::new(&[("forgehand.yml", NATIVE), (".gitlab-ci.yml", GITLAB)]);
+    let exec = |words: &[&str]| {
+        let output = project.run(&[&["exec", "--executor", "host", "--json", "--secret", "K=v"], words].concat());
+        let jobs: Vec<String> = jobs_of(&output).into_keys().collect();
+        (output.status.code(), jobs, said(&output))
+    };
+    let (code, jobs, said) = exec(&["forgehand.yml", "--job", "test", "--needs", "--matrix", "suite=e2e"]);
+    assert_eq!((code, jobs), (Some(0), vec!["build".to_owned(), "test (e2e)".to_owned()]), "{said}");
+    let (code, jobs, said) = exec(&[".gitlab-ci.yml", "--job", "test", "--needs", "--matrix", "SIDE=left"]);
+    assert_eq!((code, jobs), (Some(0), vec!["build".to_owned(), "test: [left]".to_owned()]), "{said}");
+    let (code, _, said) = exec(&[".gitlab-ci.yml", "--matrix", "SIDE=up"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no job of this pipeline has `SIDE: up` in its matrix"), "{said}");
+}
+
+#[test]
+fn what_is_not_honoured_is_said_once_and_is_an_error_where_that_is_asked_for() {
+    let text = "a:\n  script: [echo a]\n  environment: production\n  id_tokens: {T: {aud: x}}\nb:\n  extends: a\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    let output = project.run(&["exec", "--executor", "host"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("`id_tokens` of `a`, `b`: no forge is there to sign them"), "{}", said(&output));
+    let strict = project.run(&["exec", "--executor", "host", "--strict"]);
+    assert_eq!(strict.status.code(), Some(2), "{}", said(&strict));
+    assert!(!String::from_utf8_lossy(&strict.stdout).contains("starts"), "{}", said(&strict));
+    let workflow = "on: push\njobs:\n  a:\n    runs-on: tiny\n    steps: [{uses: actions/setup-go@v5}]\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", workflow)]);
+    let strict = project.run(&["exec", "--strict"]);
+    assert_eq!(strict.status.code(), Some(2), "{}", said(&strict));
+    for part in ["`runs-on: tiny` of `a`: no image stands for it", "`uses: actions/setup-go@v5` of `a`"] {
+        assert!(said(&strict).contains(part), "{part}: {}", said(&strict));
+    }
+}
+
 #[test]
 fn nothing_under_a_key_lets_the_default_hold_when_expanded() {
     let text = "default: {before_script: [echo D], image: alpine}\nj: {before_script: null, image: null, needs: null, script: x}\n";

@@ -315,6 +315,7 @@ fn job_of(
             builds: builds.to_owned(),
             project: format!("{builds}/g/p"),
             temp: format!("{builds}/g/p.tmp"),
+            also_at: None,
         },
         image: image.map(|name| ImageSpec { name: name.into(), ..ImageSpec::default() }),
         services: Vec::new(),

@@ -115,6 +115,8 @@ pub struct Packed {
 pub struct Unpacked {
     /// Entries put into the tree.
     pub entries: u64,
+    /// Those of them that are no folders.
+    pub files: u64,
     /// Bytes of file content.
     pub bytes: u64,
     /// Entries that could not be put there, and what had to give way.

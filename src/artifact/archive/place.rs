@@ -138,6 +138,8 @@ impl<'a> Tree<'a> {
 
     /// Folders get their modes and times, the inner ones first.
     pub(super) fn finish(mut self) -> Result<Unpacked, ArchiveError> {
+        let folders = u64::try_from(self.folders.len()).unwrap_or(u64::MAX);
+        self.unpacked.files = self.unpacked.entries.saturating_sub(folders);
         for (path, attributes) in std::mem::take(&mut self.folders).into_iter().rev() {
             let restored = beneath::folder_nofollow(self.root, &path).and_then(|dir| {
                 self.own(&dir, attributes);

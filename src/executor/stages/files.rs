@@ -142,7 +142,12 @@ mod tests {
     use crate::pipeline::Secret;
 
     fn dirs() -> JobDirs {
-        JobDirs { builds: "/builds".into(), project: "/builds/g/p".into(), temp: "/builds/g/p.tmp".into() }
+        JobDirs {
+            builds: "/builds".into(),
+            project: "/builds/g/p".into(),
+            temp: "/builds/g/p.tmp".into(),
+            also_at: None,
+        }
     }
 
     fn environment() -> Environment {

@@ -225,6 +225,7 @@ pub fn run_facts(surroundings: &Surroundings) -> RunFacts {
         vars: request.variables.clone(),
         secrets: request.secrets.clone(),
         inputs: request.inputs.clone(),
+        only_legs: request.matrix.clone(),
         event,
         sha: commit.sha,
         author_name: commit.author_name,

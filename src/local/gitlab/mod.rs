@@ -2,6 +2,7 @@
 //! and `lint` ask. [`child`]: the pipelines that its jobs start.
 
 pub mod child;
+mod unhonoured;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,12 +104,17 @@ impl GitLabJobs {
     }
 
     /// Leaves only these jobs, by their places in the definition.
-    pub(super) fn keep(&mut self, keeps: &dyn Fn(usize) -> bool) {
-        let mut index = 0;
-        self.order.retain(|_| {
-            index += 1;
-            keeps(index - 1)
-        });
+    pub(super) fn keep(&mut self, kept: &[bool]) {
+        let mut keeps = kept.iter();
+        self.order.retain(|_| keeps.next().copied().unwrap_or(false));
+    }
+
+    /// A job's row of its matrix.
+    pub(super) fn values(&self, job: usize) -> Vec<(&str, &str)> {
+        let created = self.order.get(job).and_then(|name| self.pipeline.job(name));
+        let row = created.and_then(|created| created.instance.as_ref());
+        row.map(|row| row.variables.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect())
+            .unwrap_or_default()
     }
 
     fn work(&self, name: &SmolStr) -> LocalWork {

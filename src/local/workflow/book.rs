@@ -8,6 +8,7 @@ use super::steps::WorkflowSteps;
 use crate::executor::pipeline::playbook::{Action, Ended, JobEnd as _, LegId, Playbook, Task};
 use crate::local::worker::{JobSteps, LocalEnd, LocalJob, LocalWork};
 use crate::parser::github::run::{self as rules, Conclusion, LegEnd, Move, Place};
+use crate::parser::github::workflow::model::Workflow;
 use crate::pipeline::schedule::PipelineEnd;
 use crate::pipeline::{JobOutcome, JobStatus};
 
@@ -32,6 +33,11 @@ impl WorkflowBook {
     /// Nothing has begun.
     pub fn new(book: rules::Playbook, common: Common) -> Self {
         Self { book, common, steps: HashMap::new() }
+    }
+
+    /// The workflow that runs.
+    pub(super) fn workflow(&self) -> &Workflow {
+        self.book.workflow()
     }
 
     fn actions(&mut self, moves: Vec<Move>) -> Vec<Action<LocalJob>> {

@@ -1,5 +1,6 @@
 //! One job of a workflow in the words of the model.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Offer<'a> {
     pub sandbox: Sandbox,
     /// The image of jobs that name none.
     pub image: Option<&'a str>,
+    /// The images that stand for labels of `runs-on`.
+    pub labels: &'a BTreeMap<String, String>,
     /// The sources.
     pub snapshot: PathBuf,
 }
@@ -66,7 +69,7 @@ pub fn define(
         stage: String::new(),
         owner: assignment.owner.clone(),
         variables: Variables::new(variables, None),
-        dirs: JobDirs { builds, temp: format!("{project}.tmp"), project },
+        dirs: JobDirs { builds, temp: format!("{project}.tmp"), project, also_at: None },
         image,
         services: match in_containers {
             true => leg.services.iter().map(|(name, container)| service(name, container)).collect(),
@@ -97,14 +100,22 @@ pub fn define(
 }
 
 fn image(leg: &Leg, offer: &Offer<'_>) -> Result<ImageSpec, JobFailure> {
-    let named = leg.container.as_ref().map(|container| container.image.as_str()).or(offer.image);
+    let named = leg.container.as_ref().map(|container| container.image.as_str());
+    let named = named.or_else(|| of_labels(&leg.runs_on.labels, offer.labels)).or(offer.image);
     let Some(name) = named else {
         return Err(JobFailure::configuration(format!(
-            "no image stands for `runs-on: {}`: name one with --image, or run with --executor host",
+            "no image stands for `runs-on: {}`: name one with --image or in the configuration (`[exec.labels]`), or run with \
+             --executor host",
             leg.runs_on.labels.join(", ")
         )));
     };
     Ok(ImageSpec { name: name.trim_start_matches("docker://").to_owned(), ..ImageSpec::default() })
+}
+
+/// The image of the first label that has one.
+pub fn of_labels<'a>(labels: &[String], images: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let image = |label: &String| images.iter().find(|(known, _)| known.eq_ignore_ascii_case(label));
+    labels.iter().find_map(image).map(|(_, image)| image.as_str())
 }
 
 fn service(name: &str, container: &ContainerSpec) -> ServiceSpec {

@@ -7,3 +7,4 @@ pub mod book;
 mod hasher;
 pub mod job;
 pub mod steps;
+mod unhonoured;

@@ -54,7 +54,7 @@ pub(super) fn dirs(
     if strategy == SourceStrategy::Empty {
         project.push_str("-empty");
     }
-    Ok(JobDirs { builds: root, temp: format!("{project}.tmp"), project })
+    Ok(JobDirs { builds: root, temp: format!("{project}.tmp"), project, also_at: None })
 }
 
 fn clone_path(settings: &GitLabSettings, root: &str, wished: &str) -> Result<String, JobFailure> {

@@ -231,7 +231,7 @@ impl JobScene {
         if self.is_rehearsal && token_uses(token, "needs") {
             return Ok(Strategy::none());
         }
-        let value = self.condition_names().value(token).and_then(|value| Strategy::of(&value));
+        let value = self.condition_names().value(token).and_then(|value| Strategy::of(&value, &self.run.facts.only_legs));
         value.map_err(|problem| Fault::of("strategy", token, &problem))
     }
 
@@ -368,7 +368,7 @@ impl Strategy {
         Strategy { legs: vec![None], fail_fast: true, max_parallel: None }
     }
 
-    fn of(value: &Value) -> Result<Self, String> {
+    fn of(value: &Value, only: &[(String, String)]) -> Result<Self, String> {
         let Value::Object(strategy) = value else { return Ok(Self::none()) };
         let fail_fast = match strategy.get("fail-fast") {
             None | Some(Value::Null) => true,
@@ -386,12 +386,24 @@ impl Strategy {
             None | Some(Value::Null) => vec![None],
             Some(matrix) => {
                 let matrix = Matrix::of(matrix).map_err(|error| error.to_string())?;
-                let all = matrix.combinations().map_err(|error| error.to_string())?;
+                let mut all = matrix.combinations().map_err(|error| error.to_string())?;
+                all.retain(|leg| is_asked_for(leg, only));
+                if all.is_empty() {
+                    return Err("no combination of the matrix has the values that were asked for".into());
+                }
                 all.into_iter().map(Some).collect()
             }
         };
         Ok(Strategy { legs, fail_fast, max_parallel })
     }
+}
+
+/// Whether a combination has the values that the run was narrowed down to, where it has their keys.
+fn is_asked_for(leg: &Combination, only: &[(String, String)]) -> bool {
+    only.iter().all(|(key, wanted)| {
+        let mut values = leg.values.iter().filter(|(own, _)| own.eq_ignore_ascii_case(key));
+        values.all(|(_, value)| *value.to_text() == *wanted.as_str())
+    })
 }
 
 /// The value of a key that a job may have.

@@ -5,6 +5,8 @@ use crate::pipeline::Secret;
 /// The facts of one local run. All texts may be empty where nothing is known.
 #[derive(Clone, Debug, Default)]
 pub struct RunFacts {
+    /// Of matrices with these keys only the combinations with these values.
+    pub only_legs: Vec<(String, String)>,
     /// The event: `push`, `pull_request`, `workflow_dispatch`, ...
     pub event: String,
     /// The payload from `--event-path`, JSON; what it lacks is made from the other facts.

@@ -95,6 +95,11 @@ impl Run {
         Self { secrets: Object::exact(secrets), pipeline, base, about, image, conditions }
     }
 
+    /// Names the image of steps for which neither step nor job names one.
+    pub fn set_image(&mut self, image: &str) {
+        image.clone_into(&mut self.image);
+    }
+
     /// The pipeline.
     pub fn pipeline(&self) -> &Arc<Pipeline> {
         &self.pipeline

@@ -51,6 +51,7 @@ pub(in crate::executor::sandbox::docker) fn plan(of: &MountsOf<'_>) -> Result<Mo
     mounts.job.push(bind(&of.paths.run, RUN, false));
     mounts.job.push(bind(of.shim, SHIM, true));
     let mut taken: Vec<String> = vec![HOME.to_owned()];
+    taken.extend(of.job.dirs.also_at.clone());
     for volume in &of.settings.volumes {
         let volume = Volume::parse(volume, of)?;
         if taken.contains(&volume.target) {
@@ -67,6 +68,10 @@ pub(in crate::executor::sandbox::docker) fn plan(of: &MountsOf<'_>) -> Result<Mo
         volume.add_to(&mut mounts, of);
     }
     mounts.shared.push(bind(&of.paths.workspace, &of.job.dirs.builds, false));
+    let dirs = &of.job.dirs;
+    if let (Some(also), Ok(project)) = (&dirs.also_at, Path::new(&dirs.project).strip_prefix(&dirs.builds)) {
+        mounts.shared.push(bind(&of.paths.workspace.join(project), also, false));
+    }
     Ok(mounts)
 }
 

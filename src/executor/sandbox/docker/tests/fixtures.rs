@@ -30,6 +30,7 @@ pub(in crate::executor::sandbox::docker) fn a_job() -> PipelineJob {
             builds: "/builds".into(),
             project: "/builds/group/project".into(),
             temp: "/builds/group/project.tmp".into(),
+            also_at: None,
         },
         image: None,
         services: Vec::new(),

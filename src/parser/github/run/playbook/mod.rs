@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::concurrency::Groups;
 use super::{Conclusion, Leg, LegId, Move, Place, Program, Trouble};
 use crate::parser::github::contexts::Run;
+use crate::parser::github::workflow::model::Workflow;
 use crate::pipeline::definition::JobGroup;
 pub use naming::Naming;
 pub(super) use state::JobId;
@@ -82,6 +83,11 @@ impl Playbook {
     /// The workflow's name as the forge shows it.
     pub fn name(&self) -> &str {
         self.run.workflow_name()
+    }
+
+    /// The workflow that runs.
+    pub fn workflow(&self) -> &Workflow {
+        &self.run.root_scope().workflow
     }
 
     /// Begins.

@@ -1,0 +1,85 @@
+//! What a workflow asks for and a local run cannot give.
+
+use super::book::WorkflowBook;
+use super::job::of_labels;
+use crate::local::house::Sandbox;
+use crate::local::unhonoured::Unhonoured;
+use crate::local::worker::Bench;
+use crate::parser::github::workflow::model::{Job, JobKind, StepKind, StepsJob};
+use crate::parser::github::workflow::token::Token;
+
+impl WorkflowBook {
+    /// What the jobs of the workflow's file ask for in vain.
+    pub fn unhonoured(&self, bench: &Bench) -> Unhonoured {
+        let mut found = Unhonoured::default();
+        for job in &self.workflow().jobs {
+            of_job(job, bench, &mut found);
+        }
+        found
+    }
+}
+
+fn of_job(job: &Job, bench: &Bench, found: &mut Unhonoured) {
+    let name = job.id.as_str();
+    if job.permissions.is_some() {
+        found.add("permissions", "there is no token that they could restrict: `github.token` is empty", name);
+    }
+    match &job.kind {
+        JobKind::Steps(steps) => of_steps(steps, name, bench, found),
+        JobKind::Call(call) if !call.uses.starts_with("./") && !call.uses.starts_with("$/") => {
+            found.add(
+                format!("uses: {}", call.uses),
+                "workflows of other repositories are not fetched; the job fails",
+                name,
+            );
+        }
+        JobKind::Call(_) => {}
+    }
+}
+
+fn of_steps(job: &StepsJob, name: &str, bench: &Bench, found: &mut Unhonoured) {
+    if job.environment.is_some() {
+        found.add(
+            "environment",
+            "no forge is told, nobody approves; its secrets and variables are those of the run",
+            name,
+        );
+    }
+    if job.snapshot.is_some() {
+        found.add("snapshot", "no image of the machine is kept", name);
+    }
+    let in_containers = bench.house.sandbox == Sandbox::Docker;
+    if !in_containers && job.container.is_some() {
+        found.add("container", "the host executor has none; the steps are processes of this machine", name);
+    }
+    if !in_containers && job.services.is_some() {
+        found.add("services", "the host executor starts none", name);
+    }
+    if in_containers && job.container.is_none() && bench.image.is_none() {
+        let labels = job.runs_on.as_ref().map(labels).unwrap_or_default();
+        let is_known = labels.iter().any(|label| label.contains("${{")) || of_labels(&labels, &bench.labels).is_some();
+        if !is_known {
+            let why = "no image stands for it; the job fails. Name one with --image or in `[exec.labels]`";
+            found.add(format!("runs-on: {}", labels.join(", ")), why, name);
+        }
+    }
+    for step in &job.steps {
+        let StepKind::Uses(uses) = &step.kind else { continue };
+        if !is_checkout(&uses.action) {
+            found.add(format!("uses: {}", uses.action), "actions are not run by this version; the step fails", name);
+        }
+    }
+}
+
+/// The labels as they are written; what an expression makes is not known yet.
+fn labels(runs_on: &Token) -> Vec<String> {
+    let token = runs_on.get("labels").unwrap_or(runs_on);
+    match token.as_sequence() {
+        Some(items) => items.iter().map(|item| item.source().to_string()).collect(),
+        None => vec![token.source().to_string()],
+    }
+}
+
+fn is_checkout(action: &str) -> bool {
+    action.split_once('@').is_some_and(|(name, _)| name.trim_end_matches('/').eq_ignore_ascii_case("actions/checkout"))
+}
