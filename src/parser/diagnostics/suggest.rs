@@ -11,14 +11,29 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
         3..=5 => 2,
         length => (length / 3).max(2),
     };
+    let mut whole_words: Option<&str> = None;
     let distance = |name: &str| strsim::damerau_levenshtein(&folded, &name.to_lowercase());
-    names
+    let near = names
         .into_iter()
-        .filter(|name| *name != word && name.len() <= word.len() + allowed * 4)
+        .filter(|name| *name != word)
+        .inspect(|name| {
+            let is_shorter = whole_words.is_none_or(|best| name.len() < best.len());
+            if is_shorter && has_word(name, &folded) {
+                whole_words = Some(name);
+            }
+        })
+        .filter(|name| name.len() <= word.len() + allowed * 4)
         .map(|name| (distance(name), name))
         .filter(|(distance, name)| *distance <= allowed && *distance < name.chars().count().max(1))
         .min_by_key(|(distance, name)| (*distance, name.len()))
-        .map(|(_, name)| name)
+        .map(|(_, name)| name);
+    near.or(whole_words)
+}
+
+/// Whether `word` is one of the words that make up `name`: `tag` of `tag_name`.
+fn has_word(name: &str, word: &str) -> bool {
+    const SHORTEST: usize = 3;
+    word.len() >= SHORTEST && name.len() > word.len() && name.split(['_', '-', ':', ' ']).any(|part| part == word)
 }
 
 /// "did you mean `x`?", if a name is near.
@@ -41,6 +56,7 @@ mod tests {
             ("befor_script", Some("before_script")),
             ("banana", None),
             ("x", None),
+            ("before", Some("before_script")),
         ] {
             assert_eq!(nearest(word, keys), want, "{word}");
         }

@@ -232,12 +232,18 @@ impl Checker<'_> {
     fn no_job(&mut self, entry: &Entry, at: At<'_>) {
         let key = key_text(&entry.key);
         let near = crate::parser::diagnostics::did_you_mean(key, super::root::ROOT_KEYS);
-        let help = near.unwrap_or_else(|| "a job that only others extend has a name that begins with a dot".to_owned());
+        let is_misspelt = near.is_some();
+        let help = misplaced(key, &entry.value)
+            .or(near)
+            .unwrap_or_else(|| "a job that only others extend has a name that begins with a dot".to_owned());
         let what = match &entry.value.value {
             Value::Mapping(_) => "has no `script`, `run` or `trigger`".to_owned(),
             _ => format!("should be a mapping with `script`, `run` or `trigger`, not {}", shown(&entry.value)),
         };
         self.error_help(codes::NO_SCRIPT, entry.key.span, at, what, Some(help));
+        if is_misspelt {
+            return;
+        }
         // Mostly `script` is missing because it is misspelt.
         for entry in entry.value.as_mapping().map(|mapping| mapping.entries()).unwrap_or_default() {
             let key = key_text(&entry.key);
@@ -384,6 +390,16 @@ fn empty(name: &SmolStr, span: &Span, node: &Node) -> Job {
 }
 
 /// Takes what the job does not say from the defaults.
+/// What to do about a keyword of jobs that stands at the top of the file.
+fn misplaced(key: &str, value: &Node) -> Option<String> {
+    if super::root::DEFAULT_KEYS.contains(&key) {
+        return Some(format!("`{key}` stands in a job, or under `default:` for all of them"));
+    }
+    // A mapping may well be meant as a job of this name; `stage` is mostly a slip for `stages`.
+    let is_keyword = key != "stage" && COMMON_KEYS.iter().chain(&RUNNER_KEYS).any(|known| *known == key);
+    (is_keyword && value.as_mapping().is_none()).then(|| format!("`{key}` stands in a job"))
+}
+
 fn inherit(job: &mut Job, defaults: &Defaults) {
     macro_rules! take {
         ($($field:ident),*) => {$(

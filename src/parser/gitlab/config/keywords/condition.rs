@@ -6,6 +6,7 @@ use super::super::codes;
 use super::super::model::{Condition, Name};
 use super::super::place::At;
 use super::super::values::{Checker, as_text, is_null};
+use crate::parser::diagnostics::Diagnostic;
 use crate::parser::document::{Node, Span, Style};
 use crate::parser::expression::ExprError;
 use crate::parser::expression::gitlab;
@@ -32,8 +33,11 @@ impl Checker<'_> {
             }
             Err(error) => {
                 let what = format!("is not a valid expression, `{text}`: {}", error.message);
-                let span = part(node, &text, &error);
-                self.error_help(codes::WRONG_EXPRESSION, span, at, what, way_out(&text));
+                let mut found = Diagnostic::error(codes::WRONG_EXPRESSION, node.span, format!("{at} {what}"));
+                if let Some(token) = part(node, &text, &error) {
+                    found = found.related(token, "here");
+                }
+                self.out.push(found.maybe_help(way_out(&text)));
                 None
             }
         }
@@ -72,8 +76,8 @@ impl Checker<'_> {
     }
 }
 
-/// The offending token in the file, where the text stands there as it is.
-fn part(node: &Node, text: &str, error: &ExprError) -> Span {
+/// The offending token in the file, where the text stands there as it is and is more than that token.
+fn part(node: &Node, text: &str, error: &ExprError) -> Option<Span> {
     let style = node.as_scalar().map(|scalar| scalar.style);
     let length = text.chars().count();
     let quotes = u32::from(style == Some(Style::Quoted));
@@ -81,14 +85,12 @@ fn part(node: &Node, text: &str, error: &ExprError) -> Span {
         node.span.line == node.span.end_line && node.span.end_column == node.span.column + length + 2 * quotes
     });
     if !written || style == Some(Style::Block) || error.len == 0 {
-        return node.span;
+        return None;
     }
     let chars = |end: usize| text.get(..end).map_or(0, |before| before.chars().count());
     let (begin, end) = (chars(error.offset), chars(error.offset.saturating_add(error.len)));
-    match (u32::try_from(begin), u32::try_from(end.saturating_sub(begin))) {
-        (Ok(begin), Ok(length)) => node.span.part(begin + quotes, length),
-        _ => node.span,
-    }
+    let (begin, length) = (u32::try_from(begin).ok()?, u32::try_from(end.saturating_sub(begin)).ok()?);
+    Some(node.span.part(begin + quotes, length))
 }
 
 /// What people of other languages write, and what it is here.
