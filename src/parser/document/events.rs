@@ -136,7 +136,7 @@ unsafe fn view(event: &sys::yaml_event_t) -> Event<'_> {
                 let style = scalar.style;
                 Event::Scalar {
                     name: Name { anchor: text(scalar.anchor), tag: text(scalar.tag) },
-                    text: String::from_utf8_lossy(bytes),
+                    text: utf8(bytes),
                     plain: style == sys::YAML_PLAIN_SCALAR_STYLE,
                     block: style == sys::YAML_LITERAL_SCALAR_STYLE || style == sys::YAML_FOLDED_SCALAR_STYLE,
                 }
@@ -159,5 +159,10 @@ unsafe fn view(event: &sys::yaml_event_t) -> Event<'_> {
 /// `pointer` is null or a text that ends with a zero byte and lives for `'e`.
 unsafe fn text<'e>(pointer: *const u8) -> Option<Cow<'e, str>> {
     // SAFETY: as the caller promises.
-    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer.cast()) }.to_string_lossy())
+    (!pointer.is_null()).then(|| utf8(unsafe { CStr::from_ptr(pointer.cast()) }.to_bytes()))
+}
+
+/// Bytes as text. libyaml has checked them: they are copied only where it let something through.
+fn utf8(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }

@@ -155,7 +155,7 @@ fn ruby_symbol(text: &str) -> Typed<'_> {
 }
 
 fn ruby_number(text: &str) -> Option<Typed<'_>> {
-    if is_date(text) || is_time(text) {
+    if begins_with_year(text) && (is_date(text) || is_time(text)) {
         return Some(Typed::Time(text));
     }
     let negative = text.starts_with('-');
@@ -250,6 +250,12 @@ fn ruby_float(unsigned: &str, sign: i64) -> Option<Typed<'static>> {
     let exponent = exponent.map(|exponent| format!("e{exponent}")).unwrap_or_default();
     let number: f64 = format!("{whole}.{fraction}0{exponent}").parse().ok()?;
     Some(Typed::Float(number * sign as f64))
+}
+
+/// Whether a text begins as dates and times do, with a year and a dash. Most numbers do not.
+fn begins_with_year(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    digits.get(4) == Some(&b'-') && digits.iter().take(4).all(u8::is_ascii_digit)
 }
 
 fn is_date(text: &str) -> bool {

@@ -50,6 +50,88 @@ impl Step {
     }
 }
 
+/// A use of a named value, lent by its expression: what costs nothing to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct NameRef<'a> {
+    /// Its name as it is written.
+    pub name: &'a SmolStr,
+    /// The first members that are asked of it; `None`: all, a computed one, or none.
+    members: [Option<&'a str>; MEMBERS],
+}
+
+/// Members that a [`NameRef`] knows.
+const MEMBERS: usize = 4;
+
+impl<'a> NameRef<'a> {
+    /// The member at this place of its path, where it is known by name.
+    pub fn member(&self, at: usize) -> Option<&'a str> {
+        self.members.get(at).copied().flatten()
+    }
+}
+
+/// Calls `visit` with each use of a named value, in no order.
+pub fn each_name<'a>(expr: &'a Expr, visit: &mut dyn FnMut(NameRef<'a>)) {
+    if let Some(root) = &expr.root {
+        each_name_of(root, visit);
+    }
+}
+
+/// The depth of the tree is limited when it is parsed.
+fn each_name_of<'a>(node: &'a Node, visit: &mut dyn FnMut(NameRef<'a>)) {
+    let mut members = [None; MEMBERS];
+    if let Some((name, _)) = lent_path(node, &mut members, visit) {
+        return visit(NameRef { name, members });
+    }
+    node.children().for_each(|child| each_name_of(child, visit));
+}
+
+/// The name at the beginning of a path, and how many members were asked of it; what keys use is visited on the way.
+fn lent_path<'a>(
+    node: &'a Node,
+    members: &mut [Option<&'a str>; MEMBERS],
+    visit: &mut dyn FnMut(NameRef<'a>),
+) -> Option<(&'a SmolStr, usize)> {
+    match &node.kind {
+        NodeKind::Name(name) => Some((name, 0)),
+        NodeKind::Index(target, key) => {
+            let (name, at) = lent_path(target, members, visit)?;
+            match &key.kind {
+                NodeKind::Literal(value) => {
+                    if let Some(slot) = members.get_mut(at) {
+                        *slot = value.as_text();
+                    }
+                }
+                _ => each_name_of(key, visit),
+            }
+            Some((name, at + 1))
+        }
+        NodeKind::All(target) => {
+            let (name, at) = lent_path(target, members, visit)?;
+            // What is behind it belongs to each of many.
+            Some((name, at + MEMBERS))
+        }
+        _ => None,
+    }
+}
+
+/// Whether an expression uses a named value, whatever the case.
+pub fn uses_name(expr: &Expr, name: &str) -> bool {
+    let mut is_used = false;
+    each_name(expr, &mut |used| is_used |= used.name.eq_ignore_ascii_case(name));
+    is_used
+}
+
+/// Whether an expression calls a function that satisfies `test`; it is given the name as it is defined, and how many arguments.
+pub fn calls(expr: &Expr, test: &dyn Fn(&str, usize) -> bool) -> bool {
+    expr.root.as_ref().is_some_and(|root| calls_in(root, test))
+}
+
+/// The depth of the tree is limited when it is parsed.
+fn calls_in(node: &Node, test: &dyn Fn(&str, usize) -> bool) -> bool {
+    matches!(&node.kind, NodeKind::Call(name, arguments) if test(name, arguments.len()))
+        || node.children().any(|child| calls_in(child, test))
+}
+
 /// A use of a function.
 #[derive(Clone, Debug)]
 pub struct FunctionUse {

@@ -116,6 +116,9 @@ pub(super) fn node(job: JobIndex) -> NodeIndex {
     NodeIndex::new(job.0)
 }
 
+/// So many names are compared one by one; more are looked up.
+const FEW: usize = 12;
+
 /// Nodes and edges, without those that `problems` tells of.
 fn connect(definition: &PipelineDefinition, problems: &mut Vec<GraphProblem>) -> DiGraph<Node, ()> {
     let jobs = &definition.jobs;
@@ -132,9 +135,15 @@ fn connect(definition: &PipelineDefinition, problems: &mut Vec<GraphProblem>) ->
         connect_stages(definition, &mut graph);
     }
     for (at, job) in jobs.iter().enumerate() {
-        let mut seen = HashSet::new();
-        for need in job.named_needs() {
-            if !seen.insert(need.as_str()) {
+        let needs = job.named_needs();
+        // Few are compared one by one.
+        let mut seen = HashSet::with_capacity(if needs.len() > FEW { needs.len() } else { 0 });
+        for (nth, need) in needs.iter().enumerate() {
+            let is_new = match needs.len() > FEW {
+                true => seen.insert(need.as_str()),
+                false => !needs.iter().take(nth).any(|before| before == need),
+            };
+            if !is_new {
                 problems.push(GraphProblem::Duplicate { job: job.name.clone(), need: need.clone() });
             } else if *need == job.name {
                 problems.push(GraphProblem::OfItself { job: job.name.clone() });
@@ -185,17 +194,16 @@ fn unknown(definition: &PipelineDefinition, job: &str, need: &str) -> GraphProbl
 /// linear in the length of the lists.
 fn redundant(definition: &PipelineDefinition, by_name: &HashMap<&str, JobIndex>, problems: &mut Vec<GraphProblem>) {
     /// Together the lists of a job's needs may be long; beyond this it is nobody's slip of the pen.
-    const LONGEST: usize = 12;
+    const LONGEST: usize = FEW;
     for job in &definition.jobs {
         let needs = job.named_needs();
         if needs.len() < 2 || needs.len() > LONGEST {
             continue;
         }
-        let own: HashSet<&str> = needs.iter().map(String::as_str).collect();
         for through in needs {
             let Some(other) = by_name.get(through.as_str()).and_then(|at| definition.jobs.get(at.0)) else { continue };
             for need in other.named_needs().iter().take(LONGEST) {
-                if own.contains(need.as_str()) && need != through && *need != job.name {
+                if need != through && needs.contains(need) && *need != job.name {
                     let (job, need, through) = (job.name.clone(), need.clone(), through.clone());
                     problems.push(GraphProblem::Redundant { job, need, through });
                 }

@@ -106,7 +106,7 @@ impl Checker<'_> {
     fn workflow(&mut self, path: &str, text: &str, file: FileId) -> Option<Workflow> {
         let root = self.document(text, file)?;
         let mut reader = Reader::new(self.options.dialect, self.options.max_depth, &mut self.diagnostics);
-        let token = reader.read(&root, &ROOT);
+        let token = reader.read(root, &ROOT);
         Converter::new(&mut reader, self.options.dialect).workflow(token, Arc::from(path))
     }
 

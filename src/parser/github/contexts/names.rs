@@ -55,8 +55,16 @@ impl<'a> Names<'a> {
     /// These and `value`, which hides an earlier one of the name.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: Value) -> Self {
-        self.list.retain(|(known, _)| *known != name);
-        self.list.push((name, value));
+        match self.list.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = value,
+            None => {
+                if self.list.is_empty() {
+                    // The contexts of a job, at once.
+                    self.list.reserve_exact(8);
+                }
+                self.list.push((name, value));
+            }
+        }
         self
     }
 

@@ -1,6 +1,6 @@
 //! One job, or one leg of it, with all that its values are evaluated with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::github::Entries;
@@ -8,7 +8,7 @@ use super::names::Names;
 use super::run::{Run, Scope, concurrency};
 use super::spec;
 use crate::parser::document::Span;
-use crate::parser::expression::analysis::usage;
+use crate::parser::expression::analysis::{calls, uses_name};
 use crate::parser::expression::{Expr, Value};
 use crate::parser::github::events::inputs::call_inputs;
 use crate::parser::github::matrix::{Combination, Matrix, leg_name};
@@ -35,9 +35,39 @@ pub struct JobScene {
 #[derive(Clone, Default)]
 struct LegPart {
     matrix: Value,
-    strategy: Value,
+    strategy: StrategyPart,
     combination: Option<Combination>,
     place: Option<(u32, u32)>,
+}
+
+/// The `strategy` context of a leg: a value only once somebody asks.
+#[derive(Clone, Default)]
+struct StrategyPart {
+    fail_fast: bool,
+    max_parallel: usize,
+    at: usize,
+    total: usize,
+    value: OnceLock<Value>,
+}
+
+impl StrategyPart {
+    fn value(&self) -> Value {
+        // What has not been taken apart into legs has none.
+        if self.total == 0 {
+            return Value::Null;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "there are at most 256 legs")]
+        let number = |number: usize| Value::Number(number as f64);
+        let made = || {
+            Value::object([
+                ("fail-fast", Value::Bool(self.fail_fast)),
+                ("job-index", number(self.at)),
+                ("job-total", number(self.total)),
+                ("max-parallel", number(self.max_parallel)),
+            ])
+        };
+        self.value.get_or_init(made).clone()
+    }
 }
 
 /// The strategy of a job, evaluated.
@@ -62,14 +92,13 @@ impl JobScene {
     pub fn leg(&self, strategy: &Strategy, at: usize) -> Self {
         let total = strategy.legs.len();
         let combination = strategy.legs.get(at).cloned().flatten();
-        #[allow(clippy::cast_precision_loss, reason = "there are at most 256 legs")]
-        let number = |number: usize| Value::Number(number as f64);
-        let strategy = Value::object([
-            ("fail-fast", Value::Bool(strategy.fail_fast)),
-            ("job-index", number(at)),
-            ("job-total", number(total)),
-            ("max-parallel", number(strategy.max_parallel.unwrap_or(total))),
-        ]);
+        let strategy = StrategyPart {
+            fail_fast: strategy.fail_fast,
+            max_parallel: strategy.max_parallel.unwrap_or(total),
+            at,
+            total,
+            value: OnceLock::new(),
+        };
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let matrix = combination.as_ref().map_or(Value::Null, |combination| {
             Value::object(combination.values.iter().map(|(key, value)| (key.as_str(), value.clone())))
@@ -110,8 +139,13 @@ impl JobScene {
         self.run
             .names(&self.scope)
             .with("needs", self.needs.clone())
-            .with("strategy", self.leg.strategy.clone())
+            .with("strategy", self.leg.strategy.value())
             .with("matrix", self.leg.matrix.clone())
+    }
+
+    /// What a value sees; nothing where it has no expressions.
+    fn names_for(&self, token: &Token) -> Names<'static> {
+        if token.has_expressions() { self.plain_names() } else { Names::default() }
     }
 
     /// The same and `secrets`.
@@ -143,9 +177,7 @@ impl JobScene {
     /// Whether its condition asks for what only a run can tell: outputs and results of jobs, whether one failed.
     pub fn asks_for_results(&self) -> bool {
         let Some(condition) = self.condition() else { return false };
-        let used = usage(condition);
-        let has = |name: &str| used.names.iter().any(|used| used.name.eq_ignore_ascii_case(name));
-        has("needs") || used.functions.iter().any(|used| matches!(used.name, "failure" | "cancelled"))
+        uses_name(condition, "needs") || calls(condition, &|name, _| matches!(name, "failure" | "cancelled"))
     }
 
     /// The texts that are to be hidden.
@@ -194,7 +226,7 @@ impl JobScene {
         let Some(job) = self.job() else { return String::new() };
         let own = job.name.as_ref().map(|name| {
             let is_of_leg = token_uses(name, "matrix") || token_uses(name, "strategy");
-            let text = if is_of_leg { None } else { self.plain_names().text(name).ok() };
+            let text = if is_of_leg { None } else { self.names_for(name).text(name).ok() };
             text.unwrap_or_else(|| name.source().to_string())
         });
         let name = own.filter(|name| !name.is_empty()).unwrap_or_else(|| job.key().to_owned());
@@ -208,7 +240,7 @@ impl JobScene {
         let (base, is_computed) = match &job.name {
             None => (key.to_owned(), false),
             Some(name) => {
-                let text = self.plain_names().text(name).unwrap_or_else(|_| name.source().to_string());
+                let text = self.names_for(name).text(name).unwrap_or_else(|_| name.source().to_string());
                 (text, name.is_expression())
             }
         };
@@ -261,12 +293,12 @@ impl JobScene {
     pub fn to_leg(&self, id: LegId) -> Result<Leg, Fault> {
         let job = self.job().ok_or_else(|| "there is no such job".to_owned())?;
         let steps = job.as_steps().ok_or_else(|| "it calls a workflow".to_owned())?;
-        let names = self.plain_names();
-        let runs_on = evaluated("runs-on", &steps.runs_on, |token| spec::runs_on(&names.value(token)?))?;
+        let names = |token| self.names_for(token);
+        let runs_on = evaluated("runs-on", &steps.runs_on, |token| spec::runs_on(&names(token).value(token)?))?;
         let container = evaluated("container", &steps.container, |token| self.container(token))?;
         let services = evaluated("services", &steps.services, |token| self.services(token))?;
-        let timeout = evaluated("timeout-minutes", &steps.timeout_minutes, |token| names.number(token))?;
-        let may_fail = evaluated("continue-on-error", &steps.continue_on_error, |token| names.truth(token))?;
+        let timeout = evaluated("timeout-minutes", &steps.timeout_minutes, |token| names(token).number(token))?;
+        let may_fail = evaluated("continue-on-error", &steps.continue_on_error, |token| names(token).truth(token))?;
         Ok(Leg {
             runs_on: runs_on.unwrap_or_default(),
             container: container.flatten(),
@@ -441,6 +473,6 @@ fn minutes(minutes: f64) -> Duration {
 /// Whether an expression in a value uses a named value.
 pub(super) fn token_uses(token: &Token, name: &str) -> bool {
     let mut is_used = false;
-    token.exprs(&mut |expr, _| is_used |= usage(expr).names.iter().any(|used| used.name.eq_ignore_ascii_case(name)));
+    token.exprs(&mut |expr, _| is_used |= uses_name(expr, name));
     is_used
 }

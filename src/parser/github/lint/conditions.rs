@@ -7,18 +7,22 @@ use crate::parser::github::workflow::model::{Condition, Workflow};
 
 pub(super) fn check(workflow: &Workflow, diagnostics: &mut Diagnostics) {
     for job in &workflow.jobs {
-        one(&job.condition, &format!("job `{}`", job.id), diagnostics);
+        one(&job.condition, Some(&job.id), diagnostics);
         for step in job.steps() {
-            one(&step.condition, "this step", diagnostics);
+            one(&step.condition, None, diagnostics);
         }
     }
 }
 
-fn one(condition: &Condition, what: &str, diagnostics: &mut Diagnostics) {
+/// `job`: the job that it is the condition of; else it is one of a step.
+fn one(condition: &Condition, job: Option<&str>, diagnostics: &mut Diagnostics) {
     let (Some(span), Some(text)) = (condition.span, &condition.text) else { return };
     let is_plain = ["true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word));
     let message = match decided(&condition.expr) {
-        Some(false) => format!("the condition `{text}` never holds: {what} never runs"),
+        Some(false) => {
+            let what = job.map_or("this step".to_owned(), |job| format!("job `{job}`"));
+            format!("the condition `{text}` never holds: {what} never runs")
+        }
         Some(true) if !is_plain => format!("the condition `{text}` always holds"),
         _ => return,
     };
@@ -55,12 +59,12 @@ fn truth(node: &Node) -> Option<bool> {
         NodeKind::Not(inner) => truth(inner).map(|truth| !truth),
         NodeKind::And(sides) => all(sides),
         NodeKind::Or(sides) => {
-            let known: Vec<Option<bool>> = sides.iter().map(truth).collect();
-            if known.contains(&Some(true)) {
-                Some(true)
-            } else {
-                known.iter().all(|side| *side == Some(false)).then_some(false)
+            let (mut is_true, mut all_false) = (false, true);
+            for side in sides.iter().map(truth) {
+                is_true |= side == Some(true);
+                all_false &= side == Some(false);
             }
+            if is_true { Some(true) } else { all_false.then_some(false) }
         }
         NodeKind::Call("format", arguments) => match arguments.first().map(|first| &first.kind) {
             Some(NodeKind::Literal(value)) => has_own_text(&value.to_text()).then_some(true),
@@ -71,11 +75,12 @@ fn truth(node: &Node) -> Option<bool> {
 }
 
 fn all(sides: &[Node]) -> Option<bool> {
-    let known: Vec<Option<bool>> = sides.iter().map(truth).collect();
-    if known.contains(&Some(false)) {
-        return Some(false);
+    let (mut is_false, mut all_true) = (false, true);
+    for side in sides.iter().map(truth) {
+        is_false |= side == Some(false);
+        all_true &= side == Some(true);
     }
-    known.iter().all(|side| *side == Some(true)).then_some(true)
+    if is_false { Some(false) } else { all_true.then_some(true) }
 }
 
 /// Whether a format has text besides `{0}`.

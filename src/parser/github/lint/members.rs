@@ -2,7 +2,6 @@
 
 use super::names::Finding;
 use crate::parser::diagnostics::did_you_mean;
-use crate::parser::expression::analysis::Step as Member;
 use crate::parser::github::codes;
 
 const GITHUB: [&str; 45] = [
@@ -65,20 +64,15 @@ const JOB: [&str; 8] = [
 ];
 const STRATEGY: [&str; 4] = ["fail-fast", "job-index", "job-total", "max-parallel"];
 
-/// A member that the forge does not put into a context.
-pub(super) fn unknown(context: &str, path: &[Member]) -> Finding {
-    let Some(Member::Key(key)) = path.first() else { return None };
-    let context = context.to_ascii_lowercase();
-    let known: Vec<&str> = match context.as_str() {
-        "github" => GITHUB.to_vec(),
-        "runner" => RUNNER.to_vec(),
-        "job" => JOB.to_vec(),
-        _ => STRATEGY.to_vec(),
-    };
+/// A member that the forge does not put into a context; nothing where the context is not one of these.
+pub(super) fn unknown(context: &str, key: &str) -> Finding {
+    let contexts: [(&str, &[&str]); 4] =
+        [("github", &GITHUB), ("runner", &RUNNER), ("job", &JOB), ("strategy", &STRATEGY)];
+    let (context, known) = contexts.into_iter().find(|(name, _)| context.eq_ignore_ascii_case(name))?;
     if known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
         return None;
     }
-    let help = did_you_mean(key, known.iter().copied()).unwrap_or_else(|| match context.as_str() {
+    let help = did_you_mean(key, known.iter().copied()).unwrap_or_else(|| match context {
         "github" => {
             "the payload of the event is below `github.event`; docs.github.com lists the members of `github`".to_owned()
         }

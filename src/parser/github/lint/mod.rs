@@ -11,16 +11,13 @@ mod shell;
 mod visit;
 
 use crate::parser::diagnostics::Diagnostics;
-use crate::parser::expression::analysis::usage;
 use crate::parser::github::dialect::Dialect;
 use crate::parser::github::workflow::model::Workflow;
 
 /// Looks through a workflow; those that it calls are looked through on their own.
 pub fn run(workflow: &Workflow, dialect: Dialect, diagnostics: &mut Diagnostics) {
     visit::sites(workflow, &mut |site| {
-        if names::may_find(&site.expr.text) {
-            names::check(workflow, &site, &usage(site.expr), dialect, diagnostics);
-        }
+        names::check(workflow, &site, dialect, diagnostics);
         if events::may_find(&site.expr.text) {
             events::check(workflow, &site, diagnostics);
         }

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use crate::parser::diagnostics::{Code, Diagnostic, Diagnostics, did_you_mean};
-use crate::parser::expression::analysis::{NameUse, Step as Member, Usage};
+use crate::parser::expression::analysis::{NameRef, each_name};
 use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
 use crate::parser::github::lint::members;
@@ -13,46 +13,38 @@ use crate::parser::github::lint::visit::{Place, Site};
 use crate::parser::github::workflow::model::{Job, JobKind, Workflow};
 use crate::parser::github::workflow::token::Token;
 
-/// Whether one of the contexts that are looked at can be in an expression: a look at its text is cheaper than one at its tree.
-pub(super) fn may_find(text: &str) -> bool {
-    let has = |word: &str| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some();
-    // Names in capitals are rare; then the tree is looked at.
-    ["needs", "jobs", "steps", "matrix", "inputs", "github.", "runner.", "job.", "strategy.", "env."]
-        .iter()
-        .any(|word| has(word))
-        || text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'[')
-}
-
-pub(super) fn check(
-    workflow: &Workflow,
-    site: &Site<'_>,
-    usage: &Usage,
-    dialect: Dialect,
-    diagnostics: &mut Diagnostics,
-) {
-    for name in &usage.names {
-        let Some(Member::Key(key)) = name.path.first() else { continue };
-        let finding = match name.name.to_ascii_lowercase().as_str() {
-            "needs" => site.job.and_then(|job| needs(workflow, job, key, name)),
-            "jobs" => jobs(workflow, key, name),
-            "steps" => site.job.and_then(|job| steps(job, site, key).or_else(|| member_of_step(key, name))),
-            "matrix" => site.job.and_then(|job| matrix(job, key)),
-            "inputs" => inputs(workflow, key),
-            "env" => env(workflow, site, key),
-            "github" | "runner" | "job" | "strategy" if dialect == Dialect::GitHub => {
-                members::unknown(&name.name, &name.path)
-            }
-            _ => None,
-        };
-        if let Some((code, message, help)) = finding {
+pub(super) fn check(workflow: &Workflow, site: &Site<'_>, dialect: Dialect, diagnostics: &mut Diagnostics) {
+    each_name(site.expr, &mut |name| {
+        if let Some((code, message, help)) = name.member(0).and_then(|key| one(workflow, site, dialect, &name, key)) {
             diagnostics.push(Diagnostic::warning(code, site.span, message).maybe_help(help));
         }
+    });
+}
+
+fn one(workflow: &Workflow, site: &Site<'_>, dialect: Dialect, name: &NameRef<'_>, key: &str) -> Finding {
+    let is = |context: &str| name.name.eq_ignore_ascii_case(context);
+    if is("needs") {
+        site.job.and_then(|job| needs(workflow, job, key, name))
+    } else if is("jobs") {
+        jobs(workflow, key, name)
+    } else if is("steps") {
+        site.job.and_then(|job| steps(job, site, key).or_else(|| member_of_step(key, name)))
+    } else if is("matrix") {
+        site.job.and_then(|job| matrix(job, key))
+    } else if is("inputs") {
+        inputs(workflow, key)
+    } else if is("env") {
+        env(workflow, site, key)
+    } else if dialect == Dialect::GitHub {
+        members::unknown(name.name, key)
+    } else {
+        None
     }
 }
 
 pub(super) type Finding = Option<(Code, String, Option<String>)>;
 
-fn needs(workflow: &Workflow, job: &Job, key: &str, name: &NameUse) -> Finding {
+fn needs(workflow: &Workflow, job: &Job, key: &str, name: &NameRef<'_>) -> Finding {
     if !job.needs().any(|need| need.eq_ignore_ascii_case(key)) {
         let help = if workflow.job(key).is_some() {
             format!("add `{key}` to the `needs` of job `{}`; only what is needed can be asked", job.id)
@@ -68,7 +60,7 @@ fn needs(workflow: &Workflow, job: &Job, key: &str, name: &NameUse) -> Finding {
     member_of(workflow.job(key)?, "needs", name)
 }
 
-fn jobs(workflow: &Workflow, key: &str, name: &NameUse) -> Finding {
+fn jobs(workflow: &Workflow, key: &str, name: &NameRef<'_>) -> Finding {
     match workflow.job(key) {
         Some(job) => member_of(job, "jobs", name),
         None => {
@@ -79,15 +71,13 @@ fn jobs(workflow: &Workflow, key: &str, name: &NameUse) -> Finding {
 }
 
 /// `.result`, or `.outputs.Y` of a job whose outputs are known.
-fn member_of(job: &Job, context: &str, name: &NameUse) -> Finding {
-    let Some(Member::Key(member)) = name.path.get(1) else { return None };
+fn member_of(job: &Job, context: &str, name: &NameRef<'_>) -> Finding {
+    let Some(member) = name.member(1) else { return None };
     if !["result", "outputs"].iter().any(|known| member.eq_ignore_ascii_case(known)) {
         let message = format!("`{context}.{}.{member}` is always empty: a job has `result` and `outputs`", job.id);
         return Some((codes::UNKNOWN_OUTPUT, message, did_you_mean(member, ["result", "outputs"])));
     }
-    let Some(Member::Key(output)) = name.path.get(2).filter(|_| member.eq_ignore_ascii_case("outputs")) else {
-        return None;
-    };
+    let Some(output) = name.member(2).filter(|_| member.eq_ignore_ascii_case("outputs")) else { return None };
     let known: Vec<String> = match &job.kind {
         JobKind::Steps(steps) => match &steps.outputs {
             None => Vec::new(),
@@ -142,9 +132,9 @@ fn steps(job: &Job, site: &Site<'_>, key: &str) -> Finding {
 }
 
 /// `.outcome`, `.conclusion` or `.outputs` of a step.
-fn member_of_step(key: &str, name: &NameUse) -> Finding {
+fn member_of_step(key: &str, name: &NameRef<'_>) -> Finding {
     const KNOWN: [&str; 3] = ["outcome", "conclusion", "outputs"];
-    let Some(Member::Key(member)) = name.path.get(1) else { return None };
+    let Some(member) = name.member(1) else { return None };
     if KNOWN.iter().any(|known| member.eq_ignore_ascii_case(known)) {
         return None;
     }

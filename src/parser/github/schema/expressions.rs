@@ -29,7 +29,10 @@ const MAX_LENGTH: usize = 21_000;
 impl Segments {
     /// Cuts a text and parses its expressions; `None` where something is wrong with them, which has been told then.
     pub(super) fn read(text: &SmolStr, reader: &mut Reader<'_>, node: &Node, scope: ScopeSet) -> Option<Self> {
-        let mut list = Vec::new();
+        // Most texts are one expression; else text stands between them.
+        let opens = memchr::memmem::find_iter(text.as_bytes(), OPEN).count();
+        let is_one = opens == 1 && text.starts_with(OPEN) && text.ends_with("}}");
+        let mut list = Vec::with_capacity(if is_one { 1 } else { 2 * opens + 1 });
         let mut is_good = true;
         let mut is_insert = false;
         let mut from = 0;

@@ -1,5 +1,6 @@
 //! A document to tokens, with every violation of the schema.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -11,7 +12,7 @@ use super::scope::{ScopeSet, Scopes};
 use super::tags;
 use super::workflow::ANY;
 use crate::parser::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
-use crate::parser::document::{Entry, Node, Schema, Span, Typed, Value};
+use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Typed, Value};
 use crate::parser::expression::{Template, number_to_text};
 use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
@@ -25,27 +26,35 @@ pub struct Reader<'d> {
     depth: usize,
     max_depth: usize,
     too_deep: bool,
+    /// Keys of the mappings that are open, the innermost's last: one pile for all of them.
+    seen: Vec<SmolStr>,
 }
 
 impl<'d> Reader<'d> {
     /// A reader that tells `diagnostics` what it finds, and refuses more levels than `max_depth`.
     pub fn new(dialect: Dialect, max_depth: usize, diagnostics: &'d mut Diagnostics) -> Self {
         let scopes = Scopes::new(dialect.context_aliases());
-        Self { scopes, diagnostics, dialect, depth: 0, max_depth, too_deep: false }
+        Self { scopes, diagnostics, dialect, depth: 0, max_depth, too_deep: false, seen: Vec::new() }
     }
 
-    /// Reads a whole document.
-    pub fn read(&mut self, node: &Node, def: &'static Def) -> Token {
+    /// Reads a whole document. It is taken apart on the way, so that its memory serves for what is made of it.
+    pub fn read(&mut self, node: Node, def: &'static Def) -> Token {
         self.value(node, def, ScopeSet::NONE)
     }
 
-    fn value(&mut self, node: &Node, def: &'static Def, outer: ScopeSet) -> Token {
+    fn value(&mut self, node: Node, def: &'static Def, outer: ScopeSet) -> Token {
         let scope = outer.and(def.scope);
-        match &node.value {
-            Value::Scalar(_) => self.scalar(node, def, scope),
-            Value::Sequence(items) => self.deeper(node.span, |reader| reader.sequence(node, items, def, scope)),
+        let span = node.span;
+        match node.value {
+            Value::Scalar(_) => self.scalar(&node, def, scope),
+            // What an anchor and its aliases share is copied, one level at a time.
+            Value::Sequence(items) => {
+                let items = Arc::try_unwrap(items).unwrap_or_else(|shared| shared.to_vec());
+                self.deeper(span, |reader| reader.sequence(span, items, def, scope))
+            }
             Value::Mapping(mapping) => {
-                self.deeper(node.span, |reader| reader.mapping(node, mapping.entries(), def, scope))
+                let entries = Arc::try_unwrap(mapping).map_or_else(|shared| shared.to_entries(), Mapping::into_entries);
+                self.deeper(span, |reader| reader.mapping(span, entries, def, scope))
             }
         }
     }
@@ -77,18 +86,21 @@ impl<'d> Reader<'d> {
         self.validate(token, def, scope)
     }
 
-    fn sequence(&mut self, node: &Node, items: &[Node], def: &'static Def, scope: ScopeSet) -> Token {
+    fn sequence(&mut self, span: Span, items: Vec<Node>, def: &'static Def, scope: ScopeSet) -> Token {
         let Some(item) = def.sequence() else {
             let help = shape_help(def);
-            self.error(codes::WRONG_SHAPE, node.span, "A sequence was not expected".into(), help);
-            return Token { span: node.span, kind: TokenKind::Null };
+            self.error(codes::WRONG_SHAPE, span, "A sequence was not expected".into(), help);
+            return Token { span, kind: TokenKind::Null };
         };
-        let items = items.iter().map(|node| self.value(node, item, scope)).collect();
-        Token { span: node.span, kind: TokenKind::Sequence(items) }
+        let mut tokens = Vec::with_capacity(items.len());
+        for node in items {
+            tokens.push(self.value(node, item, scope));
+        }
+        Token { span, kind: TokenKind::Sequence(tokens) }
     }
 
-    fn mapping(&mut self, node: &Node, entries: &[Entry], def: &'static Def, scope: ScopeSet) -> Token {
-        let span = mapping_span(node, entries);
+    fn mapping(&mut self, span: Span, entries: Vec<Entry>, def: &'static Def, scope: ScopeSet) -> Token {
+        let span = mapping_span(span, &entries);
         let mappings = def.mappings();
         if mappings.is_empty() {
             let help = shape_help(def);
@@ -96,24 +108,25 @@ impl<'d> Reader<'d> {
             return Token { span, kind: TokenKind::Null };
         }
         let mut pairs = Vec::with_capacity(entries.len());
-        let mut open = Open { mappings, seen: Seen::of(entries), has_expression: false };
+        let many = (entries.len() >= MANY).then(HashSet::new);
+        let mut open = Open { mappings, seen: Seen { from: self.seen.len(), many }, has_expression: false };
         for entry in entries {
             if let Some(pair) = self.entry(entry, &mut open, scope) {
                 pairs.push(pair);
             }
         }
         self.finish(span, def, &open);
+        self.seen.truncate(open.seen.from);
         Token { span, kind: TokenKind::Mapping(pairs) }
     }
 
-    fn entry(&mut self, entry: &Entry, open: &mut Open, scope: ScopeSet) -> Option<Pair> {
-        let key_node = &entry.key;
-        let key = self.text(key_text(key_node), key_node, scope);
+    fn entry(&mut self, Entry { key: key_node, value }: Entry, open: &mut Open, scope: ScopeSet) -> Option<Pair> {
+        let key = self.text(key_text(&key_node), &key_node, scope);
         if key.is_expression() {
-            return self.expression_key(key, entry, open, scope);
+            return self.expression_key(key, value, open, scope);
         }
         let name = key.source();
-        if !name.is_empty() && !open.seen.add(&name) {
+        if !name.is_empty() && !open.seen.add(&name, &mut self.seen) {
             let help = "keys do not tell upper from lower case; keep one of the two".to_owned();
             self.error(codes::DUPLICATE, key.span, format!("'{name}' is already defined"), Some(help));
             return None;
@@ -133,11 +146,11 @@ impl<'d> Reader<'d> {
                 return None;
             }
         };
-        let value = self.value(&entry.value, def, scope);
+        let value = self.value(value, def, scope);
         Some(Pair { key, value })
     }
 
-    fn expression_key(&mut self, key: Token, entry: &Entry, open: &mut Open, scope: ScopeSet) -> Option<Pair> {
+    fn expression_key(&mut self, key: Token, value: Node, open: &mut Open, scope: ScopeSet) -> Option<Pair> {
         open.has_expression = true;
         if scope.is_empty() {
             self.not_allowed(key.span);
@@ -149,7 +162,7 @@ impl<'d> Reader<'d> {
             Some(others) if !matches!(key.kind, TokenKind::Insert) => others,
             _ => &ANY,
         };
-        let value = self.value(&entry.value, def, scope);
+        let value = self.value(value, def, scope);
         Some(Pair { key, value })
     }
 
@@ -178,7 +191,7 @@ impl<'d> Reader<'d> {
         match open.mappings.only() {
             Some(mapping) if !open.has_expression => {
                 for property in mapping.properties.iter().filter(|property| property.required) {
-                    if !open.seen.has(property.name) && !self.is_optional(property) {
+                    if !open.seen.has(property.name, &self.seen) && !self.is_optional(property) {
                         let message = format!("Required property is missing: {}", property.name);
                         self.error(codes::MISSING, span, message, required_help(property));
                     }
@@ -278,45 +291,42 @@ struct Open {
 }
 
 /// Keys that came already. As long as they are few, they are compared one by one.
-enum Seen {
-    Few(Vec<SmolStr>),
-    /// In upper case.
-    Many(std::collections::HashSet<String>),
+struct Seen {
+    /// Where this mapping's begin in the reader's pile.
+    from: usize,
+    /// Those of a long mapping, in upper case.
+    many: Option<HashSet<String>>,
 }
 
 /// From so many keys on, a set is faster than a list.
 const MANY: usize = 24;
 
 impl Seen {
-    fn of(entries: &[Entry]) -> Self {
-        if entries.len() < MANY { Self::Few(Vec::with_capacity(entries.len())) } else { Self::Many(Default::default()) }
-    }
-
     /// Whether it is new.
-    fn add(&mut self, name: &SmolStr) -> bool {
-        match self {
-            Self::Few(list) => {
-                let is_new = !list.iter().any(|known| is_same(known, name));
+    fn add(&mut self, name: &SmolStr, pile: &mut Vec<SmolStr>) -> bool {
+        match &mut self.many {
+            Some(set) => set.insert(name.to_uppercase()),
+            None => {
+                let is_new = !self.has(name, pile);
                 if is_new {
-                    list.push(name.clone());
+                    pile.push(name.clone());
                 }
                 is_new
             }
-            Self::Many(set) => set.insert(name.to_uppercase()),
         }
     }
 
-    fn has(&self, name: &str) -> bool {
-        match self {
-            Self::Few(list) => list.iter().any(|known| is_same(known, name)),
-            Self::Many(set) => set.contains(&name.to_uppercase()),
+    fn has(&self, name: &str, pile: &[SmolStr]) -> bool {
+        match &self.many {
+            Some(set) => set.contains(&name.to_uppercase()),
+            None => pile.get(self.from..).unwrap_or_default().iter().any(|known| is_same(known, name)),
         }
     }
 }
 
 /// Whether two keys are one, whatever their case.
 fn is_same(a: &str, b: &str) -> bool {
-    if a.is_ascii() && b.is_ascii() { a.eq_ignore_ascii_case(b) } else { a.to_uppercase() == b.to_uppercase() }
+    a.eq_ignore_ascii_case(b) || !(a.is_ascii() && b.is_ascii()) && a.to_uppercase() == b.to_uppercase()
 }
 
 /// Whether `${{` stands in a text.
@@ -367,15 +377,15 @@ fn quoted_text(expression: &str) -> Option<SmolStr> {
 }
 
 /// A block mapping begins at its first key; the official parser counts from there, also where an anchor or a tag stands before.
-fn mapping_span(node: &Node, entries: &[Entry]) -> Span {
-    let Some(first) = entries.first().map(|entry| entry.key.span) else { return node.span };
-    let begins_before = (node.span.line, node.span.column) < (first.line, first.column);
+fn mapping_span(span: Span, entries: &[Entry]) -> Span {
+    let Some(first) = entries.first().map(|entry| entry.key.span) else { return span };
+    let begins_before = (span.line, span.column) < (first.line, first.column);
     // In a flow mapping the brace is the beginning.
-    let is_other_line = node.span.line < first.line;
-    if begins_before && is_other_line && first.file == node.span.file {
-        Span { line: first.line, column: first.column, ..node.span }
+    let is_other_line = span.line < first.line;
+    if begins_before && is_other_line && first.file == span.file {
+        Span { line: first.line, column: first.column, ..span }
     } else {
-        node.span
+        span
     }
 }
 

@@ -105,6 +105,19 @@ impl Token {
         matches!(self.kind, TokenKind::Template(_) | TokenKind::Insert)
     }
 
+    /// Whether an expression is in it, or `${{ insert }}`.
+    pub fn has_expressions(&self) -> bool {
+        // The document's limit on levels bounds the depth of this.
+        match &self.kind {
+            TokenKind::Template(_) | TokenKind::Insert => true,
+            TokenKind::Sequence(items) => items.iter().any(Token::has_expressions),
+            TokenKind::Mapping(pairs) => {
+                pairs.iter().any(|pair| pair.key.has_expressions() || pair.value.has_expressions())
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it is nothing.
     pub fn is_null(&self) -> bool {
         matches!(self.kind, TokenKind::Null)

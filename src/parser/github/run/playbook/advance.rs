@@ -1,8 +1,11 @@
 //! What follows when something ends.
 
+use std::sync::Arc;
+
 use super::super::concurrency::Admission;
 use super::super::{Conclusion, LegEnd, LegId, Move, NeverRan};
 use super::Playbook;
+use super::decide::result_value;
 use super::state::{FlowId, JobId, JobState, Member, Phase, worst};
 
 impl Playbook {
@@ -228,9 +231,13 @@ impl Playbook {
         let Some(flow) = self.flows.get_mut(id.flow.0) else { return };
         let Some(job) = flow.jobs.get_mut(id.at) else { return };
         job.result = Some(result);
+        if !job.dependents.is_empty() {
+            let key = flow.scope.workflow.jobs.get(id.at).map_or("", |job| job.key());
+            job.shown = Some((Arc::from(key), result_value(Some(result), &job.outputs)));
+        }
         let (succeeded, failed) =
             (job.chain_succeeded && result == Conclusion::Success, job.chain_failed || result == Conclusion::Failure);
-        for at in job.dependents.clone() {
+        for at in std::mem::take(&mut job.dependents) {
             let Some(dependent) = flow.jobs.get_mut(at) else { continue };
             dependent.waits_for = dependent.waits_for.saturating_sub(1);
             dependent.chain_succeeded &= succeeded;

@@ -23,7 +23,7 @@ impl Playbook {
         if let Some(job) = self.job_mut(id) {
             job.name.clone_from(&name);
         }
-        let strategy = match self.condition(id) {
+        let strategy = match self.condition_in(id, &scene) {
             Ok(Verdict::Runs) => scene.strategy(),
             Ok(Verdict::Skipped(reason)) => {
                 let conclusion =
@@ -164,7 +164,10 @@ impl Playbook {
 
     /// Whether the condition of a job holds.
     pub(super) fn condition(&self, id: JobId) -> Result<Verdict, Fault> {
-        let scene = self.scene(id);
+        self.condition_in(id, &self.scene(id))
+    }
+
+    fn condition_in(&self, id: JobId, scene: &JobScene) -> Result<Verdict, Fault> {
         let (Some(flow), Some(job)) = (self.flows.get(id.flow.0), self.job(id)) else {
             return Ok(Verdict::Skipped(String::new()));
         };
@@ -173,13 +176,18 @@ impl Playbook {
             (true, ..) => Status::CANCELLED,
             (false, failed, succeeded) => Status { success: succeeded, failure: failed, cancelled: false },
         };
-        let names = scene.condition_names().status(status).results(flow);
-        let holds = scene.condition().map_or(Ok(status.success), |condition| names.condition(condition));
-        let holds = holds.map_err(|problem| scene.fault_of_condition(&problem))?;
+        let holds = match scene.condition().filter(|_| scene.condition_text().is_some()) {
+            // Nothing is written: `success()`.
+            None => status.success,
+            Some(condition) => {
+                let names = scene.condition_names().status(status).results(flow);
+                names.condition(condition).map_err(|problem| scene.fault_of_condition(&problem))?
+            }
+        };
         if holds || (self.is_rehearsal && scene.asks_for_results()) {
             return Ok(Verdict::Runs);
         }
-        Ok(Verdict::Skipped(self.why_skipped(id, &scene, cancelled)))
+        Ok(Verdict::Skipped(self.why_skipped(id, scene, cancelled)))
     }
 
     fn why_skipped(&self, id: JobId, scene: &JobScene, cancelled: Option<&str>) -> String {
@@ -227,12 +235,10 @@ impl Playbook {
     fn needs(&self, id: JobId) -> Value {
         let Some(flow) = self.flows.get(id.flow.0) else { return Value::Null };
         let needs = flow.jobs.get(id.at).map(|job| job.needs.as_slice()).unwrap_or_default();
-        let entry = |at: &usize| {
-            let key = flow.scope.workflow.jobs.get(*at)?.key().to_owned();
-            let state = flow.jobs.get(*at)?;
-            Some((key, result_value(state.result, &state.outputs)))
-        };
-        Value::object(needs.iter().filter_map(entry))
+        if needs.is_empty() {
+            return Value::object::<Arc<str>>([]);
+        }
+        Value::object(needs.iter().filter_map(|at| flow.jobs.get(*at)?.shown.clone()))
     }
 
     /// The outputs of a called workflow.
@@ -255,7 +261,7 @@ impl JobResults for Flow {
     }
 }
 
-fn result_value(result: Option<Conclusion>, outputs: &[(String, String)]) -> Value {
+pub(super) fn result_value(result: Option<Conclusion>, outputs: &[(String, String)]) -> Value {
     let outputs = outputs.iter().map(|(key, value)| (key.as_str(), Value::text(value.as_str())));
     Value::object([("result", Value::text(result.map_or("", Conclusion::as_str))), ("outputs", Value::object(outputs))])
 }

@@ -68,8 +68,8 @@ impl Playbook {
         let root = Flow::root(&run);
         Self {
             run,
+            legs: Vec::with_capacity(root.jobs.len()),
             flows: vec![root],
-            legs: Vec::new(),
             groups: Groups::default(),
             naming: Naming::default(),
             troubles: Vec::new(),

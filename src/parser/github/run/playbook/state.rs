@@ -1,9 +1,11 @@
 //! What a playbook remembers.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::{Conclusion, Leg, LegId};
+use crate::parser::expression::Value;
 use crate::parser::github::contexts::{JobScene, Run, Scope};
 
 /// A flow: a workflow with what it was called with.
@@ -59,6 +61,8 @@ pub(super) struct JobState {
     pub outputs: Vec<(String, String)>,
     /// What became of it, once it is over.
     pub result: Option<Conclusion>,
+    /// The same as those see it that need it: its key, its result and its outputs. Made once for all of them.
+    pub shown: Option<(Arc<str>, Value)>,
     /// All jobs before it, and theirs, were successes.
     pub chain_succeeded: bool,
     /// One of them failed.
@@ -105,7 +109,7 @@ fn links(scope: &Scope, index: &HashMap<String, usize>) -> Vec<JobState> {
     for (at, job) in jobs.iter().enumerate() {
         let mut needs: Vec<usize> = Vec::new();
         for name in job.needs() {
-            match index.get(&name.to_lowercase()) {
+            match index.get(lower(name).as_ref()) {
                 Some(need) if *need != at && !needs.contains(need) => needs.push(*need),
                 _ => {}
             }
@@ -121,6 +125,12 @@ fn links(scope: &Scope, index: &HashMap<String, usize>) -> Vec<JobState> {
         }
     }
     states
+}
+
+/// In lower case, copied only where it is not.
+fn lower(id: &str) -> Cow<'_, str> {
+    let is_lower = id.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(id) } else { Cow::Owned(id.to_lowercase()) }
 }
 
 /// The result of many: a failure before a cancellation before a success; skipped where all are.

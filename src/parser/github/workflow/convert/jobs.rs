@@ -16,7 +16,10 @@ impl Converter<'_, '_> {
     pub(super) fn jobs(&mut self, token: Token) -> Vec<Job> {
         let span = token.span;
         let TokenKind::Mapping(pairs) = token.kind else { return Vec::new() };
-        let jobs: Vec<Job> = pairs.into_iter().filter_map(|pair| self.job(pair)).collect();
+        let mut jobs = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            jobs.extend(self.job(pair));
+        }
         self.check_needs(&jobs, span);
         jobs
     }

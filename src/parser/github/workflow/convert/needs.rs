@@ -1,5 +1,6 @@
 //! What `needs` makes of the jobs: a graph without circles, in which something can start.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 use super::Converter;
@@ -42,10 +43,10 @@ impl Converter<'_, '_> {
         }
     }
 
-    fn unknown_needs(&mut self, jobs: &[Job], graph: &Graph) {
+    fn unknown_needs(&mut self, jobs: &[Job], graph: &Graph<'_>) {
         for job in jobs {
             for (need, span) in &job.needs {
-                if graph.index.contains_key(need.to_lowercase().as_str()) {
+                if graph.find(need).is_some() {
                     continue;
                 }
                 let message = format!("Job '{}' depends on unknown job '{need}'.", job.id);
@@ -65,19 +66,19 @@ impl Converter<'_, '_> {
 }
 
 /// Jobs and what they need, without needs that are unknown.
-struct Graph {
-    index: HashMap<String, usize>,
+struct Graph<'a> {
+    /// Ids in lower case.
+    index: HashMap<Cow<'a, str>, usize>,
     needs: Vec<Vec<usize>>,
     /// Jobs that stand in a circle, or between two.
     stuck: Vec<bool>,
 }
 
-impl Graph {
-    fn new(jobs: &[Job]) -> Self {
-        let index: HashMap<String, usize> =
-            jobs.iter().enumerate().map(|(at, job)| (job.id.to_lowercase(), at)).collect();
-        let known =
-            |job: &Job| job.needs.iter().filter_map(|(need, _)| index.get(&need.to_lowercase()).copied()).collect();
+impl<'a> Graph<'a> {
+    fn new(jobs: &'a [Job]) -> Self {
+        let index: HashMap<Cow<'_, str>, usize> =
+            jobs.iter().enumerate().map(|(at, job)| (lower(&job.id), at)).collect();
+        let known = |job: &Job| job.needs.iter().filter_map(|(need, _)| index.get(&lower(need)).copied()).collect();
         let needs: Vec<Vec<usize>> = jobs.iter().map(known).collect();
         // What can start goes first, from both ends: neither waiting for a circle nor being waited for by one is being in it.
         let mut stuck = vec![true; jobs.len()];
@@ -94,14 +95,19 @@ impl Graph {
         Self { index, needs, stuck }
     }
 
+    /// The job of this id, whatever its case.
+    fn find(&self, id: &str) -> Option<usize> {
+        self.index.get(&lower(id)).copied()
+    }
+
     /// The needs that lie in circles: job, needed job, place.
     fn circular_needs(&self, jobs: &[Job]) -> Vec<(usize, usize, Span)> {
         let is_stuck = |at: usize| self.stuck.get(at) == Some(&true);
         let mut found = Vec::new();
         for (at, job) in jobs.iter().enumerate().filter(|(at, _)| is_stuck(*at)) {
             for (need, span) in &job.needs {
-                if let Some(other) = self.index.get(&need.to_lowercase()).filter(|other| is_stuck(**other)) {
-                    found.push((at, *other, *span));
+                if let Some(other) = self.find(need).filter(|other| is_stuck(*other)) {
+                    found.push((at, other, *span));
                 }
             }
         }
@@ -149,6 +155,12 @@ impl Graph {
         }
         ids.join(" -> ")
     }
+}
+
+/// In lower case, copied only where it is not.
+fn lower(id: &str) -> Cow<'_, str> {
+    let is_lower = id.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(id) } else { Cow::Owned(id.to_lowercase()) }
 }
 
 /// Takes out what waits for nothing that is left.

@@ -1,5 +1,7 @@
 //! `steps`.
 
+use std::borrow::Cow;
+
 use smol_str::SmolStr;
 
 use super::ids::{self, Ids};
@@ -236,21 +238,21 @@ impl Steps {
 }
 
 /// What a step does, for its id.
-fn what(kind: &StepKind) -> String {
+fn what(kind: &StepKind) -> Cow<'_, str> {
     match kind {
-        StepKind::Run(_) => "run".to_owned(),
+        StepKind::Run(_) => "run".into(),
         StepKind::Uses(step) => {
             if let Some(image) = step.action.strip_prefix("docker://") {
-                return image.to_owned();
+                return image.into();
             }
             if uses::is_local(&step.action) {
-                return "self".to_owned();
+                return "self".into();
             }
             let named = uses::owner_and_repository(&step.action);
-            named.map_or_else(|| "run".to_owned(), |(owner, repository)| format!("{owner}/{repository}"))
+            named.map_or("run".into(), |(owner, repository)| format!("{owner}/{repository}").into())
         }
-        StepKind::Control(Control::Wait(_)) => "wait".to_owned(),
-        StepKind::Control(Control::WaitAll) => "wait-all".to_owned(),
-        StepKind::Control(Control::Cancel(_)) => "cancel".to_owned(),
+        StepKind::Control(Control::Wait(_)) => "wait".into(),
+        StepKind::Control(Control::WaitAll) => "wait-all".into(),
+        StepKind::Control(Control::Cancel(_)) => "cancel".into(),
     }
 }
