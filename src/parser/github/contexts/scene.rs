@@ -293,12 +293,14 @@ impl JobScene {
     pub fn to_leg(&self, id: LegId) -> Result<Leg, Fault> {
         let job = self.job().ok_or_else(|| "there is no such job".to_owned())?;
         let steps = job.as_steps().ok_or_else(|| "it calls a workflow".to_owned())?;
-        let names = |token| self.names_for(token);
-        let runs_on = evaluated("runs-on", &steps.runs_on, |token| spec::runs_on(&names(token).value(token)?))?;
+        let runs_on =
+            evaluated("runs-on", &steps.runs_on, |token| spec::runs_on(&self.names_for(token).value(token)?))?;
         let container = evaluated("container", &steps.container, |token| self.container(token))?;
         let services = evaluated("services", &steps.services, |token| self.services(token))?;
-        let timeout = evaluated("timeout-minutes", &steps.timeout_minutes, |token| names(token).number(token))?;
-        let may_fail = evaluated("continue-on-error", &steps.continue_on_error, |token| names(token).truth(token))?;
+        let timeout =
+            evaluated("timeout-minutes", &steps.timeout_minutes, |token| self.names_for(token).number(token))?;
+        let may_fail =
+            evaluated("continue-on-error", &steps.continue_on_error, |token| self.names_for(token).truth(token))?;
         Ok(Leg {
             runs_on: runs_on.unwrap_or_default(),
             container: container.flatten(),

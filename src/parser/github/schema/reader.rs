@@ -1,6 +1,6 @@
 //! A document to tokens, with every violation of the schema.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -28,13 +28,27 @@ pub struct Reader<'d> {
     too_deep: bool,
     /// Keys of the mappings that are open, the innermost's last: one pile for all of them.
     seen: Vec<SmolStr>,
+    /// Texts with expressions that were read already, and what they became: big workflows say the same many times.
+    templates: HashMap<(SmolStr, ScopeSet), TokenKind>,
 }
+
+/// Longer texts are hardly ever repeated.
+const LONGEST_REPEATED: usize = 256;
 
 impl<'d> Reader<'d> {
     /// A reader that tells `diagnostics` what it finds, and refuses more levels than `max_depth`.
     pub fn new(dialect: Dialect, max_depth: usize, diagnostics: &'d mut Diagnostics) -> Self {
         let scopes = Scopes::new(dialect.context_aliases());
-        Self { scopes, diagnostics, dialect, depth: 0, max_depth, too_deep: false, seen: Vec::new() }
+        Self {
+            scopes,
+            diagnostics,
+            dialect,
+            depth: 0,
+            max_depth,
+            too_deep: false,
+            seen: Vec::new(),
+            templates: HashMap::new(),
+        }
     }
 
     /// Reads a whole document. It is taken apart on the way, so that its memory serves for what is made of it.
@@ -245,9 +259,20 @@ impl<'d> Reader<'d> {
         if !has_expression(&text) {
             return Token { span, kind: TokenKind::Text(text) };
         }
-        match Segments::read(&text, self, node, scope) {
-            None => Token { span, kind: TokenKind::Text(text) },
-            Some(segments) => Token { span, kind: of_segments(text, segments) },
+        let is_short = text.len() <= LONGEST_REPEATED;
+        let key = (text, scope);
+        if let Some(kind) = self.templates.get(&key).filter(|_| is_short) {
+            return Token { span, kind: kind.clone() };
+        }
+        match Segments::read(&key.0, self, node, scope) {
+            None => Token { span, kind: TokenKind::Text(key.0) },
+            Some(segments) => {
+                let kind = of_segments(key.0.clone(), segments);
+                if is_short {
+                    self.templates.insert(key, kind.clone());
+                }
+                Token { span, kind }
+            }
         }
     }
 
