@@ -83,6 +83,7 @@ pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Resul
             return Ok(Verdict::BadInput);
         }
     };
+    let includes = order.request.includes.clone();
     let style = if args.json { Style::Json } else { Style::Plain };
     let narrator = Arc::new(Narrator::new(style, Box::new(std::io::stdout())));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().into_diagnostic()?;
@@ -91,6 +92,7 @@ pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Resul
         let _listener = listen(control.clone())?;
         Ok::<_, std::io::Error>(run::run(order, narrator.clone(), control).await)
     });
+    pipelines::note_includes(&includes);
     let report = match ran.into_diagnostic()? {
         Ok(report) => report,
         Err(RunError::Findings(found)) => {
@@ -126,6 +128,7 @@ fn order(
 ) -> Result<Order, miette::Report> {
     let mut request = args.request.request()?;
     request.matrix.clone_from(&args.matrix);
+    request.includes = args.file.include.includes(locations)?;
     let project = Project::containing(&args.file.path)?;
     let file = project.pipeline_at(&args.file.path, args.file.dialect.map(Into::into))?;
     if !project.is_git() {

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::pipeline_args::{FileArgs, RequestArgs};
 use super::{GlobalArgs, Verdict, pipelines};
+use crate::config::Locations;
 use crate::local::front::{self, Expand};
 
 /// Arguments of `expand`.
@@ -22,9 +23,9 @@ pub struct ExpandArgs {
 }
 
 /// Prints the definition. Secrets are never in it.
-pub fn run(args: &ExpandArgs, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
+pub fn run(args: &ExpandArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
     let how = Expand { jobs: args.jobs.clone(), merged: args.merged };
-    let read = pipelines::read(&args.file, &args.request, global, |project, file, request| {
+    let read = pipelines::read(&args.file, &args.request, locations, global, |project, file, request| {
         front::expand(project, file, request, &how)
     });
     match read {

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::pipeline_args::{FileArgs, RequestArgs};
 use super::{GlobalArgs, Verdict, pipelines};
+use crate::config::Locations;
 use crate::local::front;
 use crate::pipeline::graph::draw;
 
@@ -32,8 +33,8 @@ enum Format {
 }
 
 /// Prints the drawing.
-pub fn run(args: &GraphArgs, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
-    let Some(plan) = pipelines::read(&args.file, &args.request, global, front::plan) else {
+pub fn run(args: &GraphArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
+    let Some(plan) = pipelines::read(&args.file, &args.request, locations, global, front::plan) else {
         return Ok(Verdict::BadInput);
     };
     for note in &plan.notes {

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use miette::IntoDiagnostic;
 
-use super::pipeline_args::DialectArg;
-use super::{GlobalArgs, Verdict};
+use super::pipeline_args::{DialectArg, IncludeArgs};
+use super::{GlobalArgs, Verdict, pipelines};
+use crate::config::Locations;
 use crate::local::front;
+use crate::local::includes::Includes;
 use crate::local::project::{LocateError, Project};
 use crate::parser::diagnostics::{Checked, json, render, sarif};
 use crate::parser::dialect::Dialect;
@@ -24,6 +26,8 @@ pub struct LintArgs {
     /// The files' language, where their paths do not tell.
     #[arg(long, value_name = "NAME")]
     dialect: Option<DialectArg>,
+    #[command(flatten)]
+    include: IncludeArgs,
     /// How findings are told.
     #[arg(long, value_name = "FORMAT", default_value = "text", conflicts_with = "json")]
     format: Format,
@@ -46,14 +50,21 @@ enum Format {
 }
 
 /// Prints the findings; 2 where one is an error.
-pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
+pub fn run(args: &LintArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
     if let Some(code) = &args.explain {
         return Ok(explain(code));
     }
     let format = if args.json { Format::Json } else { args.format };
+    let includes = match args.include.includes(locations) {
+        Ok(includes) => includes,
+        Err(error) => {
+            eprintln!("{:?}", miette::Report::new(error));
+            return Ok(Verdict::BadInput);
+        }
+    };
     let mut checked = Vec::new();
     for path in &args.paths {
-        match check(path, args.dialect.map(Dialect::from)) {
+        match check(path, args.dialect.map(Dialect::from), &includes) {
             Ok(found) => checked.extend(found),
             Err(error) => {
                 eprintln!("{:?}", miette::Report::new(error));
@@ -61,6 +72,7 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<Verdict, miette::Repo
             }
         }
     }
+    pipelines::note_includes(&includes);
     for one in &mut checked {
         one.diagnostics.sort();
     }
@@ -79,10 +91,14 @@ pub fn run(args: &LintArgs, global: &GlobalArgs) -> Result<Verdict, miette::Repo
     Ok(if failed { Verdict::BadInput } else { Verdict::Success })
 }
 
-fn check(path: &std::path::Path, dialect: Option<Dialect>) -> Result<Vec<Checked<()>>, LocateError> {
+fn check(
+    path: &std::path::Path,
+    dialect: Option<Dialect>,
+    includes: &Includes,
+) -> Result<Vec<Checked<()>>, LocateError> {
     let project = Project::containing(path)?;
     let files = project.pipelines_at(path, dialect)?;
-    Ok(files.iter().map(|file| front::lint(&project, file)).collect())
+    Ok(files.iter().map(|file| front::lint(&project, file, includes)).collect())
 }
 
 /// Findings to standard output: they are what was asked for.

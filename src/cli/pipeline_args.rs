@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::config::Locations;
+use crate::local::includes::Includes;
+use crate::local::includes::allow::BadHost;
 use crate::local::request::{Request, RequestError, pair, pairs_of_file, payload_of_file, secret, secrets_of_file};
 use crate::parser::dialect::Dialect;
 
@@ -17,6 +20,29 @@ pub struct FileArgs {
     /// The file's language, where its path does not tell.
     #[arg(long, value_name = "NAME")]
     pub dialect: Option<DialectArg>,
+    /// Where what it includes may come from.
+    #[command(flatten)]
+    pub include: IncludeArgs,
+}
+
+/// Where included files may come from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct IncludeArgs {
+    /// GitLab: fetch included files from this host (`gitlab.com`, `git.example.com:8443`, `http://HOST` without TLS), which may
+    /// redirect to others named so only. Without it nothing is fetched. May be given more than once. What was fetched is kept
+    /// below the state directory, and serves where the host does not answer.
+    #[arg(long = "include-from", value_name = "HOST", value_delimiter = ',')]
+    pub hosts: Vec<String>,
+}
+
+impl IncludeArgs {
+    /// What was given.
+    ///
+    /// # Errors
+    /// Something given is no host.
+    pub fn includes(&self, locations: &Locations) -> Result<Includes, BadHost> {
+        Includes::from_hosts(&self.hosts, &locations.state_dir)
+    }
 }
 
 /// A language by name.

@@ -2,6 +2,8 @@
 
 use super::GlobalArgs;
 use super::pipeline_args::{FileArgs, RequestArgs};
+use crate::config::Locations;
+use crate::local::includes::Includes;
 use crate::local::project::{PipelineFile, Project};
 use crate::local::request::Request;
 use crate::parser::diagnostics::{Checked, Diagnostics, Severity, render};
@@ -12,11 +14,16 @@ use crate::parser::document::Sources;
 pub fn read<T>(
     args: &FileArgs,
     request: &RequestArgs,
+    locations: &Locations,
     global: &GlobalArgs,
     what: impl FnOnce(&Project, &PipelineFile, &Request) -> Checked<T>,
 ) -> Option<T> {
-    let request = match request.request() {
+    let mut request = match request.request() {
         Ok(request) => request,
+        Err(error) => return told(error),
+    };
+    request.includes = match args.include.includes(locations) {
+        Ok(includes) => includes,
         Err(error) => return told(error),
     };
     let project = match Project::containing(&args.path) {
@@ -29,6 +36,7 @@ pub fn read<T>(
     };
     note_unused(file.dialect, &request);
     let checked = what(&project, &file, &request);
+    note_includes(&request.includes);
     tell(&checked.diagnostics, &checked.sources, global);
     checked.value
 }
@@ -46,6 +54,13 @@ pub fn note_unused(dialect: Dialect, request: &Request) {
     ];
     for (flag, _) in given.into_iter().filter(|(_, is_unused)| *is_unused) {
         eprintln!("note: {flag} has no effect on a pipeline of {}", dialect.name());
+    }
+}
+
+/// Says which included files are not those that their hosts have now.
+pub fn note_includes(includes: &Includes) {
+    for note in includes.notes() {
+        eprintln!("note: {note}");
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::pipeline_args::{FileArgs, RequestArgs};
 use super::{GlobalArgs, Verdict, pipelines};
+use crate::config::Locations;
 use crate::local::front::{self, Plan};
 use crate::pipeline::Waits;
 use crate::pipeline::graph::{Durations, JobIndex};
@@ -25,9 +26,9 @@ pub struct PlanArgs {
     blast: Option<String>,
 }
 
-/// Prints the plan. Nothing is executed or fetched.
-pub fn run(args: &PlanArgs, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
-    let Some(plan) = pipelines::read(&args.file, &args.request, global, front::plan) else {
+/// Prints the plan. Nothing is executed.
+pub fn run(args: &PlanArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
+    let Some(plan) = pipelines::read(&args.file, &args.request, locations, global, front::plan) else {
         return Ok(Verdict::BadInput);
     };
     for note in &plan.notes {

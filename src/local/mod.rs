@@ -3,6 +3,7 @@
 //! - [`project`]: the checkout: its root, its files, the pipeline file that a path means.
 //! - [`facts`]: what git says about it.
 //! - [`front`]: one face for the languages, for commands that only look.
+//! - [`includes`]: included files that are not in the checkout, from hosts that the user allowed.
 //! - [`request`]: what it is started with: event, ref, variables, secrets, inputs. [`choice`]: which of its jobs.
 //! - [`surroundings`]: what a pipeline is told about the world. [`snapshot`]: the work tree as it is, copied once for all jobs.
 //! - [`house`]: the private state of a run, beside that of an agent.
@@ -19,6 +20,7 @@ pub mod front;
 pub mod gitlab;
 pub mod hasher;
 pub mod house;
+pub mod includes;
 pub mod junit;
 pub mod native;
 pub mod project;

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::includes::Includes;
 use crate::pipeline::Secret;
 
 /// The biggest file of variables, secrets or event payload, in bytes.
@@ -26,6 +27,8 @@ pub struct Request {
     pub matrix: Vec<(String, String)>,
     /// The event's payload, laid over the one that is made of the checkout.
     pub payload: Option<serde_json::Value>,
+    /// Where included files may come from that are not in the checkout.
+    pub includes: Includes,
 }
 
 /// Why something that was given cannot be used.

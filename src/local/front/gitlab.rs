@@ -6,12 +6,13 @@ use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
 use super::{Expand, Planned, codes, graph_of, refused};
+use crate::local::includes::Includes;
 use crate::local::project::{PipelineFile, Project};
 use crate::local::request::Request;
 use crate::local::surroundings::{Changes, Surroundings};
 use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, Severity, did_you_mean};
 use crate::parser::document::{FileId, Span};
-use crate::parser::gitlab::compose::{Offline, Unavailable};
+use crate::parser::gitlab::compose::Unavailable;
 use crate::parser::gitlab::config::Configuration;
 use crate::parser::gitlab::config::model::{AllowFailure, Job, Need, NeedWhat, When};
 use crate::parser::gitlab::pipeline::context::{
@@ -22,10 +23,13 @@ use crate::parser::gitlab::pipeline::{CreatedJob, Pipeline, PipelineContext, con
 use crate::parser::gitlab::{LoadOptions, check, load};
 use crate::pipeline::{PipelineDefinition, PlannedJob, Waits};
 
-/// The file and what it includes, by themselves: nothing is fetched, no rule is evaluated.
-pub(super) fn lint(project: &Project, file: &PipelineFile) -> Checked<()> {
+/// The file and what it includes, by themselves: no rule is evaluated.
+pub(super) fn lint(project: &Project, file: &PipelineFile, includes: &Includes) -> Checked<()> {
     let context = PipelineContext { config_path: file.path.clone(), ..PipelineContext::default() };
-    let checked = check(&file.path, project, &Offline, &LoadOptions::default(), &context);
+    // Whose projects are included is asked of git where it matters only.
+    let own = (!includes.is_empty()).then(|| Surroundings::of(project, &Request::default()).server()).flatten();
+    let remote = includes.of_server(own.as_deref().unwrap_or(&context.server.url));
+    let checked = check(&file.path, project, &remote, &LoadOptions::default(), &context);
     let Checked { value, mut diagnostics, sources } = checked;
     if let Some(loaded) = &value {
         cycles(&loaded.configuration, &mut diagnostics);
@@ -54,7 +58,8 @@ pub fn load_pipeline(
     context: &PipelineContext,
     unavailable: Unavailable,
 ) -> Checked<Pipeline> {
-    load(&file.path, project, &Offline, &LoadOptions { unavailable, ..options(request) }, context)
+    let remote = request.includes.of_server(&context.server.url);
+    load(&file.path, project, &remote, &LoadOptions { unavailable, ..options(request) }, context)
 }
 
 /// GitLab's merged or processed form.
@@ -64,7 +69,8 @@ pub(super) fn expand(project: &Project, file: &PipelineFile, request: &Request, 
         Ok(context) => context,
         Err(problem) => return refused(file, problem),
     };
-    let Checked { value, mut diagnostics, sources } = check(&file.path, project, &Offline, &options(request), &context);
+    let remote = request.includes.of_server(&context.server.url);
+    let Checked { value, mut diagnostics, sources } = check(&file.path, project, &remote, &options(request), &context);
     let value = value.filter(|_| !diagnostics.has_errors()).and_then(|loaded| {
         if how.merged {
             return Some(expanded::merged(&loaded.composed));

@@ -1,6 +1,6 @@
 //! One face for the languages: what `lint`, `plan`, `graph` and `expand` ask of a pipeline file.
 //!
-//! Nothing here runs or fetches anything. [`gitlab`], [`github`], [`native`]: how each language answers.
+//! Nothing here runs anything, nor fetches but what [`Includes`] allows. [`gitlab`], [`github`], [`native`]: how each language answers.
 
 pub mod codes;
 pub mod github;
@@ -9,6 +9,7 @@ pub mod native;
 
 use serde_json::{Map, Value};
 
+use super::includes::Includes;
 use super::project::{PipelineFile, Project};
 use super::request::Request;
 use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, did_you_mean};
@@ -44,13 +45,13 @@ pub(super) type Place = PlaceIn<'static>;
 /// The same, of something borrowed.
 pub(super) type PlaceIn<'a> = dyn Fn(&str, Option<&str>) -> Option<Span> + 'a;
 
-/// Checks a file by itself: no rule is evaluated.
-pub fn lint(project: &Project, file: &PipelineFile) -> Checked<()> {
+/// Checks a file by itself: no rule is evaluated. What it includes from elsewhere comes from `includes`.
+pub fn lint(project: &Project, file: &PipelineFile, includes: &Includes) -> Checked<()> {
     if let Some(finding) = no_text(file) {
         return refused(file, finding);
     }
     match file.dialect {
-        Dialect::GitLab => gitlab::lint(project, file),
+        Dialect::GitLab => gitlab::lint(project, file, includes),
         Dialect::GitHub | Dialect::Gitea | Dialect::Forgejo => github::lint(project, file),
         Dialect::Native => native::lint(project, file),
     }

@@ -18,7 +18,7 @@ use crate::local::reporter::Shelf;
 use crate::local::worker::{LocalWork, LocalWorker};
 use crate::parser::diagnostics::Diagnostics;
 use crate::parser::gitlab::LoadOptions;
-use crate::parser::gitlab::compose::{Fetched, Offline, Remote, RemoteError, RemoteFile};
+use crate::parser::gitlab::compose::{Fetched, Remote, RemoteError, RemoteFile};
 use crate::parser::gitlab::config::model::{Trigger, TriggerTarget};
 use crate::parser::gitlab::downstream::{self, Reading};
 use crate::parser::gitlab::pipeline::CreatedJob;
@@ -57,7 +57,9 @@ impl GitLabJobs {
     }
 
     fn child(&self, created: &CreatedJob, trigger: &Trigger) -> Result<ChildPipeline, String> {
-        let remote = WithArtifacts { remote: &Offline, shelf: &self.common.shelf, ids: &self.ids };
+        let includes = &self.common.surroundings.request.includes;
+        let elsewhere = includes.of_server(&self.pipeline.context.server.url);
+        let remote = WithArtifacts { remote: &elsewhere, shelf: &self.common.shelf, ids: &self.ids };
         let options = LoadOptions::default();
         let reading = Reading { files: &self.common.surroundings.project, remote: &remote, options: &options };
         let mut found = Diagnostics::new();
