@@ -94,6 +94,55 @@ tagged:
   script: [echo tag]
 ";
 
+/// A server on this machine that has one file at every address.
+struct Server {
+    host: String,
+}
+
+impl Server {
+    fn new(body: &'static str) -> Self {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = format!("http://{}", listener.local_addr().unwrap());
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+                    head.push(byte[0]);
+                }
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                // A client that has gone is the test's to notice.
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+            }
+        });
+        Self { host }
+    }
+}
+
+#[test]
+fn includes_come_from_hosts_that_are_allowed() {
+    let server = Server::new("shared:\n  script: ['echo \"from $WHERE\"']\n");
+    let text = format!("include: [{{remote: '{}/ci.yml'}}]\nvariables: {{WHERE: afar}}\n", server.host);
+    let project = Project::new(&[(".gitlab-ci.yml", &text)]);
+    let flag = format!("--include-from {}", server.host);
+    for (words, code) in [(&["lint", "."][..], 0), (&["exec", "--executor", "host"], 2)] {
+        let output = project.run(words);
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert!(said(&output).contains(&flag), "{words:?} names the flag: {}", said(&output));
+    }
+    let plan = project.json(&["plan", "--json", "--include-from", &server.host]);
+    assert_eq!(plan["levels"], json!([["shared"]]));
+    let output = project.run(&["exec", "--executor", "host", "--json", "--include-from", &server.host]);
+    assert!(output.status.success() && said(&output).contains("from afar"), "{}", said(&output));
+    let lint = project.run(&["lint", ".", "--json", "--include-from", &server.host]);
+    assert_eq!(String::from_utf8_lossy(&lint.stdout).trim(), "[]");
+    let wrong = project.run(&["plan", "--include-from", "*.example.com"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+}
+
 #[test]
 fn a_plan_holds_the_jobs_that_the_event_creates() {
     let project = Project::new(&[(".gitlab-ci.yml", GITLAB)]);

@@ -81,8 +81,6 @@ impl Drop for Server {
 }
 
 fn includes(state: &Path, hosts: &[&str]) -> Includes {
-    // A second test of the process finds the provider installed: that is what is wanted.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
     Includes::from_hosts(&hosts, state).unwrap()
 }

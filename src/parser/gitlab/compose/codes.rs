@@ -39,7 +39,8 @@ pub const INCLUDE_KEY: Code = Code("gitlab/include-unknown-key");
 /// An included file does not exist, or may not be read. Paths are relative to the project's root, not to the including file.
 pub const INCLUDE_MISSING: Code = Code("gitlab/include-missing");
 
-/// An included file could not be had, because nothing is fetched or the network does not give it. What it defines is unknown.
+/// An included file could not be had, because nothing may be fetched from its host or the network does not give it. What it
+/// defines is unknown. `--include-from HOST` allows a host.
 pub const INCLUDE_UNAVAILABLE: Code = Code("gitlab/include-unavailable");
 
 /// A file includes itself, directly or through others.
