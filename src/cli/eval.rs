@@ -42,7 +42,8 @@ pub fn run(args: &EvalArgs) -> Result<Verdict, miette::Report> {
     };
     let began = Instant::now();
     let expired = || began.elapsed() > PATIENCE;
-    let budget = Budget { expired: Some(&expired), ..Budget::default() };
+    let limits = if args.dialect == DialectArg::Native { Budget::default() } else { Budget::of_github() };
+    let budget = Budget { expired: Some(&expired), ..limits };
     let text = bare(&args.expression);
     let value = match args.dialect {
         DialectArg::Gitlab => expression::gitlab::eval_json(text, &context),

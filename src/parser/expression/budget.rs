@@ -19,6 +19,14 @@ impl Default for Budget<'_> {
     }
 }
 
+impl Budget<'_> {
+    /// What GitHub allows an expression by itself: 1 MiB, in which a character takes two bytes. Expressions of workflows have more
+    /// there, and as much here as any.
+    pub fn of_github() -> Self {
+        Self { bytes: 512 << 10, ..Self::default() }
+    }
+}
+
 impl std::fmt::Debug for Budget<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Budget").field("steps", &self.steps).field("bytes", &self.bytes).finish_non_exhaustive()
@@ -64,7 +72,7 @@ impl<'a> Meter<'a> {
     pub(super) fn bytes(&mut self, count: usize) -> Result<(), ExprError> {
         match self.bytes.checked_sub(count) {
             Some(left) => self.bytes = left,
-            None => return Err(self.over("its values take more memory than an expression may")),
+            None => return Err(self.over("The maximum allowed memory size was exceeded")),
         }
         self.steps(count / 64)
     }

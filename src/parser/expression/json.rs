@@ -146,7 +146,8 @@ fn quote(value: &str, text: &mut String) {
 /// # Errors
 /// What is wrong with the text, or what cannot be evaluated; a named value that is no key of `context` is unknown.
 pub fn eval_json(text: &str, dialect: Dialect, context: &serde_json::Value) -> Result<serde_json::Value, ExprError> {
-    eval_json_within(text, dialect, context, &Budget::default())
+    let budget = if dialect == Dialect::GitHub { Budget::of_github() } else { Budget::default() };
+    eval_json_within(text, dialect, context, &budget)
 }
 
 /// As [`eval_json`], within a budget.

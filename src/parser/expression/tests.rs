@@ -453,3 +453,15 @@ fn inputs_of_gitlab_come_from_the_context() {
     assert_eq!(of(r#"$[[ inputs.n ]] == "3""#).unwrap(), true);
     assert!(of(r#"$[[ inputs.z ]] == "y""#).unwrap_err().message.contains("no input `z`"));
 }
+
+#[test]
+fn an_expression_alone_has_a_mebibyte() {
+    // Two texts of 400,000 characters; one alone is within it.
+    let context = serde_json::json!({"a": "x".repeat(10_000)});
+    let long = format!("format('{}', a)", "{0}".repeat(40));
+    let one = format!("startsWith({long}, 'x')");
+    assert_eq!(eval_json(&one, Dialect::GitHub, &context).unwrap(), true);
+    let two = format!("startsWith({long}, {long})");
+    let error = eval_json(&two, Dialect::GitHub, &context).unwrap_err();
+    assert_eq!(error.message, "The maximum allowed memory size was exceeded");
+}
