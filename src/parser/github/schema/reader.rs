@@ -149,9 +149,11 @@ impl<'d> Reader<'d> {
         let known = open.mappings.take(&name).map(|property| property.def);
         let def = match (known, first.others) {
             (Some(def), _) => def,
-            (None, Some(_)) if name.is_empty() => {
+            (None, Some(others)) if name.is_empty() => {
                 let help = Some("a key must not be empty".to_owned());
                 self.error(codes::UNEXPECTED_VALUE, key.span, "Unexpected value ''".into(), help);
+                // What is wrong below it is told too.
+                self.value(&entry.value, others, scope);
                 return None;
             }
             (None, Some(others)) => others,
@@ -230,6 +232,16 @@ impl<'d> Reader<'d> {
     }
 
     fn validate(&mut self, token: Token, def: &'static Def, scope: ScopeSet) -> Token {
+        if matches!(token.kind, TokenKind::Insert) {
+            let help = "`${{ insert }}` is a key: what its value holds comes in beside the other keys".to_owned();
+            self.error(
+                codes::UNEXPECTED_VALUE,
+                token.span,
+                format!("Unexpected value '{}'", token.source()),
+                Some(help),
+            );
+            return Token { kind: TokenKind::Null, ..token };
+        }
         if token.is_expression() {
             if scope.is_empty() {
                 self.not_allowed(token.span);

@@ -91,6 +91,18 @@ fn what_the_server_passes_over_is_no_error() {
 }
 
 #[test]
+fn insert_is_a_key_and_no_value() {
+    let job = |env: &str| format!("on: push\njobs: {{a: {{runs-on: x, env: {env}, steps: [{{run: x}}]}}}}");
+    assert!(messages(&job("{'${{ insert }}': '${{ matrix }}'}"), Dialect::GitHub).is_empty());
+    assert_eq!(messages(&job("{A: '${{ insert }}'}"), Dialect::GitHub), ["Unexpected value '${{ insert }}'"]);
+    let below_an_empty_key = "on: push\njobs:\n  '': {steps: [{run: x}]}\n";
+    assert_eq!(
+        messages(below_an_empty_key, Dialect::GitHub),
+        ["Unexpected value ''", "Required property is missing: runs-on"]
+    );
+}
+
+#[test]
 fn called_workflows_lie_at_the_top_of_their_folder() {
     let of = |uses: &str, dialect: Dialect| messages(&format!("on: push\njobs: {{c: {{uses: '{uses}'}}}}"), dialect);
     let wrong = [

@@ -8,7 +8,8 @@ use crate::parser::github::dialect::Dialect;
 impl Converter<'_, '_> {
     /// Tells what is wrong with an action's name.
     pub(super) fn check_action(&mut self, uses: &str, span: Span) {
-        if uses.starts_with("docker://") || is_local(uses) {
+        // An expression in it was refused already.
+        if uses.starts_with("docker://") || uses.contains("${{") || is_local(uses) {
             return;
         }
         if self.dialect.takes_addresses() && (uses.starts_with("https://") || uses.starts_with("http://")) {
