@@ -263,7 +263,8 @@ impl JobScene {
         if self.is_rehearsal && token_uses(token, "needs") {
             return Ok(Strategy::none());
         }
-        let value = self.condition_names().value(token).and_then(|value| Strategy::of(&value, &self.run.facts.only_legs));
+        let value =
+            self.condition_names().value(token).and_then(|value| Strategy::of(&value, &self.run.facts.only_legs));
         value.map_err(|problem| Fault::of("strategy", token, &problem))
     }
 

@@ -4,3 +4,4 @@ mod build;
 mod corpus;
 mod host;
 mod plan;
+mod semantics;
