@@ -153,7 +153,7 @@ impl<'d> Reader<'d> {
                 let help = Some("a key must not be empty".to_owned());
                 self.error(codes::UNEXPECTED_VALUE, key.span, "Unexpected value ''".into(), help);
                 // What is wrong below it is told too.
-                self.value(&entry.value, others, scope);
+                self.value(value, others, scope);
                 return None;
             }
             (None, Some(others)) => others,
