@@ -5,7 +5,7 @@ use std::io;
 
 use super::dir::StateDir;
 use super::error::JournalError;
-use super::journal::{Inner, Journal, durably, insert, phase_of};
+use super::journal::{Inner, Journal, insert, phase_of};
 use super::payload;
 use super::phase::JobPhase;
 use crate::pipeline::JobKey;
@@ -73,7 +73,7 @@ fn adopt(inner: &Inner, key: &JobKey, unknown: Unknown) -> Result<(), JournalErr
     };
     tracing::info!(job_id = %kept.assignment.id, %phase, "a job was found that the journal did not know");
     let connection = inner.connection();
-    inner.sql(durably(&connection, |c| insert(c, &kept, phase)))
+    inner.sql(inner.durably(&connection, |c| insert(c, &kept, phase, 1)))
 }
 
 /// Without its payload nothing can be said about a job to its forge, which gives it up by itself in time.

@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde::Serialize;
 
 use super::error::JournalError;
-use super::journal::{Inner, Journal, durably, phase_of};
+use super::journal::{Inner, Journal, phase_of};
 use super::phase::{JobPhase, PhaseChange};
+use super::transition::{self, Moved};
 use super::{folders, record};
 use crate::executor::sandbox::{JobPaths, SandboxRecord};
 use crate::forge::{LogDigest, RunnerFacts};
@@ -59,6 +60,32 @@ impl JobJournal {
     pub async fn set_progress<T: Serialize>(&self, progress: &T) -> Result<(), JournalError> {
         let progress = self.json(progress)?;
         self.update("progress = ?2", vec![Box::new(progress)]).await
+    }
+
+    /// The same at a turn of the job, which is noted for whoever looks at it later.
+    pub async fn set_progress_at<T: Serialize>(&self, progress: &T, moved: Moved) -> Result<(), JournalError> {
+        let progress = self.json(progress)?;
+        let key = self.key.clone();
+        self.journal
+            .blocking(move |inner| {
+                let connection = inner.connection();
+                let transaction = inner.sql(connection.unchecked_transaction())?;
+                set(inner, &transaction, &key, "progress = ?2", &[&progress])?;
+                inner.sql(transition::add(&transaction, &key, (inner.clock)().as_millisecond(), &moved))?;
+                inner.sql(transaction.commit())
+            })
+            .await
+    }
+
+    /// Notes something that happened, for whoever looks at the job later. Nothing depends on it.
+    pub async fn note(&self, moved: Moved) {
+        let key = self.key.clone();
+        let noted = self.journal.blocking(move |inner| {
+            inner.sql(transition::add(&inner.connection(), &key, (inner.clock)().as_millisecond(), &moved))
+        });
+        if let Err(error) = noted.await {
+            tracing::debug!(job_key = %self.key, %error, "what happened to the job is not noted");
+        }
     }
 
     /// The forge has the log up to this byte.
@@ -153,7 +180,7 @@ fn in_transaction(
 ) -> Result<(), JournalError> {
     let connection = inner.connection();
     let mut result = Ok(());
-    let committed = durably(&connection, |connection| {
+    let committed = inner.durably(&connection, |connection| {
         // Dropped without a commit, it rolls back.
         let transaction = rusqlite::Transaction::new_unchecked(connection, rusqlite::TransactionBehavior::Immediate)?;
         let Some(phase) = phase_of(&transaction, key)? else {
@@ -164,6 +191,15 @@ fn in_transaction(
         result = work(&mut Page { inner, connection: &transaction, key, phase, now });
         if result.is_ok() { transaction.commit() } else { Ok(()) }
     });
+    if let Err(JournalError::Phase { .. } | JournalError::Status { .. }) = &result {
+        // A defect of somebody's: whoever looks at the job later should know.
+        let what = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let refused = Moved::Refused { what };
+        let noted = transition::add(&connection, key, (inner.clock)().as_millisecond(), &refused);
+        if let Err(error) = noted {
+            tracing::debug!(job_key = %key, %error, "a change that was refused is not noted");
+        }
+    }
     result.and_then(|()| inner.sql(committed))
 }
 
@@ -189,8 +225,9 @@ impl Page<'_> {
     }
 
     fn move_phase(&mut self, change: PhaseChange) -> Result<(), JournalError> {
-        let after = self.phase.after(change);
+        let (from, after) = (self.phase, self.phase.after(change));
         self.phase = after.map_err(|cause| JournalError::Phase { key: self.key.clone(), cause })?;
+        self.note(&Moved::Phase { from, to: self.phase })?;
         let name = self.phase.as_str();
         self.set("phase = ?2", &[&name])
     }
@@ -199,9 +236,13 @@ impl Page<'_> {
         let query = "SELECT status FROM jobs WHERE key = ?1";
         let read = self.connection.query_row(query, [self.key.as_str()], |row| record::json_text(row, 0));
         let status: JobStatus = self.inner.sql(read)?;
-        let after =
-            status.after(change).map_err(|cause| JournalError::Status { key: self.key.clone(), cause })?.to_string();
-        self.set("status = ?2", &[&after])
+        let to = status.after(change).map_err(|cause| JournalError::Status { key: self.key.clone(), cause })?;
+        self.note(&Moved::Status { from: status, change, to })?;
+        self.set("status = ?2", &[&to.to_string()])
+    }
+
+    fn note(&self, moved: &Moved) -> Result<(), JournalError> {
+        self.inner.sql(transition::add(self.connection, self.key, self.now, moved))
     }
 
     fn has_outcome(&self, text: &str) -> Result<bool, JournalError> {

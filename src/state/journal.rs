@@ -16,7 +16,8 @@ pub use super::job_journal::JobJournal;
 use super::logs::{JobLogs, LogLimits};
 use super::payload::{self, KeptAssignment};
 use super::phase::JobPhase;
-use super::record::{self, EndedJob, JobRecord, OpenJob, RECORD_COLUMNS};
+use super::record::{self, EndedJob, JobDetails, JobRecord, OpenJob, RECORD_COLUMNS};
+use super::transition::{self, Moved};
 use super::{folders, schema};
 use crate::forge::{Assignment, LogDigest};
 use crate::pipeline::{JobKey, JobStatus};
@@ -41,6 +42,8 @@ pub(super) struct Inner {
     pub dir: StateDir,
     pub logs: JobLogs,
     pub clock: Clock,
+    /// What must be kept survives a power cut; otherwise the process's death alone.
+    lasts: bool,
     connection: Mutex<Connection>,
 }
 
@@ -67,22 +70,31 @@ impl Journal {
                 "the journal was damaged and has been started anew; what was known of earlier jobs is lost"
             );
         }
-        let journal = Self::from_connection(dir, clock, limits, opened.connection);
+        let journal = Self::from_connection(dir, clock, limits, opened.connection, true);
         let unknown = if opened.moved_aside.is_some() { folders::Unknown::MayRun } else { folders::Unknown::IsNew };
         folders::complete(&journal, unknown)?;
         Ok(journal)
+    }
+
+    /// Opens the journal of something that no power cut has to leave as it was: of one run, which a power cut ends. Blocking.
+    pub fn open_for_a_run(dir: &StateDir, clock: Clock) -> Result<Self, JournalError> {
+        let opened = schema::open(&dir.database(), clock())?;
+        let off = opened.connection.pragma_update(None, "synchronous", "OFF");
+        off.map_err(|cause| JournalError::from_sqlite(&dir.database(), cause))?;
+        Ok(Self::from_connection(dir, clock, LogLimits::default(), opened.connection, false))
     }
 
     /// Opens the journal for reading, beside a running agent or without one. `None` where there has been none yet.
     /// Calls that write fail. Blocking.
     pub fn open_to_read(dir: &StateDir, clock: Clock) -> Result<Option<Self>, JournalError> {
         let connection = schema::open_to_read(&dir.database())?;
-        Ok(connection.map(|connection| Self::from_connection(dir, clock, LogLimits::default(), connection)))
+        let limits = LogLimits::default();
+        Ok(connection.map(|connection| Self::from_connection(dir, clock, limits, connection, false)))
     }
 
-    fn from_connection(dir: &StateDir, clock: Clock, limits: LogLimits, connection: Connection) -> Self {
+    fn from_connection(dir: &StateDir, clock: Clock, limits: LogLimits, connection: Connection, lasts: bool) -> Self {
         let logs = JobLogs::new(dir.clone(), limits);
-        Self { inner: Arc::new(Inner { dir: dir.clone(), logs, clock, connection: Mutex::new(connection) }) }
+        Self { inner: Arc::new(Inner { dir: dir.clone(), logs, clock, lasts, connection: Mutex::new(connection) }) }
     }
 
     /// Where the journal and everything beside it lies.
@@ -98,6 +110,16 @@ impl Journal {
     /// Makes a job ours: durable when it returns, before anybody acts on it. A second delivery of the same job changes
     /// nothing. After an error nothing of the job is left here, and its forge should be told that it cannot be run.
     pub async fn accept(&self, assignment: &Assignment, registration: &str) -> Result<Accepted, JournalError> {
+        self.accept_attempt(assignment, registration, 1).await
+    }
+
+    /// The same for the `attempt`-th try of a job, from 1: one that failed before and is tried again under another key.
+    pub async fn accept_attempt(
+        &self,
+        assignment: &Assignment,
+        registration: &str,
+        attempt: u32,
+    ) -> Result<Accepted, JournalError> {
         let kept = KeptAssignment {
             assignment: assignment.clone(),
             registration: registration.to_owned(),
@@ -111,7 +133,7 @@ impl Journal {
             // The file first: it alone is enough to go on.
             let entered = payload::keep(&inner.dir, &kept)
                 .map_err(JournalError::from)
-                .and_then(|()| inner.sql(durably(&connection, |c| insert(c, &kept, JobPhase::Accepted))));
+                .and_then(|()| inner.sql(inner.durably(&connection, |c| insert(c, &kept, JobPhase::Accepted, attempt))));
             if let Err(error) = entered {
                 // Otherwise the next start would find a new job there, which the forge has long been told we cannot run.
                 folders::remove(&inner.dir, &kept.assignment.key);
@@ -179,6 +201,30 @@ impl Journal {
         self.records(clause, vec![MAX_FOUND.to_string(), name.to_owned()]).await
     }
 
+    /// What is known of a job beyond its line; nothing where it is not known at all.
+    pub async fn details(&self, key: &JobKey) -> Result<JobDetails, JournalError> {
+        let key = key.clone();
+        self.blocking(move |inner| {
+            let connection = inner.connection();
+            let query = "SELECT progress, sandbox, paths, outcome FROM jobs WHERE key = ?1";
+            let read = (|| {
+                let row = connection.query_row(query, [key.as_str()], |row| {
+                    Ok(JobDetails {
+                        transitions: Vec::new(),
+                        progress: record::json(row, 0)?,
+                        sandbox: record::json(row, 1)?,
+                        paths: record::json(row, 2)?,
+                        outcome: record::json(row, 3)?,
+                    })
+                });
+                let Some(details) = row.optional()? else { return Ok(JobDetails::default()) };
+                Ok(JobDetails { transitions: transition::of(&connection, &key)?, ..details })
+            })();
+            inner.sql(read)
+        })
+        .await
+    }
+
     async fn records(&self, clause: &'static str, values: Vec<String>) -> Result<Vec<JobRecord>, JournalError> {
         self.blocking(move |inner| {
             let connection = inner.connection();
@@ -238,30 +284,42 @@ impl Inner {
         result.map_err(|cause| JournalError::from_sqlite(&self.database(), cause))
     }
 
+    /// Does `work` in such a way that it survives a power cut once this has returned, where this journal is to.
+    pub fn durably<T>(
+        &self,
+        connection: &Connection,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        if !self.lasts {
+            return work(connection);
+        }
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let result = work(connection);
+        let restored = connection.pragma_update(None, "synchronous", "NORMAL");
+        result.and_then(|value| restored.map(|()| value))
+    }
+
     fn database(&self) -> PathBuf {
         self.dir.database()
     }
 }
 
-/// Does `work` in such a way that it survives a power cut once this has returned.
-pub(super) fn durably<T>(
+/// Enters a job, for its `attempt`-th try. Does nothing where there is one already.
+pub(super) fn insert(
     connection: &Connection,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    let result = work(connection);
-    let restored = connection.pragma_update(None, "synchronous", "NORMAL");
-    result.and_then(|value| restored.map(|()| value))
-}
-
-/// Enters a job. Does nothing where there is one already.
-pub(super) fn insert(connection: &Connection, kept: &KeptAssignment, phase: JobPhase) -> rusqlite::Result<()> {
+    kept: &KeptAssignment,
+    phase: JobPhase,
+    attempt: u32,
+) -> rusqlite::Result<()> {
     let job = &kept.assignment;
     let status = match phase {
+        JobPhase::Accepted if attempt > 1 => JobStatus::Retry,
         JobPhase::Accepted => JobStatus::Pending,
         JobPhase::Running | JobPhase::Ended | JobPhase::Acknowledged => JobStatus::Running,
     };
-    connection.execute(
+    // Both or none.
+    let transaction = connection.unchecked_transaction()?;
+    let added = transaction.execute(
         "INSERT OR IGNORE INTO jobs
             (key, id, name, project_path, registration, correlation_id, phase, status, accepted_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -277,7 +335,11 @@ pub(super) fn insert(connection: &Connection, kept: &KeptAssignment, phase: JobP
             kept.accepted_at.as_millisecond(),
         ],
     )?;
-    Ok(())
+    if added > 0 {
+        let at = kept.accepted_at.as_millisecond();
+        transition::add(&transaction, &job.key, at, &Moved::Accepted { attempt, status, phase })?;
+    }
+    transaction.commit()
 }
 
 /// How far a job has come; `None` when it is not known.

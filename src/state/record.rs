@@ -3,6 +3,7 @@
 use rusqlite::Row;
 
 use super::phase::JobPhase;
+use super::transition::Transition;
 use crate::executor::sandbox::{JobPaths, SandboxRecord};
 use crate::forge::{Assignment, LogDigest, RunnerFacts};
 use crate::pipeline::{JobId, JobKey, JobOutcome, JobStatus};
@@ -72,6 +73,21 @@ pub struct JobRecord {
     pub ended_at: Option<jiff::Timestamp>,
     /// When the forge acknowledged that.
     pub closed_at: Option<jiff::Timestamp>,
+}
+
+/// What is known of a job beyond its line, for whoever looks what went wrong. Without secrets.
+#[derive(Clone, Debug, Default)]
+pub struct JobDetails {
+    /// What happened, in order.
+    pub transitions: Vec<Transition>,
+    /// What the executor wrote down about its stages, while it runs.
+    pub progress: Option<serde_json::Value>,
+    /// Its sandbox, once it had one.
+    pub sandbox: Option<SandboxRecord>,
+    /// Its folders, while it runs.
+    pub paths: Option<JobPaths>,
+    /// How it ended.
+    pub outcome: Option<JobOutcome>,
 }
 
 /// Columns of [`JobRecord`], in the order in which [`JobRecord::from_row`] reads them.

@@ -16,7 +16,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const CHECKED_SIZE: u64 = 8 << 20;
 
 /// One step of the schema after the other. Only ever appended to: `PRAGMA user_version` counts the steps taken.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE jobs (
         key            TEXT PRIMARY KEY,
         id             TEXT NOT NULL,
@@ -42,7 +43,21 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX open_jobs ON jobs (accepted_at) WHERE phase <> 'acknowledged';
     CREATE INDEX jobs_by_age ON jobs (accepted_at);
     CREATE INDEX jobs_by_id ON jobs (id);
-"];
+",
+    "
+    CREATE TABLE transitions (
+        number INTEGER PRIMARY KEY,
+        key    TEXT NOT NULL,
+        at     INTEGER NOT NULL,
+        uptime INTEGER,
+        boot   TEXT,
+        moved  TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX transitions_by_job ON transitions (key);
+    CREATE TRIGGER forget_transitions AFTER DELETE ON jobs
+        BEGIN DELETE FROM transitions WHERE key = OLD.key; END;
+",
+];
 
 /// A database that is ready, and whether it had to be started anew.
 pub(super) struct Opened {
