@@ -5,6 +5,7 @@ use std::time::Instant as Stopwatch;
 use tracing::warn;
 
 use super::environment;
+use super::evidence::collect::Clues;
 use super::halt::HaltCause;
 use super::log::{StageLog, Tone};
 use super::progress::StatusWord;
@@ -14,6 +15,7 @@ use super::stage::Stage;
 use super::stages;
 use crate::forge::Reporter;
 use crate::pipeline::{FlowEvent, JobFailure, JobOutcome};
+use crate::state::Moved;
 
 /// Runs every stage that applies. Does not fail: what went wrong is in the outcome, and in the log.
 ///
@@ -34,14 +36,17 @@ pub async fn run<R: Reporter>(
         services: None,
         lost: None,
         cut_at,
+        clues: Clues::default(),
         tell: Box::new(tell),
     };
     if !resumed {
         running.announce();
     }
+    running.run.progress.timeout_ms = u64::try_from(running.run.job.timeouts.job.as_millis()).unwrap_or(u64::MAX);
     running.stages().await;
     let outcome = running.outcome();
     running.last_line(&outcome);
+    running.write_evidence(&outcome).await;
     (outcome, running.run.sandbox)
 }
 
@@ -52,7 +57,7 @@ impl<R: Reporter> Running<R> {
                 continue;
             }
             if let Err(failure) = self.enter(stage).await {
-                self.note(stage, Err(StageError::Fatal(failure)));
+                self.note(stage, Err(StageError::Fatal(failure))).await;
                 continue;
             }
             let (job, name) = (self.run.job.key.clone(), stage.name());
@@ -60,7 +65,7 @@ impl<R: Reporter> Running<R> {
             let began = Stopwatch::now();
             let result = self.run_stage(stage).await;
             (self.tell)(FlowEvent::StageFinished { job, stage: name, ok: result.is_ok(), took: began.elapsed() });
-            self.note(stage, result);
+            self.note(stage, result).await;
             self.cut_at = None;
         }
         if let Some(services) = self.services.take() {
@@ -76,13 +81,13 @@ impl<R: Reporter> Running<R> {
         self.run.progress.log_offset = self.checkpoint()?;
         self.run.progress.stage = stage;
         self.run.progress.step = None;
-        self.journal().await
+        self.journal_at(Moved::Stage { stage, restarts: self.run.progress.restarts }).await
     }
 
     /// Goes on with the stage that an earlier agent was cut in.
     async fn take_over(&mut self, stage: Stage) -> Result<(), JobFailure> {
         self.run.progress.restarts += 1;
-        self.journal().await?;
+        self.journal_at(Moved::Stage { stage, restarts: self.run.progress.restarts }).await?;
         // The first stage makes the sandbox anew; those after the steps do without.
         if stage > Stage::PrepareSandbox && stage <= Stage::AfterSteps {
             self.find_sandbox(stage).await?;
@@ -144,7 +149,16 @@ impl<R: Reporter> Running<R> {
         }
     }
 
-    fn note(&mut self, stage: Stage, result: Result<(), StageError>) {
+    async fn note(&mut self, stage: Stage, result: Result<(), StageError>) {
+        let message = match &result {
+            Ok(()) => None,
+            Err(StageError::Failed(failure) | StageError::Fatal(failure)) => Some(failure.message.clone()),
+            Err(StageError::Halted(cause, limit)) => Some(cause.failure(*limit).message),
+        };
+        if let Some(message) = message {
+            self.clues.stage.get_or_insert(stage);
+            self.run.journal.note(Moved::StageFailed { stage, message: self.run.log.masked(&message) }).await;
+        }
         let progress = &mut self.run.progress;
         match result {
             Ok(()) => progress.standing.sandbox_was_ready |= stage == Stage::PrepareSandbox,

@@ -5,9 +5,11 @@
 //! - [`sandbox`]: where the job's processes live, and the shim that starts them.
 //! - [`log`]: what the processes print, from the spool through the masker into the job's log and to the forge.
 //! - [`steps`]: steps that are decided just before they run.
+//! - [`evidence`]: what is written down of a job that failed.
 //! - [`script`]: commands of a step to shell text.
 
 pub mod environment;
+pub mod evidence;
 pub mod halt;
 pub mod job;
 mod listening;

@@ -29,6 +29,9 @@ pub struct Progress {
     /// How often the job was taken over by a later agent.
     #[serde(default)]
     pub restarts: u32,
+    /// How long the job may take, milliseconds.
+    #[serde(default)]
+    pub timeout_ms: u64,
     /// When the first of the main steps began, milliseconds since 1970: their common time limit counts from here.
     pub steps_began_ms: Option<u64>,
 }
@@ -94,6 +97,7 @@ impl Progress {
             log_offset: 0,
             host_name: String::new(),
             restarts: 0,
+            timeout_ms: 0,
             steps_began_ms: None,
         }
     }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::environment::Environment;
+use super::evidence::collect::Clues;
 use super::halt::{Halt, HaltCause};
 use super::listening::{Listening, listen};
 use super::log::{JobLog, now_us};
@@ -18,7 +19,7 @@ use super::steps::SharedProgram;
 use super::tools::Tools;
 use crate::forge::Reporter;
 use crate::pipeline::{FlowEvent, JobFailure, PipelineJob};
-use crate::state::JobJournal;
+use crate::state::{JobJournal, JournalError, Moved};
 
 /// How long a shim may take to say that it is there.
 pub(super) const SHIM_PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +63,8 @@ pub(super) struct Running<R> {
     pub(super) lost: Option<String>,
     /// Where the earlier agent was cut; `None` once the job goes on by itself.
     pub(super) cut_at: Option<Stage>,
+    /// What tells why the job failed, if it does.
+    pub(super) clues: Clues,
     pub(super) tell: Box<dyn Fn(FlowEvent) + Send + Sync>,
 }
 
@@ -85,11 +88,12 @@ impl From<JobFailure> for StageError {
 impl<R: Reporter> Running<R> {
     /// Writes how far the job has come.
     pub(super) async fn journal(&self) -> Result<(), JobFailure> {
-        self.run.journal.set_progress(&self.run.progress).await.map_err(|error| {
-            JobFailure::system(format!(
-                "the runner cannot write its journal: {error}; look at the disk of its state directory"
-            ))
-        })
+        self.run.journal.set_progress(&self.run.progress).await.map_err(unwritten)
+    }
+
+    /// The same at a turn of the job.
+    pub(super) async fn journal_at(&self, moved: Moved) -> Result<(), JobFailure> {
+        self.run.journal.set_progress_at(&self.run.progress, moved).await.map_err(unwritten)
     }
 
     /// Where the log is final, with nothing held back.
@@ -148,6 +152,10 @@ impl<R: Reporter> Running<R> {
         self.run.log.begin_section(name, title);
         Section { log: &self.run.log, name }
     }
+}
+
+fn unwritten(error: JournalError) -> JobFailure {
+    JobFailure::system(format!("the runner cannot write its journal: {error}; look at the disk of its state directory"))
 }
 
 /// An open section of the log; closed when it goes.

@@ -131,9 +131,9 @@ impl Journal {
                 return Ok(Accepted::Known(phase));
             }
             // The file first: it alone is enough to go on.
-            let entered = payload::keep(&inner.dir, &kept)
-                .map_err(JournalError::from)
-                .and_then(|()| inner.sql(inner.durably(&connection, |c| insert(c, &kept, JobPhase::Accepted, attempt))));
+            let entered = payload::keep(&inner.dir, &kept).map_err(JournalError::from).and_then(|()| {
+                inner.sql(inner.durably(&connection, |c| insert(c, &kept, JobPhase::Accepted, attempt)))
+            });
             if let Err(error) = entered {
                 // Otherwise the next start would find a new job there, which the forge has long been told we cannot run.
                 folders::remove(&inner.dir, &kept.assignment.key);

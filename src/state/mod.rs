@@ -7,6 +7,7 @@
 //! - [`transition`]: what happened to a job, line by line, for `forgehand debug`.
 //! - [`payload`]: the forge's answer that brought a job, in a file of its own, since it is full of secrets.
 //! - [`logs`]: the logs of jobs, while they run and for some days after.
+//! - [`evidence`]: what is kept of a job that failed.
 //! - [`durable`]: files that are whole or absent after a crash.
 //!
 //! What is written before what: the payload file is durable before the journal's row, the row before anybody acts on the
@@ -16,6 +17,7 @@
 pub mod dir;
 pub mod durable;
 mod error;
+pub mod evidence;
 mod folders;
 mod job_journal;
 pub mod journal;

@@ -121,7 +121,15 @@ impl StepProgram for Told {
         self.failed |= status == StepStatus::Failed;
         let exit_code = ended.end.code();
         self.ended.push((step.0, ended));
-        StepReport { number: step, name: format!("s{}", step.0), status, exit_code, reason: None, remarks: Vec::new() }
+        StepReport {
+            number: step,
+            name: format!("s{}", step.0),
+            status,
+            counts: true,
+            exit_code,
+            reason: None,
+            remarks: Vec::new(),
+        }
     }
 
     fn cancel(&mut self, cause: HaltCause, _tree: &WorkTree) -> Vec<StepNumber> {
@@ -356,6 +364,7 @@ async fn steps_hand_on_files_and_hide_what_becomes_secret() {
     let skipped = StepReport {
         number: StepNumber(1),
         name: "s1".into(),
+        counts: false,
         status: StepStatus::Skipped,
         exit_code: None,
         reason: Some("not due".into()),

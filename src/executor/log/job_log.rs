@@ -130,6 +130,15 @@ impl JobLog {
         Ok(())
     }
 
+    /// `text` as the log would show it: without what is to be hidden.
+    pub fn masked(&self, text: &str) -> String {
+        let mut chain = self.lock().rules.chain_without_stamps();
+        let mut out = Vec::with_capacity(text.len());
+        chain.write(0, text.as_bytes(), &mut out);
+        chain.flush(0, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
     /// A step begins that runs alone. Its script shows its commands by the lines `echoes`, in this order.
     pub fn begin_step(&self, step: StepName, echoes: &[String]) {
         let mut inner = self.lock();

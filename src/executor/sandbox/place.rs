@@ -15,6 +15,7 @@ use super::docker::{self, Docker, DockerSettings, Hooks, PrepareError, Reattache
 use super::host::{HostReattached, HostSandbox, HostSpec};
 use super::shim::{RunDir, ShimBinary, ShimClient, ShimKey};
 use super::{JobPaths, SandboxRecord};
+use crate::executor::evidence::ContainerEvidence;
 use crate::executor::log::StageLog;
 use crate::pipeline::{JobFailure, JobKey, PipelineJob, Secret};
 
@@ -101,6 +102,8 @@ pub enum Preparation {
         exit_code: i32,
         /// What it printed.
         output: Vec<u8>,
+        /// What it was, not masked.
+        container: Option<Box<ContainerEvidence>>,
     },
 }
 
@@ -380,8 +383,8 @@ impl DockerPlace {
                 greeting: prepared.entrypoint_output,
                 host_name: prepared.hostname.unwrap_or_else(|| "the machine's network".to_owned()),
             }))),
-            Err(PrepareError::EntrypointEnded { exit_code, output }) => {
-                Ok(Preparation::EntrypointEnded { exit_code, output })
+            Err(PrepareError::EntrypointEnded { exit_code, output, container }) => {
+                Ok(Preparation::EntrypointEnded { exit_code, output, container })
             }
             Err(error) => Err(error.into()),
         }

@@ -51,7 +51,10 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
             running.shim = Some(ready.shim);
             running.listen_to_services(None);
         }
-        Preparation::EntrypointEnded { exit_code, output } => running.stillborn = Some((exit_code, output)),
+        Preparation::EntrypointEnded { exit_code, output, container } => {
+            running.clues.stillborn = container.map(|container| Box::new(running.masked(*container)));
+            running.stillborn = Some((exit_code, output));
+        }
     }
     Ok(())
 }

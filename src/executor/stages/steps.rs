@@ -5,6 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::output::Output;
+use crate::executor::evidence::StepEnding;
+use crate::executor::evidence::collect::{FailedProgram, FailedStep};
+use crate::executor::evidence::launcher::Interpreter;
 use crate::executor::halt::{HaltCause, in_words};
 use crate::executor::log::{LogStream, StageLog, StepName, StepStatus, Tone, now_us};
 use crate::executor::progress::StepProgress;
@@ -15,6 +18,7 @@ use crate::executor::stages::artifacts::{blocking, disk};
 use crate::executor::stages::files;
 use crate::forge::Reporter;
 use crate::pipeline::{FailureReason, JobFailure, PipelineStep, Secret, StepKind};
+use crate::state::Moved;
 
 /// How long a step that is told to stop has before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -38,6 +42,47 @@ fn tell_end<R>(running: &Running<R>, end: &Result<StepEnd, StageError>) {
         Ok(StepEnd::Halted(_, _)) => (StepStatus::Cancelled, None),
     };
     running.run.log.end_step(status, exit_code);
+}
+
+/// Notes how a step ended, and of one that ended badly what ran: for whoever looks at the job later.
+async fn note_end<R: Reporter>(
+    running: &Running<R>,
+    (index, step): (usize, &PipelineStep),
+    status: &str,
+    end: &Result<StepEnd, StageError>,
+    counts: bool,
+) {
+    let ending = match end {
+        Ok(StepEnd::Exited(StepExit::Code(code))) => StepEnding::Code(*code),
+        Ok(StepEnd::Exited(StepExit::OomKilled)) => StepEnding::OutOfMemory,
+        Ok(StepEnd::Exited(StepExit::TimedOut)) => StepEnding::TimedOut,
+        Ok(StepEnd::Exited(StepExit::Terminated)) => StepEnding::Cancelled,
+        Ok(StepEnd::Exited(StepExit::StoppedByEngine)) => StepEnding::Stopped,
+        Ok(StepEnd::Exited(StepExit::OutputLost | StepExit::Unknown)) | Err(_) => StepEnding::Broken,
+        Ok(StepEnd::Halted(HaltCause::JobTimeout | HaltCause::PartTimeout, _)) => StepEnding::TimedOut,
+        Ok(StepEnd::Halted(_, _)) => StepEnding::Cancelled,
+    };
+    let number = named(index, step).number;
+    let status_of = match ending {
+        StepEnding::Code(0) => StepStatus::Success,
+        StepEnding::Cancelled => StepStatus::Cancelled,
+        _ => StepStatus::Failed,
+    };
+    let ended = Moved::StepEnded { number, name: step.name.clone(), status: status_of, exit_code: ending.code() };
+    running.run.journal.note(ended).await;
+    if ending == StepEnding::Code(0) {
+        return;
+    }
+    let program = FailedProgram {
+        interpreter: Interpreter::Shell,
+        script: text_of(running, step),
+        env: running.environment.for_step(status),
+        path: Vec::new(),
+        cwd: running.run.job.dirs.project.clone(),
+        files: vec![running.environment.env_file.clone()],
+    };
+    let name = step.name.clone();
+    running.clues.add(FailedStep { number, name, ending, counts, program: Some(program), container: None });
 }
 
 /// How a step ended.
@@ -80,6 +125,7 @@ pub(in crate::executor) async fn main<R: Reporter>(running: &mut Running<R>) -> 
             None => run_step(running, index, &step, "running", limit, (&section, &title), None).await,
         };
         tell_end(running, &end);
+        note_end(running, (index, &step), "running", &end, true).await;
         running.run.log.end_section(&section);
         judge(end?, false)?;
     }
@@ -122,6 +168,7 @@ pub(in crate::executor) async fn after<R: Reporter>(running: &mut Running<R>) ->
     let greeting = Some("Running after script...");
     let end = run_step(running, index, &step, status, limit, ("after_script", "Running after_script"), greeting).await;
     tell_end(running, &end);
+    note_end(running, (index, &step), status, &end, false).await;
     let result = end.and_then(|end| judge(end, true));
     let result = match result {
         Err(StageError::Failed(failure)) if !fails_job => {
@@ -256,7 +303,9 @@ fn step_id(index: usize) -> Result<StepId, StageError> {
 async fn note<R: Reporter>(running: &mut Running<R>, index: usize) -> Result<(), StageError> {
     let log_offset = running.checkpoint().map_err(StageError::Fatal)?;
     running.run.progress.step = Some(StepProgress::begin(index, log_offset));
-    running.journal().await.map_err(StageError::Fatal)
+    let name = running.run.job.steps.get(index).map(|step| step.name.clone()).unwrap_or_default();
+    let moved = Moved::Step { number: u32::try_from(index).unwrap_or(u32::MAX), name };
+    running.journal_at(moved).await.map_err(StageError::Fatal)
 }
 
 /// Starts the step. One that was journalled by an earlier agent may or may not have been started by it: the shim starts no

@@ -20,6 +20,8 @@ pub(super) struct StepPlace {
     pub(super) run: PathBuf,
     /// It is not the job's container.
     pub(super) is_own: bool,
+    /// Its container, where it is not the job's.
+    pub(super) container: Option<String>,
     /// The container was made for this step alone.
     goes: Option<String>,
 }
@@ -43,7 +45,13 @@ impl Besides {
     ) -> Result<StepPlace, String> {
         let Some(wanted) = image else {
             let shim = running.shim().map_err(|failure| failure.message)?.clone();
-            return Ok(StepPlace { shim, run: running.run.paths.run.clone(), is_own: false, goes: None });
+            return Ok(StepPlace {
+                shim,
+                run: running.run.paths.run.clone(),
+                is_own: false,
+                container: None,
+                goes: None,
+            });
         };
         if wanted.fresh {
             let mut place = self.make(running, &wanted.image, step).await?;
@@ -82,7 +90,8 @@ impl Besides {
         tracing::debug!(step = step.0, image = image.name, "a container for a step");
         let made = run.tools.place.prepare_beside(request, record, number).await.map_err(|failure| failure.message)?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(made.container.clone());
-        Ok((StepPlace { shim: made.shim, run: made.run, is_own: true, goes: None }, made.container))
+        let container = Some(made.container.clone());
+        Ok((StepPlace { shim: made.shim, run: made.run, is_own: true, container, goes: None }, made.container))
     }
 
     /// The step at `place` has ended.

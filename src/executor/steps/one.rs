@@ -9,12 +9,16 @@ use super::files::Temp;
 use super::listener::Listener;
 use super::step::{ReadyStep, Script, StepEnd, StepEnded, StepNumber, Work};
 use super::{SharedProgram, beside};
+use crate::executor::evidence::collect::{FailedProgram, FailedStep};
+use crate::executor::evidence::launcher::Interpreter;
+use crate::executor::evidence::{ContainerEvidence, StepEnding};
 use crate::executor::log::{StepName, StepVoice, Tone};
 use crate::executor::running::Running;
 use crate::executor::sandbox::shim::{Program, ShimClient, SpoolReader, StepExit, StepId, StepRequest};
 use crate::executor::stages::get_sources;
 use crate::forge::Reporter;
 use crate::pipeline::Secret;
+use crate::state::Moved;
 
 /// How long a step that is told to stop has before it is killed.
 const GRACE: Duration = Duration::from_secs(30);
@@ -30,6 +34,8 @@ pub(super) struct Done {
     pub(super) number: StepNumber,
     pub(super) ended: StepEnded,
     pub(super) voice: StepVoice,
+    /// What ran, where it ended badly.
+    pub(super) failed: Option<Box<FailedStep>>,
 }
 
 /// Runs `ready` to its end. Does not fail: what went wrong is in how it ended.
@@ -41,7 +47,10 @@ pub(super) async fn run<R: Reporter>(
     stop: CancellationToken,
 ) -> Done {
     let name = StepName { number: ready.number.0, name: ready.name.as_str().into() };
+    let began = Moved::Step { number: ready.number.0, name: ready.name.clone() };
+    running.run.journal.note(began).await;
     let mut voice = StepVoice::begin(&running.run.log, name);
+    let mut failed = None;
     for remark in &ready.remarks {
         voice.say(remark.tone, &remark.text);
     }
@@ -53,8 +62,11 @@ pub(super) async fn run<R: Reporter>(
     let end = match &ready.work {
         _ if is_stopped => StepEnd::Cancelled,
         Work::Script(script) => {
-            let end = run_script(running, program, besides, &ready, script, &mut voice, &stop).await;
-            end.unwrap_or_else(StepEnd::Broken)
+            let mut container = None;
+            let end = run_script(running, program, besides, &ready, script, (&mut voice, &mut container), &stop).await;
+            let end = end.unwrap_or_else(StepEnd::Broken);
+            failed = failed_step(running, &ready, script, &end, container);
+            end
         }
         Work::Checkout(checkout) => match get_sources::lay_down(running, checkout, &stop).await {
             Ok(()) => StepEnd::Code(0),
@@ -69,7 +81,49 @@ pub(super) async fn run<R: Reporter>(
     for problem in &problems {
         voice.say(Tone::Error, problem);
     }
-    Done { number: ready.number, ended: StepEnded { end, files, problems }, voice }
+    Done { number: ready.number, ended: StepEnded { end, files, problems }, voice, failed }
+}
+
+/// What ran, of a step that ended badly.
+fn failed_step<R: Reporter>(
+    running: &Running<R>,
+    ready: &ReadyStep,
+    script: &Script,
+    end: &StepEnd,
+    container: Option<ContainerEvidence>,
+) -> Option<Box<FailedStep>> {
+    let ending = match end {
+        StepEnd::Code(0) => return None,
+        StepEnd::Code(code) => StepEnding::Code(*code),
+        StepEnd::OutOfMemory => StepEnding::OutOfMemory,
+        StepEnd::TimedOut => StepEnding::TimedOut,
+        StepEnd::Cancelled => StepEnding::Cancelled,
+        StepEnd::Broken(_) => StepEnding::Broken,
+    };
+    let mut env = running.environment.without_gitlab();
+    env.extend(ready.env.iter().cloned());
+    let program = FailedProgram {
+        interpreter: Interpreter::FirstOf { programs: script.programs.clone(), arguments: script.arguments.clone() },
+        script: script.text.clone(),
+        env,
+        path: ready.path.clone(),
+        cwd: folder_of(running, script),
+        files: ready.files.clone(),
+    };
+    let name = ready.name.clone();
+    // Whether the job fails by it is the program's to say.
+    let step = FailedStep { number: ready.number.0, name, ending, counts: true, program: Some(program), container };
+    Some(Box::new(step))
+}
+
+/// Where a script runs.
+fn folder_of<R>(running: &Running<R>, script: &Script) -> String {
+    let project = &running.run.job.dirs.project;
+    match script.working_directory.as_str() {
+        "" => project.clone(),
+        absolute if absolute.starts_with('/') => absolute.to_owned(),
+        relative => format!("{project}/{}", relative.strip_prefix("./").unwrap_or(relative)),
+    }
 }
 
 async fn run_script<R: Reporter>(
@@ -78,7 +132,7 @@ async fn run_script<R: Reporter>(
     besides: &beside::Besides,
     ready: &ReadyStep,
     script: &Script,
-    voice: &mut StepVoice,
+    (voice, container): (&mut StepVoice, &mut Option<ContainerEvidence>),
     stop: &CancellationToken,
 ) -> Result<StepEnd, String> {
     let cwd = lay_out(running, ready, script).await?;
@@ -110,6 +164,9 @@ async fn run_script<R: Reporter>(
     let spool = SpoolReader::open(&place.run, &id).map_err(|error| format!("its output cannot be read: {error}"))?;
     let mut listener = Listener::new(running, program, ready.number, voice, spool);
     let end = follow(running, &place.shim, place.is_own, &id, &mut listener, Instant::now() + timeout, stop).await;
+    if let (Some(own), true) = (&place.container, !matches!(end, Ok(StepEnd::Code(0)))) {
+        *container = running.look_at(own, &mut Vec::new()).await;
+    }
     besides.release(running, place).await;
     end
 }
@@ -177,11 +234,7 @@ fn script_path<R>(running: &Running<R>, ready: &ReadyStep, script: &Script) -> S
 async fn lay_out<R: Reporter>(running: &Running<R>, ready: &ReadyStep, script: &Script) -> Result<String, String> {
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
     let (path, text) = (script_path(running, ready, script), Secret::new(script.text.clone()));
-    let cwd = match script.working_directory.as_str() {
-        "" => dirs.project.clone(),
-        absolute if absolute.starts_with('/') => absolute.to_owned(),
-        relative => format!("{}/{}", dirs.project, relative.strip_prefix("./").unwrap_or(relative)),
-    };
+    let cwd = folder_of(running, script);
     let files = ready.files.clone();
     let work = move || {
         let temp = Temp::new(&workspace, &dirs);

@@ -14,6 +14,8 @@ use super::files::Temp;
 use super::one::{self, Done, REST};
 use super::step::{JobPlace, Next, ReadyStep, StepNumber, StepReport, WorkTree};
 use super::{SharedProgram, StepProgram};
+use crate::executor::evidence::StepEnding;
+use crate::executor::evidence::collect::FailedStep;
 use crate::executor::halt::{Halt, HaltCause};
 use crate::executor::log::{StageLog as _, StepName, StepStatus, Tone};
 use crate::executor::running::{Running, StageError, now_ms};
@@ -21,6 +23,7 @@ use crate::executor::sandbox::SandboxRecord;
 use crate::executor::stages::files::below_workspace;
 use crate::forge::Reporter;
 use crate::pipeline::JobFailure;
+use crate::state::Moved;
 
 /// A program that says so many things in a row without a step that begins or ends is broken.
 const MOST_IDLE: usize = 100_000;
@@ -133,7 +136,13 @@ impl<'a, R: Reporter> Steps<'a, R> {
             }
             match next(self.program.clone(), self.tree.clone()).await {
                 Next::Start(step) => self.start(step).await,
-                Next::Over(report) => self.tell_over(&report),
+                Next::Over(report) => {
+                    // A step that is skipped is no news; in a long list they would be most of it.
+                    if report.status != StepStatus::Skipped {
+                        note_end(self.running, &report, None).await;
+                    }
+                    self.tell_over(&report);
+                }
                 Next::Wait(steps) => self.wait_for_any(&steps).await,
                 Next::Cancel(steps) => {
                     self.stop(&steps);
@@ -177,16 +186,17 @@ impl<'a, R: Reporter> Steps<'a, R> {
     async fn progress(&mut self) {
         let halt = Self::must_end(self.running, self.halted.as_ref(), self.part_limit);
         let cause = tokio::select! {
-            Some(done) = self.active.next() => return self.done(done),
+            Some(done) = self.active.next() => return self.done(done).await,
             cause = halt => cause,
         };
         self.halt(cause).await;
     }
 
-    fn done(&mut self, done: Done) {
+    async fn done(&mut self, done: Done) {
         self.idle = 0;
         self.stops.remove(&done.number);
         let report = lock(self.program).ended(done.number, done.ended);
+        note_end(self.running, &report, done.failed).await;
         let mut voice = done.voice;
         for remark in &report.remarks {
             voice.say(remark.tone, &remark.text);
@@ -248,6 +258,25 @@ impl<'a, R: Reporter> Steps<'a, R> {
             _ => timeouts.job,
         }
     }
+}
+
+/// Notes how a step ended, for whoever looks at the job later.
+async fn note_end<R: Reporter>(running: &Running<R>, report: &StepReport, failed: Option<Box<FailedStep>>) {
+    let (number, name) = (report.number.0, report.name.clone());
+    let (status, exit_code) = (report.status, report.exit_code);
+    if status == StepStatus::Failed {
+        let failed = failed.map(|failed| *failed).unwrap_or_else(|| FailedStep {
+            number,
+            name: name.clone(),
+            // It came to nothing: its condition was wrong, or it is of a kind that cannot be run.
+            ending: exit_code.filter(|code| *code != 0).map_or(StepEnding::Broken, StepEnding::Code),
+            counts: true,
+            program: None,
+            container: None,
+        });
+        running.clues.add(FailedStep { counts: report.counts, ..failed });
+    }
+    running.run.journal.note(Moved::StepEnded { number, name, status, exit_code }).await;
 }
 
 async fn next(program: SharedProgram, tree: WorkTree) -> Next {

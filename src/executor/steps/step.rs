@@ -222,6 +222,8 @@ pub struct StepReport {
     pub name: String,
     /// What became of it, before anything that makes its failure not count.
     pub status: StepStatus,
+    /// Its failure, if it failed, is the job's.
+    pub counts: bool,
     /// The exit code, where a process ended with one.
     pub exit_code: Option<i32>,
     /// Why it was skipped or failed.

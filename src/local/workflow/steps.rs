@@ -200,6 +200,7 @@ fn report(report: rules::StepReport) -> StepReport {
     StepReport {
         number: StepNumber(report.id.0),
         name: report.name,
+        counts: report.conclusion != Conclusion::Success,
         status: match report.outcome {
             Conclusion::Success => StepStatus::Success,
             Conclusion::Failure => StepStatus::Failed,

@@ -38,6 +38,7 @@ pub use client::{Hello, ShimClient, ShimError, ShimWatch};
 pub use frame::Stream;
 pub use install::{InstallError, ShimBinary};
 pub use key::ShimKey;
+pub use process::shell::SHELLS;
 pub use process::{is_shim, main};
 pub use run_dir::{RunDir, RunDirError};
 pub use spool::{SpoolError, SpoolEvent, SpoolReader};

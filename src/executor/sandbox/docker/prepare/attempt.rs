@@ -265,7 +265,9 @@ impl<'a> Preparation<'a> {
             return Attempt::Engine(EngineError::Failed { what: what(), message });
         }
         let output = self.docker.output_of(container, ENTRYPOINT_OUTPUT).await.unwrap_or_default();
-        Attempt::EntrypointEnded { exit_code, output }
+        let looked = self.docker.look_at(container).await.ok().flatten();
+        let container = looked.map(|looked| Box::new(looked.evidence));
+        Attempt::EntrypointEnded { exit_code, output, container }
     }
 }
 

@@ -19,6 +19,7 @@ use super::Docker;
 use super::error::EngineError;
 use super::image::pull::{ImageError, JobImages, OnBehalf};
 use super::settings::DockerSettings;
+use crate::executor::evidence::ContainerEvidence;
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::{JobPaths, SandboxRecord};
 use crate::pipeline::{FailureReason, JobFailure, JobKey, PipelineJob, Secret};
@@ -88,6 +89,8 @@ pub enum PrepareError {
         exit_code: i32,
         /// What it printed, not masked.
         output: Vec<u8>,
+        /// What it was, not masked.
+        container: Option<Box<ContainerEvidence>>,
     },
     /// The caller's token was cancelled.
     #[error("the preparation was cancelled")]
@@ -115,7 +118,7 @@ pub(super) enum Attempt {
     /// With a reason.
     Failure(JobFailure),
     /// See [`PrepareError::EntrypointEnded`].
-    EntrypointEnded { exit_code: i32, output: Vec<u8> },
+    EntrypointEnded { exit_code: i32, output: Vec<u8>, container: Option<Box<ContainerEvidence>> },
 }
 
 impl From<EngineError> for Attempt {
@@ -180,8 +183,8 @@ impl Docker {
                 Ended::Cancelled => return Err(PrepareError::Cancelled),
                 Ended::TimedOut => return Err(timed_out(patience).into()),
                 Ended::Badly(Attempt::Failure(failure)) => return Err(failure.into()),
-                Ended::Badly(Attempt::EntrypointEnded { exit_code, output }) => {
-                    return Err(PrepareError::EntrypointEnded { exit_code, output });
+                Ended::Badly(Attempt::EntrypointEnded { exit_code, output, container }) => {
+                    return Err(PrepareError::EntrypointEnded { exit_code, output, container });
                 }
                 Ended::Badly(Attempt::Engine(error)) => {
                     let again = self.before_next(error, attempt, &spec.job.key, log);
@@ -231,9 +234,9 @@ impl Docker {
                 Ok(Err(Attempt::Engine(error))) => {
                     Err(JobFailure::system(format!("the step's container could not be made: {error}")))
                 }
-                Ok(Err(Attempt::EntrypointEnded { exit_code, output })) => {
+                Ok(Err(Attempt::EntrypointEnded { exit_code, output, container })) => {
                     log.output(&output);
-                    Err(PrepareError::EntrypointEnded { exit_code, output }.into())
+                    Err(PrepareError::EntrypointEnded { exit_code, output, container }.into())
                 }
                 Err(_elapsed) => Err(timed_out(patience)),
             },

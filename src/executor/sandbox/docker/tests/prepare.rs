@@ -121,7 +121,7 @@ async fn an_entrypoint_that_ends_ends_the_job_with_its_code_and_words() {
     case.job.image = image(images::BAD_ENTRY);
     let never = || -> futures_util::future::BoxFuture<'static, _> { Box::pin(std::future::pending()) };
     match house.start_until(&case, &CancellationToken::new(), never).await.unwrap_err() {
-        PrepareError::EntrypointEnded { exit_code, output } => {
+        PrepareError::EntrypointEnded { exit_code, output, .. } => {
             assert_eq!((exit_code, String::from_utf8_lossy(&output).trim()), (3, "bad-entry"));
         }
         other => panic!("{other:?}"),
