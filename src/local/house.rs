@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ledger;
 use crate::agent::docker_settings;
 use crate::agent::engines::Engines;
 use crate::artifact::cache::{CacheSettings, LocalCache};
@@ -15,7 +16,7 @@ use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors};
 use crate::executor::tools::Tools;
 use crate::outbound::{Outbound, OutboundSettings, ProxyEnvironment};
-use crate::state::{Journal, LogLimits, StateDir, StateLock};
+use crate::state::{Journal, StateDir, StateLock};
 
 /// Where programs are looked for when the environment does not say.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -45,6 +46,8 @@ pub struct House {
     /// Where its jobs live.
     pub sandbox: Sandbox,
     engines: Engines,
+    /// The folder of all local runs.
+    home: PathBuf,
     _lock: StateLock,
 }
 
@@ -58,7 +61,7 @@ impl House {
                 let id = uuid::Uuid::new_v4().simple().to_string();
                 let dir = StateDir::open(home.join("runs").join(id)).map_err(words)?;
                 let lock = StateLock::take(&dir, jiff::Timestamp::now()).map_err(words)?;
-                let journal = Journal::open(&dir, jiff::Timestamp::now, LogLimits::default()).map_err(words)?;
+                let journal = Journal::open_for_a_run(&dir, jiff::Timestamp::now).map_err(words)?;
                 Ok((dir, lock, journal))
             })
             .await?
@@ -101,12 +104,16 @@ impl House {
             name: "exec".to_owned(),
             introduction: "this machine, by forgehand exec".to_owned(),
         };
-        Ok(Self { dir, journal, tools: Arc::new(tools), sandbox, engines, _lock: lock })
+        Ok(Self { dir, journal, tools: Arc::new(tools), sandbox, engines, home, _lock: lock })
     }
 
-    /// Removes everything of the run but its caches and artifacts.
+    /// Removes everything of the run but its caches and artifacts, and what tells of it.
     pub async fn close(self) {
         self.engines.close().await;
+        let (dir, home) = (self.dir.clone(), self.home.clone());
+        if let Err(error) = blocking(move || ledger::keep(&dir, &home).map_err(words)).await {
+            tracing::warn!(%error, "the record of this run is not kept");
+        }
         // What a container's root left in a work tree is removed by a container.
         let root = self.dir.root().to_owned();
         let removed = blocking({
@@ -154,8 +161,12 @@ async fn sweep_one(dir: &StateDir, state_dir: &Path, docker: &DockerConfig) -> R
         engines.close().await;
         drop(engine);
     }
-    let root = dir.root().to_owned();
-    blocking(move || std::fs::remove_dir_all(root).map_err(words)).await
+    let (dir, home) = (dir.clone(), state_dir.join("exec"));
+    blocking(move || {
+        ledger::keep(&dir, &home).map_err(words)?;
+        std::fs::remove_dir_all(dir.root()).map_err(words)
+    })
+    .await
 }
 
 /// Runs blocking work on a thread for it.

@@ -12,6 +12,7 @@
 //! - [`hasher`]: `hashFiles` over the checkout, where nothing runs.
 //! - [`reporter`]: the forge of a local run: keeps artifacts and hands them on.
 //! - [`events`]: what a run tells; [`summary`], [`junit`]: what is said after it, [`unhonoured`] before. [`run`]: one run from its request to its end.
+//! - [`ledger`]: what is known of a run when it is over.
 
 pub mod choice;
 pub mod events;
@@ -22,6 +23,7 @@ pub mod hasher;
 pub mod house;
 pub mod includes;
 pub mod junit;
+pub mod ledger;
 pub mod native;
 pub mod project;
 pub mod reporter;

@@ -15,6 +15,7 @@ use super::front::native::begin_native;
 use super::gitlab::GitLabJobs;
 use super::house::{House, Sandbox, blocking, sweep, words};
 use super::native::NativeJobs;
+use super::ledger;
 use super::project::{PipelineFile, Project};
 use super::reporter::Shelf;
 use super::request::Request;
@@ -103,6 +104,8 @@ pub struct Report {
     pub artifacts: Vec<PathBuf>,
     /// What it was.
     pub definition: PipelineDefinition,
+    /// By what `forgehand debug` knows it; empty: its record is not kept.
+    pub run: String,
 }
 
 /// Runs a pipeline.
@@ -120,6 +123,12 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
         Ok(house) => house,
         Err(error) => return Err(RunError::Environment(error)),
     };
+    let (dir, root, file) = (house.dir.clone(), order.project.root().to_owned(), order.file.path.to_string());
+    let described = blocking({
+        let dir = dir.clone();
+        move || ledger::begin(&dir, &root, &file).map_err(words)
+    });
+    described.await.map_err(RunError::Environment)?;
     let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
     let prepared = prepare(&order, house, surroundings, narrator.clone(), control.clone()).await;
     let (made, bench) = match prepared {
@@ -163,12 +172,13 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     worker.all_children().await;
     let took = began.elapsed();
     narrator.finished(end, took);
+    let run = ledger::end(&dir, end);
     // Nobody else holds it: all jobs have ended.
     if let Some(bench) = Arc::into_inner(worker.inner) {
         bench.house.close().await;
     }
     swept.abort();
-    Ok(Report { end, took, artifacts: shelf.folders(), definition })
+    Ok(Report { end, took, artifacts: shelf.folders(), definition, run })
 }
 
 /// The jobs, whatever language they are written in.

@@ -172,7 +172,11 @@ impl LocalWorker {
         let Bench { house, forge, .. } = &*self.inner;
         let system = |error: String| JobFailure::system(error);
         let assignment = assignment(who, steps);
-        house.journal.accept(&assignment, "exec").await.map_err(|error| system(words(error)))?;
+        house
+            .journal
+            .accept_attempt(&assignment, "exec", who.attempt.max(1))
+            .await
+            .map_err(|error| system(words(error)))?;
         let page = house.journal.job(&assignment.key);
         let paths = JobPaths {
             private: house.dir.job(&assignment.key),
@@ -237,8 +241,9 @@ impl LocalWorker {
         };
         let (outcome, sandbox) = job::run(run, false, |_| {}).await;
         let digest = log.close();
-        // A run that is killed is swept whole; what the journal says of a job that ended is for nobody.
+        // For whoever looks at the run later: nothing depends on it.
         let _ = page.set_digest(digest).await;
+        let _ = page.set_outcome(&outcome).await;
         if let Some(sandbox) = &sandbox {
             house.tools.place.remove(sandbox, &paths).await;
         }
