@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod control;
+pub mod debug;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
@@ -112,6 +113,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Show the log of a job, while it runs or after its end.
     Logs(logs::LogsArgs),
+    /// Explain what happened to a job, and how to run its failed step again; without one, list those that failed or stand still.
+    Debug(debug::DebugArgs),
     /// Take no more jobs until resumed; running jobs go on. A restart does not forget it.
     Pause(control::PauseArgs),
     /// Take jobs again.
@@ -182,6 +185,7 @@ impl CommandLine {
             Command::Run(args) => run::run(&args, &locations, global),
             Command::Status(args) => status::run(&args, &locations),
             Command::Logs(args) => logs::run(&args, &locations),
+            Command::Debug(args) => debug::run(&args, &locations),
             Command::Pause(args) => control::pause(&args, &locations),
             Command::Resume => control::resume(&locations),
             Command::Drain(args) => control::drain(&args, &locations),
@@ -286,6 +290,8 @@ mod tests {
             "forgehand run --max-jobs 2 --exit-when-idle 5m --max-uptime 1d",
             "forgehand status --json",
             "forgehand logs 42 --follow",
+            "forgehand debug 42",
+            "forgehand debug --json",
             "forgehand pause --wait",
             "forgehand resume",
             "forgehand drain --wait",

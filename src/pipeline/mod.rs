@@ -16,6 +16,7 @@
 
 pub mod definition;
 pub mod event;
+pub mod exit_code;
 pub mod graph;
 pub mod id;
 pub mod outcome;

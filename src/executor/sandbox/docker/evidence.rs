@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use bollard::models::{ContainerInspectResponse, HostConfig, ImageInspect, MountPoint};
 
 use super::container::mounts::HOME;
-use super::engine::LOOK;
+use super::engine::{Engine, LOOK};
 use super::error::EngineError;
-use super::{Docker, labels};
+use super::lifecycle::{EndState, end_state_of};
+use super::{ANSWER, Docker, labels};
 use crate::executor::evidence::{
     ContainerEvidence, LimitsEvidence, MountEvidence, MountRole, NetworkEvidence, RightsEvidence,
 };
@@ -168,4 +169,17 @@ fn networks(settings: bollard::models::NetworkSettings) -> Vec<NetworkEvidence> 
 
 fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
+}
+
+/// How a container stands, for somebody who only looks. `None`: it is gone.
+///
+/// # Errors
+/// The engine at `host` does not answer.
+pub async fn stands(host: Option<&str>, container: &str) -> Result<Option<EndState>, EngineError> {
+    let engine = Engine::at(host)?;
+    match engine.call("looking at a container", ANSWER, engine.api().inspect_container(container, None)).await {
+        Ok(inspect) => Ok(Some(end_state_of(&inspect))),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }

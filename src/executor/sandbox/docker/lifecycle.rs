@@ -234,7 +234,7 @@ impl Docker {
     }
 }
 
-fn end_state_of(inspect: &ContainerInspectResponse) -> EndState {
+pub(super) fn end_state_of(inspect: &ContainerInspectResponse) -> EndState {
     let state = inspect.state.clone().unwrap_or_default();
     let is_running = state.running.unwrap_or(false);
     // One that was never started has no end, but an exit code of 0.

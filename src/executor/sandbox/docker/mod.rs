@@ -26,7 +26,7 @@ mod changes;
 mod container;
 mod engine;
 mod error;
-pub(in crate::executor) mod evidence;
+pub mod evidence;
 pub mod image;
 pub mod labels;
 pub mod leftovers;
