@@ -25,14 +25,44 @@ const SIGNALS: [(i32, &str, &str, &str); 15] = [
     (1, "SIGHUP", "its terminal went away", "start what has to outlive the step with `nohup` or `setsid`"),
     (2, "SIGINT", "it was interrupted", "look for what sent it Ctrl-C: a wrapper that was cancelled, or a `kill -INT`"),
     (3, "SIGQUIT", "it was told to quit with a core dump", "look for a `kill -QUIT`, or a watchdog of the program"),
-    (4, "SIGILL", "it met an instruction that this processor does not know", "the program or a library was built for another processor: check the image's platform and `-march`"),
-    (5, "SIGTRAP", "it ran into a breakpoint or an assertion", "run it in a debugger; many runtimes end a failed assertion this way"),
-    (6, "SIGABRT", "it gave up by itself: abort(), a failed assertion, an exception nobody caught, a broken heap", "the reason is usually in its last lines on standard error"),
-    (7, "SIGBUS", "it used memory that is not there", "a mapped file was cut short or its disk, or /dev/shm, is full: raise `docker.shm_size`"),
+    (
+        4,
+        "SIGILL",
+        "it met an instruction that this processor does not know",
+        "the program or a library was built for another processor: check the image's platform and `-march`",
+    ),
+    (
+        5,
+        "SIGTRAP",
+        "it ran into a breakpoint or an assertion",
+        "run it in a debugger; many runtimes end a failed assertion this way",
+    ),
+    (
+        6,
+        "SIGABRT",
+        "it gave up by itself: abort(), a failed assertion, an exception nobody caught, a broken heap",
+        "the reason is usually in its last lines on standard error",
+    ),
+    (
+        7,
+        "SIGBUS",
+        "it used memory that is not there",
+        "a mapped file was cut short or its disk, or /dev/shm, is full: raise `docker.shm_size`",
+    ),
     (8, "SIGFPE", "it divided by zero or overflowed", "a defect of the program: run it in a debugger"),
     (9, "SIGKILL", "it was killed", ""),
-    (11, "SIGSEGV", "it crashed: memory that is not its own", "a defect of the program or of a library, or another processor or libc than it was built for; run it with a debugger or a sanitizer"),
-    (13, "SIGPIPE", "it wrote to a pipe that nobody reads any more", "with `set -o pipefail` a `head` or `grep -q` that ends early does this to the command before it; read all of the input"),
+    (
+        11,
+        "SIGSEGV",
+        "it crashed: memory that is not its own",
+        "a defect of the program or of a library, or another processor or libc than it was built for; run it with a debugger or a sanitizer",
+    ),
+    (
+        13,
+        "SIGPIPE",
+        "it wrote to a pipe that nobody reads any more",
+        "with `set -o pipefail` a `head` or `grep -q` that ends early does this to the command before it; read all of the input",
+    ),
     (14, "SIGALRM", "a timer of its own ran out", "it set itself a time limit: look at its options"),
     (15, "SIGTERM", "it was told to end", ""),
     (24, "SIGXCPU", "it used up its processor time", "an `ulimit -t` is set: raise it in `docker.ulimit`, or do less"),
@@ -79,7 +109,10 @@ pub fn explain(code: i32, known: Circumstances) -> Explained {
             "its message says what; with ssh check host, key and known_hosts",
         ),
         129..=192 => by_signal(code - 128),
-        _ => explained("a code that the program gives its own meaning", "look it up in the program's manual, under `exit status`"),
+        _ => explained(
+            "a code that the program gives its own meaning",
+            "look it up in the program's manual, under `exit status`",
+        ),
     }
 }
 
@@ -105,10 +138,9 @@ fn killed(known: Circumstances) -> Explained {
             "it did not end within its grace when its time was up",
             "find out what it waits for, or raise the time limit; a command that handles SIGTERM could end tidily",
         ),
-        Circumstances { cancelled: true, .. } => (
-            "it did not end within its grace when the job was cancelled",
-            "nothing, where the cancel was meant",
-        ),
+        Circumstances { cancelled: true, .. } => {
+            ("it did not end within its grace when the job was cancelled", "nothing, where the cancel was meant")
+        }
         _ => (
             "the container met no memory limit of its own: somebody sent it, or the machine itself was out of memory",
             "look for `kill -9` in the step, `docker kill` from outside, and at `dmesg` of the machine for `Out of memory`",
@@ -141,7 +173,9 @@ mod tests {
         assert!(of(Circumstances { out_of_memory: true, ..Circumstances::default() }).contains("memory limit"));
         assert!(of(Circumstances { timed_out: true, ..Circumstances::default() }).contains("time was up"));
         assert!(of(Circumstances::default()).contains("somebody sent it"));
-        assert!(explain(143, Circumstances { cancelled: true, ..Circumstances::default() }).meaning.contains("cancelled"));
+        assert!(
+            explain(143, Circumstances { cancelled: true, ..Circumstances::default() }).meaning.contains("cancelled")
+        );
     }
 
     #[test]

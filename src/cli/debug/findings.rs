@@ -280,7 +280,9 @@ fn jumps(lines: &[Transition]) -> Vec<Finding> {
         let by_clock = after.at.as_millisecond() - before.at.as_millisecond();
         let same_boot = before.boot_id.is_some() && before.boot_id == after.boot_id;
         let by_uptime = match (before.uptime_ms, after.uptime_ms) {
-            (Some(from), Some(to)) if same_boot => i64::try_from(to).ok().zip(i64::try_from(from).ok()).map(|(to, from)| to - from),
+            (Some(from), Some(to)) if same_boot => {
+                i64::try_from(to).ok().zip(i64::try_from(from).ok()).map(|(to, from)| to - from)
+            }
             _ => None,
         };
         let off = by_clock - by_uptime.unwrap_or_else(|| by_clock.max(0));

@@ -196,8 +196,10 @@ fn exit_of(details: &JobDetails, evidence: Option<&Evidence>) -> Option<(i32, Ex
 
 async fn container_now(container: &str, record: &JobRecord, source: &Source, locations: &Locations) -> Sandbox {
     let config = crate::config::load(&locations.config_file, &Overrides::none()).ok();
-    let registration = config.iter().flat_map(|config| &config.registrations).find(|one| one.name == record.registration);
-    let host = registration.filter(|_| source.run.is_none()).and_then(|one| one.docker.host.as_ref()).map(ToString::to_string);
+    let registration =
+        config.iter().flat_map(|config| &config.registrations).find(|one| one.name == record.registration);
+    let host =
+        registration.filter(|_| source.run.is_none()).and_then(|one| one.docker.host.as_ref()).map(ToString::to_string);
     match docker::evidence::stands(host.as_deref(), container).await {
         Ok(Some(state)) if state.is_running => Sandbox::Runs,
         Ok(Some(state)) if state.oom_killed => Sandbox::Gone("it was ended at its memory limit".to_owned()),

@@ -21,9 +21,11 @@ const MOST: usize = 20;
 
 /// Arguments of `forgehand debug`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Without JOB: the last jobs that failed, run, or have something wrong with them. Nothing is changed; it works beside a \
+#[command(
+    after_help = "Without JOB: the last jobs that failed, run, or have something wrong with them. Nothing is changed; it works beside a \
                   running agent and without one.\n\nExamples:\n  forgehand debug\n  forgehand debug 4711\n  forgehand debug 3f2a91c0/2   \
-                  job 2 of the run 3f2a91c0 of `forgehand exec`\n  forgehand debug build        the newest job of that name that failed")]
+                  job 2 of the run 3f2a91c0 of `forgehand exec`\n  forgehand debug build        the newest job of that name that failed"
+)]
 pub struct DebugArgs {
     /// The job: its number at the forge, its key, its name; of `forgehand exec`: RUN or RUN/NUMBER.
     job: Option<String>,

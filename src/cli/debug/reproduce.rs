@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::executor::evidence::{
-    ContainerEvidence, EnvEntry, EnvKind, Evidence, LAUNCHER, MountEvidence, MountRole, SCRIPT, StepEvidence, fits_a_line,
+    ContainerEvidence, EnvEntry, EnvKind, Evidence, LAUNCHER, MountEvidence, MountRole, SCRIPT, StepEvidence,
+    fits_a_line,
 };
 use crate::executor::script::{is_shell_name, quote};
 
@@ -77,7 +78,9 @@ fn note_differences(evidence: &Evidence, step: &StepEvidence, files: &Files<'_>,
                 .to_owned(),
         );
     } else if evidence.executor != "host" {
-        made.notes.push("what earlier steps of the job made is not there: the work tree is a copy of the checkout".to_owned());
+        made.notes.push(
+            "what earlier steps of the job made is not there: the work tree is a copy of the checkout".to_owned(),
+        );
     }
 }
 
@@ -261,7 +264,8 @@ fn work_tree(
                 "tree=$(mktemp -d) && cp -a {} \"$tree\" && chmod 777 \"$tree\"",
                 quote(&from.to_string_lossy())
             ));
-            made.notes.push("without the first command the checkout itself is mounted, and the step writes there".into());
+            made.notes
+                .push("without the first command the checkout itself is mounted, and the step writes there".into());
             // `tree` is a path without blanks, and quotes within the braces hold.
             let target = word(&places.project);
             words.extend(["-v".into(), format!("${{tree:-{}}}:{target}", quote(&checkout.to_string_lossy()))]);

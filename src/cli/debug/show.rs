@@ -26,8 +26,7 @@ pub fn list(jobs: &[Seen], now: jiff::Timestamp) -> String {
             ]
         })
         .collect();
-    render::table(&["JOB", "NAME", "OF", "STATUS", "AGO", "FINDING"], &rows)
-        + "\nMore about one: forgehand debug JOB\n"
+    render::table(&["JOB", "NAME", "OF", "STATUS", "AGO", "FINDING"], &rows) + "\nMore about one: forgehand debug JOB\n"
 }
 
 /// Everything about one job.
@@ -48,7 +47,8 @@ pub fn job(job: &Seen, now: jiff::Timestamp) -> String {
 
 fn head(text: &mut String, job: &Seen, now: jiff::Timestamp) {
     let record = &job.record;
-    let _ = writeln!(text, "Job {} `{}` of {}", job.name, render::plain(&record.name), render::plain(&record.project_path));
+    let _ =
+        writeln!(text, "Job {} `{}` of {}", job.name, render::plain(&record.name), render::plain(&record.project_path));
     match &job.run {
         Some(run) => {
             let file = render::plain(&run.record.file);
@@ -95,7 +95,8 @@ fn failure(text: &mut String, job: &Seen) {
     };
     let _ = writeln!(text, "\nWhat failed:\n  stage {}: {}", evidence.stage.name(), render::plain(&evidence.message));
     if let Some(step) = &evidence.step {
-        let _ = writeln!(text, "  step {} `{}`, in {}", step.number, render::plain(&step.name), render::plain(&step.cwd));
+        let _ =
+            writeln!(text, "  step {} `{}`, in {}", step.number, render::plain(&step.name), render::plain(&step.cwd));
     }
     if let Some((code, explained)) = &job.exit {
         let _ = writeln!(text, "  exit code {code}: {}\n    {}", explained.meaning, explained.advice);

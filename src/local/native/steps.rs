@@ -71,7 +71,8 @@ impl NativeSteps {
     fn over(&mut self, name: String, status: StepStatus, reason: String) -> Next {
         let number = self.number();
         self.advance();
-        Next::Over(StepReport { number, name, status, exit_code: None, reason: Some(reason), remarks: Vec::new() })
+        let (counts, reason) = (status == StepStatus::Failed, Some(reason));
+        Next::Over(StepReport { number, name, status, counts, exit_code: None, reason, remarks: Vec::new() })
     }
 
     fn advance(&mut self) {
@@ -172,7 +173,8 @@ impl StepProgram for NativeSteps {
     fn ended(&mut self, number: StepNumber, ended: StepEnded) -> StepReport {
         let Some(settings) = self.current.take() else {
             let (status, reason) = (StepStatus::Failed, Some("it was not started".to_owned()));
-            return StepReport { number, name: String::new(), status, exit_code: None, reason, remarks: Vec::new() };
+            let (name, counts, remarks) = (String::new(), true, Vec::new());
+            return StepReport { number, name, status, counts, exit_code: None, reason, remarks };
         };
         let (status, failure) = judge(&ended.end, &settings);
         let mut remarks = Vec::new();
@@ -197,7 +199,8 @@ impl StepProgram for NativeSteps {
             None => self.advance(),
         }
         let reason = failure.map(|failure| failure.message);
-        StepReport { number, name: settings.name, status, exit_code: ended.end.code(), reason, remarks }
+        let (counts, exit_code) = (self.failed.is_some(), ended.end.code());
+        StepReport { number, name: settings.name, status, counts, exit_code, reason, remarks }
     }
 
     fn cancel(&mut self, _cause: HaltCause, _tree: &WorkTree) -> Vec<StepNumber> {
