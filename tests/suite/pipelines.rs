@@ -308,7 +308,7 @@ stages: [make, start]
 make:
   stage: make
   script:
-    - 'printf \"made:\\n  script: [\\\\\"echo from \\$FROM\\\\\"]\\n\" > made.yml'
+    - cp template made.yml
     - echo of the parent > file
   artifacts: {paths: [made.yml, file]}
 dynamic:
@@ -327,7 +327,9 @@ loose:
 fn child_pipelines_run_with_the_artifacts_and_variables_they_are_given() {
     let child = "make:\n  needs: [{pipeline: $PARENT_PIPELINE_ID, job: make}]\n  script: ['cat file', 'echo $CI_PIPELINE_SOURCE']\n";
     let red = "red:\n  script: [exit 1]\n";
-    let project = Project::new(&[(".gitlab-ci.yml", PARENT), ("child.yml", child), ("red.yml", red)]);
+    let template = "made:\n  script: ['echo \"from $FROM\"']\n";
+    let files = [(".gitlab-ci.yml", PARENT), ("child.yml", child), ("red.yml", red), ("template", template)];
+    let project = Project::new(&files);
     let output = project.run(&["exec", "--executor", "host", "--json"]);
     let jobs = jobs_of(&output);
     let wrote = |job: &str| -> Vec<&str> {
@@ -403,9 +405,10 @@ fn a_native_pipeline_runs_with_conditions_retries_secrets_and_artifacts() {
 
 #[test]
 fn jobs_are_chosen_by_name_and_by_the_values_of_their_matrix() {
-    let project = Project::new(&[("forgehand.yml", NATIVE), (".gitlab-ci.yml", GITLAB)]);
+    let project = Project::new(&[("forgehand.yml", NATIVE), (".gitlab-ci.yml", GITLAB), ("sub/x", "")]);
     let exec = |words: &[&str]| {
-        let output = project.run(&[&["exec", "--executor", "host", "--json", "--secret", "K=v"], words].concat());
+        let output =
+            project.run(&[&["exec", "--executor", "host", "--json", "--secret", "K=hushhush"], words].concat());
         let jobs: Vec<String> = jobs_of(&output).into_keys().collect();
         (output.status.code(), jobs, said(&output))
     };

@@ -139,7 +139,7 @@ impl JobLog {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    /// A step begins that runs alone. Its script shows its commands by the lines `echoes`, in this order.
+    /// A step begins that runs alone. Its script shows its commands by the lines `echoes`.
     pub fn begin_step(&self, step: StepName, echoes: &[String]) {
         let mut inner = self.lock();
         inner.flush(now_us());

@@ -2,7 +2,7 @@
 //!
 //! For whoever shows a job beside its log: `forgehand exec`, a live page. The log's own bytes do not change by it.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::filter::Chain;
@@ -127,8 +127,9 @@ pub(super) struct Ears {
     lines: [OpenLine; 4],
     /// The step at work, where there is one at a time.
     step: Option<StepName>,
-    /// Lines, masked, by which the step's script shows its commands, in order: they are no output of the job's processes.
-    echoes: VecDeque<Vec<u8>>,
+    /// Lines, masked, by which the step's script shows its commands, in loops more than once: they are no output of the job's
+    /// processes.
+    echoes: HashSet<Vec<u8>>,
 }
 
 /// A line whose end has not come.
@@ -175,20 +176,20 @@ impl OpenLine {
 
 impl Ears {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { observer, lines: Default::default(), step: None, echoes: VecDeque::new() }
+        Self { observer, lines: Default::default(), step: None, echoes: HashSet::new() }
     }
 
     /// What came out of the log's stream `index`.
     pub(super) fn hear(&mut self, index: usize, stream: LineStream, at_us: u64, bytes: &[u8]) {
         let Some(line) = self.lines.get_mut(index) else { return };
-        let (observer, step, echoes) = (&self.observer, self.step.as_ref(), &mut self.echoes);
+        let (observer, step, echoes) = (&self.observer, self.step.as_ref(), &self.echoes);
         line.add(stream, bytes, |stream, line| tell(observer.as_ref(), step, echoes, stream, at_us, line));
     }
 
     /// What was held back in the log's stream `index`, and the end of the line that is open in it.
     pub(super) fn hear_rest(&mut self, index: usize, at_us: u64, bytes: &[u8]) {
         let Some(line) = self.lines.get_mut(index) else { return };
-        let (observer, step, echoes) = (&self.observer, self.step.as_ref(), &mut self.echoes);
+        let (observer, step, echoes) = (&self.observer, self.step.as_ref(), &self.echoes);
         let stream = line.stream.unwrap_or(FALLBACK[index]);
         let mut tell = |stream, line: &[u8]| tell(observer.as_ref(), step, echoes, stream, at_us, line);
         line.add(stream, bytes, &mut tell);
@@ -197,22 +198,20 @@ impl Ears {
 
     /// What came out of the stream of a step that runs beside others; `line` is that stream's.
     pub(super) fn hear_step(&self, line: &mut OpenLine, step: &StepName, stream: LineStream, at_us: u64, bytes: &[u8]) {
-        let mut none = VecDeque::new();
-        line.add(stream, bytes, |stream, line| {
-            tell(self.observer.as_ref(), Some(step), &mut none, stream, at_us, line)
-        });
+        let none = HashSet::new();
+        line.add(stream, bytes, |stream, line| tell(self.observer.as_ref(), Some(step), &none, stream, at_us, line));
     }
 
     /// Nothing more comes in `line` of `step`.
     pub(super) fn close_line(&self, line: &mut OpenLine, step: &StepName, at_us: u64) {
-        let mut none = VecDeque::new();
+        let none = HashSet::new();
         line.close(&mut |stream, line: &[u8]| {
-            tell(self.observer.as_ref(), Some(step), &mut none, stream, at_us, line);
+            tell(self.observer.as_ref(), Some(step), &none, stream, at_us, line);
         });
     }
 
     /// A step begins that runs alone; its script shows its commands by the lines `echoes`.
-    pub(super) fn begin_step(&mut self, step: StepName, echoes: VecDeque<Vec<u8>>, at_us: u64) {
+    pub(super) fn begin_step(&mut self, step: StepName, echoes: HashSet<Vec<u8>>, at_us: u64) {
         self.observer.hear(JobEvent::StepStarted { step: &step, at_us });
         self.step = Some(step);
         self.echoes = echoes;
@@ -235,13 +234,12 @@ impl Ears {
 fn tell(
     observer: &dyn Observer,
     step: Option<&StepName>,
-    echoes: &mut VecDeque<Vec<u8>>,
+    echoes: &HashSet<Vec<u8>>,
     mut stream: LineStream,
     at_us: u64,
     line: &[u8],
 ) {
-    if stream == LineStream::Stdout && echoes.front().is_some_and(|echo| echo == line) {
-        echoes.pop_front();
+    if stream == LineStream::Stdout && (echoes.contains(line) || is_section_marker(line)) {
         stream = LineStream::Command;
     }
     let text = String::from_utf8_lossy(line);
@@ -250,6 +248,15 @@ fn tell(
         LineStream::Stdout | LineStream::Stderr => observer.hear(event(&text)),
         LineStream::Command => observer.hear(event(&plain(&text))),
     }
+}
+
+/// Whether a line opens or closes a section of the log, the title behind the marker being all that is shown of it.
+///
+/// Source: GitLab's documentation of custom collapsible sections: `\e[0Ksection_start:TIME:NAME\r\e[0KTITLE`.
+fn is_section_marker(line: &[u8]) -> bool {
+    let line = line.strip_prefix(b"\x1b[0K").unwrap_or(line);
+    let rest = line.strip_prefix(b"section_start:").or_else(|| line.strip_prefix(b"section_end:"));
+    rest.is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
 }
 
 /// `line`, one of the runner's own, without section markers and colours.
@@ -268,7 +275,7 @@ fn plain(line: &str) -> String {
 }
 
 /// What `lines`, each with its newline or without, look like when they have passed the masks of `chain`.
-pub(super) fn masked<'a>(mut chain: Chain, lines: impl Iterator<Item = &'a str>) -> VecDeque<Vec<u8>> {
+pub(super) fn masked<'a>(mut chain: Chain, lines: impl Iterator<Item = &'a str>) -> HashSet<Vec<u8>> {
     let mut mask = |line: &str| {
         let mut out = Vec::new();
         chain.write(0, line.as_bytes(), &mut out);
@@ -315,6 +322,23 @@ mod tests {
         let heard = Arc::new(Heard::default());
         log.observe(heard.clone());
         (log, heard)
+    }
+
+    #[test]
+    fn commands_in_a_loop_and_section_titles_are_no_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, heard) = log(dir.path(), LogSpec::plain(1 << 20));
+        let echo = "\x1b[32;1m$ echo $i\x1b[0;m";
+        log.begin_step(step(0, "script"), &[echo.into()]);
+        for number in ["1", "2"] {
+            log.write(LogStream::Stdout, 0, format!("{echo}\n{number}\n").as_bytes());
+        }
+        log.write(LogStream::Stdout, 0, b"\x1b[0Ksection_start:100:mine\r\x1b[0KMy title\nsection_starting\n");
+        log.close();
+        let want = ["command:$ echo $i", "stdout:1", "command:$ echo $i", "stdout:2", "command:My title"];
+        let want = want.into_iter().chain(["stdout:section_starting"]).map(|line| format!("script:{line}"));
+        let heard = heard.0.lock().unwrap();
+        assert_eq!(heard.iter().skip(1).cloned().collect::<Vec<_>>(), want.collect::<Vec<_>>());
     }
 
     #[test]

@@ -226,7 +226,7 @@ fn judge(end: &StepEnd, settings: &StepSettings) -> (StepStatus, Option<JobFailu
             let words = format!("it took longer than its {} s", settings.timeout.as_secs());
             failed(JobFailure::new(FailureReason::JobExecutionTimeout, words))
         }
-        StepEnd::Broken(why) => failed(JobFailure::system(why.clone())),
+        StepEnd::Broken(why) => failed(JobFailure::new(FailureReason::ScriptFailure, why.clone())),
         StepEnd::Cancelled => (
             StepStatus::Cancelled,
             Some(JobFailure::new(FailureReason::JobCanceled, format!("step `{step}` was ended"))),
