@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::Locations;
+use crate::config::{self, Locations, Overrides};
 use crate::local::includes::Includes;
 use crate::local::includes::allow::BadHost;
 use crate::local::request::{Request, RequestError, pair, pairs_of_file, payload_of_file, secret, secrets_of_file};
@@ -29,8 +29,9 @@ pub struct FileArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub struct IncludeArgs {
     /// GitLab: fetch included files from this host (`gitlab.com`, `git.example.com:8443`, `http://HOST` without TLS), which may
-    /// redirect to others named so only. Without it nothing is fetched. May be given more than once. What was fetched is kept
-    /// below the state directory, and serves where the host does not answer.
+    /// redirect to others named so only. Without it, and without `include_from` below `[exec]` in the configuration, nothing is
+    /// fetched. May be given more than once. What was fetched is kept below the state directory, and serves where the host does
+    /// not answer.
     #[arg(long = "include-from", value_name = "HOST", value_delimiter = ',')]
     pub hosts: Vec<String>,
 }
@@ -41,7 +42,13 @@ impl IncludeArgs {
     /// # Errors
     /// Something given is no host.
     pub fn includes(&self, locations: &Locations) -> Result<Includes, BadHost> {
-        Includes::from_hosts(&self.hosts, &locations.state_dir)
+        let file = locations.config_file.clone();
+        // Not before an include needs it: most pipelines have none from elsewhere.
+        let configured = move || {
+            let config = config::load(&file, &Overrides::none()).map_err(|error| error.to_string())?;
+            Ok(config.exec.include_from)
+        };
+        Includes::from_hosts(&self.hosts, Box::new(configured), &locations.state_dir)
     }
 }
 

@@ -15,4 +15,8 @@ pub struct ExecConfig {
     /// The image that stands for a label of `runs-on`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The hosts that included files may be fetched from, beside those of `--include-from`; `lint`, `plan`, `expand` and `graph` take
+    /// them, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include_from: Vec<String>,
 }

@@ -139,6 +139,10 @@ fn includes_come_from_hosts_that_are_allowed() {
     assert!(output.status.success() && said(&output).contains("from afar"), "{}", said(&output));
     let lint = project.run(&["lint", ".", "--json", "--include-from", &server.host]);
     assert_eq!(String::from_utf8_lossy(&lint.stdout).trim(), "[]");
+    let config = project.folder.path().join("forgehand.toml");
+    fs::write(&config, format!("[exec]\ninclude_from = ['{}']\n", server.host)).unwrap();
+    let configured = project.json(&["plan", "--json", "--config", config.to_str().unwrap()]);
+    assert_eq!(configured["levels"], json!([["shared"]]));
     let wrong = project.run(&["plan", "--include-from", "*.example.com"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
 }

@@ -1,6 +1,6 @@
 //! GitLab CI.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
@@ -27,8 +27,10 @@ use crate::pipeline::{PipelineDefinition, PlannedJob, Waits};
 pub(super) fn lint(project: &Project, file: &PipelineFile, includes: &Includes) -> Checked<()> {
     let context = PipelineContext { config_path: file.path.clone(), ..PipelineContext::default() };
     // Whose projects are included is asked of git where it matters only.
-    let own = (!includes.is_empty()).then(|| Surroundings::of(project, &Request::default()).server()).flatten();
-    let remote = includes.of_server(own.as_deref().unwrap_or(&context.server.url));
+    let own = OnceLock::new();
+    let asked =
+        || Surroundings::of(project, &Request::default()).server().unwrap_or_else(|| context.server.url.clone());
+    let remote = includes.of_server(|| own.get_or_init(asked).clone());
     let checked = check(&file.path, project, &remote, &LoadOptions::default(), &context);
     let Checked { value, mut diagnostics, sources } = checked;
     if let Some(loaded) = &value {
@@ -58,7 +60,7 @@ pub fn load_pipeline(
     context: &PipelineContext,
     unavailable: Unavailable,
 ) -> Checked<Pipeline> {
-    let remote = request.includes.of_server(&context.server.url);
+    let remote = request.includes.of_server(|| context.server.url.clone());
     load(&file.path, project, &remote, &LoadOptions { unavailable, ..options(request) }, context)
 }
 
@@ -69,7 +71,7 @@ pub(super) fn expand(project: &Project, file: &PipelineFile, request: &Request, 
         Ok(context) => context,
         Err(problem) => return refused(file, problem),
     };
-    let remote = request.includes.of_server(&context.server.url);
+    let remote = request.includes.of_server(|| context.server.url.clone());
     let Checked { value, mut diagnostics, sources } = check(&file.path, project, &remote, &options(request), &context);
     let value = value.filter(|_| !diagnostics.has_errors()).and_then(|loaded| {
         if how.merged {

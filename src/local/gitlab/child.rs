@@ -58,7 +58,7 @@ impl GitLabJobs {
 
     fn child(&self, created: &CreatedJob, trigger: &Trigger) -> Result<ChildPipeline, String> {
         let includes = &self.common.surroundings.request.includes;
-        let elsewhere = includes.of_server(&self.pipeline.context.server.url);
+        let elsewhere = includes.of_server(|| self.pipeline.context.server.url.clone());
         let remote = WithArtifacts { remote: &elsewhere, shelf: &self.common.shelf, ids: &self.ids };
         let options = LoadOptions::default();
         let reading = Reading { files: &self.common.surroundings.project, remote: &remote, options: &options };

@@ -35,8 +35,13 @@ pub struct Includes {
     inner: Option<Arc<Inner>>,
 }
 
+/// The hosts that the configuration names, asked for when an include is met that is not in the checkout.
+pub type Configured = dyn Fn() -> Result<Vec<String>, String> + Send + Sync;
+
 struct Inner {
-    allowed: AllowList,
+    given: Vec<String>,
+    configured: Box<Configured>,
+    allowed: OnceLock<Result<AllowList, String>>,
     cache: Cache,
     state_dir: PathBuf,
     outbound: OnceLock<Result<Outbound, String>>,
@@ -48,22 +53,22 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("allowed", &self.allowed).finish_non_exhaustive()
+        f.debug_struct("Inner").field("given", &self.given).finish_non_exhaustive()
     }
 }
 
 impl Includes {
-    /// From these hosts only; what is fetched is kept below `state_dir`.
+    /// From these hosts, and those that are configured, only; what is fetched is kept below `state_dir`.
     ///
     /// # Errors
-    /// One of them is no host.
-    pub fn from_hosts(hosts: &[String], state_dir: &Path) -> Result<Self, BadHost> {
-        if hosts.is_empty() {
-            return Ok(Self::default());
-        }
+    /// One of `hosts` is none.
+    pub fn from_hosts(hosts: &[String], configured: Box<Configured>, state_dir: &Path) -> Result<Self, BadHost> {
+        AllowList::new(hosts)?;
         Ok(Self {
             inner: Some(Arc::new(Inner {
-                allowed: AllowList::new(hosts)?,
+                given: hosts.to_vec(),
+                configured,
+                allowed: OnceLock::new(),
                 cache: Cache::new(state_dir.join("includes")),
                 state_dir: state_dir.to_owned(),
                 outbound: OnceLock::new(),
@@ -74,14 +79,10 @@ impl Includes {
         })
     }
 
-    /// Whether nothing is allowed.
-    pub fn is_empty(&self) -> bool {
-        self.inner.is_none()
-    }
-
-    /// The same, where `include:project` means projects of this server (`https://gitlab.example.com`).
-    pub fn of_server<'a>(&'a self, server: &'a str) -> ServerIncludes<'a> {
-        ServerIncludes { includes: self, server }
+    /// The same, where `include:project` means projects of this server (`https://gitlab.example.com`), which is asked for when it
+    /// matters.
+    pub fn of_server<'a>(&'a self, server: impl Fn() -> String + Send + Sync + 'a) -> ServerIncludes<'a> {
+        ServerIncludes { includes: self, server: Box::new(server) }
     }
 
     /// What the user should know, each once: where something older than what is there now was taken.
@@ -92,7 +93,7 @@ impl Includes {
 
     fn allowed(&self, url: &Url) -> Result<&Inner, RemoteError> {
         match &self.inner {
-            Some(inner) => inner.allowed.admit(url).map(|()| &**inner),
+            Some(inner) => inner.allowed().and_then(|allowed| allowed.admit(url)).map(|()| &**inner),
             None => Err(not_allowed(url)),
         }
         .map_err(RemoteError::Unavailable)
@@ -114,6 +115,15 @@ pub(super) fn not_allowed(url: &Url) -> String {
 }
 
 impl Inner {
+    fn allowed(&self) -> Result<&AllowList, String> {
+        let all = || {
+            let mut hosts = (self.configured)()?;
+            hosts.extend(self.given.iter().cloned());
+            AllowList::new(&hosts).map_err(|bad| format!("{bad} (`include_from` in the configuration)"))
+        };
+        self.allowed.get_or_init(all).as_ref().map_err(String::clone)
+    }
+
     fn file(&self, url: &Url, is_fixed: bool) -> Result<Arc<[u8]>, RemoteError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get(url) {
@@ -130,9 +140,9 @@ impl Inner {
         if let Some(kept) = kept.as_ref().filter(|_| is_fixed) {
             return Ok(kept.bytes.clone());
         }
-        let outbound = self.outbound()?;
+        let (outbound, allowed) = (self.outbound()?, self.allowed().map_err(RemoteError::Unavailable)?);
         let tag = kept.as_ref().and_then(|kept| kept.tag.clone());
-        match on_own_runtime(fetch::get(outbound, &self.allowed, url, tag))? {
+        match on_own_runtime(fetch::get(outbound, allowed, url, tag))? {
             Ok(Answer::Same) => Ok(kept.map(|kept| kept.bytes).unwrap_or_default()),
             Ok(Answer::Body { bytes, tag }) => {
                 let kept = Kept { bytes, tag };
@@ -196,15 +206,14 @@ fn on_own_runtime<T: Send>(work: impl Future<Output = T> + Send) -> Result<T, Re
 }
 
 /// [`Includes`] for the pipelines of one server.
-#[derive(Clone, Copy, Debug)]
 pub struct ServerIncludes<'a> {
     includes: &'a Includes,
-    server: &'a str,
+    server: Box<dyn Fn() -> String + Send + Sync + 'a>,
 }
 
 impl ServerIncludes<'_> {
     fn project_file(&self, project: &str, reference: &str, file: &str) -> Result<Fetched, RemoteError> {
-        let url = address::of_file(self.server, project, reference, file).map_err(RemoteError::Missing)?;
+        let url = address::of_file(&(self.server)(), project, reference, file).map_err(RemoteError::Missing)?;
         let bytes = self.includes.file(&url, versions::is_commit(reference))?;
         Ok(Fetched { bytes: bytes.to_vec(), project: Some((project.into(), reference.into())), version: None })
     }
@@ -237,8 +246,9 @@ impl ServerIncludes<'_> {
 
     /// The server's own address where the host is its; another one is asked by HTTPS.
     fn server_of(&self, host: &str) -> String {
-        match self.server.split_once("://") {
-            Some((_, own)) if own == host => self.server.to_owned(),
+        let own = (self.server)();
+        match own.split_once("://") {
+            Some((_, name)) if name == host => own,
             _ => format!("https://{host}"),
         }
     }
