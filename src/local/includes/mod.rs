@@ -38,6 +38,9 @@ pub struct Includes {
 /// The hosts that the configuration names, asked for when an include is met that is not in the checkout.
 pub type Configured = dyn Fn() -> Result<Vec<String>, String> + Send + Sync;
 
+/// What is known in this run of addresses.
+type Known<T> = HashMap<Url, Result<Arc<T>, RemoteError>>;
+
 struct Inner {
     given: Vec<String>,
     configured: Box<Configured>,
@@ -46,8 +49,8 @@ struct Inner {
     state_dir: PathBuf,
     outbound: OnceLock<Result<Outbound, String>>,
     /// What was fetched in this run: a file is the same for all who include it.
-    known: Mutex<HashMap<Url, Result<Arc<[u8]>, RemoteError>>>,
-    refs: Mutex<HashMap<Url, Result<Arc<Refs>, RemoteError>>>,
+    known: Mutex<Known<[u8]>>,
+    refs: Mutex<Known<Refs>>,
     notes: Mutex<Vec<String>>,
 }
 
