@@ -4,6 +4,7 @@
 mod architecture;
 mod bad_input;
 mod cli;
+mod debug;
 mod demo;
 mod gitlab_jobs;
 mod load;
