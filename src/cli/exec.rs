@@ -13,6 +13,7 @@ use super::{GlobalArgs, Verdict, pipelines, render};
 use crate::agent::signals::{Signal, Signals};
 use crate::config::{Config, Locations, Overrides};
 use crate::executor::pipeline::Control;
+use crate::executor::script::quote;
 use crate::local::events::{Narrator, Style};
 use crate::local::house::Sandbox;
 use crate::local::project::Project;
@@ -113,11 +114,20 @@ pub fn run(args: &ExecArgs, locations: &Locations, global: &GlobalArgs) -> Resul
     let summary = summary::of(&report, &narrator.ended());
     // For people only; a program has had its events.
     let _ = if args.json { Ok(()) } else { std::io::stdout().write_all(summary.as_bytes()) };
+    if report.end == PipelineEnd::Failed && !report.run.is_empty() {
+        eprintln!("note: `{}` explains what failed and how to run it again", debug_command(&report.run, global));
+    }
     Ok(match report.end {
         PipelineEnd::Success => Verdict::Success,
         PipelineEnd::Failed => Verdict::Failed,
         PipelineEnd::Cancelled => Verdict::Cancelled,
     })
+}
+
+/// The command that looks at this run, as it has to be typed here.
+fn debug_command(run: &str, global: &GlobalArgs) -> String {
+    let state_dir = global.named_state_dir().map(|dir| format!("--state-dir {} ", quote(&dir.to_string_lossy())));
+    format!("forgehand {}debug {run}", state_dir.unwrap_or_default())
 }
 
 fn order(

@@ -222,6 +222,12 @@ impl GlobalArgs {
         }
     }
 
+    /// The state directory that was named, unless it is by the environment, which stays.
+    pub fn named_state_dir(&self) -> Option<&std::path::Path> {
+        let of_environment = std::env::var_os("FORGEHAND_STATE_DIR");
+        self.state_dir.as_deref().filter(|dir| of_environment.as_deref() != Some(dir.as_os_str()))
+    }
+
     /// Whether standard error is coloured.
     pub fn color(&self) -> bool {
         self.color_on(telemetry::stderr_has_color())
