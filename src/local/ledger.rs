@@ -116,7 +116,7 @@ pub fn runs(state_dir: &Path) -> Vec<KnownRun> {
             Some(KnownRun { record, dir, is_alive })
         })
         .collect();
-    found.sort_by(|a, b| b.record.started_at.cmp(&a.record.started_at));
+    found.sort_by_key(|run| std::cmp::Reverse(run.record.started_at));
     found
 }
 
@@ -164,7 +164,7 @@ fn prune(records: &Path) -> io::Result<()> {
             (started.unwrap_or(jiff::Timestamp::UNIX_EPOCH), entry.path())
         })
         .collect();
-    all.sort_by(|a, b| b.0.cmp(&a.0));
+    all.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
     for (_, path) in all.into_iter().skip(MOST) {
         if let Err(error) = fs::remove_dir_all(&path)
             && error.kind() != io::ErrorKind::NotFound

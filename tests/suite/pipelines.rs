@@ -232,8 +232,10 @@ fn an_expression_prints_its_value_as_json() {
 }
 
 /// Per job: its status and its lines by stream.
-fn jobs_of(output: &Output) -> BTreeMap<String, (String, Vec<(String, String)>)> {
-    let mut jobs: BTreeMap<String, (String, Vec<(String, String)>)> = BTreeMap::new();
+type Jobs = BTreeMap<String, (String, Vec<(String, String)>)>;
+
+fn jobs_of(output: &Output) -> Jobs {
+    let mut jobs = Jobs::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         let Some(name) = event["job"].as_str() else { continue };
@@ -388,7 +390,7 @@ jobs:
     deployment: {environment: production}
 ";
 
-fn stdout_of<'a>(jobs: &'a BTreeMap<String, (String, Vec<(String, String)>)>, job: &str) -> Vec<&'a str> {
+fn stdout_of<'a>(jobs: &'a Jobs, job: &str) -> Vec<&'a str> {
     jobs[job].1.iter().filter(|(stream, _)| stream == "stdout").map(|(_, text)| text.as_str()).collect()
 }
 

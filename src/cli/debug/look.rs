@@ -103,7 +103,7 @@ pub fn find<'s>(sources: &'s [Source], name: &str) -> Result<Vec<(&'s Source, Jo
         let of_name = ask(source.journal.recent(RECENT))?.into_iter().filter(|job| job.name == name);
         named.extend(of_name.map(|job| (source, job)));
     }
-    named.sort_by(|a, b| b.1.accepted_at.cmp(&a.1.accepted_at));
+    named.sort_by_key(|(_, job)| std::cmp::Reverse(job.accepted_at));
     let failed = named.iter().position(|(_, job)| job.status == JobStatus::Failed).unwrap_or(0);
     Ok(named.into_iter().skip(failed).take(1).collect())
 }
@@ -131,7 +131,7 @@ pub fn recent(sources: &[Source]) -> Result<Vec<(&Source, JobRecord)>, miette::R
     for source in sources {
         all.extend(ask(source.journal.recent(RECENT))?.into_iter().map(|job| (source, job)));
     }
-    all.sort_by(|a, b| b.1.accepted_at.cmp(&a.1.accepted_at));
+    all.sort_by_key(|(_, job)| std::cmp::Reverse(job.accepted_at));
     Ok(all)
 }
 
@@ -187,10 +187,11 @@ fn absolute(path: PathBuf) -> PathBuf {
 /// The exit code of the step that failed, or of the job.
 fn exit_of(details: &JobDetails, evidence: Option<&Evidence>) -> Option<(i32, Explained)> {
     let of_step = evidence.and_then(|found| found.step.as_ref()).and_then(|step| step.ending.code());
-    let code = of_step.or_else(|| match &details.outcome {
+    let of_job = match &details.outcome {
         Some(JobOutcome::Failed(failure)) => failure.exit_code,
         _ => None,
-    })?;
+    };
+    let code = of_step.or(of_job)?;
     Some((code, exit_code::explain(code, evidence.map(findings::circumstances).unwrap_or_default())))
 }
 

@@ -72,12 +72,12 @@ fn jobs(workflow: &Workflow, key: &str, name: &NameRef<'_>) -> Finding {
 
 /// `.result`, or `.outputs.Y` of a job whose outputs are known.
 fn member_of(job: &Job, context: &str, name: &NameRef<'_>) -> Finding {
-    let Some(member) = name.member(1) else { return None };
+    let member = name.member(1)?;
     if !["result", "outputs"].iter().any(|known| member.eq_ignore_ascii_case(known)) {
         let message = format!("`{context}.{}.{member}` is always empty: a job has `result` and `outputs`", job.id);
         return Some((codes::UNKNOWN_OUTPUT, message, did_you_mean(member, ["result", "outputs"])));
     }
-    let Some(output) = name.member(2).filter(|_| member.eq_ignore_ascii_case("outputs")) else { return None };
+    let output = name.member(2).filter(|_| member.eq_ignore_ascii_case("outputs"))?;
     let known: Vec<String> = match &job.kind {
         JobKind::Steps(steps) => match &steps.outputs {
             None => Vec::new(),
@@ -134,7 +134,7 @@ fn steps(job: &Job, site: &Site<'_>, key: &str) -> Finding {
 /// `.outcome`, `.conclusion` or `.outputs` of a step.
 fn member_of_step(key: &str, name: &NameRef<'_>) -> Finding {
     const KNOWN: [&str; 3] = ["outcome", "conclusion", "outputs"];
-    let Some(member) = name.member(1) else { return None };
+    let member = name.member(1)?;
     if KNOWN.iter().any(|known| member.eq_ignore_ascii_case(known)) {
         return None;
     }

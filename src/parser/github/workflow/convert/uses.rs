@@ -108,8 +108,11 @@ fn remote_problem(uses: &str, dialect: Dialect) -> Option<Problem> {
     name_problem(in_folder(path, dialect).unwrap_or_default())
 }
 
+/// Whether a dialect has a folder.
+type IsIn = fn(Dialect) -> bool;
+
 /// Folders of workflows, and whose they are.
-const FOLDERS: [(&str, fn(Dialect) -> bool); 4] = [
+const FOLDERS: [(&str, IsIn); 4] = [
     (".github/workflows/", |_| true),
     (".github/workflows-lab/", |_| true),
     (".gitea/workflows/", |dialect| dialect != Dialect::GitHub),
