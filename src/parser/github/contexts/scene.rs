@@ -349,8 +349,7 @@ impl JobScene {
     }
 
     fn concurrency(&self, job: &Job) -> Result<Option<Concurrency>, Fault> {
-        let names = self.plain_names();
-        Ok(evaluated("concurrency", &job.concurrency, |token| concurrency(token, &names))?.flatten())
+        Ok(evaluated("concurrency", &job.concurrency, |token| concurrency(token, &self.names_for(token)))?.flatten())
     }
 
     /// The workflow that it calls, with what it is called with.

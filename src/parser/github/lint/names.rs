@@ -147,14 +147,15 @@ fn member_of_step(key: &str, name: &NameRef<'_>) -> Finding {
 /// `GITHUB_ENV`.
 fn env(workflow: &Workflow, site: &Site<'_>, key: &str) -> Finding {
     let of_job = site.job.and_then(Job::as_steps).and_then(|steps| steps.env.as_ref());
-    let mut known: Vec<&str> = Vec::new();
-    for token in
-        [workflow.env.as_ref(), of_job, site.step.and_then(|(_, step)| step.env.as_ref())].into_iter().flatten()
-    {
-        known.extend(token.as_mapping()?.iter().map(|pair| pair.key.as_text()).collect::<Option<Vec<_>>>()?);
-    }
-    if known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+    let tokens =
+        || [workflow.env.as_ref(), of_job, site.step.and_then(|(_, step)| step.env.as_ref())].into_iter().flatten();
+    let mut pairs = tokens().flat_map(|token| token.as_mapping().unwrap_or_default());
+    if pairs.any(|pair| pair.key.as_text().is_some_and(|name| name.eq_ignore_ascii_case(key))) {
         return None;
+    }
+    let mut known: Vec<&str> = Vec::new();
+    for token in tokens() {
+        known.extend(token.as_mapping()?.iter().map(|pair| pair.key.as_text()).collect::<Option<Vec<_>>>()?);
     }
     let help = did_you_mean(key, known)?;
     // Any step before may have set it.
@@ -220,13 +221,20 @@ fn inputs(workflow: &Workflow, key: &str) -> Finding {
 
 /// Jobs that a job needs twice.
 pub(super) fn check_needs(workflow: &Workflow, diagnostics: &mut Diagnostics) {
+    /// So many names are compared one by one.
+    const FEW: usize = 12;
     for job in &workflow.jobs {
+        let needs = job.needs.as_slice();
         let mut seen: HashSet<String> = HashSet::new();
-        for (need, span) in job.needs.iter().filter(|_| job.needs.len() > 1) {
-            if !seen.insert(need.to_ascii_lowercase()) {
+        for (at, (need, span)) in needs.iter().enumerate() {
+            let is_new = match needs.len() <= FEW {
+                true => !needs.iter().take(at).any(|(before, _)| before.eq_ignore_ascii_case(need)),
+                false => seen.insert(need.to_ascii_lowercase()),
+            };
+            if !is_new {
                 let message = format!("job `{}` needs `{need}` twice", job.id);
-                diagnostics
-                    .push(Diagnostic::warning(codes::REPEATED_NEED, *span, message).help("take one of the two out"));
+                let help = "take one of the two out";
+                diagnostics.push(Diagnostic::warning(codes::REPEATED_NEED, *span, message).help(help));
             }
         }
     }

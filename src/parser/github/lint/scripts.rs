@@ -2,7 +2,7 @@
 
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
 use crate::parser::document::Span;
-use crate::parser::expression::analysis::Step as Member;
+use crate::parser::expression::analysis::{Step as Member, each_name};
 use crate::parser::expression::origins::{Origin, origins};
 use crate::parser::expression::{Expr, Template};
 use crate::parser::github::codes;
@@ -45,7 +45,7 @@ const UNTRUSTED: &[&[&str]] = &[
 ];
 
 pub(super) fn check(workflow: &Workflow, site: &Site<'_>, diagnostics: &mut Diagnostics) {
-    if site.place != Place::Script {
+    if site.place != Place::Script || !may_find(workflow, site) {
         return;
     }
     for origin in origins(site.expr) {
@@ -70,13 +70,33 @@ pub(super) fn check(workflow: &Workflow, site: &Site<'_>, diagnostics: &mut Diag
     }
 }
 
+/// Whether something could be said of an expression: a look at its names costs less than one at its value.
+fn may_find(workflow: &Workflow, site: &Site<'_>) -> bool {
+    let mut is_worth_it = false;
+    each_name(site.expr, &mut |name| {
+        let is = |known: &str| name.name.eq_ignore_ascii_case(known);
+        is_worth_it |= match name.member(0) {
+            Some(variable) if is("env") => variable_of(workflow, site, variable).is_some(),
+            _ => is("secrets") || is("env") || FORGE.iter().any(|known| is(known)),
+        };
+    });
+    is_worth_it
+}
+
+/// Names of the context that the payload is in.
+const FORGE: [&str; 4] = ["github", "gitea", "forge", "forgejo"];
+
 /// The variable that `env.X` asks for, and its value, where a mapping of this file sets it. What steps before wrote into
 /// `GITHUB_ENV` is not known.
-fn env_value<'a>(workflow: &'a Workflow, site: &Site<'a>, origin: &'a Origin) -> Option<(&'a str, &'a Template)> {
-    let [Member::Key(name)] = origin.path.as_slice() else { return None };
-    if !origin.name.eq_ignore_ascii_case("env") {
-        return None;
+fn env_value<'a>(workflow: &'a Workflow, site: &Site<'a>, origin: &Origin) -> Option<(&'a str, &'a Template)> {
+    match origin.path.as_slice() {
+        [Member::Key(name)] if origin.name.eq_ignore_ascii_case("env") => variable_of(workflow, site, name),
+        _ => None,
     }
+}
+
+/// The nearest variable of this name, where its value has expressions.
+fn variable_of<'a>(workflow: &'a Workflow, site: &Site<'a>, name: &str) -> Option<(&'a str, &'a Template)> {
     let of_job = site.job.and_then(Job::as_steps).and_then(|steps| steps.env.as_ref());
     let nearest_first = [site.step.and_then(|(_, step)| step.env.as_ref()), of_job, workflow.env.as_ref()];
     let pairs = nearest_first.into_iter().flatten().flat_map(|token| token.as_mapping().unwrap_or_default());
@@ -90,7 +110,7 @@ fn exprs_of(template: &Template) -> impl Iterator<Item = &Expr> {
 
 /// How the part of `github` is written, where strangers write what it holds.
 fn untrusted(workflow: &Workflow, origin: &Origin) -> Option<String> {
-    let is_github = ["github", "gitea", "forge", "forgejo"].iter().any(|known| origin.name.eq_ignore_ascii_case(known));
+    let is_github = FORGE.iter().any(|known| origin.name.eq_ignore_ascii_case(known));
     let agrees = |rule: &[&str]| {
         rule.iter().zip(&origin.path).all(|(want, member)| match member {
             Member::Key(key) => *want == "*" || key.eq_ignore_ascii_case(want),
