@@ -13,6 +13,7 @@ use crate::local::includes::Includes;
 use crate::local::project::{LocateError, Project};
 use crate::parser::diagnostics::{Checked, json, render, sarif};
 use crate::parser::dialect::Dialect;
+use crate::parser::native;
 
 /// What the diagnostics' sections say, shipped with the program.
 const EXPLANATIONS: &str = include_str!("../../docs/diagnostics.md");
@@ -21,7 +22,7 @@ const EXPLANATIONS: &str = include_str!("../../docs/diagnostics.md");
 #[derive(Debug, Args)]
 pub struct LintArgs {
     /// Pipeline files, or folders that hold some.
-    #[arg(value_name = "PATH", required_unless_present = "explain")]
+    #[arg(value_name = "PATH", required_unless_present_any = ["explain", "schema"])]
     paths: Vec<PathBuf>,
     /// The files' language, where their paths do not tell.
     #[arg(long, value_name = "NAME")]
@@ -37,6 +38,9 @@ pub struct LintArgs {
     /// Explain a rule by its code, and check nothing.
     #[arg(long, value_name = "CODE", conflicts_with = "paths")]
     explain: Option<String>,
+    /// Print the JSON Schema of forgehand.yml, for editors, and check nothing.
+    #[arg(long, conflicts_with_all = ["paths", "explain"])]
+    schema: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,6 +57,10 @@ enum Format {
 pub fn run(args: &LintArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
     if let Some(code) = &args.explain {
         return Ok(explain(code));
+    }
+    if args.schema {
+        println!("{}", serde_json::to_string_pretty(&native::schema()).into_diagnostic()?);
+        return Ok(Verdict::Success);
     }
     let format = if args.json { Format::Json } else { args.format };
     let includes = match args.include.includes(locations) {
@@ -115,7 +123,8 @@ fn print_text(checked: &[Checked<()>], global: &GlobalArgs) {
     use crate::parser::diagnostics::Severity;
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let files = checked.len();
-    eprintln!("{files} file{}, {errors} errors, {warnings} warnings", if files == 1 { "" } else { "s" });
+    let some = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    eprintln!("{}, {}, {}", some(files, "file"), some(errors, "error"), some(warnings, "warning"));
 }
 
 fn explain(code: &str) -> Verdict {

@@ -18,5 +18,8 @@ pub const BAD_REQUEST: Code = Code("plan/bad-request");
 /// A value of a job that has to be known before the job starts, and that cannot be evaluated: a matrix, a condition, a name.
 pub const UNEVALUATED: Code = Code("plan/unevaluated");
 
+/// A variable that the pipeline declares as required, and that has no value. Give it with `--var NAME=VALUE` or in a file of variables.
+pub const UNSET: Code = Code("plan/unset-variable");
+
 /// The file is not text in UTF-8. Save it as UTF-8; the place is where the first wrong byte is.
 pub const NO_TEXT: Code = Code("plan/no-text");

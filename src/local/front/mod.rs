@@ -3,6 +3,7 @@
 //! Nothing here runs anything, nor fetches but what [`Includes`] allows. [`gitlab`], [`github`], [`native`]: how each language answers.
 
 pub mod codes;
+mod fit;
 pub mod github;
 pub mod gitlab;
 pub mod native;

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 
 use super::{Expand, Planned, codes, graph_of};
 use crate::local::project::{PipelineFile, Project};
@@ -49,7 +50,8 @@ pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) ->
     let mut planned = planned;
     planned.definition.name.clone_from(&pipeline.name);
     let place = places(&pipeline, &planned);
-    let value = Planned { definition: planned.definition, place, details: Map::new(), notes };
+    let details = details(&pipeline, &planned);
+    let value = Planned { definition: planned.definition, place, details, notes };
     Checked { value: Some(value), diagnostics, sources }
 }
 
@@ -157,6 +159,12 @@ fn begin(file: &PipelineFile, surroundings: &Surroundings) -> Checked<Begun> {
         let begun = Begun { planned: native::Planned::default(), run, refused: Some(reason) };
         return Checked { value: Some(begun), diagnostics, sources };
     }
+    for (span, message, help) in run.missing() {
+        diagnostics.push(Diagnostic::error(codes::UNSET, span, message).help(help));
+    }
+    if diagnostics.has_errors() {
+        return Checked { value: None, diagnostics, sources };
+    }
     let value = match plan_jobs(&pipeline, run.hierarchy()) {
         Ok(planned) => Some(Begun { planned, run, refused: None }),
         Err(problems) => {
@@ -221,12 +229,23 @@ fn checked(file: &PipelineFile, given: &Given) -> Checked<Pipeline> {
 fn dependencies(pipeline: &Pipeline, diagnostics: &mut Diagnostics) {
     let planned = |job: &native::model::Job| {
         let needs = job.depends_on.iter().map(|need| need.name.clone()).collect();
-        PlannedJob::new(job.name.as_str(), "", Waits::Jobs(needs))
+        PlannedJob {
+            estimate: job.estimated_duration.map(|seconds| Duration::from_secs(seconds.into())),
+            resources: job.resources.request(),
+            ..PlannedJob::new(job.name.as_str(), "", Waits::Jobs(needs))
+        }
     };
     let jobs = pipeline.jobs.iter().map(planned).collect();
-    let definition = PipelineDefinition { jobs, ..PipelineDefinition::default() };
-    let jobs = pipeline.jobs.iter().map(|job| (job.name.as_str(), job));
-    graph_of(&definition, &*places_of(jobs), diagnostics);
+    let definition = PipelineDefinition {
+        jobs,
+        timeout: Some(Duration::from_secs(pipeline.timeout.into())),
+        limits: pipeline.limits.request(),
+        ..PipelineDefinition::default()
+    };
+    let place = places_of(pipeline.jobs.iter().map(|job| (job.name.as_str(), job)));
+    if let Some(graph) = graph_of(&definition, &*place, diagnostics) {
+        super::fit::check(&definition, &graph, &*place, diagnostics);
+    }
 }
 
 /// The pipeline with its defaults written out. Values stay as they are written, so no secret can show.
@@ -244,6 +263,26 @@ pub(super) fn expand(_: &Project, file: &PipelineFile, request: &Request, how: &
         expanded(&root, &pipeline, &how.jobs)
     });
     Checked { value, diagnostics, sources }
+}
+
+/// What there is to say of each job beyond its place.
+fn details(pipeline: &Pipeline, planned: &native::Planned) -> Map<String, Value> {
+    let detail = |(job, leg): (&PlannedJob, &native::Leg)| {
+        let mut all = Map::new();
+        let of = pipeline.jobs.get(leg.job)?;
+        if !leg.values.is_empty() {
+            all.insert("of".to_owned(), json!(of.name));
+            all.insert(
+                "matrix".to_owned(),
+                leg.values.iter().map(|(axis, value)| (axis.clone(), json!(value))).collect(),
+            );
+        }
+        if let Some(condition) = &of.conditional {
+            all.insert("conditional".to_owned(), json!(condition));
+        }
+        Some((job.name.clone(), Value::Object(all)))
+    };
+    planned.definition.jobs.iter().zip(&planned.legs).filter_map(detail).collect()
 }
 
 /// Where jobs and their needs stand, by the names of the legs.

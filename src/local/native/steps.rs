@@ -10,7 +10,7 @@ use crate::executor::steps::{
 };
 use crate::local::house::Sandbox;
 use crate::parser::native::Leg;
-use crate::parser::native::model::WORKSPACE;
+use crate::parser::native::model::{CHECKOUT, WORKSPACE};
 use crate::parser::native::run::{Ended, Run, StepSettings};
 use crate::pipeline::definition::ImageSpec;
 use crate::pipeline::schedule::Backoff;
@@ -159,6 +159,9 @@ impl StepProgram for NativeSteps {
         }
         match self.run.step(&self.leg, self.at, &self.ended) {
             Err(error) => self.broken(name, error.to_string()),
+            Ok(StepSettings { action: Some(action), .. }) if action == CHECKOUT => {
+                self.over(name, StepStatus::Success, "the sources are in the workspace already".to_owned())
+            }
             Ok(StepSettings { action: Some(action), .. }) => {
                 self.broken(name, format!("there is no action `{action}`; write its commands as `script`"))
             }

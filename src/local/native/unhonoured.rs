@@ -3,6 +3,7 @@
 use super::NativeJobs;
 use crate::local::house::Sandbox;
 use crate::local::unhonoured::Unhonoured;
+use crate::parser::native::model::ACTIONS;
 
 impl NativeJobs {
     /// What the jobs ask for in vain.
@@ -18,7 +19,8 @@ impl NativeJobs {
             if self.sandbox == Sandbox::Host && !job.services.is_empty() {
                 found.add("services", "the host executor starts none", &job.name);
             }
-            for action in job.steps.iter().filter_map(|step| step.action.as_ref()) {
+            let unknown = |action: &&String| !ACTIONS.contains(&action.as_str());
+            for action in job.steps.iter().filter_map(|step| step.action.as_ref()).filter(unknown) {
                 found.add(format!("action: {action}"), "there is no such action; the step fails", &job.name);
             }
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use smol_str::SmolStr;
 
 use super::tree::{Binary, Expr, Node, NodeKind};
-use super::{Budget, Context, Value, evaluate};
+use super::{Budget, Context, ErrorKind, ExprError, Value, evaluate};
 
 /// What an expression uses, in the order of its text.
 #[derive(Clone, Debug, Default)]
@@ -295,17 +295,77 @@ fn of_value(value: &Value) -> Type {
     }
 }
 
-/// The value of an expression that uses no named value and asks nothing of where it stands.
-pub fn constant(expr: &Expr) -> Option<Value> {
-    struct Nothing;
-    impl Context for Nothing {
-        fn named(&self, _: &str) -> Option<Value> {
-            None
+/// What goes wrong whatever the named values are: arithmetic with what is no number, a division by zero, a call that fails.
+pub fn faults(expr: &Expr) -> Vec<ExprError> {
+    let mut faults = Vec::new();
+    if let Some(root) = &expr.root
+        && is_constant(expr, root, &mut faults)
+    {
+        faults.extend(value_of(expr, root).err());
+    }
+    faults.retain(|fault| fault.kind != ErrorKind::Budget);
+    faults
+}
+
+/// Whether a node uses nothing from outside. What is constant below one that is not is evaluated; the depth of the tree is limited
+/// when it is parsed, so that this may call itself.
+fn is_constant(expr: &Expr, node: &Node, faults: &mut Vec<ExprError>) -> bool {
+    let outside = match &node.kind {
+        NodeKind::Name(_) => true,
+        NodeKind::Call(name, _) => ASKING.contains(name),
+        _ => false,
+    };
+    let constant: Vec<bool> = node.children().map(|child| is_constant(expr, child, faults)).collect();
+    if !outside && constant.iter().all(|constant| *constant) {
+        return true;
+    }
+    let known = node.children().zip(constant).filter(|(_, constant)| *constant);
+    for (child, _) in known {
+        match value_of(expr, child) {
+            Err(fault) => faults.push(fault),
+            Ok(value) => faults.extend(no_operand(node, child, &value)),
         }
     }
+    false
+}
+
+/// Why a value is of no use to the arithmetic it stands in.
+fn no_operand(node: &Node, child: &Node, value: &Value) -> Option<ExprError> {
+    use Binary::{Divide, Multiply, Remainder, Subtract};
+    let NodeKind::Binary(binary @ (Subtract | Multiply | Divide | Remainder), _, right) = &node.kind else {
+        return None;
+    };
+    let number = value.to_number();
+    if number.is_nan() && !matches!(value, Value::Number(_)) {
+        let shown: String = value.as_text().map_or_else(|| value.kind().to_owned(), |text| format!("'{text}'"));
+        let shown: String = shown.chars().take(40).collect();
+        return Some(ExprError::evaluation(child.at.clone(), format!("{shown} is not a number")));
+    }
+    let divides = matches!(binary, Divide | Remainder) && right.at == child.at;
+    (divides && number == 0.0).then(|| ExprError::evaluation(child.at.clone(), "division by zero"))
+}
+
+fn value_of(expr: &Expr, node: &Node) -> Result<Value, ExprError> {
+    let part = Expr { text: expr.text.clone(), dialect: expr.dialect, root: Some(node.clone()) };
+    evaluate(&part, &Nothing, &Budget { steps: 100_000, bytes: 1 << 20, expired: None })
+}
+
+/// Functions that ask something of where the expression stands.
+const ASKING: [&str; 5] = ["hashFiles", "always", "cancelled", "failure", "success"];
+
+/// A context without anything.
+struct Nothing;
+
+impl Context for Nothing {
+    fn named(&self, _: &str) -> Option<Value> {
+        None
+    }
+}
+
+/// The value of an expression that uses no named value and asks nothing of where it stands.
+pub fn constant(expr: &Expr) -> Option<Value> {
     let usage = usage(expr);
-    let asks = |name: &str| matches!(name, "hashFiles" | "always" | "cancelled" | "failure" | "success");
-    if !usage.names.is_empty() || usage.functions.iter().any(|function| asks(function.name)) {
+    if !usage.names.is_empty() || usage.functions.iter().any(|function| ASKING.contains(&function.name)) {
         return None;
     }
     let budget = Budget { steps: 100_000, bytes: 1 << 20, expired: None };

@@ -26,6 +26,33 @@ pub const NAME_DIFFERS: Code = Code("native/name-differs");
 pub const DUPLICATE_STEP: Code = Code("native/duplicate-step");
 /// A step with both `script` and `action`, or neither. It has exactly one.
 pub const SCRIPT_OR_ACTION: Code = Code("native/script-or-action");
+/// A value that comes twice in an axis of a matrix. Remove one: both would make the same job.
+pub const DUPLICATE_VALUE: Code = Code("native/duplicate-value");
+/// A key that has no meaning beside another one. Remove it, or change the other.
+pub const USELESS_KEY: Code = Code("native/useless-key");
+/// An action that this version does not know. Write one that it knows, or a `script`.
+pub const UNKNOWN_ACTION: Code = Code("native/unknown-action");
+/// A length of time that cannot be read. Write a number and a unit, `7 days`, `1h 30m`, or `never`.
+pub const BAD_DURATION: Code = Code("native/bad-duration");
+/// An address that is none. Write a whole one, `https://example.org/path`.
+pub const BAD_URL: Code = Code("native/bad-url");
+/// A glob or a regular expression that cannot be read. Correct it as the message says.
+pub const BAD_PATTERN: Code = Code("native/bad-pattern");
+/// A combination of the matrix that has no such axis, or a matrix of which nothing is left. Correct the axis' name, or leave a combination.
+pub const BAD_MATRIX: Code = Code("native/bad-matrix");
+/// A declared variable whose value is missing, or is not of its format. Give it with `--var NAME=VALUE`.
+pub const BAD_VARIABLE: Code = Code("native/bad-variable");
+/// A condition that makes no truth: text that is not empty, a list or an object always counts as true. Compare it with something.
+pub const NO_TRUTH: Code = Code("native/no-truth");
+/// A result of a job that has not ended when it is asked for. Add the job to `depends_on`.
+pub const NO_RESULT: Code = Code("native/no-result");
+/// Variables that are too many, too deep in each other, or too large when they are worked out. Write one of them out.
+pub const TOO_MUCH: Code = Code("native/too-much");
+/// Times that do not fit together: a step longer than its job, a chain of jobs longer than the pipeline. Lengthen the outer limit, or
+/// shorten what is in it.
+pub const TIMELINE: Code = Code("native/timeline");
+/// What jobs ask of the machine is more than there is (`limits`). Ask for less, let the jobs wait for each other, or raise the limit.
+pub const RESOURCES: Code = Code("native/resources");
 /// An image reference that no registry would take. Write `registry/repository:tag`.
 pub const BAD_IMAGE: Code = Code("native/bad-image");
 /// An expression that is wrong. See `docs/expressions.md`.

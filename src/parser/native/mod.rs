@@ -8,16 +8,22 @@
 mod check;
 pub mod codes;
 mod condition;
+mod declared;
 mod expand;
+mod forms;
 mod image;
 mod job;
 pub mod model;
+mod order;
 mod parts;
 mod pipeline;
 mod plan;
+mod references;
 pub mod run;
 pub mod start;
 mod step;
+mod time;
+mod value;
 
 #[cfg(test)]
 mod tests;
@@ -51,7 +57,8 @@ pub fn inspect(name: &str, text: &str, given: &Given) -> Checked<Pipeline> {
         Ok(documents) => match documents.as_slice() {
             [] => {
                 let message = "the file is empty: a pipeline has a `name` and `jobs`";
-                diagnostics.push(Diagnostic::error(codes::MISSING_KEY, Span::start_of(file), message));
+                let help = "begin with `name: demo` and `jobs:`, as docs/native.md shows";
+                diagnostics.push(Diagnostic::error(codes::MISSING_KEY, Span::start_of(file), message).help(help));
                 None
             }
             [root] => pipeline::pipeline(root, given, &mut diagnostics),
@@ -71,5 +78,5 @@ pub fn inspect(name: &str, text: &str, given: &Given) -> Checked<Pipeline> {
 
 /// The language as JSON Schema, for editors.
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(Pipeline).to_value()
+    forms::schema::<Pipeline>()
 }

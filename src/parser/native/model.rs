@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
+use super::forms as form;
+
 use crate::parser::document::Span;
+use crate::pipeline::ResourceRequest;
 
 /// Variables by name.
 pub type Environment = BTreeMap<String, String>;
@@ -14,24 +17,55 @@ pub type Environment = BTreeMap<String, String>;
 #[schemars(deny_unknown_fields)]
 pub struct Pipeline {
     /// What people call it.
+    #[schemars(with = "form::Filled")]
     pub name: String,
     /// The jobs by name.
-    #[schemars(with = "BTreeMap<String, Job>")]
+    #[schemars(with = "form::Named<Job>")]
     pub jobs: Vec<Job>,
     /// Variables of all jobs.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::Variables>")]
     pub global_env: Environment,
     /// Seconds that the whole may take.
-    #[schemars(default = "pipeline_timeout", range(min = 1))]
+    #[schemars(default = "pipeline_timeout", with = "form::Whole<1, { u32::MAX }>")]
     pub timeout: u32,
     /// How often jobs are tried that do not say so themselves.
-    #[schemars(default)]
+    #[schemars(with = "Option<RetryPolicy>")]
     pub retry_policy: RetryPolicy,
     /// What every job gives away that does not say so itself.
     pub artifacts: Option<Artifacts>,
     /// What starts it; without any, everything does.
-    #[schemars(default)]
+    #[schemars(with = "Option<Vec<Trigger>>")]
     pub triggers: Vec<Trigger>,
+    /// What is known of variables that are given from outside.
+    #[schemars(with = "Option<Declared>")]
+    pub variables: Vec<Variable>,
+    /// What the machine has for all jobs together.
+    #[schemars(with = "Option<Resources>")]
+    pub limits: Resources,
+}
+
+/// A variable that may be given from outside, `--var NAME=VALUE`.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("not" = {"required": ["default", "required"]}))]
+pub struct Variable {
+    /// Its name: its key.
+    #[schemars(skip)]
+    pub name: String,
+    /// Where that stands.
+    #[schemars(skip)]
+    pub span: Span,
+    /// What it is for.
+    #[schemars(with = "Option<form::Scalar>")]
+    pub description: Option<String>,
+    /// Whether a run needs a value.
+    #[schemars(default, with = "form::Truth")]
+    pub required: bool,
+    /// Its value where no source has one.
+    #[schemars(with = "Option<form::Scalar>")]
+    pub default: Option<String>,
+    /// A regular expression that its whole value matches.
+    #[schemars(with = "Option<form::Scalar>")]
+    pub format: Option<String>,
 }
 
 fn pipeline_timeout() -> u32 {
@@ -46,6 +80,10 @@ pub const JOB_TIMEOUT: u32 = 3_600;
 pub const STEP_TIMEOUT: u32 = 1_800;
 /// The image of steps by default.
 pub const DEFAULT_IMAGE: &str = "ubuntu:20.04";
+/// The action that gets the sources.
+pub const CHECKOUT: &str = "checkout";
+/// The actions that steps may have in place of commands.
+pub const ACTIONS: [&str; 1] = [CHECKOUT];
 /// Where steps work by default.
 pub const WORKSPACE: &str = "/workspace";
 
@@ -54,7 +92,7 @@ pub const WORKSPACE: &str = "/workspace";
 #[schemars(deny_unknown_fields)]
 pub struct RetryPolicy {
     /// Tries in all.
-    #[schemars(range(min = 1, max = 6))]
+    #[schemars(with = "form::Whole<1, 6>")]
     pub max_attempts: u32,
 }
 
@@ -69,14 +107,16 @@ impl Default for RetryPolicy {
 #[schemars(deny_unknown_fields)]
 pub struct Artifacts {
     /// What they are called.
+    #[schemars(with = "Option<form::Filled>")]
     pub name: Option<String>,
     /// Globs relative to the workspace.
-    #[schemars(length(min = 1))]
+    #[schemars(with = "form::Paths")]
     pub paths: Vec<String>,
     /// Globs of what is left out.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::Paths>")]
     pub exclude: Vec<String>,
     /// How long they are kept: `7 days`.
+    #[schemars(with = "Option<form::Length>")]
     pub expire_in: Option<String>,
     /// After which results.
     #[schemars(default)]
@@ -98,21 +138,32 @@ pub enum ArtifactsWhen {
 
 /// What starts a pipeline.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = trigger_rules)]
 pub struct Trigger {
     /// What happened.
     pub event: Event,
     /// Globs of branches; none: all.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::SomeTexts>")]
     pub branches: Vec<String>,
     /// Globs of tags; none: all.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::SomeTexts>")]
     pub tags: Vec<String>,
     /// Globs of changed files; none: all.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::SomeTexts>")]
     pub paths: Vec<String>,
     /// When, for `schedule`: five fields.
     pub cron: Option<String>,
+}
+
+/// Which keys belong to which event.
+fn trigger_rules(schema: &mut schemars::Schema) {
+    let is = |event: &str| serde_json::json!({"properties": {"event": {"const": event}}, "required": ["event"]});
+    let absent = |key: &str| serde_json::json!({"not": {"required": [key]}});
+    let rules = serde_json::json!([
+        {"if": is("schedule"), "then": {"required": ["cron"]}, "else": absent("cron")},
+        {"if": is("tag"), "then": absent("branches"), "else": absent("tags")},
+    ]);
+    schema.insert("allOf".to_owned(), rules);
 }
 
 /// What happened.
@@ -149,7 +200,7 @@ impl Event {
 #[schemars(deny_unknown_fields)]
 pub struct Job {
     /// Its name: the same as its key, and mostly left out.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<form::Scalar>")]
     pub name: String,
     /// Where its key stands.
     #[schemars(skip)]
@@ -158,30 +209,33 @@ pub struct Job {
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
     /// Names of jobs that must have succeeded before.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<form::Names>")]
     pub depends_on: Vec<Need>,
     /// What it gives away; in place of the pipeline's.
     pub artifacts: Option<Artifacts>,
     /// Its variables.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::Variables>")]
     pub environment: Environment,
     /// Seconds that it may take.
-    #[schemars(default = "job_timeout", range(min = 1, max = 3600))]
+    #[schemars(default = "job_timeout", with = "form::Whole<1, JOB_TIMEOUT>")]
     pub timeout: u32,
     /// How often it is tried again; in place of the pipeline's `retry_policy`.
-    #[schemars(range(min = 0, max = 5))]
+    #[schemars(with = "Option<form::Whole<0, 5>>")]
     pub retry_count: Option<u32>,
     /// An expression that says whether it runs.
+    #[schemars(with = "Option<form::Scalar>")]
     pub conditional: Option<String>,
     /// Where that stands.
     #[schemars(skip)]
     pub conditional_span: Span,
     /// The image of its steps that name none.
+    #[schemars(with = "Option<form::Image>")]
     pub image: Option<String>,
     /// Run once for each combination.
+    #[schemars(with = "Option<form::Combinations>")]
     pub matrix: Option<Matrix>,
     /// What it asks of the machine.
-    #[schemars(default)]
+    #[schemars(with = "Option<Resources>")]
     pub resources: Resources,
     /// Containers that run beside it.
     #[schemars(with = "Option<Vec<ServiceForm>>")]
@@ -192,7 +246,7 @@ pub struct Job {
     /// Where it deploys to.
     pub deployment: Option<Deployment>,
     /// Seconds that it is expected to take, until it has been seen.
-    #[schemars(range(min = 1))]
+    #[schemars(with = "Option<form::Whole<1, { u32::MAX }>>")]
     pub estimated_duration: Option<u32>,
 }
 
@@ -236,31 +290,34 @@ pub struct Need {
 
 /// A step.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("oneOf" = [{"required": ["script"]}, {"required": ["action"]}]))]
 pub struct Step {
     /// Its name, unique in its job.
+    #[schemars(with = "form::Filled")]
     pub name: String,
     /// Commands; exactly one of `script` and `action` is there.
-    #[schemars(with = "Option<OneOrMany>")]
+    #[schemars(with = "Option<form::Script>")]
     pub script: Vec<String>,
     /// What is done in place of commands.
+    #[schemars(with = "Option<form::Filled>")]
     pub action: Option<String>,
     /// Its image.
+    #[schemars(with = "Option<form::Image>")]
     pub image: Option<String>,
     /// Its variables.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::Variables>")]
     pub environment: Environment,
     /// Where it works.
-    #[schemars(default = "workspace")]
+    #[schemars(default = "workspace", with = "form::Folder")]
     pub working_directory: String,
     /// Seconds that it may take.
-    #[schemars(default = "step_timeout", range(min = 1, max = 1800))]
+    #[schemars(default = "step_timeout", with = "form::Whole<1, STEP_TIMEOUT>")]
     pub timeout: u32,
     /// How often it is tried again.
-    #[schemars(default, range(min = 0, max = 3))]
+    #[schemars(default, with = "form::Whole<0, 3>")]
     pub retry_count: u32,
     /// Whether the steps after it run all the same when it fails.
-    #[schemars(default)]
+    #[schemars(default, with = "form::Truth")]
     pub continue_on_failure: bool,
 }
 
@@ -273,25 +330,19 @@ fn workspace() -> String {
 }
 
 /// Combinations of values.
-#[derive(Clone, Debug, JsonSchema)]
+#[derive(Clone, Debug)]
 pub struct Matrix {
     /// Where it stands.
-    #[schemars(skip)]
     pub span: Span,
     /// Each axis and its values.
-    #[schemars(flatten, with = "BTreeMap<String, AxisForm>")]
     pub axes: Vec<Axis>,
     /// Combinations that are added.
-    #[schemars(with = "Option<Vec<BTreeMap<String, serde_json::Value>>>")]
     pub include: Vec<Combination>,
     /// Combinations that are left out.
-    #[schemars(with = "Option<Vec<BTreeMap<String, serde_json::Value>>>")]
     pub exclude: Vec<Combination>,
     /// Whether the first failure ends the others.
-    #[schemars(default = "yes")]
     pub fail_fast: bool,
     /// How many run at the same time.
-    #[schemars(range(min = 1))]
     pub max_parallel: Option<u32>,
 }
 
@@ -300,10 +351,6 @@ impl Matrix {
     pub(super) fn bare(span: Span) -> Self {
         Self { span, axes: Vec::new(), include: Vec::new(), exclude: Vec::new(), fail_fast: true, max_parallel: None }
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// A value for each of some axes, in order.
@@ -334,14 +381,21 @@ pub enum AxisValues {
 #[schemars(deny_unknown_fields)]
 pub struct Resources {
     /// Thousandths of a processor; written `2`, `0.5` or `500m`.
-    #[schemars(with = "Option<Quantity>")]
+    #[schemars(with = "Option<form::Processors>")]
     pub cpu: Option<u64>,
     /// Bytes of memory; written `4GB` or `512MiB`.
-    #[schemars(with = "Option<Quantity>")]
+    #[schemars(with = "Option<form::Bytes>")]
     pub memory: Option<u64>,
     /// Bytes of disk.
-    #[schemars(with = "Option<Quantity>")]
+    #[schemars(with = "Option<form::Bytes>")]
     pub disk: Option<u64>,
+}
+
+impl Resources {
+    /// The same in the model's words.
+    pub fn request(&self) -> ResourceRequest {
+        ResourceRequest { cpu_millis: self.cpu, memory: self.memory, disk: self.disk }
+    }
 }
 
 /// A container beside a job.
@@ -349,14 +403,16 @@ pub struct Resources {
 #[schemars(deny_unknown_fields)]
 pub struct Service {
     /// Its image.
+    #[schemars(with = "form::Image")]
     pub image: String,
     /// The name it is reached by, besides that of its image.
+    #[schemars(with = "Option<form::Host>")]
     pub alias: Option<String>,
     /// Its variables.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::Variables>")]
     pub environment: Environment,
     /// In place of its image's command.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::Texts>")]
     pub command: Vec<String>,
 }
 
@@ -365,12 +421,13 @@ pub struct Service {
 #[schemars(deny_unknown_fields)]
 pub struct Cache {
     /// The key.
+    #[schemars(with = "form::Filled")]
     pub key: String,
     /// Globs relative to the workspace.
-    #[schemars(length(min = 1))]
+    #[schemars(with = "form::Paths")]
     pub paths: Vec<String>,
     /// Keys to try when nothing is kept under `key`.
-    #[schemars(default)]
+    #[schemars(with = "Option<form::Texts>")]
     pub fallback_keys: Vec<String>,
     /// Whether it is restored, saved, or both.
     #[schemars(default)]
@@ -395,12 +452,20 @@ pub enum CachePolicy {
 #[schemars(deny_unknown_fields)]
 pub struct Deployment {
     /// The name of the environment.
+    #[schemars(with = "form::Filled")]
     pub environment: String,
     /// Where it can be seen.
+    #[schemars(with = "Option<form::Address>")]
     pub url: Option<String>,
     /// How.
     pub strategy: Option<Strategy>,
 }
+
+/// Variables that are declared, by name.
+#[derive(JsonSchema)]
+#[schemars(inline, extend("propertyNames" = {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "maxLength": 255}))]
+#[allow(dead_code, reason = "a form for the schema")]
+struct Declared(BTreeMap<String, Variable>);
 
 /// How something is deployed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
@@ -414,28 +479,12 @@ pub enum Strategy {
     Canary,
 }
 
-/// How texts are written: one or a list.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[allow(dead_code, reason = "a form for the schema")]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[allow(dead_code, reason = "a form for the schema")]
-enum AxisForm {
-    Expression(String),
-    Values(Vec<serde_json::Value>),
-}
-
+/// A service is its image, or all that can be said of it.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[allow(dead_code, reason = "a form for the schema")]
 enum ServiceForm {
-    Image(String),
+    Image(#[schemars(with = "form::Image")] String),
     Whole(Service),
 }
 
@@ -445,12 +494,4 @@ enum ServiceForm {
 enum CacheForm {
     One(Cache),
     Many(Vec<Cache>),
-}
-
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[allow(dead_code, reason = "a form for the schema")]
-enum Quantity {
-    Number(f64),
-    Text(String),
 }

@@ -7,7 +7,7 @@ use super::model::{Axis, AxisValues, Combination, Job, Matrix, Pipeline};
 use crate::parser::document::Span;
 use crate::parser::expression::{Budget, Object, Value, from_json};
 use crate::parser::variables::{Hierarchy, Resolver, Segment, Source, Style, Text, VariableError};
-use crate::pipeline::{JobGroup, PipelineDefinition, PlannedJob, ResourceRequest, RetryRule, StartCondition, Waits};
+use crate::pipeline::{JobGroup, PipelineDefinition, PlannedJob, RetryRule, StartCondition, Waits};
 
 /// A pipeline in the model's words, and what each of its jobs is made from.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +51,8 @@ pub struct PlanProblem {
 pub fn plan(pipeline: &Pipeline, hierarchy: &Hierarchy) -> Result<Planned, Vec<PlanProblem>> {
     let mut planned = Planned::default();
     planned.definition.name.clone_from(&pipeline.name);
+    planned.definition.timeout = Some(Duration::from_secs(pipeline.timeout.into()));
+    planned.definition.limits = pipeline.limits.request();
     let mut legs_of: HashMap<&str, Vec<String>> = HashMap::new();
     let mut jobs = Vec::with_capacity(pipeline.jobs.len());
     let mut problems = Vec::new();
@@ -102,11 +104,7 @@ fn planned_job(pipeline: &Pipeline, job: &Job, name: String, needs: Vec<String>,
         timeout: Some(Duration::from_secs(job.timeout.into())),
         group,
         estimate: job.estimated_duration.map(|seconds| Duration::from_secs(seconds.into())),
-        resources: ResourceRequest {
-            cpu_millis: job.resources.cpu,
-            memory: job.resources.memory,
-            disk: job.resources.disk,
-        },
+        resources: job.resources.request(),
         ..PlannedJob::new(name, "", Waits::Jobs(needs))
     }
 }
@@ -120,7 +118,7 @@ fn leg_name(job: &str, values: &Combination) -> String {
 }
 
 /// Where something is wrong, what, and what to do about it.
-type Wrong = (Span, String, Option<String>);
+pub(super) type Wrong = (Span, String, Option<String>);
 
 /// All combinations of the axes, without those excluded, and those included after them.
 fn combinations(matrix: &Matrix, job: &Job, hierarchy: &Hierarchy) -> Result<Vec<Combination>, Wrong> {
@@ -160,6 +158,17 @@ fn combinations(matrix: &Matrix, job: &Job, hierarchy: &Hierarchy) -> Result<Vec
         return Err((matrix.span, message, Some("leave one, or remove the job".to_owned())));
     }
     Ok(all)
+}
+
+/// What is wrong with a matrix that is all written out.
+pub(super) fn impossible(matrix: &Matrix) -> Option<Wrong> {
+    let literal = |axis: &Axis| matches!(&axis.values, AxisValues::Values(values) if !values.iter().any(|value| value.contains("${")));
+    if matrix.exclude.is_empty() && matrix.axes.len() < 2 || !matrix.axes.iter().all(literal) {
+        return None;
+    }
+    // Values that come twice are told where they stand.
+    let job = Job::bare("", matrix.span);
+    combinations(matrix, &job, &Hierarchy::new()).err().filter(|(_, message, _)| !message.ends_with(" twice"))
 }
 
 /// The first value that comes a second time.

@@ -18,12 +18,14 @@ pub enum Source {
     Global,
     /// Of the machine: `CI`, `BUILD_NUMBER`, `BRANCH_NAME`.
     System,
+    /// `default` of a declared variable.
+    Default,
 }
 
 /// All sources. The first that has a name wins. A copy shares them until one is changed.
 #[derive(Clone, Debug, Default)]
 pub struct Hierarchy {
-    layers: [Arc<HashMap<SmolStr, SmolStr>>; 5],
+    layers: [Arc<HashMap<SmolStr, SmolStr>>; 6],
 }
 
 impl Hierarchy {
@@ -49,6 +51,16 @@ impl Hierarchy {
     /// The value of a name as it is written, and the place of its source.
     pub(super) fn find(&self, name: &str, from: usize) -> Option<(usize, &SmolStr)> {
         self.layers.iter().enumerate().skip(from).find_map(|(at, layer)| Some((at, layer.get(name)?)))
+    }
+
+    /// Whether a source has a value for a name that is not empty.
+    pub fn has(&self, source: Source, name: &str) -> bool {
+        self.layers.get(source as usize).and_then(|layer| layer.get(name)).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Whether a source weaker than `source` has a name.
+    pub fn has_below(&self, name: &str, source: Source) -> bool {
+        self.find(name, source as usize + 1).is_some()
     }
 
     /// The value of a name as it is written.

@@ -15,6 +15,10 @@ pub struct PipelineDefinition {
     pub jobs: Vec<PlannedJob>,
     /// Groups of jobs that came from one matrix; [`PlannedJob::group`] is a place in this list.
     pub groups: Vec<JobGroup>,
+    /// How long the whole may take; `None`: the file does not say.
+    pub timeout: Option<Duration>,
+    /// What there is for all jobs together, as far as the file says.
+    pub limits: ResourceRequest,
 }
 
 /// A job's place in its pipeline, and when it runs.

@@ -179,15 +179,21 @@ fn connect_stages(definition: &PipelineDefinition, graph: &mut DiGraph<Node, ()>
 }
 
 fn unknown(definition: &PipelineDefinition, job: &str, need: &str) -> GraphProblem {
-    // A flood of unknown names in a big pipeline must not cost a sort each.
-    const RANKED: usize = 500;
-    let mut known: Vec<&str> =
-        definition.jobs.iter().map(|job| job.name.as_str()).filter(|name| *name != job).collect();
-    if known.len() <= RANKED {
-        known.sort_by_cached_key(|name| strsim::damerau_levenshtein(need, name));
-    }
-    let known = known.into_iter().take(RANKED).map(str::to_owned).collect();
-    GraphProblem::Unknown { job: job.to_owned(), need: need.to_owned(), known }
+    // A flood of unknown names in a big pipeline must not cost its square.
+    const COMPARED: usize = 500;
+    let names = || definition.jobs.iter().map(|job| job.name.as_str()).filter(|name| *name != job).take(COMPARED);
+    let distance = |name: &str| strsim::damerau_levenshtein(&need.to_lowercase(), &name.to_lowercase());
+    let allowed = (need.chars().count() / 3).max(2);
+    let near = match need.len() {
+        0..=100 => {
+            names().map(|name| (distance(name), name)).filter(|(far, _)| *far <= allowed).min_by_key(|near| near.0)
+        }
+        _ => None,
+    };
+    // A name that has hardly a letter in common is not meant.
+    let near = near.filter(|(far, name)| *far < name.chars().count()).map(|(_, name)| name.to_owned());
+    let known = names().map(str::to_owned).collect();
+    GraphProblem::Unknown { job: job.to_owned(), need: need.to_owned(), near, known }
 }
 
 /// Names in a list that another name of the same list waits for directly. Deeper ones are not looked for: the check stays
@@ -200,10 +206,14 @@ fn redundant(definition: &PipelineDefinition, by_name: &HashMap<&str, JobIndex>,
         if needs.len() < 2 || needs.len() > LONGEST {
             continue;
         }
-        for through in needs {
+        // A job that waits for itself, or names another twice, has that told already.
+        let is_first = |at: usize, need: &String| !needs.iter().take(at).any(|before| before == need);
+        let own = needs.iter().enumerate().filter(|(at, need)| **need != job.name && is_first(*at, need));
+        for (_, through) in own {
             let Some(other) = by_name.get(through.as_str()).and_then(|at| definition.jobs.get(at.0)) else { continue };
             for need in other.named_needs().iter().take(LONGEST) {
-                if need != through && needs.contains(need) && *need != job.name {
+                let is_known = || by_name.contains_key(need.as_str());
+                if need != through && needs.contains(need) && *need != job.name && is_known() {
                     let (job, need, through) = (job.name.clone(), need.clone(), through.clone());
                     problems.push(GraphProblem::Redundant { job, need, through });
                 }

@@ -11,7 +11,9 @@ pub enum GraphProblem {
         job: String,
         /// The name.
         need: String,
-        /// The names there are, nearest first.
+        /// The name that may have been meant.
+        near: Option<String>,
+        /// The names there are, in the order of the file.
         known: Vec<String>,
     },
     /// The same name twice in one job's list.
@@ -73,12 +75,16 @@ impl GraphProblem {
             GraphProblem::Unknown { known, .. } if known.is_empty() => {
                 "there is no other job in this pipeline".to_owned()
             }
-            GraphProblem::Unknown { known, .. } => {
+            GraphProblem::Unknown { known, near, .. } => {
                 const SHOWN: usize = 8;
                 let names: Vec<String> = known.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
                 let more = known.len().saturating_sub(SHOWN);
                 let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-                format!("the jobs are {}{rest}", names.join(", "))
+                let listed = format!("the jobs are {}{rest}", names.join(", "));
+                match near {
+                    Some(near) => format!("did you mean `{near}`? {listed}"),
+                    None => listed,
+                }
             }
             GraphProblem::Duplicate { need, .. } => format!("name `{need}` once"),
             GraphProblem::SameName { job } => format!("rename one of the jobs `{job}`"),
@@ -92,9 +98,10 @@ impl GraphProblem {
 /// More than one way out of a cycle.
 fn break_cycle(jobs: &[String]) -> String {
     let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return String::new() };
+    let second = jobs.get(1).unwrap_or(first);
     format!(
-        "drop one dependency of the cycle, say that of `{last}` on `{first}`; or split `{first}` in two jobs, so that `{last}` \
-         waits for the part that needs nobody"
+        "remove one dependency of the cycle, `{first}` from the list of `{last}` for one; or split `{first}` in two jobs, a part \
+         that `{last}` waits for and a part that waits for `{second}`"
     )
 }
 

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use super::draw::{Format, draw};
-use super::resources::{ResourceConflict, Resources};
+use super::resources::{Demand, Excess, Kind, ResourceConflict, amount};
 use super::*;
-use crate::pipeline::{PipelineDefinition, PlannedJob, Waits};
+use crate::pipeline::{PipelineDefinition, PlannedJob, ResourceRequest, Waits};
 
 fn definition(jobs: &[(&str, &[&str])]) -> PipelineDefinition {
     let jobs = jobs.iter().map(|(name, needs)| PlannedJob {
@@ -78,7 +78,7 @@ fn a_wrong_name_is_told_with_the_names_there_are() {
     let found = problems(&[("build", &[]), ("test", &["biuld"])]);
     let [problem] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(problem.to_string(), "job `test` waits for `biuld`, which is no job");
-    assert_eq!(problem.help(), "the jobs are `build`");
+    assert_eq!(problem.help(), "did you mean `build`? the jobs are `build`");
     assert!(problem.is_error());
 }
 
@@ -94,7 +94,7 @@ fn the_shortest_cycle_is_told_with_two_ways_out() {
     let found = problems(&[("a", &["b"]), ("b", &["c", "a"]), ("c", &["d"]), ("d", &["a"])]);
     let [problem] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(problem.to_string(), "dependency cycle: a -> b -> a");
-    assert!(problem.help().contains("drop one dependency") && problem.help().contains("split `a`"));
+    assert!(problem.help().contains("remove one dependency") && problem.help().contains("split `a`"));
 }
 
 #[test]
@@ -135,6 +135,18 @@ fn the_critical_path_follows_durations() {
 }
 
 #[test]
+fn estimates_make_durations_and_what_has_none_is_as_long_as_the_others_are_on_average() {
+    let mut definition = definition(DIAMOND);
+    assert!(!Durations::estimated(&definition).are_known());
+    definition.jobs[0].estimate = Some(Duration::from_secs(10));
+    definition.jobs[2].estimate = Some(Duration::from_secs(50));
+    let durations = Durations::estimated(&definition);
+    assert!(durations.are_known());
+    assert_eq!(durations.of(JobIndex(2)), Duration::from_secs(50));
+    assert_eq!(durations.of(JobIndex(3)), Duration::from_secs(30));
+}
+
+#[test]
 fn a_failure_takes_all_with_it_that_wait() {
     let graph = graph(&definition(DIAMOND));
     assert_eq!(names(&graph, &graph.blast_radius(JobIndex(1))), ["deploy"]);
@@ -153,12 +165,23 @@ fn time_limits_that_cannot_hold_are_found() {
 #[test]
 fn what_jobs_ask_for_is_summed_by_level() {
     let graph = graph(&definition(DIAMOND));
-    let ask = |cpus| Resources { cpus, memory: 1 << 30 };
-    let asks = [ask(1.0), ask(3.0), ask(2.0), ask(9.0)];
-    let limit = Resources { cpus: 4.0, memory: 8 << 30 };
-    let found = graph.conflicts(&asks, limit);
-    assert!(found.contains(&ResourceConflict::TooBig { job: JobIndex(3) }));
-    assert!(found.contains(&ResourceConflict::Hotspot { level: 1, asked: Resources { cpus: 5.0, memory: 2 << 30 } }));
+    let ask = |cpus: u64| ResourceRequest { cpu_millis: Some(cpus * 1_000), memory: Some(1 << 30), disk: None };
+    let asks = [ask(1), ask(3), ask(2), ask(9)];
+    let limit = ResourceRequest { cpu_millis: Some(4_000), memory: Some(8 << 30), disk: None };
+    let excess = |asked| vec![Excess { kind: Kind::Cpu, asked, limit: 4_000 }];
+    assert_eq!(
+        graph.conflicts(&asks, &limit),
+        [
+            ResourceConflict::TooBig { job: JobIndex(3), excess: excess(9_000) },
+            ResourceConflict::Hotspot { level: 1, jobs: vec![JobIndex(1), JobIndex(2)], excess: excess(5_000) },
+        ]
+    );
+    assert_eq!(excess(4_500)[0].to_string(), "4.5 processors, and there are 4");
+    assert_eq!(graph.demand(&asks)[1], Demand { cpu_millis: 5_000, memory: 2 << 30, disk: 0 });
+    assert_eq!(graph.conflicts(&asks, &ResourceRequest::default()), []);
+    for (value, want) in [(4_000_000_000, "4 GB"), (512 << 20, "512 MiB"), (1_500, "1500 bytes"), (0, "0 bytes")] {
+        assert_eq!(amount(Kind::Memory, value), want);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 
 use super::build::{JobGraph, JobIndex, Node, node};
+use crate::pipeline::PipelineDefinition;
 
 /// How long each job takes: recorded, or estimated by its author, or a common guess.
 #[derive(Clone, Debug)]
@@ -21,6 +22,24 @@ impl Durations {
     /// Nothing is known: each job counts the same.
     pub fn equal() -> Self {
         Self { known: Vec::new(), guess: Duration::from_secs(1) }
+    }
+
+    /// What the definition expects; jobs of which it says nothing take as long as the others on average.
+    pub fn estimated(definition: &PipelineDefinition) -> Self {
+        let known: Vec<Option<Duration>> = definition.jobs.iter().map(|job| job.estimate).collect();
+        let given: Vec<Duration> = known.iter().flatten().copied().collect();
+        match u32::try_from(given.len()) {
+            Ok(count @ 1..) => {
+                let sum = given.iter().fold(Duration::ZERO, |sum, one| sum.saturating_add(*one));
+                Self { known, guess: sum / count }
+            }
+            _ => Self::equal(),
+        }
+    }
+
+    /// Whether something is known.
+    pub fn are_known(&self) -> bool {
+        self.known.iter().any(Option::is_some)
     }
 
     /// How long `job` takes.

@@ -27,7 +27,7 @@ impl Pipeline {
         let used = |at: usize| used.contains(&at);
         let stages = stages.into_iter().enumerate().filter(|(at, _)| used(*at)).map(|(_, stage)| stage).collect();
         let name = self.name.clone().unwrap_or_else(|| self.context.config_path.clone());
-        PipelineDefinition { name, stages, jobs, groups: groups.list }
+        PipelineDefinition { name, stages, jobs, groups: groups.list, ..PipelineDefinition::default() }
     }
 
     fn planned(&self, job: &CreatedJob, source: &model::Job, groups: &mut Groups) -> PlannedJob {

@@ -6,7 +6,7 @@ use super::super::condition::Condition;
 use super::super::plan::Planned;
 use super::{Run, scene::Scene};
 
-use crate::pipeline::{JobGroup, PlannedJob, Waits};
+use crate::pipeline::{JobGroup, PipelineDefinition, PlannedJob, Waits};
 
 /// A plan without the jobs that never run.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +33,7 @@ pub struct LeftOut {
 impl Run {
     /// The plan without the jobs whose condition is false whatever becomes of the others, and without those that wait for such and do
     /// not ask for results. What stays waits for what stays.
-    pub fn foresee(&self, planned: Planned) -> Foreseen {
+    pub fn foresee(&self, mut planned: Planned) -> Foreseen {
         let mut foreseen = Foreseen::default();
         let mut reasons: HashMap<String, String> = HashMap::new();
         for (job, leg) in planned.definition.jobs.iter().zip(&planned.legs) {
@@ -53,9 +53,8 @@ impl Run {
         if !reasons.is_empty() {
             self.spread(&planned, &mut reasons);
         }
-        let (jobs, legs): (Vec<_>, Vec<_>) = (planned.definition.jobs, planned.legs);
-        foreseen.planned.definition.name = planned.definition.name;
-        foreseen.planned.definition.groups = planned.definition.groups;
+        let (jobs, legs) = (std::mem::take(&mut planned.definition.jobs), planned.legs);
+        foreseen.planned.definition = PipelineDefinition { jobs: Vec::new(), ..planned.definition };
         for (mut job, leg) in jobs.into_iter().zip(legs) {
             if let Some(reason) = reasons.get(&job.name) {
                 foreseen.left_out.push(LeftOut { name: job.name, job: leg.job, reason: reason.clone() });

@@ -29,7 +29,9 @@ pub use foresee::{Foreseen, LeftOut};
 pub use settings::{JobSettings, ServiceSettings, StepSettings};
 
 use super::condition::{Condition, conditions};
+use super::declared;
 use super::model::{DEFAULT_IMAGE, Event, Pipeline};
+use crate::parser::document::Span;
 use crate::parser::expression::{Object, Value};
 use crate::parser::variables::{Hierarchy, Source, VariableError};
 use crate::pipeline::Secret;
@@ -81,6 +83,11 @@ impl Run {
         for (name, value) in &pipeline.global_env {
             base.set(Source::Global, name.as_str(), value.as_str());
         }
+        for variable in &pipeline.variables {
+            if let Some(value) = &variable.default {
+                base.set(Source::Default, variable.name.as_str(), value.as_str());
+            }
+        }
         let secrets = values.secrets.iter().map(|(name, value)| (name.as_str(), Value::from(value.expose())));
         let about = [
             pipeline.name.as_str(),
@@ -98,6 +105,13 @@ impl Run {
     /// Names the image of steps for which neither step nor job names one.
     pub fn set_image(&mut self, image: &str) {
         image.clone_into(&mut self.image);
+    }
+
+    /// What the run lacks: declared variables that need a value and have none; where each stands, what is wrong, what to do.
+    pub fn missing(&self) -> Vec<(Span, String, String)> {
+        declared::missing(&self.pipeline.variables, |name| {
+            [Source::Runtime, Source::Global, Source::System].into_iter().any(|source| self.base.has(source, name))
+        })
     }
 
     /// The pipeline.
