@@ -305,3 +305,6 @@ fn places_of<'a>(named: impl Iterator<Item = (&'a str, &'a native::model::Job)>)
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

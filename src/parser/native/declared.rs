@@ -62,7 +62,8 @@ pub(super) fn values(check: &mut Check<'_>, variables: &[Variable], global_env: 
         let value = check.hierarchy.get(&variable.name).filter(|value| !value.contains("${")).map(str::to_owned);
         let is_default = value.as_deref() == variable.default.as_deref()
             && global_env.is_none_or(|known| !known.contains_key(&variable.name));
-        if !is_default && !(variable.required && value.as_deref() == Some("")) {
+        let is_open = variable.required && value.as_deref() == Some("");
+        if !is_default && !is_open {
             of_format(check, variable, value.as_deref(), variable.span);
         }
     }
