@@ -128,6 +128,11 @@ impl Check<'_> {
         let errors = Resolver::new(&self.hierarchy, &Anything, true, Default::default()).resolve(&text).err();
         for error in errors.into_iter().flatten() {
             match error.kind {
+                VariableErrorKind::Cycle if !error.message.contains(" -> ") => {
+                    if self.circles.insert(vec![name.to_owned()]) {
+                        self.error(codes::VARIABLE_CYCLE, node.span, error.message, error.help);
+                    }
+                }
                 VariableErrorKind::Cycle => {
                     let mut members: Vec<String> =
                         error.message.split(": ").last().unwrap_or_default().split(" -> ").map(str::to_owned).collect();

@@ -101,3 +101,46 @@ proptest::proptest! {
         }
     }
 }
+
+/// A pipeline of so many jobs, each of which waits for the one before, with variables, a condition and results.
+fn many(jobs: usize) -> String {
+    let mut text = "name: p\nglobal_env: {STAGE: prod, URL: 'https://${STAGE}.example.org'}\njobs:\n".to_owned();
+    for at in 0..jobs {
+        let before = at.saturating_sub(1);
+        let needs = if at == 0 { String::new() } else { format!("j{before}") };
+        let last = if at == 0 { "none".to_owned() } else { format!("${{job.j{before}.status}}") };
+        text += &format!(
+            "  j{at}:\n    depends_on: [{needs}]\n    conditional: env.STAGE == 'prod'\n    environment: {{LAST: '{last}', U: \
+             '${{URL}}/{at}'}}\n    steps: [{{name: s, script: make}}]\n"
+        );
+    }
+    text
+}
+
+#[test]
+fn time_grows_with_the_number_of_jobs_and_not_with_its_square() {
+    let time = |jobs: usize| {
+        let text = many(jobs);
+        let begun = std::time::Instant::now();
+        let pipeline = std::sync::Arc::new(read("forgehand.yml", &text, &given()).value.unwrap());
+        let run = run::Run::new(std::sync::Arc::clone(&pipeline), &run::Values::default());
+        let planned = run.foresee(plan(&pipeline, run.hierarchy()).unwrap()).planned;
+        assert_eq!(planned.legs.len(), jobs);
+        begun.elapsed()
+    };
+    time(200);
+    let (few, lots) = (time(500), time(5_000));
+    // Ten times the jobs: a square would take a hundred times as long.
+    assert!(lots < few * 40, "{few:?} for 500, {lots:?} for 5,000");
+}
+
+#[test]
+fn variables_that_ask_for_all_variables_come_to_an_end() {
+    let variables: Vec<String> = (0..40).map(|at| format!("V{at}: '${{{{ toJSON(env) }}}}'")).collect();
+    let text =
+        format!("name: p\nglobal_env: {{{}}}\njobs:\n  a: {{steps: [{{name: s, script: x}}]}}\n", variables.join(", "));
+    let begun = std::time::Instant::now();
+    let all = found(&text);
+    assert_eq!(all[0].3, "the value of `V0` asks for all variables, itself among them");
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}

@@ -352,6 +352,13 @@ impl Context for Scope<'_, '_> {
         if !name.eq_ignore_ascii_case("env") {
             return self.resolver.context.named(name);
         }
+        // All variables hold the one whose value asks for them; each way through them would have to be gone.
+        if let Some((_, own)) = self.path.first() {
+            let message = format!("the value of `{own}` asks for all variables, itself among them");
+            let error = VariableError::new(VariableErrorKind::Cycle, 0..0, message);
+            self.failed.borrow_mut().get_or_insert(error.help("name those that are meant: `env.NAME`"));
+            return Some(Value::Null);
+        }
         let hierarchy = self.resolver.hierarchy;
         let value_of = |name: &str| {
             let value = self.resolver.variable(name, &(0..0), &mut self.path.clone()).ok().flatten()?;

@@ -98,7 +98,7 @@ fn what_is_wrong_is_said_with_its_place_and_the_way_out() {
             Undefined,
             0..16,
             "variable `matrix.python` is not defined",
-            "defined are matrix.python_version",
+            "did you mean `matrix.python_version`?",
         ),
         (
             "${A}",

@@ -8,10 +8,3 @@ fn the_schema_that_is_shipped_is_that_of_the_types() {
     let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
     assert!(shipped == made, "docs/forgehand.schema.json: run `forgehand lint --schema > docs/forgehand.schema.json`");
 }
-
-#[test]
-#[ignore = "writes the schema; run by hand"]
-fn write() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/forgehand.schema.json");
-    std::fs::write(path, serde_json::to_string_pretty(&schema()).unwrap() + "\n").unwrap();
-}
