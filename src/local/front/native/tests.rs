@@ -32,7 +32,7 @@ fn errors_of_the_schema_hide_none_of_the_dependencies() {
         "name: p\njobs:\n  build: {{timeout: 9999, {STEPS}}}\n  test:\n    depends_on: [buidl, test, build, build]\n    {STEPS}\n"
     );
     let (_folder, project, file) = project(&text);
-    let checked = front::lint(&project, &file);
+    let checked = lint(&project, &file);
     let told: Vec<String> = found(&checked).iter().map(|it| format!("{}:{} {}", it.0, it.1, it.3)).collect();
     assert_eq!(
         told,
@@ -54,7 +54,7 @@ fn a_circle_is_told_with_the_ways_out() {
         "name: p\njobs:\n  a: {{depends_on: [b], {STEPS}}}\n  b: {{depends_on: [c], {STEPS}}}\n  c: {{depends_on: [a], {STEPS}}}\n"
     );
     let (_folder, project, file) = project(&text);
-    let checked = front::lint(&project, &file);
+    let checked = lint(&project, &file);
     assert_eq!(found(&checked), [(3, 20, "plan/dependencies", "dependency cycle: a -> b -> c -> a".to_owned())]);
     let help = helps(&checked);
     assert!(help.contains("remove one dependency of the cycle, `a` from the list of `c`"), "{help}");
@@ -72,7 +72,7 @@ fn times_and_requests_that_do_not_fit_are_told() {
         job("b", "resources: {memory: 16GB}"),
     );
     let (_folder, project, file) = project(&text);
-    let checked = front::lint(&project, &file);
+    let checked = lint(&project, &file);
     let told: Vec<String> = found(&checked).iter().map(|it| format!("{}:{} {} {}", it.0, it.1, it.2, it.3)).collect();
     assert_eq!(
         told,
@@ -124,7 +124,7 @@ fn variables_of_the_machine_and_required_ones_have_values_before_a_run() {
          {{timeout: '${{BUILD_NUMBER}}', conditional: \"env.BRANCH_NAME == 'dev'\", {STEPS}}}\n"
     );
     let (_folder, project, file) = project(&text);
-    assert_eq!(found(&front::lint(&project, &file)), []);
+    assert_eq!(found(&lint(&project, &file)), []);
     let plan = |version: Option<&str>| {
         let variables = version.map(|version| ("VERSION".to_owned(), version.to_owned())).into_iter().collect();
         let request = Request { ref_name: Some("dev".to_owned()), variables, ..Request::default() };
