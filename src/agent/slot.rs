@@ -23,7 +23,7 @@ use super::job::{JobRunner, JobStart, JobWork, SlotEnded};
 use super::recovery::{Lost, Repair};
 use super::registration::Readiness;
 use super::seat::Occupied;
-use crate::executor::halt::Halt;
+use crate::executor::halt::{Halt, Pauses};
 use crate::executor::job;
 use crate::executor::log::{JobLog, LogPump, PumpEnd};
 use crate::executor::progress::Progress;
@@ -307,6 +307,7 @@ impl<F: Forge> Slot<'_, F> {
             progress: start.progress.unwrap_or_else(|| Progress::begin(now_ms())),
             sandbox: start.sandbox,
             program: None,
+            on_failure: None,
         };
         let line = self.line.clone();
         let (outcome, sandbox) = job::run(run, resumed, move |event| line.tell(&event)).await;
@@ -398,7 +399,8 @@ fn halt(
 ) -> Halt {
     let began = progress.map_or_else(now_ms, |progress| progress.began_ms);
     let passed = Duration::from_millis(now_ms().saturating_sub(began));
-    Halt { deadline: Instant::now() + job.timeouts.job.saturating_sub(passed), demand, interrupt }
+    let deadline = Instant::now() + job.timeouts.job.saturating_sub(passed);
+    Halt { deadline, demand, interrupt, pauses: Pauses::default() }
 }
 
 /// Tells the forge that the job begins. `Err` when the forge does not want it any more.

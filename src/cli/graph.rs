@@ -5,8 +5,7 @@ use clap::{Args, ValueEnum};
 use super::pipeline_args::{FileArgs, RequestArgs};
 use super::{GlobalArgs, Verdict, pipelines};
 use crate::config::Locations;
-use crate::local::front;
-use crate::pipeline::graph::draw;
+use crate::pipeline::graph::{Durations, draw};
 
 /// Arguments of `graph`.
 #[derive(Debug, Args)]
@@ -34,7 +33,7 @@ enum Format {
 
 /// Prints the drawing.
 pub fn run(args: &GraphArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
-    let Some(plan) = pipelines::read(&args.file, &args.request, locations, global, front::plan) else {
+    let Some(plan) = pipelines::plan(&args.file, &args.request, locations, global) else {
         return Ok(Verdict::BadInput);
     };
     for note in &plan.notes {
@@ -46,6 +45,9 @@ pub fn run(args: &GraphArgs, locations: &Locations, global: &GlobalArgs) -> Resu
         Format::Ascii => draw::Format::Ascii,
         Format::Svg => draw::Format::Svg,
     };
-    print!("{}", draw::draw(&plan.graph, &plan.definition.name, format));
+    // Where nothing is known of how long jobs take, any chain would be as good as another.
+    let durations = Durations::estimated(&plan.definition);
+    let critical = durations.are_known().then(|| plan.graph.critical_path(&durations).jobs);
+    print!("{}", draw::draw_marked(&plan.graph, &plan.definition.name, format, &critical.unwrap_or_default()));
     Ok(Verdict::Success)
 }

@@ -3,6 +3,8 @@
 use super::GlobalArgs;
 use super::pipeline_args::{FileArgs, RequestArgs};
 use crate::config::Locations;
+use crate::local::front::{self, Plan};
+use crate::local::history::History;
 use crate::local::includes::Includes;
 use crate::local::project::{PipelineFile, Project};
 use crate::local::request::Request;
@@ -39,6 +41,17 @@ pub fn read<T>(
     note_includes(&request.includes);
     tell(&checked.diagnostics, &checked.sources, global);
     checked.value
+}
+
+/// The plan of the file that `args` name, with what is known of how long its jobs take.
+pub fn plan(args: &FileArgs, request: &RequestArgs, locations: &Locations, global: &GlobalArgs) -> Option<Plan> {
+    read(args, request, locations, global, |project, file, request| {
+        let mut checked = front::plan(project, file, request);
+        if let Some(plan) = &mut checked.value {
+            History::of(&locations.state_dir, project.root(), &file.path).fill(&mut plan.definition);
+        }
+        checked
+    })
 }
 
 fn told<T>(error: impl miette::Diagnostic + Send + Sync + 'static) -> Option<T> {

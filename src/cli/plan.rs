@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::pipeline_args::{FileArgs, RequestArgs};
 use super::{GlobalArgs, Verdict, pipelines};
 use crate::config::Locations;
-use crate::local::front::{self, Plan};
+use crate::local::front::Plan;
 use crate::pipeline::graph::resources::{Demand, Excess, Kind, ResourceConflict, amount};
 use crate::pipeline::graph::{Durations, JobIndex};
 use crate::pipeline::{PlannedJob, ResourceRequest, Waits};
@@ -29,7 +29,7 @@ pub struct PlanArgs {
 
 /// Prints the plan. Nothing is executed.
 pub fn run(args: &PlanArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
-    let Some(plan) = pipelines::read(&args.file, &args.request, locations, global, front::plan) else {
+    let Some(plan) = pipelines::plan(&args.file, &args.request, locations, global) else {
         return Ok(Verdict::BadInput);
     };
     for note in &plan.notes {

@@ -61,6 +61,80 @@ pub struct Halt {
     pub demand: watch::Receiver<Demand>,
     /// The agent ends its jobs.
     pub interrupt: CancellationToken,
+    /// When the clock stands still.
+    pub pauses: Pauses,
+}
+
+/// A clock that somebody may stop: no limit passes while a person looks at a job. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pauses {
+    state: watch::Sender<Paused>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Paused {
+    holders: u32,
+    since: Option<Instant>,
+    /// How long it stood still in all before.
+    total: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { state: watch::Sender::new(Paused::default()) }
+    }
+}
+
+impl Pauses {
+    /// Stops the clock until what comes back is dropped.
+    pub fn hold(&self) -> Hold {
+        self.state.send_modify(|paused| {
+            paused.holders += 1;
+            paused.since.get_or_insert_with(Instant::now);
+        });
+        Hold { pauses: self.clone() }
+    }
+
+    /// How long the clock has stood still.
+    pub fn total(&self) -> Duration {
+        let paused = *self.state.borrow();
+        paused.total + paused.since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// Waits until a clock that stood still meanwhile shows `at`.
+    pub async fn until(&self, at: Instant) {
+        let mut state = self.state.subscribe();
+        loop {
+            let paused = *state.borrow_and_update();
+            // The sender lives as long as this does.
+            if paused.since.is_some() {
+                let _ = state.changed().await;
+                continue;
+            }
+            tokio::select! {
+                () = sleep_until(at + paused.total) => return,
+                _ = state.changed() => {}
+            }
+        }
+    }
+}
+
+/// The clock stands still.
+pub struct Hold {
+    pauses: Pauses,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.pauses.state.send_modify(|paused| {
+            paused.holders = paused.holders.saturating_sub(1);
+            if paused.holders == 0
+                && let Some(since) = paused.since.take()
+            {
+                paused.total += since.elapsed();
+            }
+        });
+    }
 }
 
 impl Halt {
@@ -79,7 +153,7 @@ impl Halt {
         };
         let part = async {
             match limit {
-                Some(limit) => sleep_until(limit).await,
+                Some(limit) => self.pauses.until(limit).await,
                 None => std::future::pending().await,
             }
         };
@@ -87,7 +161,7 @@ impl Halt {
             biased;
             cause = demanded => cause,
             () = self.interrupt.cancelled() => HaltCause::Interrupted,
-            () = sleep_until(self.deadline) => HaltCause::JobTimeout,
+            () = self.pauses.until(self.deadline) => HaltCause::JobTimeout,
             () = part => HaltCause::PartTimeout,
         }
     }
@@ -136,7 +210,8 @@ mod tests {
 
     fn halt(deadline: Duration) -> (Halt, watch::Sender<Demand>) {
         let (sender, demand) = watch::channel(Demand::Wanted);
-        (Halt { deadline: Instant::now() + deadline, demand, interrupt: CancellationToken::new() }, sender)
+        let (deadline, interrupt) = (Instant::now() + deadline, CancellationToken::new());
+        (Halt { deadline, demand, interrupt, pauses: Pauses::default() }, sender)
     }
 
     #[tokio::test(start_paused = true)]
@@ -152,6 +227,21 @@ mod tests {
         forge.send_replace(Demand::CancelGracefully);
         assert_eq!(halt.wait(None, false).await, HaltCause::CancelledGracefully);
         assert_eq!(halt.wait(None, true).await, HaltCause::JobTimeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_limit_passes_while_somebody_holds_the_clock() {
+        let (halt, _forge) = halt(Duration::from_secs(10));
+        let began = Instant::now();
+        let (first, second) = (halt.pauses.hold(), halt.pauses.hold());
+        drop(first);
+        tokio::select! {
+            cause = halt.wait(None, false) => panic!("{cause:?}"),
+            () = tokio::time::sleep(Duration::from_secs(3600)) => {}
+        }
+        drop(second);
+        assert_eq!(halt.wait(None, false).await, HaltCause::JobTimeout);
+        assert_eq!(began.elapsed().as_secs(), 3610);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! A job that runs: what its stages work with, and what they ask of it.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,13 +11,16 @@ use super::environment::Environment;
 use super::evidence::collect::Clues;
 use super::halt::{Halt, HaltCause};
 use super::listening::{Listening, listen};
-use super::log::{JobLog, now_us};
+use super::log::{JobLog, Tone, now_us};
+use super::on_failure::{AfterFailure, FailedStep, FailureHook};
 use super::progress::Progress;
 use super::sandbox::shim::client::ShimClient;
+use super::sandbox::terminal::ShellRequest;
 use super::sandbox::{JobPaths, SandboxRecord};
 use super::stage::Stage;
 use super::steps::SharedProgram;
 use super::tools::Tools;
+use crate::executor::log::StageLog as _;
 use crate::forge::Reporter;
 use crate::pipeline::{FlowEvent, JobFailure, PipelineJob};
 use crate::state::{JobJournal, JournalError, Moved};
@@ -46,6 +50,8 @@ pub struct JobRun<R> {
     pub sandbox: Option<SandboxRecord>,
     /// Decides its steps as it runs; `None`: they are those of the job.
     pub program: Option<SharedProgram>,
+    /// Is asked what becomes of a main step that failed; `None`: it has failed.
+    pub on_failure: Option<Arc<dyn FailureHook>>,
 }
 
 /// A job that runs.
@@ -126,6 +132,37 @@ impl<R: Reporter> Running<R> {
         std::future::pending().await
     }
 
+    /// Asks whoever looks at failures what becomes of a step that failed, `how` in words; cuts that short when `unwanted` returns.
+    pub(super) async fn after_failure(
+        &self,
+        step: &str,
+        how: String,
+        mut shell: ShellRequest,
+        unwanted: impl Future<Output = ()>,
+    ) -> AfterFailure {
+        let Some(hook) = &self.run.on_failure else { return AfterFailure::Fail };
+        if shell.container.is_none()
+            && let Some(SandboxRecord::Docker { container, .. }) = &self.run.sandbox
+        {
+            shell.container = Some(container.clone());
+        }
+        let words = format!("The step `{step}` failed ({how})");
+        let (job, place) = (self.run.job.name.as_str(), &self.run.tools.place);
+        let decided = tokio::select! {
+            decided = hook.step_failed(FailedStep { job, step, how, place, shell }) => decided,
+            () = unwanted => AfterFailure::Fail,
+        };
+        let log = &self.run.log;
+        match decided {
+            AfterFailure::Fail => {}
+            AfterFailure::Retry => log.say(Tone::Notice, &format!("{words} and runs again, as its user wants")),
+            AfterFailure::GoOn => {
+                log.say(Tone::Notice, &format!("{words} and is taken as a success, as its user wants"));
+            }
+        }
+        decided
+    }
+
     /// Listens from now on to the job's services, if it asks for that: to all they said, or to what they say after `since`.
     pub(super) fn listen_to_services(&mut self, since: Option<SystemTime>) {
         let Some(sandbox) = self.run.sandbox.clone().filter(|_| self.run.job.log.services) else { return };
@@ -134,7 +171,8 @@ impl<R: Reporter> Running<R> {
 
     /// The job's time limit and what is left of it.
     pub(super) fn time_left(&self) -> (Duration, Duration) {
-        (self.run.job.timeouts.job, self.run.halt.deadline.saturating_duration_since(Instant::now()))
+        let deadline = self.run.halt.deadline + self.run.halt.pauses.total();
+        (self.run.job.timeouts.job, deadline.saturating_duration_since(Instant::now()))
     }
 
     /// The shim, which every stage after the first finds there.

@@ -56,14 +56,7 @@ pub fn assemble(commands: &[String], env_file: Option<&str>, style: &ScriptStyle
 fn body(commands: &[String], env_file: Option<&str>, style: &ScriptStyle) -> String {
     let mut text = String::new();
     if let Some(file) = env_file {
-        let file = quote(file);
-        // A line that is no assignment is not worth a failure; `command` keeps a bad name from ending the shell.
-        let _ = writeln!(
-            text,
-            "if [ -f {file} ]; then while IFS= read -r GITLAB_ENV_LINE || [ -n \"$GITLAB_ENV_LINE\" ]; do case \
-             \"$GITLAB_ENV_LINE\" in [A-Za-z_]*=*) command export \"$GITLAB_ENV_LINE\" 2>/dev/null || true ;; esac; \
-             done <{file}; unset GITLAB_ENV_LINE; fi"
-        );
+        text.push_str(&exports(file));
     }
     if style.trace_commands {
         text.push_str("set -o xtrace\n");
@@ -72,6 +65,17 @@ fn body(commands: &[String], env_file: Option<&str>, style: &ScriptStyle) -> Str
         add_command(&mut text, index, command.trim(), style);
     }
     text
+}
+
+/// Exports what earlier commands wrote to `file`, a line a variable.
+pub fn exports(file: &str) -> String {
+    let file = quote(file);
+    // A line that is no assignment is not worth a failure; `command` keeps a bad name from ending the shell.
+    format!(
+        "if [ -f {file} ]; then while IFS= read -r GITLAB_ENV_LINE || [ -n \"$GITLAB_ENV_LINE\" ]; do case \
+         \"$GITLAB_ENV_LINE\" in [A-Za-z_]*=*) command export \"$GITLAB_ENV_LINE\" 2>/dev/null || true ;; esac; \
+         done <{file}; unset GITLAB_ENV_LINE; fi\n"
+    )
 }
 
 fn add_command(text: &mut String, index: usize, command: &str, style: &ScriptStyle) {

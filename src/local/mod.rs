@@ -11,8 +11,10 @@
 //!   `forgehand.yml`. [`worker`]: one of them, run by the agent's own engine.
 //! - [`hasher`]: `hashFiles` over the checkout, where nothing runs.
 //! - [`reporter`]: the forge of a local run: keeps artifacts and hands them on.
-//! - [`events`]: what a run tells; [`summary`], [`junit`]: what is said after it, [`unhonoured`] before. [`run`]: one run from its request to its end.
-//! - [`ledger`]: what is known of a run when it is over.
+//! - [`events`]: what a run tells; [`live`]: how that looks on a terminal; [`shell`]: a shell where a step failed. [`summary`],
+//!   [`junit`]: what is said after it, [`history`]: what is kept of it, [`unhonoured`]: what is said before,
+//!   [`ledger`]: what is known of a run when it is over.
+//! - [`run`]: one run from its request to its end. [`watch`]: when the next one begins.
 
 pub mod choice;
 pub mod events;
@@ -20,18 +22,22 @@ pub mod facts;
 pub mod front;
 pub mod gitlab;
 pub mod hasher;
+pub mod history;
 pub mod house;
 pub mod includes;
 pub mod junit;
 pub mod ledger;
+pub mod live;
 pub mod native;
 pub mod project;
 pub mod reporter;
 pub mod request;
 pub mod run;
+pub mod shell;
 pub mod snapshot;
 pub mod summary;
 pub mod surroundings;
 pub mod unhonoured;
+pub mod watch;
 pub mod worker;
 pub mod workflow;

@@ -13,6 +13,7 @@ use super::events::Narrator;
 use super::front::github::begin_workflow;
 use super::front::native::begin_native;
 use super::gitlab::GitLabJobs;
+use super::history::History;
 use super::house::{House, Sandbox, blocking, sweep, words};
 use super::ledger;
 use super::native::NativeJobs;
@@ -24,6 +25,7 @@ use super::surroundings::Surroundings;
 use super::worker::{Bench, LocalWorker};
 use super::workflow::book::{Common, WorkflowBook};
 use crate::config::DockerConfig;
+use crate::executor::on_failure::FailureHook;
 use crate::executor::pipeline::fixed::FixedPlaybook;
 use crate::executor::pipeline::{Control, Limits, drive};
 use crate::forge::gitlab::GitLab;
@@ -66,6 +68,8 @@ pub struct Order {
     pub strict: bool,
     /// Hears what cannot be honoured.
     pub note: Box<Note>,
+    /// Is asked what becomes of a step that failed.
+    pub on_failure: Option<Arc<dyn FailureHook>>,
     /// Hears what was found in a file that can be run all the same, before anything runs.
     pub tell: Box<Tell>,
 }
@@ -154,6 +158,8 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     }
     let worker = LocalWorker { inner: Arc::new(bench) };
     let limits = worker.inner.limits;
+    let history = History::of(&order.state_dir, order.project.root(), &order.file.path);
+    narrator.expect(history.expected(made.definition(), limits.parallel));
     let tell = |event| narrator.pipeline(&event);
     let dice = rand::random::<f64>;
     let (definition, end) = match made {
@@ -173,6 +179,9 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     let took = began.elapsed();
     narrator.finished(end, took);
     let run = ledger::end(&dir, end);
+    if let Err(error) = history.record(&narrator.ended(), jiff::Timestamp::now().as_second()) {
+        tracing::warn!(%error, "how long the jobs took could not be kept");
+    }
     // Nobody else holds it: all jobs have ended.
     if let Some(bench) = Arc::into_inner(worker.inner) {
         bench.house.close().await;
@@ -189,6 +198,15 @@ enum Made {
     Native(Box<Schedule>, Box<NativeJobs>),
     /// Known as the run goes on.
     Workflow(PipelineDefinition, Box<WorkflowBook>),
+}
+
+impl Made {
+    fn definition(&self) -> &PipelineDefinition {
+        match self {
+            Made::GitLab(schedule, _) | Made::Native(schedule, _) => schedule.definition(),
+            Made::Workflow(definition, _) => definition,
+        }
+    }
 }
 
 type Prepared = (Made, Bench);
@@ -313,6 +331,7 @@ async fn prepare(
         slots: Semaphore::new(order.parallel.max(1)),
         limits: Limits { parallel: order.parallel, timeout: PIPELINE_TIMEOUT },
         control,
+        on_failure: order.on_failure.clone(),
         children: Mutex::default(),
     };
     Ok((made, bench))

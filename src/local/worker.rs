@@ -25,6 +25,7 @@ use super::workflow::job::{Offer, WorkflowJob};
 use crate::executor::halt::Halt;
 use crate::executor::job;
 use crate::executor::log::{JobEvent, JobLog};
+use crate::executor::on_failure::FailureHook;
 use crate::executor::pipeline::{Control, JobEnd, Limits, Task, Worker};
 use crate::executor::progress::Progress;
 use crate::executor::running::{JobRun, now_ms};
@@ -121,6 +122,8 @@ pub struct Bench {
     pub limits: Limits,
     /// Ends or pauses the run.
     pub control: Control,
+    /// Is asked what becomes of a step that failed.
+    pub on_failure: Option<Arc<dyn FailureHook>>,
     /// Child pipelines that nobody waits for.
     pub children: Mutex<JoinSet<()>>,
 }
@@ -226,7 +229,8 @@ impl LocalWorker {
         };
         let (narrator, name) = (self.inner.narrator.clone(), who.name.clone());
         log.observe(Arc::new(move |event: JobEvent<'_>| narrator.job(&name, event)));
-        let halt = Halt { deadline: Instant::now() + job.timeouts.job, demand, interrupt: CancellationToken::new() };
+        let (deadline, interrupt) = (Instant::now() + job.timeouts.job, CancellationToken::new());
+        let halt = Halt { deadline, demand, interrupt, pauses: self.inner.control.pauses().clone() };
         let run = JobRun {
             halt,
             job,
@@ -238,6 +242,7 @@ impl LocalWorker {
             progress: Progress::begin(now_ms()),
             sandbox: None,
             program,
+            on_failure: self.inner.on_failure.clone(),
         };
         let (outcome, sandbox) = job::run(run, false, |_| {}).await;
         let digest = log.close();

@@ -5,6 +5,7 @@
 //! has no form that a log line takes ([`crate::pipeline::Secret`]), and no part of the program logs payloads,
 //! environments or URLs with credentials.
 
+mod beside;
 mod lines;
 
 use std::io::{self, IsTerminal};
@@ -18,6 +19,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 
 use crate::config::{LogFormat, LogLevel};
+
+pub use beside::{Diverted, divert};
 
 /// What the log shows, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +36,17 @@ pub struct LogSettings {
 /// Sends the log of this process to standard error from now on. Only the first call counts.
 pub fn install(settings: LogSettings) {
     // An error means that a log is installed already: it stays.
-    let _ = tracing::subscriber::set_global_default(subscriber(settings, io::stderr));
+    let _ = tracing::subscriber::set_global_default(subscriber(settings, beside::writer));
 }
 
 /// Whether text on standard error is to be coloured when the user has not said.
 pub fn stderr_has_color() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stderr().is_terminal() && may_color()
+}
+
+/// Whether a terminal is to be coloured when the user has not said.
+pub fn may_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A log that writes to `writer`.

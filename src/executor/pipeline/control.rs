@@ -2,6 +2,8 @@
 
 use tokio::sync::watch;
 
+use crate::executor::halt::Pauses;
+
 /// How much of an end is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
@@ -19,11 +21,12 @@ pub enum Stop {
 pub struct Control {
     stop: watch::Sender<Stop>,
     paused: watch::Sender<bool>,
+    pauses: Pauses,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Self { stop: watch::Sender::new(Stop::No), paused: watch::Sender::new(false) }
+        Self { stop: watch::Sender::new(Stop::No), paused: watch::Sender::new(false), pauses: Pauses::default() }
     }
 }
 
@@ -45,7 +48,12 @@ impl Control {
 
     /// For a pipeline below this one: paused with it, ended by itself.
     pub fn below(&self) -> Self {
-        Self { stop: watch::Sender::new(Stop::No), paused: self.paused.clone() }
+        Self { stop: watch::Sender::new(Stop::No), paused: self.paused.clone(), pauses: self.pauses.clone() }
+    }
+
+    /// The clock of the pipeline and its jobs, which somebody may stop.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
     /// The orders as they come.

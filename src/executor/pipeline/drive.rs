@@ -81,7 +81,7 @@ where
                 loops.stop(stop, "it was cancelled");
             }
             Ok(()) = paused.changed() => { paused.borrow_and_update(); }
-            () = sleep_until(deadline), if !is_over_time => {
+            () = control.pauses().until(deadline), if !is_over_time => {
                 is_over_time = true;
                 loops.stop(Stop::Tidy, "the pipeline's time is over");
             }

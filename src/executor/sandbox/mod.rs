@@ -23,6 +23,7 @@ pub mod docker;
 pub mod host;
 pub mod place;
 pub mod shim;
+pub mod terminal;
 
 /// Folders of one job on the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

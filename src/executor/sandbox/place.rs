@@ -14,6 +14,7 @@ use tracing::warn;
 use super::docker::{self, Docker, DockerSettings, Hooks, PrepareError, Reattached, SandboxSpec};
 use super::host::{HostReattached, HostSandbox, HostSpec};
 use super::shim::{RunDir, ShimBinary, ShimClient, ShimKey};
+use super::terminal::{ShellRequest, Terminal, Window};
 use super::{JobPaths, SandboxRecord};
 use crate::executor::evidence::ContainerEvidence;
 use crate::executor::log::StageLog;
@@ -185,6 +186,17 @@ impl Place {
             && let Err(error) = place.engine.remove_one(container).await
         {
             warn!(%error, "the container of a step could not be removed; it goes with the job's");
+        }
+    }
+
+    /// Starts a shell for a person. The error is for that person.
+    pub async fn open_shell(&self, request: &ShellRequest, window: Window) -> Result<Terminal, String> {
+        match (self, &request.container) {
+            (Place::Docker(place), Some(container)) => {
+                place.engine.open_shell(container, request, window).await.map_err(|error| error.to_string())
+            }
+            (Place::Host(_), _) => super::host::open_shell(request, window).map_err(|error| error.to_string()),
+            (Place::Docker(_), None) => Err("the step has no container any more".to_owned()),
         }
     }
 

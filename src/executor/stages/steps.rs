@@ -10,9 +10,11 @@ use crate::executor::evidence::collect::{FailedProgram, FailedStep};
 use crate::executor::evidence::launcher::Interpreter;
 use crate::executor::halt::{HaltCause, in_words};
 use crate::executor::log::{LogStream, StageLog, StepName, StepStatus, Tone, now_us};
+use crate::executor::on_failure::AfterFailure;
 use crate::executor::progress::StepProgress;
 use crate::executor::running::{Running, StageError, now_ms};
 use crate::executor::sandbox::shim::{Program, ShimClient, SpoolReader, StepExit, StepId, StepRequest, StepState};
+use crate::executor::sandbox::terminal::ShellRequest;
 use crate::executor::script::{self, ScriptStyle, SectionStyle};
 use crate::executor::stages::artifacts::{blocking, disk};
 use crate::executor::stages::files;
@@ -120,16 +122,49 @@ pub(in crate::executor) async fn main<R: Reporter>(running: &mut Running<R>) -> 
         let limit = main_limit(running, began_ms);
         let section = format!("step_{}", step.name.to_lowercase());
         let title = format!("Executing \"{section}\" stage of the job script");
-        let end = match running.stillborn.take() {
-            Some(stillborn) => Ok(tell_stillborn(running, named(index, &step), (&section, &title), &stillborn)),
-            None => run_step(running, index, &step, "running", limit, (&section, &title), None).await,
-        };
-        tell_end(running, &end);
-        note_end(running, (index, &step), "running", &end, true).await;
-        running.run.log.end_section(&section);
-        judge(end?, false)?;
+        let mut tries = 0;
+        loop {
+            let limit = if tries == 0 { limit } else { main_limit(running, began_ms) };
+            let end = match running.stillborn.take() {
+                Some(stillborn) => Ok(tell_stillborn(running, named(index, &step), (&section, &title), &stillborn)),
+                None => run_step(running, (index, tries), &step, "running", limit, (&section, &title), None).await,
+            };
+            tell_end(running, &end);
+            let decided = after_failure(running, &step, &end).await;
+            note_end(running, (index, &step), "running", &end, decided == AfterFailure::Fail).await;
+            running.run.log.end_section(&section);
+            match decided {
+                AfterFailure::Fail => break judge(end?, false)?,
+                AfterFailure::GoOn => break,
+                AfterFailure::Retry => tries += 1,
+            }
+            running.run.progress.step = None;
+        }
     }
     Ok(())
+}
+
+/// What becomes of a main step that may have failed.
+async fn after_failure<R: Reporter>(
+    running: &Running<R>,
+    step: &PipelineStep,
+    end: &Result<StepEnd, StageError>,
+) -> AfterFailure {
+    let how = match end {
+        Ok(StepEnd::Exited(StepExit::Code(code))) if *code != 0 => format!("exit code {code}"),
+        Ok(StepEnd::Exited(exit @ StepExit::OomKilled)) => exit.to_string(),
+        Ok(_) | Err(_) => return AfterFailure::Fail,
+    };
+    let shell = ShellRequest {
+        env: running.environment.for_step("running"),
+        cwd: running.run.job.dirs.project.clone(),
+        env_file: Some(running.environment.env_file.clone()),
+        ..ShellRequest::default()
+    };
+    let unwanted = async {
+        running.run.halt.wait(None, false).await;
+    };
+    running.after_failure(&step.name, how, shell, unwanted).await
 }
 
 /// The image's entrypoint ended instead of running the first step: what it said stands where the step's output would.
@@ -166,7 +201,8 @@ pub(in crate::executor) async fn after<R: Reporter>(running: &mut Running<R>) ->
     };
     let status = running.run.progress.status_word.as_str();
     let greeting = Some("Running after script...");
-    let end = run_step(running, index, &step, status, limit, ("after_script", "Running after_script"), greeting).await;
+    let end =
+        run_step(running, (index, 0), &step, status, limit, ("after_script", "Running after_script"), greeting).await;
     tell_end(running, &end);
     note_end(running, (index, &step), status, &end, false).await;
     let result = end.and_then(|end| judge(end, true));
@@ -200,6 +236,7 @@ fn main_limit<R: Reporter>(running: &Running<R>, began_ms: u64) -> Limit {
     let of_job = Limit { left: job_left, whole: whole_job, cause: HaltCause::JobTimeout };
     let Some(whole) = running.run.job.timeouts.script else { return of_job };
     let passed = Duration::from_millis(now_ms().saturating_sub(began_ms));
+    let passed = passed.saturating_sub(running.run.halt.pauses.total());
     let left = whole.saturating_sub(passed);
     if left <= job_left { Limit { left, whole, cause: HaltCause::PartTimeout } } else { of_job }
 }
@@ -255,7 +292,7 @@ pub(in crate::executor) async fn end_those_aside<R: Reporter>(running: &Running<
 /// Starts a step, or finds the one an earlier agent started, and follows it to its end. Its section stays open.
 async fn run_step<R: Reporter>(
     running: &mut Running<R>,
-    index: usize,
+    (index, tries): (usize, u32),
     step: &PipelineStep,
     status: &str,
     limit: Limit,
@@ -276,7 +313,7 @@ async fn run_step<R: Reporter>(
         renew_files(running).await;
         note(running, index).await?;
     }
-    let id = step_id(index)?;
+    let id = step_id(index, tries)?;
     start(running, &id, step, status, limit).await?;
     follow(running, &id, limit, matches!(step.kind, StepKind::After { .. })).await
 }
@@ -295,8 +332,10 @@ async fn renew_files<R: Reporter>(running: &Running<R>) {
     }
 }
 
-fn step_id(index: usize) -> Result<StepId, StageError> {
-    StepId::new(index.to_string()).map_err(|error| StageError::Fatal(JobFailure::system(error.to_string())))
+/// A step that runs again by hand is another one to the shim.
+fn step_id(index: usize, tries: u32) -> Result<StepId, StageError> {
+    let id = if tries == 0 { index.to_string() } else { format!("{index}-{tries}") };
+    StepId::new(id).map_err(|error| StageError::Fatal(JobFailure::system(error.to_string())))
 }
 
 /// Journals that the step begins.

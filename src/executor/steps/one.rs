@@ -13,8 +13,10 @@ use crate::executor::evidence::collect::{FailedProgram, FailedStep};
 use crate::executor::evidence::launcher::Interpreter;
 use crate::executor::evidence::{ContainerEvidence, StepEnding};
 use crate::executor::log::{StepName, StepVoice, Tone};
+use crate::executor::on_failure::AfterFailure;
 use crate::executor::running::Running;
 use crate::executor::sandbox::shim::{Program, ShimClient, SpoolReader, StepExit, StepId, StepRequest};
+use crate::executor::sandbox::terminal::ShellRequest;
 use crate::executor::stages::get_sources;
 use crate::forge::Reporter;
 use crate::pipeline::Secret;
@@ -135,20 +137,60 @@ async fn run_script<R: Reporter>(
     (voice, container): (&mut StepVoice, &mut Option<ContainerEvidence>),
     stop: &CancellationToken,
 ) -> Result<StepEnd, String> {
-    let cwd = lay_out(running, ready, script).await?;
-    let path = script_path(running, ready, script);
     let place = tokio::select! {
         place = besides.of(running, ready.image.as_ref(), ready.number) => place?,
         () = stop.cancelled() => return Ok(StepEnd::Cancelled),
     };
-    let id = StepId::new(format!("step-{}-{}", ready.number.0, ready.attempt)).map_err(|error| error.to_string())?;
+    let mut tries = 0;
+    let end = loop {
+        let cwd = lay_out(running, ready, script).await?;
+        let request = request(running, ready, script, cwd, tries)?;
+        let (id, timeout) = (request.id.clone(), request.timeout.unwrap_or(REST));
+        place.shim.start(&request).await.map_err(|error| format!("the step could not be started: {error}"))?;
+        let spool =
+            SpoolReader::open(&place.run, &id).map_err(|error| format!("its output cannot be read: {error}"))?;
+        let mut listener = Listener::new(running, program, ready.number, voice, spool);
+        let deadline = Instant::now() + timeout;
+        let end = follow(running, &place.shim, place.is_own, &id, &mut listener, deadline, stop).await;
+        drop(listener);
+        let how = match &end {
+            Ok(StepEnd::Code(code)) if *code != 0 => format!("exit code {code}"),
+            Ok(StepEnd::OutOfMemory) => "killed at the memory limit of its container".to_owned(),
+            Ok(StepEnd::TimedOut) => "its time was up".to_owned(),
+            _ => break end,
+        };
+        let StepRequest { env, path, cwd, .. } = request;
+        let shell = ShellRequest { container: place.container.clone(), env, path, cwd, env_file: None };
+        match running.after_failure(&ready.name, how, shell, stop.cancelled()).await {
+            AfterFailure::Fail => break end,
+            AfterFailure::GoOn => break Ok(StepEnd::Code(0)),
+            AfterFailure::Retry => tries += 1,
+        }
+    };
+    if let (Some(own), true) = (&place.container, !matches!(end, Ok(StepEnd::Code(0)))) {
+        *container = running.look_at(own, &mut Vec::new()).await;
+    }
+    besides.release(running, place).await;
+    end
+}
+
+/// What the shim is to start. `tries`: how often the step has run by hand before.
+fn request<R: Reporter>(
+    running: &Running<R>,
+    ready: &ReadyStep,
+    script: &Script,
+    cwd: String,
+    tries: u32,
+) -> Result<StepRequest, String> {
+    let path = script_path(running, ready, script);
+    let again = if tries == 0 { String::new() } else { format!("-{tries}") };
+    let id = StepId::new(format!("step-{}-{}{again}", ready.number.0, ready.attempt));
     let (_, job_left) = running.time_left();
     let most = job_left + REST;
-    let timeout = ready.timeout.map_or(most, |own| own.min(most));
     let mut env = running.environment.without_gitlab();
     env.extend(ready.env.iter().cloned());
-    let request = StepRequest {
-        id: id.clone(),
+    Ok(StepRequest {
+        id: id.map_err(|error| error.to_string())?,
         program: Program::FirstOf {
             programs: script.programs.clone(),
             arguments: script.arguments.iter().map(|argument| argument.replace("{0}", &path)).collect(),
@@ -157,18 +199,9 @@ async fn run_script<R: Reporter>(
         path: ready.path.clone(),
         cwd,
         user: None,
-        timeout: Some(timeout),
+        timeout: Some(ready.timeout.map_or(most, |own| own.min(most))),
         grace: GRACE,
-    };
-    place.shim.start(&request).await.map_err(|error| format!("the step could not be started: {error}"))?;
-    let spool = SpoolReader::open(&place.run, &id).map_err(|error| format!("its output cannot be read: {error}"))?;
-    let mut listener = Listener::new(running, program, ready.number, voice, spool);
-    let end = follow(running, &place.shim, place.is_own, &id, &mut listener, Instant::now() + timeout, stop).await;
-    if let (Some(own), true) = (&place.container, !matches!(end, Ok(StepEnd::Code(0)))) {
-        *container = running.look_at(own, &mut Vec::new()).await;
-    }
-    besides.release(running, place).await;
-    end
+    })
 }
 
 /// Brings the step's output into the log until it has ended; ends it when it is not wanted any more.

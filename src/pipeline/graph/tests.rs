@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::draw::{Format, draw};
+use super::draw::{Format, draw, draw_marked};
 use super::resources::{Demand, Excess, Kind, ResourceConflict, amount};
 use super::*;
 use crate::pipeline::{PipelineDefinition, PlannedJob, ResourceRequest, Waits};
@@ -192,6 +192,15 @@ fn drawings_hold_every_job_and_edge_and_no_foreign_markup() {
         "flowchart LR\n    j0[\"a\"]\n    j1[\"#lt;b#gt; #quot;x#quot;\"]\n    j0 --> j1\n"
     );
     assert!(draw(&graph, "p", Format::Dot).contains("j1 [label=\"<b> \\\"x\\\"\"];\n    j0 -> j1;"));
+    for (format, mark) in [
+        (Format::Mermaid, "\n    class j1 critical\n"),
+        (Format::Dot, "x\\\"\", color=red, penwidth=2];"),
+        (Format::Ascii, "\n`-- <b> \"x\" *  <- a\n"),
+        (Format::Svg, "stroke=\"#c00\""),
+    ] {
+        let marked = draw_marked(&graph, "p", format, &[JobIndex(1)]);
+        assert_eq!(marked.matches(mark).count(), 1, "{marked}");
+    }
     assert_eq!(draw(&graph, "p", Format::Ascii), "1\n`-- a\n2\n`-- <b> \"x\"  <- a\n");
     let svg = draw(&graph, "p", Format::Svg);
     assert!(svg.contains("&lt;b&gt; &quot;x&quot;") && svg.contains("<path"), "{svg}");

@@ -139,7 +139,8 @@ async fn send(socket: Arc<PathBuf>, mut request: BollardRequest) -> Result<http:
         .unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Ends by itself when the answer has been read or dropped; its error is the request's error, told there.
-    tokio::spawn(async move { connection.await.ok() });
+    // An answer may turn it into a stream of bytes (a shell).
+    tokio::spawn(async move { connection.with_upgrades().await.ok() });
     Ok(sender.send_request(request).await?)
 }
 

@@ -36,6 +36,7 @@ pub mod network;
 mod prepare;
 mod service;
 mod settings;
+mod shell;
 mod sweep;
 pub mod utility;
 

@@ -20,7 +20,10 @@ use super::{JobPaths, SandboxRecord};
 use crate::pipeline::JobFailure;
 
 pub mod leftovers;
+mod shell;
 mod start;
+
+pub use shell::open_shell;
 
 /// How long a shim may take from its start to its hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(20);

@@ -6,6 +6,7 @@
 mod svg;
 mod wires;
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::build::{JobGraph, JobIndex};
@@ -26,12 +27,18 @@ pub enum Format {
 
 /// The graph in `format`; ends with a line break.
 pub fn draw(graph: &JobGraph, title: &str, format: Format) -> String {
+    draw_marked(graph, title, format, &[])
+}
+
+/// The same with some jobs marked: those of a [critical path](JobGraph::critical_path).
+pub fn draw_marked(graph: &JobGraph, title: &str, format: Format, marked: &[JobIndex]) -> String {
     let wires = Wires::of(graph);
+    let marked: HashSet<JobIndex> = marked.iter().copied().collect();
     match format {
-        Format::Mermaid => mermaid(graph, &wires),
-        Format::Dot => dot(graph, &wires, title),
-        Format::Ascii => ascii(graph, &wires),
-        Format::Svg => svg::svg(graph, &wires, title),
+        Format::Mermaid => mermaid(graph, &wires, &marked),
+        Format::Dot => dot(graph, &wires, title, &marked),
+        Format::Ascii => ascii(graph, &wires, &marked),
+        Format::Svg => svg::svg(graph, &wires, title, &marked),
     }
 }
 
@@ -43,7 +50,7 @@ fn id(end: End) -> String {
     }
 }
 
-fn mermaid(graph: &JobGraph, wires: &Wires) -> String {
+fn mermaid(graph: &JobGraph, wires: &Wires, marked: &HashSet<JobIndex>) -> String {
     let shown = |text: &str| -> String {
         text.chars()
             .map(|c| match c {
@@ -66,17 +73,27 @@ fn mermaid(graph: &JobGraph, wires: &Wires) -> String {
     for (from, to) in wires.all() {
         let _ = writeln!(out, "    {} --> {}", id(from), id(to));
     }
+    let marked: Vec<String> =
+        graph.jobs().filter(|job| marked.contains(job)).map(|job| format!("j{}", job.0)).collect();
+    if !marked.is_empty() {
+        let _ = writeln!(
+            out,
+            "    classDef critical stroke:#c00,stroke-width:3px\n    class {} critical",
+            marked.join(",")
+        );
+    }
     out
 }
 
-fn dot(graph: &JobGraph, wires: &Wires, title: &str) -> String {
+fn dot(graph: &JobGraph, wires: &Wires, title: &str, marked: &HashSet<JobIndex>) -> String {
     let quoted = |text: &str| {
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
     };
     let mut out = format!("digraph {} {{\n    rankdir=LR;\n    node [shape=box];\n", quoted(title));
     for job in graph.jobs() {
-        let _ = writeln!(out, "    j{} [label={}];", job.0, quoted(graph.name(job)));
+        let mark = if marked.contains(&job) { ", color=red, penwidth=2" } else { "" };
+        let _ = writeln!(out, "    j{} [label={}{mark}];", job.0, quoted(graph.name(job)));
     }
     for at in 0..wires.points.len() {
         let _ = writeln!(out, "    p{at} [shape=point];");
@@ -88,8 +105,8 @@ fn dot(graph: &JobGraph, wires: &Wires, title: &str) -> String {
     out
 }
 
-/// A block a level, a line a job with what it waits for.
-fn ascii(graph: &JobGraph, wires: &Wires) -> String {
+/// A block a level, a line a job with what it waits for; an asterisk marks a job.
+fn ascii(graph: &JobGraph, wires: &Wires, marked: &HashSet<JobIndex>) -> String {
     let clean = |text: &str| -> String { text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect() };
     let shown = |end: &End| match end {
         End::Job(job) => clean(graph.name(*job)),
@@ -101,7 +118,8 @@ fn ascii(graph: &JobGraph, wires: &Wires) -> String {
     let line = |job: JobIndex| {
         let needs: Vec<String> = wires.to(job).iter().map(shown).collect();
         let after = if needs.is_empty() { String::new() } else { format!("  <- {}", needs.join(", ")) };
-        format!("{}{after}", clean(graph.name(job)))
+        let mark = if marked.contains(&job) { " *" } else { "" };
+        format!("{}{mark}{after}", clean(graph.name(job)))
     };
     let mut out = String::new();
     for (number, level) in graph.levels().iter().enumerate() {

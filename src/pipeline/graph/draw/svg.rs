@@ -1,5 +1,6 @@
 //! A picture: a column a level, a box a job.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::wires::{End, Wires};
@@ -60,7 +61,7 @@ impl Layout {
     }
 }
 
-pub(super) fn svg(graph: &JobGraph, wires: &Wires, title: &str) -> String {
+pub(super) fn svg(graph: &JobGraph, wires: &Wires, title: &str, marked: &HashSet<JobIndex>) -> String {
     let layout = Layout::of(graph, wires);
     let (width, height) = (layout.width, layout.height);
     let mut out = format!(
@@ -78,9 +79,10 @@ pub(super) fn svg(graph: &JobGraph, wires: &Wires, title: &str) -> String {
         let _ = writeln!(out, "<circle cx=\"{}\" cy=\"{}\" r=\"3\"/>", place.x, place.y);
     }
     out.push_str("</g>\n<g fill=\"#f6f8fa\" stroke=\"#444\">\n");
-    for Place { x, y, width } in &layout.jobs {
+    for (job, Place { x, y, width }) in graph.jobs().zip(&layout.jobs) {
         let top = y.saturating_sub(BOX / 2);
-        let _ = writeln!(out, "<rect x=\"{x}\" y=\"{top}\" width=\"{width}\" height=\"{BOX}\" rx=\"6\"/>");
+        let mark = if marked.contains(&job) { " stroke=\"#c00\"" } else { "" };
+        let _ = writeln!(out, "<rect x=\"{x}\" y=\"{top}\" width=\"{width}\" height=\"{BOX}\" rx=\"6\"{mark}/>");
     }
     out.push_str("</g>\n<g text-anchor=\"middle\">\n");
     for (job, Place { x, y, width }) in graph.jobs().zip(&layout.jobs) {
