@@ -124,7 +124,7 @@ fn request_json(request: &ResourceRequest) -> Value {
 }
 
 fn processors(millis: u64) -> Value {
-    if millis % 1_000 == 0 { json!(millis / 1_000) } else { json!(millis as f64 / 1_000.0) }
+    if millis.is_multiple_of(1_000) { json!(millis / 1_000) } else { json!(millis as f64 / 1_000.0) }
 }
 
 /// What the levels ask for together, against what there is.

@@ -162,6 +162,16 @@ impl StepProgram for NativeSteps {
             Ok(StepSettings { action: Some(action), .. }) if action == CHECKOUT => {
                 self.over(name, StepStatus::Success, "the sources are in the workspace already".to_owned())
             }
+            // The work tree has the sources already.
+            Ok(StepSettings { action: Some(action), .. }) if action == CHECKOUT => {
+                let text = "a local run has its sources in the workspace from the beginning";
+                match self.over(name, StepStatus::Success, String::new()) {
+                    Next::Over(report) => {
+                        Next::Over(StepReport { reason: None, remarks: vec![Remark::plain(text)], ..report })
+                    }
+                    other => other,
+                }
+            }
             Ok(StepSettings { action: Some(action), .. }) => {
                 self.broken(name, format!("there is no action `{action}`; write its commands as `script`"))
             }

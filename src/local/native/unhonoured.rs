@@ -4,6 +4,7 @@ use super::NativeJobs;
 use crate::local::house::Sandbox;
 use crate::local::unhonoured::Unhonoured;
 use crate::parser::native::model::ACTIONS;
+use crate::parser::native::model::CHECKOUT;
 
 impl NativeJobs {
     /// What the jobs ask for in vain.
@@ -20,7 +21,13 @@ impl NativeJobs {
                 found.add("services", "the host executor starts none", &job.name);
             }
             let unknown = |action: &&String| !ACTIONS.contains(&action.as_str());
-            for action in job.steps.iter().filter_map(|step| step.action.as_ref()).filter(unknown) {
+            for action in job
+                .steps
+                .iter()
+                .filter_map(|step| step.action.as_ref())
+                .filter(|action| *action != CHECKOUT)
+                .filter(unknown)
+            {
                 found.add(format!("action: {action}"), "there is no such action; the step fails", &job.name);
             }
         }

@@ -129,9 +129,8 @@ impl Check<'_> {
         for error in errors.into_iter().flatten() {
             match error.kind {
                 VariableErrorKind::Cycle if !error.message.contains(" -> ") => {
-                    if self.circles.insert(vec![name.to_owned()]) {
-                        self.error(codes::VARIABLE_CYCLE, node.span, error.message, error.help);
-                    }
+                    let is_new = self.circles.insert(vec![name.to_owned()]);
+                    let _ = is_new.then(|| self.error(codes::VARIABLE_CYCLE, node.span, error.message, error.help));
                 }
                 VariableErrorKind::Cycle => {
                     let mut members: Vec<String> =
