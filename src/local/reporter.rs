@@ -142,7 +142,7 @@ fn dotenv(file: &Path) -> Result<Vec<(String, String)>, String> {
     let words = |error: io::Error| error.to_string();
     let mut text = String::new();
     let packed = fs::File::open(file).map_err(words)?;
-    flate2::read::GzDecoder::new(packed).take(BIGGEST_REPORT).read_to_string(&mut text).map_err(words)?;
+    flate2::read::MultiGzDecoder::new(packed).take(BIGGEST_REPORT).read_to_string(&mut text).map_err(words)?;
     let pair = |(number, line): (usize, &str)| {
         let (name, value) = line
             .split_once('=')

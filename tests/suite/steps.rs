@@ -272,10 +272,12 @@ impl House {
                 deadline: tokio::time::Instant::now() + Duration::from_secs(600),
                 demand: wanted,
                 interrupt: CancellationToken::new(),
+                pauses: Default::default(),
             },
             progress: Progress::begin(now_ms()),
             sandbox: None,
             program: Some(told.clone()),
+            on_failure: None,
         };
         Self { dir, run, heard, told, demand }
     }
