@@ -24,12 +24,12 @@ pub struct ShellRequest {
 }
 
 impl ShellRequest {
-    /// The program and its arguments. No value of the environment is in it.
+    /// The program and its arguments. No value of the environment is in it, and none is changed by files of a user's own.
     pub(super) fn command(&self) -> [String; 5] {
         let exports = self.env_file.as_deref().map(script::exports).unwrap_or_default();
         let text = format!(
             "{exports}if [ -n \"$1\" ]; then PATH=\"$1:$PATH\"; export PATH; fi\n\
-             if command -v bash >/dev/null 2>&1; then exec bash; else exec sh; fi"
+             if command -v bash >/dev/null 2>&1; then exec bash --norc; else exec sh; fi"
         );
         ["sh".to_owned(), "-c".to_owned(), text, "sh".to_owned(), self.path.join(":")]
     }
