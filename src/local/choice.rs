@@ -1,6 +1,6 @@
 //! Which jobs of a pipeline were asked for: `--job`, `--needs`, `--matrix`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::parser::diagnostics::did_you_mean;
 use crate::pipeline::{PipelineDefinition, Waits};
@@ -41,7 +41,7 @@ impl Choice<'_> {
                 return Err(format!("this pipeline has no job `{wanted}`{}", hint.unwrap_or_default()));
             }
         }
-        if self.with_needs {
+        if self.with_needs && !self.jobs.is_empty() {
             with_needs(definition, &mut kept);
         }
         for (key, wanted) in self.matrix {
@@ -69,19 +69,34 @@ pub fn is_leg(name: &str, job: &str) -> bool {
     rest.starts_with(" (") || rest.starts_with(": [") || rest.strip_prefix(' ').is_some_and(is_part)
 }
 
+/// Linear in jobs and needs: each job is looked at once, and each stage opened once.
 fn with_needs(definition: &PipelineDefinition, kept: &mut [bool]) {
-    let stage = |name: &str| definition.stages.iter().position(|stage| stage == name);
+    let jobs = &definition.jobs;
+    let by_name: HashMap<&str, usize> = jobs.iter().enumerate().map(|(at, job)| (job.name.as_str(), at)).collect();
+    let stages: HashMap<&str, usize> =
+        definition.stages.iter().enumerate().map(|(at, stage)| (stage.as_str(), at)).collect();
+    let mut of_stage: Vec<Vec<usize>> = vec![Vec::new(); definition.stages.len()];
+    for (at, job) in jobs.iter().enumerate() {
+        if let Some(of_stage) = stages.get(job.stage.as_str()).and_then(|stage| of_stage.get_mut(*stage)) {
+            of_stage.push(at);
+        }
+    }
     let mut open: Vec<usize> = (0..kept.len()).filter(|at| kept.get(*at) == Some(&true)).collect();
-    while let Some(at) = open.pop() {
-        let Some(job) = definition.jobs.get(at) else { continue };
-        for (other, candidate) in definition.jobs.iter().enumerate() {
-            let is_needed = match &job.waits {
-                Waits::Jobs(names) => names.contains(&candidate.name),
-                Waits::EarlierStages => stage(&candidate.stage) < stage(&job.stage),
-            };
-            if let Some(keep) = kept.get_mut(other).filter(|keep| is_needed && !**keep) {
+    let mut opened = 0;
+    while let Some(job) = open.pop().and_then(|at| jobs.get(at)) {
+        let needed: Vec<usize> = match &job.waits {
+            Waits::Jobs(names) => names.iter().filter_map(|name| by_name.get(name.as_str()).copied()).collect(),
+            Waits::EarlierStages => {
+                let before = stages.get(job.stage.as_str()).copied().unwrap_or(0).max(opened);
+                let all = of_stage.get(opened..before).unwrap_or_default().concat();
+                opened = before;
+                all
+            }
+        };
+        for at in needed {
+            if let Some(keep) = kept.get_mut(at).filter(|keep| !**keep) {
                 *keep = true;
-                open.push(other);
+                open.push(at);
             }
         }
     }
@@ -138,6 +153,30 @@ mod tests {
         assert_eq!(chosen(&["test: [b]"], true, &[]), Ok(vec![0, 2]));
         assert_eq!(chosen(&["test-more"], false, &[]), Ok(vec![3]));
         assert!(chosen(&["biuld"], false, &[]).unwrap_err().contains("`build`"));
+    }
+
+    #[test]
+    fn what_waits_for_stages_needs_all_jobs_of_the_earlier_ones_and_what_those_need() {
+        let job = |name: &str, stage: &str, waits: Waits| PlannedJob::new(name, stage, waits);
+        let definition = PipelineDefinition {
+            stages: ["build", "test", "deploy"].map(str::to_owned).into(),
+            jobs: vec![
+                job("b", "build", Waits::EarlierStages),
+                job("t", "test", Waits::EarlierStages),
+                job("late", "deploy", Waits::Jobs(Vec::new())),
+                job("odd", "test", Waits::Jobs(vec!["late".to_owned()])),
+                job("d", "deploy", Waits::EarlierStages),
+                job("other", "deploy", Waits::EarlierStages),
+            ],
+            ..PipelineDefinition::default()
+        };
+        let kept = |name: &str| {
+            let jobs = [name.to_owned()];
+            Choice { jobs: &jobs, with_needs: true, matrix: &[] }.among(&definition, |_| Vec::new()).unwrap()
+        };
+        assert_eq!(kept("t"), [true, true, false, false, false, false]);
+        assert_eq!(kept("d"), [true, true, true, true, true, false]);
+        assert_eq!(kept("odd"), [false, false, true, true, false, false]);
     }
 
     #[test]

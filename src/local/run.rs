@@ -235,26 +235,21 @@ fn make(order: &Order, surroundings: Surroundings, shelf: Shelf) -> Result<Made,
         Dialect::GitLab => {
             let (definition, jobs) = whole(GitLabJobs::new(&order.file, surroundings, shelf, order.sandbox), order)?;
             let (mut definition, mut jobs) = (definition, jobs);
-            let kept = choice(order, &order.jobs).among(&definition, |job| jobs.values(job));
+            let kept = choice(order).among(&definition, |job| jobs.values(job));
             let kept = kept.map_err(RunError::BadInput)?;
             jobs.keep(&kept);
             choice::keep(&mut definition, &kept);
             Ok(Made::GitLab(Box::new(schedule(definition, order)?), Box::new(jobs)))
         }
         Dialect::Native => {
-            let begun = whole(begin_native(&order.file, &surroundings, &order.jobs, order.with_needs), order)?;
+            let mut begun = whole(begin_native(&order.file, &surroundings), order)?;
             if let Some(reason) = begun.refused {
                 return Err(RunError::Nothing(format!("{} does not start: {reason}", order.file.path)));
             }
-            let mut planned = begun.planned;
-            let row = |job: usize| planned.legs.get(job).map(|leg| leg.values.as_slice()).unwrap_or_default();
-            let kept = choice(order, &[]).among(&planned.definition, |job| pairs(row(job)));
-            let kept = kept.map_err(RunError::BadInput)?;
-            let mut keeps = kept.iter();
-            planned.legs.retain(|_| keeps.next().copied().unwrap_or(false));
-            choice::keep(&mut planned.definition, &kept);
+            begun.narrow(&choice(order)).map_err(RunError::BadInput)?;
             let image = order.image.as_deref();
-            let (definition, jobs) = NativeJobs::new(planned, begun.run, &surroundings, image, shelf, order.sandbox);
+            let (definition, jobs) =
+                NativeJobs::new(begun.planned, begun.run, &surroundings, image, shelf, order.sandbox);
             Ok(Made::Native(Box::new(schedule(definition, order)?), Box::new(jobs)))
         }
         _ => {
@@ -266,12 +261,8 @@ fn make(order: &Order, surroundings: Surroundings, shelf: Shelf) -> Result<Made,
     }
 }
 
-fn choice<'a>(order: &'a Order, jobs: &'a [String]) -> Choice<'a> {
-    Choice { jobs, with_needs: order.with_needs, matrix: &order.request.matrix }
-}
-
-fn pairs(row: &[(String, String)]) -> Vec<(&str, &str)> {
-    row.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+fn choice(order: &Order) -> Choice<'_> {
+    Choice { jobs: &order.jobs, with_needs: order.with_needs, matrix: &order.request.matrix }
 }
 
 fn schedule(definition: PipelineDefinition, order: &Order) -> Result<Schedule, RunError> {

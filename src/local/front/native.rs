@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Expand, Planned, codes, graph_of};
+use crate::local::choice::{self, Choice};
 use crate::local::project::{PipelineFile, Project};
 use crate::local::request::Request;
 use crate::local::surroundings::Surroundings;
@@ -66,62 +67,30 @@ pub struct Begun {
     pub refused: Option<String>,
 }
 
-/// The run that the surroundings' request starts; `only`: these jobs of the file alone, with what they need or without. A value is
-/// there only where there is no error.
-pub fn begin_native(
-    file: &PipelineFile,
-    surroundings: &Surroundings,
-    only: &[String],
-    with_needs: bool,
-) -> Checked<Begun> {
-    if let Some(finding) = super::no_text(file) {
-        return super::refused(file, finding);
+impl Begun {
+    /// Leaves only the jobs that were asked for.
+    ///
+    /// # Errors
+    /// A name or a value that no job has.
+    pub fn narrow(&mut self, choice: &Choice<'_>) -> Result<(), String> {
+        let native::Planned { definition, legs } = &mut self.planned;
+        let row = |job: usize| -> Vec<(&str, &str)> {
+            let values = legs.get(job).map(|leg| leg.values.as_slice()).unwrap_or_default();
+            values.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+        };
+        let kept = choice.among(definition, row)?;
+        let mut keeps = kept.iter();
+        legs.retain(|_| keeps.next().copied().unwrap_or(false));
+        choice::keep(definition, &kept);
+        Ok(())
     }
-    let Checked { value, mut diagnostics, sources } = begin(file, surroundings);
-    let value = value.and_then(|mut begun| {
-        let pipeline = begun.run.pipeline();
-        let names = pipeline.jobs.iter().map(|job| job.name.as_str());
-        let legs = begun.planned.definition.jobs.iter().map(|job| job.name.as_str());
-        let known = |name: &str| names.clone().any(|known| known == name) || legs.clone().any(|known| known == name);
-        if let Some(unknown) = only.iter().find(|name| begun.refused.is_none() && !known(name)) {
-            diagnostics.push(super::unknown_job(unknown, names));
-            return None;
-        }
-        narrow(&mut begun.planned, pipeline, only, with_needs);
-        Some(begun)
-    });
-    Checked { value, diagnostics, sources }
 }
 
-/// Leaves only the jobs or legs that were asked for, and what they need where that was asked for too.
-fn narrow(planned: &mut native::Planned, pipeline: &Pipeline, only: &[String], with_needs: bool) {
-    if only.is_empty() {
-        return;
-    }
-    let jobs = &planned.definition.jobs;
-    let by_name: HashMap<&str, usize> = jobs.iter().enumerate().map(|(at, job)| (job.name.as_str(), at)).collect();
-    let is_asked = |job: &PlannedJob, leg: &native::Leg| {
-        let of_file = pipeline.jobs.get(leg.job).map(|job| job.name.as_str());
-        only.iter().any(|name| *name == job.name || Some(name.as_str()) == of_file)
-    };
-    let mut kept: Vec<bool> = jobs.iter().zip(&planned.legs).map(|(job, leg)| is_asked(job, leg)).collect();
-    let mut open: Vec<usize> = if with_needs { (0..jobs.len()).filter(|at| kept[*at]).collect() } else { Vec::new() };
-    while let Some(at) = open.pop() {
-        for need in jobs[at].named_needs().iter().filter_map(|need| by_name.get(need.as_str())) {
-            if !std::mem::replace(&mut kept[*need], true) {
-                open.push(*need);
-            }
-        }
-    }
-    let names: std::collections::HashSet<String> =
-        jobs.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(job, _)| job.name.clone()).collect();
-    let mut keep = kept.iter();
-    planned.legs.retain(|_| keep.next().copied().unwrap_or(false));
-    planned.definition.jobs.retain(|job| names.contains(&job.name));
-    for job in &mut planned.definition.jobs {
-        if let Waits::Jobs(needs) = &mut job.waits {
-            needs.retain(|need| names.contains(need));
-        }
+/// The run that the surroundings' request starts. A value is there only where there is no error.
+pub fn begin_native(file: &PipelineFile, surroundings: &Surroundings) -> Checked<Begun> {
+    match super::no_text(file) {
+        Some(finding) => super::refused(file, finding),
+        None => begin(file, surroundings),
     }
 }
 

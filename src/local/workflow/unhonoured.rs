@@ -63,10 +63,29 @@ fn of_steps(job: &StepsJob, name: &str, bench: &Bench, found: &mut Unhonoured) {
             found.add(format!("runs-on: {}", labels.join(", ")), why, name);
         }
     }
+    if in_containers {
+        let services = job.services.as_ref().and_then(Token::as_mapping).unwrap_or_default();
+        for container in job.container.iter().chain(services.iter().map(|service| &service.value)) {
+            of_container(container, name, found);
+        }
+    }
     for step in &job.steps {
         let StepKind::Uses(uses) = &step.kind else { continue };
         if !is_checkout(&uses.action) {
             found.add(format!("uses: {}", uses.action), "actions are not run by this version; the step fails", name);
+        }
+    }
+}
+
+/// What a container or a service asks for besides its image.
+fn of_container(container: &Token, job: &str, found: &mut Unhonoured) {
+    for (key, why) in [
+        ("ports", "ports are not published; services are reached by their names"),
+        ("volumes", "volumes are not mounted"),
+        ("options", "options of `docker create` have no effect"),
+    ] {
+        if container.get(key).is_some_and(|value| !value.is_null()) {
+            found.add(key, why, job);
         }
     }
 }

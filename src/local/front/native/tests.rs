@@ -166,7 +166,8 @@ fn a_run_begins_with_the_jobs_that_are_asked_for() {
     let surroundings = Surroundings::of(&project, &Request::default());
     let begun = |only: &[&str], needs: bool| {
         let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
-        let begun = begin_native(&file, &surroundings, &only, needs).value?;
+        let mut begun = begin_native(&file, &surroundings).value?;
+        begun.narrow(&Choice { jobs: &only, with_needs: needs, matrix: &[] }).ok()?;
         assert_eq!(begun.planned.definition.jobs.len(), begun.planned.legs.len());
         let planned = begun.planned.definition.jobs;
         Some(planned.into_iter().map(|job| format!("{}{:?}", job.name, job.named_needs())).collect::<Vec<_>>())
