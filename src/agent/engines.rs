@@ -12,7 +12,9 @@ use super::recovery::{Found, ShimState};
 use crate::config::DockerConfig;
 use crate::config::docker_values::EngineAddress;
 use crate::executor::sandbox::SandboxRecord;
-use crate::executor::sandbox::docker::{Docker, EngineSettings, MachineAuth, PoolSettings, Reattached, UtilityProgram};
+use crate::executor::sandbox::docker::{
+    Docker, EngineSettings, MachineAuth, PoolSettings, Reattached, Upkeep, UtilityProgram,
+};
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::pipeline::JobKey;
 use crate::state::{OpenJob, StateDir, durable};
@@ -27,6 +29,8 @@ pub struct Engines {
     agent: String,
     shim: ShimBinary,
     process: String,
+    /// How many networks are made ahead and kept; `None`: as for an agent, whose next job may be anybody's.
+    upkeep: Option<Upkeep>,
     connected: Arc<Mutex<BTreeMap<String, Docker>>>,
 }
 
@@ -35,7 +39,13 @@ impl Engines {
     pub fn new(dir: StateDir, shim: ShimBinary) -> io::Result<Self> {
         let agent = agent_id(&dir)?;
         let process = uuid::Uuid::new_v4().simple().to_string();
-        Ok(Self { dir, agent, shim, process, connected: Arc::default() })
+        Ok(Self { dir, agent, shim, process, upkeep: None, connected: Arc::default() })
+    }
+
+    /// For jobs of one Owner, of which so many run at a time.
+    #[must_use]
+    pub fn of_one_owner(self, parallel: usize) -> Self {
+        Self { upkeep: Some(Upkeep { ready: parallel, most: Some(parallel) }), ..self }
     }
 
     /// The engine that `docker` names; connected to at the first call.
@@ -47,6 +57,7 @@ impl Engines {
         }
         let mut settings = settings(&self.dir, &self.agent, &self.shim.path, docker, &address).await?;
         settings.process = Some(self.process.clone());
+        settings.pool.upkeep = self.upkeep.unwrap_or(settings.pool.upkeep);
         let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;
         for warning in engine.caps().warnings() {
             warn!(engine = %address, "{warning}");

@@ -53,7 +53,12 @@ pub struct House {
 
 impl House {
     /// Makes the state directory and connects to the engine. The error is for people: what is missing of the environment.
-    pub async fn open(state_dir: &Path, sandbox: Sandbox, docker: &DockerConfig) -> Result<Self, String> {
+    pub async fn open(
+        state_dir: &Path,
+        sandbox: Sandbox,
+        docker: &DockerConfig,
+        parallel: usize,
+    ) -> Result<Self, String> {
         let home = state_dir.join("exec");
         let (dir, lock, journal) = {
             let home = home.clone();
@@ -67,12 +72,13 @@ impl House {
             .await?
         };
         let shim = ShimBinary::install(&home.join("shim")).await.map_err(words)?;
-        let engines = Engines::new(dir.clone(), shim.clone()).map_err(words)?;
+        let engines = Engines::new(dir.clone(), shim.clone()).map_err(words)?.of_one_owner(parallel);
         let (place, builds_dir) = match sandbox {
             Sandbox::Docker => {
                 let engine = engines.get(docker).await?;
                 let settings = docker_settings::of(docker, Hardening::Standard);
-                engine.make_networks_ready(&settings).await;
+                // One job there is at least; how many will be known when the file has been read.
+                engine.expect_jobs(&settings, 1).await;
                 let place = DockerPlace { engine, settings, shim: engines.shim().clone() };
                 (Place::Docker(Box::new(place)), BUILDS_DIR.to_owned())
             }
@@ -105,6 +111,13 @@ impl House {
             introduction: "this machine, by forgehand exec".to_owned(),
         };
         Ok(Self { dir, journal, tools: Arc::new(tools), sandbox, engines, home, _lock: lock })
+    }
+
+    /// So many jobs are going to run.
+    pub async fn expect_jobs(&self, jobs: usize) {
+        if let Place::Docker(place) = &self.tools.place {
+            place.engine.expect_jobs(&place.settings, jobs).await;
+        }
     }
 
     /// Removes everything of the run but its caches and artifacts, and what tells of it.

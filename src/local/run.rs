@@ -116,7 +116,7 @@ pub struct Report {
 pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Result<Report, RunError> {
     let began = Instant::now();
     // The engine is connected to while git is asked.
-    let house = House::open(&order.state_dir, order.sandbox, &order.docker);
+    let house = House::open(&order.state_dir, order.sandbox, &order.docker, order.parallel);
     let surroundings = blocking({
         let (project, request) = (order.project.clone(), order.request.clone());
         move || Ok(Surroundings::of(&project, &request))
@@ -158,6 +158,7 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     }
     let worker = LocalWorker { inner: Arc::new(bench) };
     let limits = worker.inner.limits;
+    worker.inner.house.expect_jobs(made.definition().jobs.len()).await;
     let history = History::of(&order.state_dir, order.project.root(), &order.file.path);
     narrator.expect(history.expected(made.definition(), limits.parallel));
     let tell = |event| narrator.pipeline(&event);

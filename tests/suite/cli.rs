@@ -314,7 +314,6 @@ fn a_reload_takes_up_a_registration() {
     let project = forge.case_project("team/second");
     let spec = JobSpec { runner: Some(second), ..job(&agent, project, &["echo second"]) };
     let id = forge.queue(spec).expect("it is queued");
-    let _guard = Leftovers(&forge, id);
     assert_eq!(ended(&forge, &mut agent, id).state, "success");
     let pid = agent.pid();
     fs::write(agent.config_file(), "concurent = 1\n").expect("it is written");
@@ -326,15 +325,6 @@ fn a_reload_takes_up_a_registration() {
     assert_eq!(agent.pid(), pid);
     agent.stop();
     assert!(docker::leftovers(forge.url(), &[id].into()).is_empty());
-}
-
-/// Of a job that another runner of the same agent had.
-struct Leftovers<'f>(&'f TestForge, u64);
-
-impl Drop for Leftovers<'_> {
-    fn drop(&mut self) {
-        docker::remove_all(self.0.url(), &[self.1].into());
-    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use forgehand::executor::progress::Progress;
 use forgehand::executor::running::{JobRun, now_ms};
 use forgehand::executor::sandbox::JobPaths;
 use forgehand::executor::sandbox::docker::{
-    Docker, DockerSettings, EngineSettings, MachineAuth, PoolSettings, UtilityProgram,
+    Docker, DockerSettings, EngineSettings, MachineAuth, PoolSettings, Upkeep, UtilityProgram,
 };
 use forgehand::executor::sandbox::place::{DockerPlace, HostPlace, Place};
 use forgehand::executor::sandbox::shim::ShimBinary;
@@ -218,7 +218,7 @@ impl House {
                     process: None,
                     folder: dir.path().join("docker"),
                     auth: MachineAuth::default(),
-                    pool: PoolSettings { ready: 0, ..PoolSettings::default() },
+                    pool: PoolSettings { upkeep: Upkeep { ready: 0, most: None }, ..PoolSettings::default() },
                     utility: UtilityProgram { path: env!("CARGO_BIN_EXE_forgehand").into(), args: Vec::new() },
                 });
                 let settings = DockerSettings::default();

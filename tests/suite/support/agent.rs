@@ -290,7 +290,9 @@ impl Drop for Agent {
             let _ = child.kill();
             let _ = child.wait();
         }
-        docker::remove_all(&self.world.base_url, &self.jobs());
+        // One that is killed between jobs leaves the networks that it keeps ready, for an agent that does not follow here.
+        let id = fs::read_to_string(self.state_dir().join("agent.id")).ok();
+        docker::remove_all(&self.world.base_url, &self.jobs(), id.as_deref().map(str::trim));
     }
 }
 

@@ -28,10 +28,10 @@ pub fn leftovers(forge_url: &str, jobs: &BTreeSet<u64>) -> Vec<String> {
     found.map(|(kind, object)| format!("{kind} {} of job {}", object.id, object.job)).collect()
 }
 
-/// Removes what belongs to the jobs with these ids, and everything else of the agents that made it (pooled networks carry
-/// no job).
-pub fn remove_all(forge_url: &str, jobs: &BTreeSet<u64>) {
-    let mut agents = BTreeSet::new();
+/// Removes what belongs to the jobs with these ids, and everything else of `agent` and of the agents that made it (pooled
+/// networks carry no job).
+pub fn remove_all(forge_url: &str, jobs: &BTreeSet<u64>, agent: Option<&str>) {
+    let mut agents: BTreeSet<String> = agent.into_iter().map(str::to_owned).collect();
     // Containers first: networks and volumes in use cannot go.
     for kind in &KINDS {
         for object in of_jobs(kind, forge_url, jobs) {

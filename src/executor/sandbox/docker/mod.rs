@@ -48,6 +48,7 @@ pub use container::mounts::{HOME, RUN, SHIM};
 pub use engine::Engine;
 pub use error::EngineError;
 pub use lifecycle::{EndState, Reattached, ServiceOutput};
+pub use network::Upkeep;
 pub use network::pool::PoolSettings;
 pub use prepare::{ENTRYPOINT_OUTPUT, Hooks, PrepareError, Prepared, SandboxSpec};
 pub use settings::{ConfiguredService, DEFAULT_PIDS, DockerSettings, Hardening, Limits, NetworkMode, Ulimit};
@@ -143,6 +144,14 @@ impl Docker {
         if settings.network_mode == NetworkMode::Job {
             let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
             self.inner.networks.make_ready(&shape).await;
+        }
+    }
+
+    /// So many jobs of a registration are still to come, and no other: networks are made ahead and kept for these only.
+    pub async fn expect_jobs(&self, settings: &DockerSettings, jobs: usize) {
+        if settings.network_mode == NetworkMode::Job {
+            let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
+            self.inner.networks.expect(jobs, &shape).await;
         }
     }
 

@@ -1,10 +1,13 @@
 //! How the containers of a job are connected.
 //!
 //! - [`subnets`]: a range of addresses free of the machine's routes, cut into small nets. Pure.
-//! - [`pool`]: networks from that range, made ahead of need, one a job.
+//! - [`pool`]: networks from that range, made ahead of need, one a job; `stock`: which there are, and whose. The latter pure.
 
 pub mod pool;
+mod stock;
 pub mod subnets;
+
+pub use stock::Upkeep;
 
 use super::container::Attachment;
 use super::settings::NetworkMode;

@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::stock::{Released, Stock, Taken, Upkeep};
 use super::subnets::{self, Subnet, Subnets};
 use crate::executor::sandbox::docker::engine::{CHANGE, Engine, LOOK};
 use crate::executor::sandbox::docker::error::EngineError;
@@ -34,13 +35,13 @@ pub struct PoolSettings {
     pub range: Option<Ipv4Net>,
     /// Prefix length of one job's network.
     pub prefix: u8,
-    /// How many networks are kept ready.
-    pub ready: usize,
+    /// How many are kept.
+    pub upkeep: Upkeep,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { range: None, prefix: subnets::DEFAULT_PREFIX, ready: 2 }
+        Self { range: None, prefix: subnets::DEFAULT_PREFIX, upkeep: Upkeep { ready: 2, most: None } }
     }
 }
 
@@ -60,10 +61,10 @@ pub struct PooledNetwork {
     pub id: String,
     /// Its name.
     pub name: String,
-    subnet: u32,
-    shape: Shape,
+    pub(super) subnet: u32,
+    pub(super) shape: Shape,
     /// The Owner that has used it; `None`: nobody yet.
-    owner: Option<String>,
+    pub(super) owner: Option<String>,
 }
 
 /// The pool. Cheap to clone.
@@ -82,16 +83,10 @@ struct Inner {
     background: TaskTracker,
 }
 
-#[derive(Default)]
 struct State {
     /// `None`: the range has not been chosen yet.
     subnets: Option<Subnets>,
-    idle: Vec<PooledNetwork>,
-    /// In use by a job of this process, by id.
-    used: HashMap<String, PooledNetwork>,
-    /// Clean networks of the shape under way.
-    coming: usize,
-    is_closed: bool,
+    stock: Stock,
 }
 
 impl NetworkPool {
@@ -100,8 +95,8 @@ impl NetworkPool {
         let inner = Inner {
             engine,
             agent,
+            state: Mutex::new(State { subnets: None, stock: Stock::new(settings.upkeep) }),
             settings,
-            state: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
             background: TaskTracker::new(),
         };
@@ -118,46 +113,40 @@ impl NetworkPool {
                 self.inner.settings.prefix
             )));
         }
-        let idle = self.lock().take_idle(owner, shape);
-        let network = match idle {
-            Some(network) => network,
-            None => {
-                let made = self.make_now(shape).await?;
-                self.lock().use_it(made, owner)
+        let taken = self.lock().stock.take(owner, shape);
+        let network = match taken {
+            Taken::Here(network) => Ok(network),
+            Taken::Later { answer, is_missing } => {
+                if is_missing {
+                    self.make_in_background(shape);
+                }
+                self.refill(shape);
+                let stopped = || EngineError::Unsupported("the pool of networks is closed: the agent ends".into());
+                return answer.await.map_err(|_| stopped())?;
             }
         };
         self.refill(shape);
-        Ok(network)
+        network
     }
 
-    /// Makes a network for somebody who waits. It is made to its end even if they give up: half a network would be found
-    /// by nobody.
-    async fn make_now(&self, shape: &Shape) -> Result<PooledNetwork, EngineError> {
-        let (pool, shape) = (self.clone(), shape.clone());
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.inner.background.spawn(async move {
-            let made = pool.make(&shape).await;
-            if let Err(Ok(unwanted)) = sender.send(made) {
-                pool.keep(unwanted).await;
-            }
-        });
-        let stopped = || EngineError::Unsupported("the pool of networks is closed: the agent ends".into());
-        receiver.await.map_err(|_| stopped())?
+    /// So many jobs are still to ask for a network: no more are made ahead or kept than these can use, and those are made.
+    pub async fn expect(&self, jobs: usize, shape: &Shape) {
+        self.lock().stock.expect(jobs);
+        self.make_ready(shape).await;
     }
 
     /// Takes back the network `id` after its job. It waits for its Owner's next job where there is room, else it is removed,
     /// both without the caller waiting. `false`: the pool does not know it (an earlier agent made it).
     pub fn release(&self, id: &str) -> bool {
-        let mut state = self.lock();
-        let Some(network) = state.used.remove(id) else { return false };
-        let kept = state.idle.iter().filter(|idle| idle.owner.is_some()).count();
-        if kept < self.inner.settings.ready && !state.is_closed {
-            state.idle.push(network);
-            return true;
+        let released = self.lock().stock.release(id);
+        match released {
+            Released::Unknown => return false,
+            Released::Kept => {}
+            Released::Surplus(network) => {
+                let pool = self.clone();
+                self.inner.background.spawn(async move { pool.discard(network).await });
+            }
         }
-        drop(state);
-        let pool = self.clone();
-        self.inner.background.spawn(async move { pool.discard(network).await });
         true
     }
 
@@ -172,25 +161,20 @@ impl NetworkPool {
 
     /// Leaves a network whose job could not be removed to the sweeper.
     pub fn forget(&self, id: &str) {
-        self.lock().used.remove(id);
+        self.lock().stock.forget(id);
     }
 
     /// Ids of all networks that this process knows.
     pub fn known(&self) -> BTreeSet<String> {
-        let state = self.lock();
-        state.idle.iter().map(|network| network.id.clone()).chain(state.used.keys().cloned()).collect()
+        self.lock().stock.known()
     }
 
     /// Removes what no job uses and waits for what is under way. Networks in use stay for the next agent.
     pub async fn close(&self) {
-        let idle = {
-            let mut state = self.lock();
-            state.is_closed = true;
-            std::mem::take(&mut state.idle)
-        };
+        let idle = self.lock().stock.close();
         self.inner.background.close();
         self.inner.background.wait().await;
-        // What was under way when the pool closed has removed itself (see `keep`).
+        // What was under way when the pool closed has removed itself (see `Stock::arrived`).
         futures_util::future::join_all(idle.into_iter().map(|network| self.discard(network))).await;
     }
 
@@ -226,50 +210,36 @@ impl NetworkPool {
 
     /// Makes networks ahead of need, in the background.
     fn refill(&self, shape: &Shape) {
-        let mut state = self.lock();
-        let clean = state.idle.iter().filter(|idle| idle.owner.is_none() && idle.shape == *shape).count();
-        let missing = self.inner.settings.ready.saturating_sub(clean + state.coming);
-        if state.is_closed {
-            return;
-        }
-        state.coming += missing;
-        drop(state);
-        for _ in 0..missing {
-            let (pool, shape) = (self.clone(), shape.clone());
-            self.inner.background.spawn(async move {
-                let made = pool.make(&shape).await;
-                pool.lock().coming -= 1;
-                match made {
-                    Ok(network) => pool.keep(network).await,
-                    Err(error) => tracing::warn!(%error, "no network could be made ahead of need"),
+        let missing = self.lock().stock.missing(shape);
+        (0..missing).for_each(|_| self.make_in_background(shape));
+    }
+
+    /// Makes one that the stock knows to come. It is made to its end even if who waits for it gives up: half a network would be
+    /// found by nobody.
+    fn make_in_background(&self, shape: &Shape) {
+        let (pool, shape) = (self.clone(), shape.clone());
+        self.inner.background.spawn(async move {
+            match pool.make(&shape).await {
+                Ok(None) => {}
+                Ok(Some(surplus)) => pool.discard(surplus).await,
+                Err(error) => {
+                    let unheard = pool.lock().stock.failed(&shape, error);
+                    if let Some(error) = unheard {
+                        tracing::warn!(%error, "no network could be made ahead of need");
+                    }
                 }
-            });
-        }
-    }
-
-    async fn keep(&self, network: PooledNetwork) {
-        let late = {
-            let mut state = self.lock();
-            state.used.remove(&network.id);
-            let clean = state.idle.iter().filter(|idle| idle.owner.is_none() && idle.shape == network.shape).count();
-            if state.is_closed || clean >= self.inner.settings.ready {
-                Some(network)
-            } else {
-                state.idle.push(network);
-                None
             }
-        };
-        if let Some(network) = late {
-            self.discard(network).await;
-        }
+        });
     }
 
-    async fn make(&self, shape: &Shape) -> Result<PooledNetwork, EngineError> {
+    /// Makes one and puts it into the stock, which returns it where nobody needs it any more.
+    async fn make(&self, shape: &Shape) -> Result<Option<PooledNetwork>, EngineError> {
         let _turn = self.turn().await;
         for _ in 0..TRIES {
             let Some(subnet) = self.lock().subnets.as_mut().and_then(Subnets::take) else { break };
             match self.make_at(subnet, shape).await {
-                Ok(network) => return Ok(network),
+                // Known before the turn ends: the sweeper looks when nobody has a turn.
+                Ok(network) => return Ok(self.lock().stock.arrived(network)),
                 // Somebody else's network overlaps: its addresses stay marked as taken.
                 Err(error) if is_overlap(&error) => {
                     tracing::debug!(subnet = %subnet.net, "another network has these addresses");
@@ -294,10 +264,7 @@ impl NetworkPool {
         let body = request(&name, &inner.agent, subnet, shape);
         let made =
             inner.engine.call("making the job's network", CHANGE, inner.engine.api().create_network(body)).await?;
-        let network = PooledNetwork { id: made.id, name, subnet: subnet.index, shape: shape.clone(), owner: None };
-        // Known before the turn ends: the sweeper looks when nobody has a turn.
-        self.lock().used.insert(network.id.clone(), network.clone());
-        Ok(network)
+        Ok(PooledNetwork { id: made.id, name, subnet: subnet.index, shape: shape.clone(), owner: None })
     }
 
     /// Chooses the range when the first network is wanted, and learns which of its nets are in use.
@@ -344,23 +311,6 @@ impl NetworkPool {
 }
 
 impl State {
-    /// One that the same Owner has used, else a clean one.
-    fn take_idle(&mut self, owner: &str, shape: &Shape) -> Option<PooledNetwork> {
-        let fits = |wanted: Option<&str>| {
-            self.idle.iter().position(|idle| idle.shape == *shape && idle.owner.as_deref() == wanted)
-        };
-        let at = fits(Some(owner)).or_else(|| fits(None))?;
-        let network = self.idle.swap_remove(at);
-        // Under the same lock: a network that is in neither list is the sweeper's.
-        Some(self.use_it(network, owner))
-    }
-
-    fn use_it(&mut self, network: PooledNetwork, owner: &str) -> PooledNetwork {
-        let network = PooledNetwork { owner: Some(owner.to_owned()), ..network };
-        self.used.insert(network.id.clone(), network.clone());
-        network
-    }
-
     fn give_back(&mut self, subnet: u32) {
         if let Some(subnets) = &mut self.subnets {
             subnets.give_back(subnet);

@@ -20,7 +20,7 @@ async fn a_sandbox_against_docker_run() {
     for (mode, word, ready) in
         [(NetworkMode::None, "none", 0), (NetworkMode::Bridge, "bridge", 0), (NetworkMode::Job, "bridge", 2)]
     {
-        let house = House::with(|settings| settings.pool.ready = ready).await;
+        let house = House::with(|settings| settings.pool.upkeep.ready = ready).await;
         let (mut ours, mut floor, mut calls) = (Vec::new(), Vec::new(), 0);
         for _ in 0..ROUNDS {
             let mut case = house.case("true");

@@ -114,7 +114,7 @@ impl House {
             process: Some(uuid::Uuid::new_v4().to_string()),
             folder: folder.path().join("docker"),
             auth: MachineAuth::default(),
-            pool: PoolSettings { ready: 0, ..PoolSettings::default() },
+            pool: PoolSettings { upkeep: Upkeep { ready: 0, most: None }, ..PoolSettings::default() },
             utility: UtilityProgram {
                 path: std::env::current_exe().unwrap(),
                 args: ["--exact", "executor::sandbox::docker::tests::utility_process", "--ignored", "--nocapture"]

@@ -41,7 +41,7 @@ async fn a_sweep_after_a_crash_removes_what_belongs_to_no_known_job() {
 
 #[tokio::test]
 async fn a_sweep_leaves_the_networks_of_its_own_agent() {
-    let house = House::with(|settings| settings.pool.ready = 1).await;
+    let house = House::with(|settings| settings.pool.upkeep.ready = 1).await;
     let mut case = house.case("sleep 600");
     case.settings.network_mode = NetworkMode::Job;
     let prepared = house.start(&case).await.unwrap();

@@ -43,7 +43,7 @@ async fn jobs_do_not_see_each_other() {
 
 #[tokio::test]
 async fn a_network_is_never_given_to_another_owner() {
-    let house = House::with(|settings| settings.pool.ready = 1).await;
+    let house = House::with(|settings| settings.pool.upkeep.ready = 1).await;
     let pool = house.docker.networks();
     let shape = Shape::default();
     let first = pool.take("owner-1", &shape, 1).await.unwrap();
@@ -95,7 +95,7 @@ async fn the_machine_s_network_and_a_named_one() {
 
 #[tokio::test]
 async fn networks_are_made_before_the_first_job_needs_one() {
-    let house = House::with(|settings| settings.pool.ready = 2).await;
+    let house = House::with(|settings| settings.pool.upkeep.ready = 2).await;
     let job_network = DockerSettings::default();
     house.docker.make_networks_ready(&job_network).await;
     let ready = tokio::time::timeout(std::time::Duration::from_secs(60), async {
