@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 
 use super::events::{Event, EventError, Events, Mark, Name};
 use super::explain::explain;
-use super::node::{Entry, Mapping, Node, Scalar, Style, Value};
+use super::node::{Entry, Mapping, Node, Scalar, Style, Tag, Value};
 use super::span::{FileId, Span};
 
 /// How a text is read.
@@ -105,7 +105,7 @@ struct Builder {
 /// A list or a mapping that has begun.
 struct Open {
     span: Span,
-    tag: Option<Arc<str>>,
+    tag: Option<Tag>,
     anchor: Option<String>,
     kind: Kind,
     /// Where its insides begin in `done`.
@@ -151,7 +151,7 @@ impl Builder {
                     Style::Quoted
                 };
                 let value = Value::Scalar(Scalar { text: SmolStr::new(text), style });
-                let node = Node { span, tag: name.tag.map(Arc::from), value };
+                let node = Node { span, tag: name.tag.as_deref().map(Tag::from), value };
                 if let Some(anchor) = name.anchor {
                     let ready = Anchor::Ready { node: node.clone(), weight: 1, height: 0 };
                     self.anchors.insert(anchor.into_owned(), ready);
@@ -177,7 +177,7 @@ impl Builder {
             self.anchors.insert(anchor.clone(), Anchor::Open);
         }
         let from = self.done.len();
-        self.open.push(Open { span, tag: name.tag.map(Arc::from), anchor, kind, from, before, height: 0 });
+        self.open.push(Open { span, tag: name.tag.as_deref().map(Tag::from), anchor, kind, from, before, height: 0 });
         Ok(())
     }
 
@@ -186,11 +186,11 @@ impl Builder {
         let Some(open) = self.open.pop() else { return };
         let inside = self.done.drain(open.from.min(self.done.len())..);
         let value = match open.kind {
-            Kind::Sequence => Value::Sequence(Arc::new(inside.collect())),
-            Kind::Mapping => Value::Mapping(Arc::new(Mapping::new(entries(inside)))),
+            Kind::Sequence => Value::Sequence(inside.collect()),
+            Kind::Mapping => Value::Mapping(Mapping::new(entries(inside))),
             Kind::Merging => {
-                let entries = merged(entries(inside), self.options.merge);
-                Value::Mapping(Arc::new(Mapping::new(entries)))
+                let entries = merged(&entries(inside), self.options.merge);
+                Value::Mapping(Mapping::new(entries))
             }
         };
         let span = Span { end_line: end.line + 1, end_column: end.column + 1, ..open.span };
@@ -280,12 +280,11 @@ impl Builder {
 }
 
 /// Keys and values that take turns, as pairs.
-fn entries(mut nodes: impl ExactSizeIterator<Item = Node>) -> Vec<Entry> {
-    let mut entries = Vec::with_capacity(nodes.len() / 2);
-    while let (Some(key), Some(value)) = (nodes.next(), nodes.next()) {
-        entries.push(Entry { key, value });
-    }
-    entries
+fn entries(mut nodes: impl ExactSizeIterator<Item = Node>) -> Arc<[Entry]> {
+    let pairs = nodes.len() / 2;
+    let mut next = || nodes.next().unwrap_or_default();
+    // The length of a range is known for sure, so that the pairs go straight to their place.
+    (0..pairs).map(|_| Entry { key: next(), value: next() }).collect()
 }
 
 /// Line and column of a byte.
@@ -309,10 +308,10 @@ fn is_merge(key: &Node, merge: Merge) -> bool {
 }
 
 /// The entries with what `<<` brings in its place.
-fn merged(entries: Vec<Entry>, merge: Merge) -> Vec<Entry> {
+fn merged(entries: &[Entry], merge: Merge) -> Vec<Entry> {
     let mut out = Merging::default();
     let (mut own, mut brought) = (Vec::new(), Vec::new());
-    for entry in entries {
+    for entry in entries.iter().cloned() {
         match is_merge(&entry.key, merge) {
             true => match brings(&entry.value) {
                 Some(more) if merge == Merge::Ruby => more.into_iter().for_each(|entry| out.set(entry)),

@@ -14,20 +14,27 @@ pub struct Node {
     /// Where it stands. What an alias or a merge key brought stands where its anchor does.
     pub span: Span,
     /// Its tag, if one is written: `!reference`, `tag:yaml.org,2002:str` (written `!!str`), `!` alone.
-    pub tag: Option<Arc<str>>,
+    pub tag: Option<Tag>,
     /// What it is.
     pub value: Value,
 }
 
-/// What a node is.
+// A big file is a million of them, and walking through them costs what they weigh.
+const _: () = assert!(size_of::<Node>() <= 64);
+
+/// A tag. Hardly any node has one, so it takes the room of one pointer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag(Arc<SmolStr>);
+
+/// What a node is. Clones share what is inside lists and mappings.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// Text.
     Scalar(Scalar),
     /// A list.
-    Sequence(Arc<Vec<Node>>),
+    Sequence(Arc<[Node]>),
     /// Keys and values.
-    Mapping(Arc<Mapping>),
+    Mapping(Mapping),
 }
 
 /// Text as it is written, without quotes and escapes.
@@ -51,7 +58,7 @@ pub enum Style {
 }
 
 /// A key and its value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Entry {
     /// The key.
     pub key: Node,
@@ -59,12 +66,12 @@ pub struct Entry {
     pub value: Node,
 }
 
-/// Keys and values in the order of the file. Keys may come twice; [`Mapping::get`] finds the last.
-#[derive(Debug, Default)]
+/// Keys and values in the order of the file. Keys may come twice; [`Mapping::get`] finds the last. Clones share them.
+#[derive(Clone, Debug, Default)]
 pub struct Mapping {
-    entries: Vec<Entry>,
-    #[expect(clippy::box_collection, reason = "most mappings are small, never need it, and are many")]
-    index: OnceLock<Box<HashMap<SmolStr, usize>>>,
+    entries: Arc<[Entry]>,
+    /// Of a long one, made when it is first asked for: where the last of each key stands.
+    index: Option<Arc<OnceLock<HashMap<SmolStr, usize>>>>,
 }
 
 /// Below so many entries a search is faster than an index.
@@ -83,12 +90,12 @@ impl Node {
 
     /// A list that stands at `span`.
     pub fn sequence(items: Vec<Node>, span: Span) -> Self {
-        Self { span, tag: None, value: Value::Sequence(Arc::new(items)) }
+        Self { span, tag: None, value: Value::Sequence(items.into()) }
     }
 
     /// Keys and values that stand at `span`.
     pub fn mapping(entries: Vec<Entry>, span: Span) -> Self {
-        Self { span, tag: None, value: Value::Mapping(Arc::new(Mapping::new(entries))) }
+        Self { span, tag: None, value: Value::Mapping(Mapping::new(entries)) }
     }
 
     /// The scalar, if it is one.
@@ -147,7 +154,7 @@ impl Node {
                 Arc::ptr_eq(a, b) || a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same(b, schema))
             }
             (Value::Mapping(a), Value::Mapping(b)) => {
-                Arc::ptr_eq(a, b)
+                a.is_same(b)
                     || a.len() == b.len()
                         && a.entries().iter().all(|entry| {
                             entry
@@ -171,8 +178,25 @@ impl Scalar {
 
 impl Mapping {
     /// Of these entries in this order.
-    pub fn new(entries: Vec<Entry>) -> Self {
-        Self { entries, index: OnceLock::new() }
+    pub fn new(entries: impl Into<Arc<[Entry]>>) -> Self {
+        let entries = entries.into();
+        let index = (entries.len() >= INDEX_FROM).then(Arc::default);
+        Self { entries, index }
+    }
+
+    /// Whether others share it.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.entries) > 1
+    }
+
+    /// Where it lies in memory: the same for all that share it.
+    pub fn address(&self) -> *const Entry {
+        self.entries.as_ptr()
+    }
+
+    /// Whether both are one that is shared.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entries, &other.entries)
     }
 
     /// The entries in order.
@@ -203,24 +227,58 @@ impl Mapping {
     /// Where among the entries the last is whose key is written like this.
     pub fn position(&self, key: &str) -> Option<usize> {
         let is_it = |entry: &Entry| entry.key.as_scalar().is_some_and(|scalar| scalar.text == key);
-        if self.entries.len() < INDEX_FROM {
-            return self.entries.iter().rposition(is_it);
-        }
-        let index = self.index.get_or_init(|| {
+        let Some(index) = &self.index else { return self.entries.iter().rposition(is_it) };
+        let index = index.get_or_init(|| {
             let named = self.entries.iter().enumerate();
-            Box::new(named.filter_map(|(at, entry)| Some((entry.key.as_scalar()?.text.clone(), at))).collect())
+            named.filter_map(|(at, entry)| Some((entry.key.as_scalar()?.text.clone(), at))).collect()
         });
         index.get(key).copied()
     }
 
-    /// The entries themselves.
+    /// Hands over each entry; see [`take_each`].
+    pub fn take_each(self, take: impl FnMut(Entry)) {
+        take_each(self.entries, take);
+    }
+
+    /// The entries, to make others of them; copied only where others share them.
     pub fn into_entries(self) -> Vec<Entry> {
-        self.entries
+        let mut entries = Vec::with_capacity(self.len());
+        self.take_each(|entry| entries.push(entry));
+        entries
     }
 
     /// The entries, to make others of them.
     pub fn to_entries(&self) -> Vec<Entry> {
-        self.entries.clone()
+        self.entries.to_vec()
+    }
+}
+
+/// Hands over what a list holds, each itself where nobody shares the list, else a copy of it.
+pub fn take_each<T: Clone + Default>(mut list: Arc<[T]>, mut take: impl FnMut(T)) {
+    match Arc::get_mut(&mut list) {
+        Some(own) => own.iter_mut().for_each(|item| take(std::mem::take(item))),
+        None => list.iter().cloned().for_each(take),
+    }
+}
+
+impl Default for Node {
+    /// Nothing, nowhere.
+    fn default() -> Self {
+        Self::plain(SmolStr::default(), Span::default())
+    }
+}
+
+impl From<&str> for Tag {
+    fn from(tag: &str) -> Self {
+        Self(Arc::new(SmolStr::new(tag)))
+    }
+}
+
+impl std::ops::Deref for Tag {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub struct FileId(pub u16);
 
 /// A stretch of text in a file. Lines and columns count from 1; columns are characters, not bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
     /// The file.
     pub file: FileId,

@@ -12,7 +12,7 @@ use super::scope::{ScopeSet, Scopes};
 use super::tags;
 use super::workflow::ANY;
 use crate::parser::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
-use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Typed, Value};
+use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Typed, Value, take_each};
 use crate::parser::expression::{Template, number_to_text};
 use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
@@ -62,14 +62,8 @@ impl<'d> Reader<'d> {
         match node.value {
             Value::Scalar(_) => self.scalar(&node, def, scope),
             // What an anchor and its aliases share is copied, one level at a time.
-            Value::Sequence(items) => {
-                let items = Arc::try_unwrap(items).unwrap_or_else(|shared| shared.to_vec());
-                self.deeper(span, |reader| reader.sequence(span, items, def, scope))
-            }
-            Value::Mapping(mapping) => {
-                let entries = Arc::try_unwrap(mapping).map_or_else(|shared| shared.to_entries(), Mapping::into_entries);
-                self.deeper(span, |reader| reader.mapping(span, entries, def, scope))
-            }
+            Value::Sequence(items) => self.deeper(span, |reader| reader.sequence(span, items, def, scope)),
+            Value::Mapping(mapping) => self.deeper(span, |reader| reader.mapping(span, mapping, def, scope)),
         }
     }
 
@@ -100,35 +94,29 @@ impl<'d> Reader<'d> {
         self.validate(token, def, scope)
     }
 
-    fn sequence(&mut self, span: Span, items: Vec<Node>, def: &'static Def, scope: ScopeSet) -> Token {
+    fn sequence(&mut self, span: Span, items: Arc<[Node]>, def: &'static Def, scope: ScopeSet) -> Token {
         let Some(item) = def.sequence() else {
             let help = shape_help(def);
             self.error(codes::WRONG_SHAPE, span, "A sequence was not expected".into(), help);
             return Token { span, kind: TokenKind::Null };
         };
         let mut tokens = Vec::with_capacity(items.len());
-        for node in items {
-            tokens.push(self.value(node, item, scope));
-        }
+        take_each(items, |node| tokens.push(self.value(node, item, scope)));
         Token { span, kind: TokenKind::Sequence(tokens) }
     }
 
-    fn mapping(&mut self, span: Span, entries: Vec<Entry>, def: &'static Def, scope: ScopeSet) -> Token {
-        let span = mapping_span(span, &entries);
+    fn mapping(&mut self, span: Span, mapping: Mapping, def: &'static Def, scope: ScopeSet) -> Token {
+        let span = mapping_span(span, mapping.entries());
         let mappings = def.mappings();
         if mappings.is_empty() {
             let help = shape_help(def);
             self.error(codes::WRONG_SHAPE, span, "A mapping was not expected".into(), help);
             return Token { span, kind: TokenKind::Null };
         }
-        let mut pairs = Vec::with_capacity(entries.len());
-        let many = (entries.len() >= MANY).then(HashSet::new);
+        let mut pairs = Vec::with_capacity(mapping.len());
+        let many = (mapping.len() >= MANY).then(HashSet::new);
         let mut open = Open { mappings, seen: Seen { from: self.seen.len(), many }, has_expression: false };
-        for entry in entries {
-            if let Some(pair) = self.entry(entry, &mut open, scope) {
-                pairs.push(pair);
-            }
-        }
+        mapping.take_each(|entry| pairs.extend(self.entry(entry, &mut open, scope)));
         self.finish(span, def, &open);
         self.seen.truncate(open.seen.from);
         Token { span, kind: TokenKind::Mapping(pairs) }

@@ -1,7 +1,6 @@
 //! `extends`: jobs on top of others.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use smol_str::SmolStr;
 
@@ -46,7 +45,7 @@ pub(super) fn apply(root: Node, incomplete: bool, diagnostics: &mut Diagnostics)
             entry.value = merged;
         }
     }
-    Node { span: root.span, tag: None, value: Value::Mapping(Arc::new(Mapping::new(entries))) }
+    Node { span: root.span, tag: None, value: Value::Mapping(Mapping::new(entries)) }
 }
 
 /// A job with `extends`.

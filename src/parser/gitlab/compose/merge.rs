@@ -1,7 +1,5 @@
 //! Two configurations made one.
 
-use std::sync::Arc;
-
 use crate::parser::document::{Entry, Mapping, Node, Value};
 
 use super::reference;
@@ -10,7 +8,7 @@ use super::reference;
 /// follow. What only one of them has is shared, not copied.
 pub(super) fn deep_merge(base: &Node, over: &Node) -> Node {
     let (Value::Mapping(below), Value::Mapping(above)) = (&base.value, &over.value) else { return over.clone() };
-    if reference::is(base) || reference::is(over) || below.is_empty() || Arc::ptr_eq(below, above) {
+    if reference::is(base) || reference::is(over) || below.is_empty() || below.is_same(above) {
         return over.clone();
     }
     let mut entries = below.to_entries();
@@ -21,5 +19,5 @@ pub(super) fn deep_merge(base: &Node, over: &Node) -> Node {
             None => entries.push(entry.clone()),
         }
     }
-    Node { span: over.span, tag: None, value: Value::Mapping(Arc::new(Mapping::new(entries))) }
+    Node { span: over.span, tag: None, value: Value::Mapping(Mapping::new(entries)) }
 }

@@ -62,7 +62,7 @@ struct Resolver<'a> {
     incomplete: bool,
     diagnostics: &'a mut Diagnostics,
     /// By the address of the reference's list, which all copies of it share.
-    references: HashMap<*const Vec<Node>, Progress>,
+    references: HashMap<*const Node, Progress>,
     /// Lists and mappings that stand in several places.
     shared: HashMap<*const (), Resolved>,
     /// References that are being followed.
@@ -85,8 +85,8 @@ impl Resolver<'_> {
         }
         let shared = match &node.value {
             Value::Scalar(_) => return Resolved::LEAF,
-            Value::Sequence(items) => (Arc::strong_count(items) > 1).then(|| Arc::as_ptr(items).cast::<()>()),
-            Value::Mapping(mapping) => (Arc::strong_count(mapping) > 1).then(|| Arc::as_ptr(mapping).cast::<()>()),
+            Value::Sequence(items) => (Arc::strong_count(items) > 1).then(|| items.as_ptr().cast::<()>()),
+            Value::Mapping(mapping) => mapping.is_shared().then(|| mapping.address().cast::<()>()),
         };
         if let Some(known) = shared.and_then(|key| self.shared.get(&key)) {
             return self.land(node, known.clone(), level);
@@ -119,7 +119,7 @@ impl Resolver<'_> {
                     *item = new;
                 }
             }
-            Node { span: node.span, tag: node.tag.clone(), value: Value::Sequence(Arc::new(items)) }
+            Node { span: node.span, tag: node.tag.clone(), value: Value::Sequence(items.into()) }
         });
         Resolved { node: changed, weight: out.weight + 1, height: out.height + 1 }
     }
@@ -141,7 +141,7 @@ impl Resolver<'_> {
                     *value = new;
                 }
             }
-            Node { span: node.span, tag: node.tag.clone(), value: Value::Mapping(Arc::new(Mapping::new(entries))) }
+            Node { span: node.span, tag: node.tag.clone(), value: Value::Mapping(Mapping::new(entries)) }
         });
         Resolved { node: changed, weight: out.weight + 1, height: out.height + 1 }
     }
@@ -154,7 +154,7 @@ impl Resolver<'_> {
             return Resolved::LEAF;
         };
         let Value::Sequence(items) = &node.value else { return Resolved::LEAF };
-        let key = Arc::as_ptr(items);
+        let key = items.as_ptr();
         match self.references.get(&key) {
             Some(Progress::Open) => {
                 let message = format!("`{}` leads back to itself", written(&path));

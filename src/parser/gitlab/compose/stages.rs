@@ -1,7 +1,5 @@
 //! `.pre` and `.post` around the stages.
 
-use std::sync::Arc;
-
 use crate::parser::document::{Entry, Mapping, Node, Value};
 
 /// The first and the last stage, which every pipeline has.
@@ -50,10 +48,7 @@ fn replace(root: Node, at: usize, entry: Entry) -> Node {
 
 fn change(root: Node, change: impl FnOnce(&mut Vec<Entry>)) -> Node {
     let Value::Mapping(mapping) = root.value else { return root };
-    let mut entries = match Arc::try_unwrap(mapping) {
-        Ok(mapping) => mapping.into_entries(),
-        Err(shared) => shared.to_entries(),
-    };
+    let mut entries = mapping.into_entries();
     change(&mut entries);
-    Node { span: root.span, tag: None, value: Value::Mapping(Arc::new(Mapping::new(entries))) }
+    Node { span: root.span, tag: None, value: Value::Mapping(Mapping::new(entries)) }
 }

@@ -55,12 +55,12 @@ impl<'a> Tidy<'a> {
         match &node.value {
             Value::Scalar(_) => {}
             Value::Sequence(items) => {
-                if Arc::strong_count(items) == 1 || self.seen.insert(Arc::as_ptr(items).cast()) {
+                if Arc::strong_count(items) == 1 || self.seen.insert(items.as_ptr().cast()) {
                     items.iter().for_each(|item| self.look(item, depth + 1));
                 }
             }
             Value::Mapping(mapping) => {
-                if Arc::strong_count(mapping) == 1 || self.seen.insert(Arc::as_ptr(mapping).cast()) {
+                if !mapping.is_shared() || self.seen.insert(mapping.address().cast()) {
                     self.keys(mapping.entries());
                     mapping.entries().iter().for_each(|entry| self.look(&entry.value, depth + 1));
                 }
@@ -68,11 +68,11 @@ impl<'a> Tidy<'a> {
         }
     }
 
-    fn tag(&mut self, tag: &Arc<str>, span: Span) {
-        if &**tag == super::reference::TAG {
+    fn tag(&mut self, tag: &str, span: Span) {
+        if tag == super::reference::TAG {
             self.has_references = true;
-        } else if &**tag != "!" && !tag.starts_with("tag:yaml.org,2002:") {
-            let help = match &**tag {
+        } else if tag != "!" && !tag.starts_with("tag:yaml.org,2002:") {
+            let help = match tag {
                 "!include" => "other files come in by the keyword `include` at the top of the file",
                 _ => "GitLab's only own tag is `!reference [job, key]`",
             };
@@ -128,7 +128,7 @@ impl<'a> Tidy<'a> {
 fn tidied(node: &Node) -> Node {
     let value = match &node.value {
         Value::Scalar(_) => return node.clone(),
-        Value::Sequence(items) => Value::Sequence(Arc::new(items.iter().map(tidied).collect())),
+        Value::Sequence(items) => Value::Sequence(items.iter().map(tidied).collect()),
         Value::Mapping(mapping) => {
             let mut entries: Vec<Entry> = Vec::with_capacity(mapping.len());
             let mut known: HashMap<SmolStr, usize> = HashMap::new();
@@ -146,7 +146,7 @@ fn tidied(node: &Node) -> Node {
                     }
                 }
             }
-            Value::Mapping(Arc::new(entries.into()))
+            Value::Mapping(entries.into())
         }
     };
     Node { span: node.span, tag: node.tag.clone(), value }

@@ -1,7 +1,7 @@
 //! All `$[[ ]]` of a tree.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -99,7 +99,7 @@ impl Work<'_> {
                 }
             }
         }
-        out.map(|items| Node { span: node.span, tag: node.tag.clone(), value: Value::Sequence(Arc::new(items)) })
+        out.map(|items| Node { span: node.span, tag: node.tag.clone(), value: Value::Sequence(items.into()) })
     }
 
     fn mapping(&mut self, mapping: &Mapping, node: &Node) -> Option<Node> {
@@ -122,7 +122,7 @@ impl Work<'_> {
         }
         let out = if renamed { out.map(unique) } else { out };
         out.map(|entries| {
-            let value = Value::Mapping(Arc::new(Mapping::new(entries)));
+            let value = Value::Mapping(Mapping::new(entries));
             Node { span: node.span, tag: node.tag.clone(), value }
         })
     }

@@ -96,7 +96,7 @@ impl Checker<'_> {
         };
         let below = at.key(&name);
         let items = match &entry.value.value {
-            Value::Sequence(items) => items.as_slice(),
+            Value::Sequence(items) => items,
             _ => std::slice::from_ref(&entry.value),
         };
         if items.is_empty() || is_null(&entry.value) {

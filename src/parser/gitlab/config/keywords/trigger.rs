@@ -109,7 +109,7 @@ impl Checker<'_> {
     fn trigger_includes(&mut self, node: &Node, at: At<'_>) -> Option<Arc<[TriggerInclude]>> {
         let one = std::slice::from_ref(node);
         let items = match &node.value {
-            Value::Sequence(items) => items.as_slice(),
+            Value::Sequence(items) => items,
             _ => one,
         };
         if items.len() > MOST_INCLUDES {
