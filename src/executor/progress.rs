@@ -34,6 +34,9 @@ pub struct Progress {
     pub timeout_ms: u64,
     /// When the first of the main steps began, milliseconds since 1970: their common time limit counts from here.
     pub steps_began_ms: Option<u64>,
+    /// For each service of the job, in order: its ports, and where the job finds them at its loopback address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_ports: Vec<Vec<(u16, u16)>>,
 }
 
 /// A step that was begun.
@@ -99,6 +102,7 @@ impl Progress {
             restarts: 0,
             timeout_ms: 0,
             steps_began_ms: None,
+            service_ports: Vec::new(),
         }
     }
 

@@ -11,13 +11,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::docker::{self, Docker, DockerSettings, Hooks, PrepareError, Reattached, SandboxSpec};
+use super::docker::{self, Docker, DockerSettings, Hooks, NetworkMode, PrepareError, Reattached, SandboxSpec};
 use super::host::{HostReattached, HostSandbox, HostSpec};
 use super::shim::{RunDir, ShimBinary, ShimClient, ShimKey};
 use super::terminal::{ShellRequest, Terminal, Window};
 use super::{JobPaths, SandboxRecord};
 use crate::executor::evidence::ContainerEvidence;
-use crate::executor::log::StageLog;
+use crate::executor::log::{StageLog, Tone};
+use crate::pipeline::definition::Protocol;
 use crate::pipeline::{JobFailure, JobKey, PipelineJob, Secret};
 
 /// File in the job's private folder that holds the key to its shim.
@@ -80,6 +81,8 @@ pub struct Ready {
     pub greeting: Vec<u8>,
     /// What it is called.
     pub host_name: String,
+    /// For each service of the job, in order: its ports, and where the job finds them at its loopback address.
+    pub service_ports: Vec<Vec<(u16, u16)>>,
 }
 
 /// A container beside the job's.
@@ -322,6 +325,7 @@ impl HostPlace {
             shim: prepared.shim,
             greeting: Vec::new(),
             host_name: self.host_name.clone(),
+            service_ports: Vec::new(),
         })))
     }
 }
@@ -387,11 +391,20 @@ impl DockerPlace {
         let patience = request.job.timeouts.prepare.unwrap_or(request.job.timeouts.job);
         let deadline = Instant::now() + patience;
         let run = &request.paths.run;
-        let hooks = Hooks { on_created: &|record| journal(record), connect: &|| self.connect(run, key, deadline) };
+        let request = &request;
+        let connect = || -> BoxFuture<'_, Result<_, JobFailure>> {
+            Box::pin(async move {
+                let shim = self.connect(run, key, deadline).await?;
+                let ports = self.pass_on(&shim, request).await?;
+                Ok((shim, ports))
+            })
+        };
+        let hooks = Hooks { on_created: &|record| journal(record), connect: &connect };
         match self.engine.prepare(&spec, request.log, &request.stop, &hooks).await {
             Ok(prepared) => Ok(Preparation::Ready(Box::new(Ready {
                 record: prepared.record,
-                shim: prepared.shim,
+                service_ports: prepared.shim.1,
+                shim: prepared.shim.0,
                 greeting: prepared.entrypoint_output,
                 host_name: prepared.hostname.unwrap_or_else(|| "the machine's network".to_owned()),
             }))),
@@ -400,6 +413,35 @@ impl DockerPlace {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The ports of the services, at the loopback address of the job's container.
+    async fn pass_on(&self, shim: &ShimClient, request: &PlaceRequest<'_>) -> Result<Vec<Vec<(u16, u16)>>, JobFailure> {
+        let mut all = Vec::new();
+        for service in &request.job.services {
+            let mut ports = Vec::new();
+            for port in &service.ports {
+                let name = service.aliases.first().map_or(service.image.name.as_str(), String::as_str);
+                if port.protocol == Protocol::Udp {
+                    let words =
+                        format!("{name}: port {}/udp is reached by the service's name, not at localhost", port.port);
+                    request.log.say(Tone::Warning, &words);
+                    continue;
+                }
+                // On the machine's own network they are at its loopback address already.
+                let bound = match self.settings.network_mode {
+                    NetworkMode::Host => Ok(port.port),
+                    _ => shim.relay(port.published.unwrap_or(0), name, port.port).await,
+                };
+                let bound = bound.map_err(|error| {
+                    let wanted = port.published.unwrap_or(0);
+                    JobFailure::configuration(format!("port {wanted} of the service {name} cannot be opened: {error}"))
+                })?;
+                ports.push((port.port, bound));
+            }
+            all.push(ports);
+        }
+        Ok(all)
     }
 
     /// Whether the container runs. While the engine is away nothing is known: it is asked again.

@@ -48,6 +48,7 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
             running.greeting = ready.greeting;
             running.run.sandbox = Some(ready.record);
             running.run.progress.host_name = ready.host_name;
+            running.run.progress.service_ports = ready.service_ports;
             running.shim = Some(ready.shim);
             running.listen_to_services(None);
         }

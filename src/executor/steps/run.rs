@@ -62,6 +62,7 @@ async fn begin<R: Reporter>(running: &Running<R>, program: &SharedProgram) -> Re
         project: dirs.project.clone(),
         temp: dirs.temp.clone(),
         host_name: running.run.progress.host_name.clone(),
+        service_ports: running.run.progress.service_ports.clone(),
         ..JobPlace::default()
     };
     if let Some(SandboxRecord::Docker { container, services, network, .. }) = &running.run.sandbox {

@@ -26,6 +26,8 @@ pub struct JobPlace {
     pub network: Option<String>,
     /// Ids of the service containers, in the order of the job's services.
     pub services: Vec<String>,
+    /// For each service, in order: its ports, and where the job finds them at its loopback address.
+    pub service_ports: Vec<Vec<(u16, u16)>>,
     /// What the place is called.
     pub host_name: String,
 }

@@ -97,6 +97,7 @@ fn service(service: &ServiceSettings) -> ServiceSpec {
         command: service.command.clone(),
         aliases: service.alias.iter().cloned().collect(),
         variables: service.environment.clone(),
+        ports: Vec::new(),
     }
 }
 

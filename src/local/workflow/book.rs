@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::job::WorkflowJob;
+use super::job::{WorkflowJob, published};
 use super::steps::WorkflowSteps;
 use crate::executor::pipeline::playbook::{Action, Ended, JobEnd as _, LegId, Playbook, Task};
 use crate::local::worker::{JobSteps, LocalEnd, LocalJob, LocalWork};
@@ -49,7 +49,8 @@ impl WorkflowBook {
             Move::Start(id) => {
                 let leg = self.book.leg(id)?.clone();
                 let program = self.book.program(id, Place::default())?;
-                let services = leg.services.iter().map(|(name, _)| name.clone()).collect();
+                let services =
+                    leg.services.iter().map(|(name, container)| (name.clone(), published(container))).collect();
                 let steps = Arc::new(Mutex::new(WorkflowSteps::new(program, services)));
                 self.steps.insert(id, Arc::clone(&steps));
                 Action::Start(Task {

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::steps::WorkflowSteps;
 use crate::forge::{Assignment, RunnerFacts};
 use crate::local::house::Sandbox;
+use crate::parser::github::container::{self, Options};
 use crate::parser::github::run::{ContainerSpec, Leg};
 use crate::pipeline::definition::{
-    Attempts, ImageSpec, JobDirs, JobOptions, LogSpec, MaskWord, RegistryAuth, RegistryCredential, ServiceSpec,
-    SourceSpec, Timeouts,
+    Attempts, ImageSpec, JobDirs, JobOptions, LogSpec, MaskWord, PortSpec, RegistryAuth, RegistryCredential,
+    ServiceSpec, SourceSpec, Timeouts,
 };
 use crate::pipeline::{JobFailure, PipelineJob, Variable, Variables};
 
@@ -56,12 +57,20 @@ pub fn define(
     let image = if in_containers { Some(image(leg, &offer)?) } else { None };
     let mut auth = RegistryAuth::default();
     let containers = leg.container.iter().chain(leg.services.iter().map(|(_, service)| service));
-    for container in containers.filter(|_| in_containers) {
-        warn(container, &mut warnings);
-        auth.job.extend(credential(container));
+    auth.job.extend(containers.filter(|_| in_containers).filter_map(credential));
+    let asked = leg.container.as_ref().map(Asked::of).transpose()?.unwrap_or_default();
+    if in_containers && !asked.ports.is_empty() {
+        let image = image.as_ref().map_or("", |image| image.name.as_str());
+        warnings.push(format!("{image}: ports of the job's own container are not published"));
     }
-    let env = leg.container.iter().flat_map(|container| &container.env);
-    let variables = env.map(|(name, value)| Variable::plain(name.as_str(), value.as_str())).collect();
+    let variables = asked.env.iter().map(|(name, value)| Variable::plain(name.as_str(), value.as_str())).collect();
+    let image = image.map(|image| asked.lay_over(image));
+    // A job that is a container itself reaches its services by their names alone, as on the forge.
+    let is_container = leg.container.is_some();
+    let services: Result<Vec<_>, _> = match in_containers {
+        true => leg.services.iter().map(|(name, container)| service(name, container, is_container)).collect(),
+        false => Ok(Vec::new()),
+    };
     Ok(PipelineJob {
         key: assignment.key.clone(),
         id: assignment.id.clone(),
@@ -71,10 +80,7 @@ pub fn define(
         variables: Variables::new(variables, None),
         dirs: JobDirs { builds, temp: format!("{project}.tmp"), project, also_at: None },
         image,
-        services: match in_containers {
-            true => leg.services.iter().map(|(name, container)| service(name, container)).collect(),
-            false => Vec::new(),
-        },
+        services: services?,
         registry_auth: auth,
         // An empty work tree; `actions/checkout` fills it from the snapshot.
         sources: SourceSpec { snapshot: Some(offer.snapshot), ..SourceSpec::none() },
@@ -93,7 +99,7 @@ pub fn define(
         attempts: Attempts { get_sources: 1, restore_cache: 1, download_artifacts: 1, executor: 1 },
         // A local run is the user's own: its log is not cut.
         log: LogSpec { mask_word: MaskWord::Stars, ..LogSpec::plain(u64::MAX / 2) },
-        options: JobOptions::default(),
+        options: JobOptions { services_must_be_healthy: true, ..JobOptions::default() },
         warnings,
         labels: Vec::new(),
     })
@@ -109,7 +115,12 @@ fn image(leg: &Leg, offer: &Offer<'_>) -> Result<ImageSpec, JobFailure> {
             leg.runs_on.labels.join(", ")
         )));
     };
-    Ok(ImageSpec { name: name.trim_start_matches("docker://").to_owned(), ..ImageSpec::default() })
+    Ok(ImageSpec {
+        name: name.trim_start_matches("docker://").to_owned(),
+        // The forge's own runner starts a container with a program that only waits: its image's entrypoint never runs.
+        entrypoint: Some(vec![String::new()]),
+        ..ImageSpec::default()
+    })
 }
 
 /// The image of the first label that has one.
@@ -118,21 +129,70 @@ pub fn of_labels<'a>(labels: &[String], images: &'a BTreeMap<String, String>) ->
     labels.iter().find_map(image).map(|(_, image)| image.as_str())
 }
 
-fn service(name: &str, container: &ContainerSpec) -> ServiceSpec {
-    let words = |line: &Option<String>| -> Vec<String> {
-        line.iter().flat_map(|line| line.split_whitespace()).map(str::to_owned).collect()
-    };
-    let entrypoint = words(&container.entrypoint);
-    ServiceSpec {
-        image: ImageSpec {
-            name: container.image.trim_start_matches("docker://").to_owned(),
-            entrypoint: (!entrypoint.is_empty()).then_some(entrypoint),
-            ..ImageSpec::default()
-        },
-        command: words(&container.command),
-        aliases: vec![name.to_owned()],
-        variables: container.env.iter().map(|(name, value)| Variable::plain(name.as_str(), value.as_str())).collect(),
+/// What a container asks for besides its image, its own lists and its `options` as one.
+#[derive(Default)]
+struct Asked {
+    env: Vec<(String, String)>,
+    ports: Vec<PortSpec>,
+    options: Options,
+}
+
+impl Asked {
+    fn of(container: &ContainerSpec) -> Result<Self, JobFailure> {
+        let wrong =
+            |key: &str, why: String| JobFailure::configuration(format!("`{key}` of {}: {why}", container.image));
+        let mut options = container::options(&container.options).map_err(|why| wrong("options", why))?;
+        for volume in &container.volumes {
+            options.container.volumes.push(container::volume(volume).map_err(|why| wrong("volumes", why))?);
+        }
+        let mut ports = std::mem::take(&mut options.ports);
+        for port in &container.ports {
+            ports.extend(container::ports(port).map_err(|why| wrong("ports", why))?);
+        }
+        // What stands under `env` comes behind the options, and so it counts.
+        let env = std::mem::take(&mut options.env).into_iter().chain(container.env.iter().cloned()).collect();
+        Ok(Self { env, ports, options })
     }
+
+    fn lay_over(self, image: ImageSpec) -> ImageSpec {
+        let Options { user, platform, pull, container, .. } = self.options;
+        ImageSpec { user, platform, pull_policies: pull.into_iter().collect(), options: container, ..image }
+    }
+}
+
+/// The ports that a container's file publishes by number: its own, and the machine's.
+pub fn published(container: &ContainerSpec) -> Vec<(u16, u16)> {
+    let ports = container.ports.iter().filter_map(|port| container::ports(port).ok()).flatten();
+    ports.filter_map(|port| Some((port.port, port.published?))).collect()
+}
+
+fn service(name: &str, container: &ContainerSpec, of_container: bool) -> Result<ServiceSpec, JobFailure> {
+    let words = |line: &Option<String>| match line {
+        Some(line) => container::words(line).map_err(|why| {
+            JobFailure::configuration(format!("`command` or `entrypoint` of the service {name}: {why}"))
+        }),
+        None => Ok(Vec::new()),
+    };
+    let mut asked = Asked::of(container)?;
+    let mut entrypoint = words(&container.entrypoint)?;
+    if entrypoint.is_empty() {
+        entrypoint.extend(asked.options.entrypoint.take());
+    }
+    let aliases = std::iter::once(name.to_owned()).chain(std::mem::take(&mut asked.options.aliases)).collect();
+    let env = std::mem::take(&mut asked.env);
+    let ports = if of_container { Vec::new() } else { std::mem::take(&mut asked.ports) };
+    let image = ImageSpec {
+        name: container.image.trim_start_matches("docker://").to_owned(),
+        entrypoint: (!entrypoint.is_empty()).then_some(entrypoint),
+        ..ImageSpec::default()
+    };
+    Ok(ServiceSpec {
+        image: asked.lay_over(image),
+        command: words(&container.command)?,
+        aliases,
+        variables: env.into_iter().map(|(name, value)| Variable::plain(name, value)).collect(),
+        ports,
+    })
 }
 
 fn credential(container: &ContainerSpec) -> Option<RegistryCredential> {
@@ -144,18 +204,4 @@ fn credential(container: &ContainerSpec) -> Option<RegistryCredential> {
         username: credentials.username.clone(),
         password: credentials.password.clone(),
     })
-}
-
-/// What a container asks for and does not get here.
-fn warn(container: &ContainerSpec, warnings: &mut Vec<String>) {
-    let image = &container.image;
-    if !container.ports.is_empty() {
-        warnings.push(format!("{image}: ports are not published; services are reached by their names"));
-    }
-    if !container.volumes.is_empty() {
-        warnings.push(format!("{image}: `volumes` are not mounted in a local run"));
-    }
-    if !container.options.is_empty() {
-        warnings.push(format!("{image}: `options: {}` has no effect in a local run", container.options));
-    }
 }

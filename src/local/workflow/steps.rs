@@ -18,15 +18,15 @@ use crate::pipeline::{JobFailure, Secret};
 /// The steps of one job.
 pub struct WorkflowSteps {
     program: Program,
-    /// The names that the job's services are reached by, in their order.
-    services: Vec<String>,
+    /// The names that the job's services are reached by, in their order, and the ports that their file publishes by number.
+    services: Vec<(String, Vec<(u16, u16)>)>,
     readers: HashMap<StepNumber, Reader>,
     end: Option<LegEnd>,
 }
 
 impl WorkflowSteps {
     /// The steps of a program that has no place yet.
-    pub fn new(program: Program, services: Vec<String>) -> Self {
+    pub fn new(program: Program, services: Vec<(String, Vec<(u16, u16)>)>) -> Self {
         Self { program, services, readers: HashMap::new(), end: None }
     }
 
@@ -38,7 +38,14 @@ impl WorkflowSteps {
     /// The place in the rules' words.
     fn placed(&self, place: &JobPlace) -> Place {
         let network = place.network.clone().unwrap_or_default();
-        let services = self.services.iter().zip(&place.services);
+        // The operator's own services stand before the job's.
+        let others = place.services.len().saturating_sub(self.services.len());
+        let services = self.services.iter().zip(place.services.iter().skip(others)).enumerate();
+        let ports = |index: usize, published: &[(u16, u16)]| -> Vec<(String, String)> {
+            let bound = place.service_ports.get(index).filter(|ports| !ports.is_empty());
+            let ports = bound.map_or(published, Vec::as_slice);
+            ports.iter().map(|(inner, outer)| (inner.to_string(), outer.to_string())).collect()
+        };
         Place {
             workspace: place.project.clone(),
             temp: place.temp.clone(),
@@ -54,11 +61,11 @@ impl WorkflowSteps {
             .to_owned(),
             container: place.container.clone().map(|container| (container, network.clone())),
             services: services
-                .map(|(name, id)| PlacedService {
+                .map(|(index, ((name, published), id))| PlacedService {
                     name: name.clone(),
                     id: id.clone(),
                     network: network.clone(),
-                    ports: Vec::new(),
+                    ports: ports(index, published),
                 })
                 .collect(),
             has_ci: false,

@@ -2,11 +2,15 @@
 
 use super::book::WorkflowBook;
 use super::job::of_labels;
+use crate::executor::sandbox::docker::{self, Role};
+use crate::executor::sandbox::place::Place;
 use crate::local::house::Sandbox;
 use crate::local::unhonoured::Unhonoured;
 use crate::local::worker::Bench;
+use crate::parser::github::container;
 use crate::parser::github::workflow::model::{Job, JobKind, StepKind, StepsJob};
 use crate::parser::github::workflow::token::Token;
+use crate::pipeline::definition::Protocol;
 
 impl WorkflowBook {
     /// What the jobs of the workflow's file ask for in vain.
@@ -65,8 +69,9 @@ fn of_steps(job: &StepsJob, name: &str, bench: &Bench, found: &mut Unhonoured) {
     }
     if in_containers {
         let services = job.services.as_ref().and_then(Token::as_mapping).unwrap_or_default();
-        for container in job.container.iter().chain(services.iter().map(|service| &service.value)) {
-            of_container(container, name, found);
+        let of_job = job.container.iter().map(|container| (container, Role::Job));
+        for (container, role) in of_job.chain(services.iter().map(|service| (&service.value, Role::Service))) {
+            of_container(container, role, bench, name, found);
         }
     }
     for step in &job.steps {
@@ -77,16 +82,30 @@ fn of_steps(job: &StepsJob, name: &str, bench: &Bench, found: &mut Unhonoured) {
     }
 }
 
-/// What a container or a service asks for besides its image.
-fn of_container(container: &Token, job: &str, found: &mut Unhonoured) {
-    for (key, why) in [
-        ("ports", "ports are not published; services are reached by their names"),
-        ("volumes", "volumes are not mounted"),
-        ("options", "options of `docker create` have no effect"),
-    ] {
-        if container.get(key).is_some_and(|value| !value.is_null()) {
-            found.add(key, why, job);
+/// What a container or a service asks for besides its image and is not given here. What an expression makes is not known yet:
+/// the job's log tells it.
+fn of_container(container: &Token, role: Role, bench: &Bench, job: &str, found: &mut Unhonoured) {
+    let text = |token: &Token| Some(token.source().to_string()).filter(|text| !text.contains("${{"));
+    let list = |key: &str| -> Vec<String> {
+        container.get(key).and_then(Token::as_sequence).unwrap_or_default().iter().filter_map(text).collect()
+    };
+    let options = container.get("options").and_then(text).and_then(|line| container::options(&line).ok());
+    let mut options = options.unwrap_or_default();
+    let volumes = list("volumes");
+    options.container.volumes.extend(volumes.iter().filter_map(|volume| container::volume(volume).ok()));
+    options.ports.extend(list("ports").iter().filter_map(|port| container::ports(port).ok()).flatten());
+    let image =
+        container.get("image").map_or_else(|| container.source().to_string(), |image| image.source().to_string());
+    if let Place::Docker(place) = &bench.house.tools.place {
+        for (what, why) in docker::refused(&options.container, &place.settings, role, &image) {
+            found.add(what, why, job);
         }
+    }
+    if role == Role::Job && !options.ports.is_empty() {
+        found.add("ports", "ports of the job's own container are not published", job);
+    }
+    if options.ports.iter().any(|port| port.protocol == Protocol::Udp) {
+        found.add("ports", "a service's UDP ports are reached by its name, not at localhost", job);
     }
 }
 

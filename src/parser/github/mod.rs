@@ -8,6 +8,7 @@
 pub mod check;
 pub mod codes;
 pub mod commands;
+pub mod container;
 pub mod contexts;
 pub mod dialect;
 pub mod events;

@@ -1,5 +1,6 @@
 //! Images, services, and who may pull them.
 
+use super::container::{ContainerOptions, PortSpec};
 use crate::pipeline::secret::Secret;
 use crate::pipeline::variable::Variable;
 
@@ -16,6 +17,8 @@ pub struct ImageSpec {
     pub platform: Option<String>,
     /// The user to start as, where the operator allows it.
     pub user: Option<String>,
+    /// What its container is made with besides.
+    pub options: ContainerOptions,
 }
 
 /// When an image is fetched.
@@ -41,6 +44,8 @@ pub struct ServiceSpec {
     pub aliases: Vec<String>,
     /// Its environment: the job's public variables and its own, expanded.
     pub variables: Vec<Variable>,
+    /// Ports under which the job reaches it as if it ran on the same machine.
+    pub ports: Vec<PortSpec>,
 }
 
 /// Credentials for image registries, by source. The first source that knows a registry wins.

@@ -112,4 +112,6 @@ pub struct JobOptions {
     pub clean_up_work_tree: bool,
     /// The runner's own log names the images that the job asks for.
     pub log_images: bool,
+    /// A service whose health check fails is the job's failure, and one that is being checked is waited for.
+    pub services_must_be_healthy: bool,
 }

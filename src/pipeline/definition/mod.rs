@@ -3,8 +3,9 @@
 //! - `planned`: a pipeline of jobs, as plans and schedules know it.
 //! - `job`, `step`: one job, ready to run. It is complete: nothing in a [`PipelineJob`] needs the forge's own language any more.
 //!   Paths ending in `_dir` are as the job's processes see them.
-//! - `image`, `source`, `files`, `log`: what it runs in, works on, keeps and says.
+//! - `image`, `container`, `source`, `files`, `log`: what it runs in, works on, keeps and says.
 
+mod container;
 mod files;
 mod image;
 mod job;
@@ -13,6 +14,9 @@ mod planned;
 mod source;
 mod step;
 
+pub use container::{
+    ContainerOptions, Demand, DemandKind, HealthSpec, PortSpec, Protocol, UlimitSpec, VolumeSource, VolumeSpec,
+};
 pub use files::{ArtifactFormat, ArtifactSpec, CacheSpec, DependencySpec, FileSelection};
 pub use image::{ImageSpec, PullPolicy, RegistryAuth, RegistryCredential, ServiceSpec};
 pub use job::{Attempts, JobDirs, JobOptions, PipelineJob, Timeouts};

@@ -45,6 +45,7 @@ mod tests;
 
 pub use caps::{EnforcedLimits, EngineCaps};
 pub use container::mounts::{HOME, RUN, SHIM};
+pub use container::{Role, options::refused};
 pub use engine::Engine;
 pub use error::EngineError;
 pub use lifecycle::{EndState, Reattached, ServiceOutput};

@@ -243,6 +243,16 @@ impl ShimClient {
         }
     }
 
+    /// Passes on what connects to `listen` (0: any free port) of the sandbox's loopback address to `host` and `port`. Returns the
+    /// port that is listened at; [`ShimError::Refused`] says why none is.
+    pub async fn relay(&self, listen: u16, host: &str, port: u16) -> Result<u16, ShimError> {
+        match self.call(&Request::Relay { listen, host: host.to_owned(), port }, CALL_LIMIT).await? {
+            Reply::Relay(bound) => Ok(bound),
+            Reply::Refused(why) => Err(ShimError::Refused(why)),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
     /// Ends every step with `grace` and then the shim itself; returns when all have ended.
     pub async fn shutdown(&self, grace: Duration) -> Result<(), ShimError> {
         let deadline = Instant::now() + grace + MARGIN;
@@ -349,6 +359,7 @@ impl ShimClient {
             Reply::Facts(_) => "facts",
             Reply::Step(_) => "a step's state",
             Reply::Steps(_) => "a list of steps",
+            Reply::Relay(_) => "a port",
             Reply::Probe(_) => "a probe's result",
             Reply::Refused(reason) => return ShimError::Refused(reason.clone()),
             Reply::Done => "done",

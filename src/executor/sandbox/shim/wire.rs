@@ -84,6 +84,17 @@ pub enum Request {
         /// Milliseconds.
         timeout_ms: u64,
     },
+    /// Pass on what connects to a port of the sandbox's loopback address. Asked again it is the same relay. Answer:
+    /// [`Reply::Relay`] or [`Reply::Refused`]. An older shim does not know it; jobs that need it never meet one: they begin
+    /// with this one.
+    Relay {
+        /// The port to listen at; 0: any free one.
+        listen: u16,
+        /// Name or address to pass on to.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
     /// Which steps are there? Answer: [`Reply::Steps`].
     List,
     /// End all steps, then yourself. Answer when everything has ended: [`Reply::Done`].
@@ -105,6 +116,8 @@ pub enum Reply {
     Steps(Vec<(StepId, StepState)>),
     /// `None`: the port accepts connections; otherwise what the last attempt met.
     Probe(Option<String>),
+    /// The port that is listened at.
+    Relay(u16),
     /// What was asked will not be done, and why.
     Refused(String),
     /// Done.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Context, on_host, refuse, variables};
 use crate::forge::gitlab::wire::Image;
-use crate::pipeline::definition::{ImageSpec, PullPolicy, ServiceSpec};
+use crate::pipeline::definition::{ContainerOptions, ImageSpec, PullPolicy, ServiceSpec};
 use crate::pipeline::{JobFailure, Variable, Variables};
 
 /// The image of the steps; none on the host.
@@ -30,6 +30,7 @@ pub(super) fn image(cx: &Context<'_>) -> Result<Option<ImageSpec>, JobFailure> {
         pull_policies: pull_policies(&cx.payload.image)?,
         platform: options.platform,
         user: options.user,
+        options: ContainerOptions::default(),
     }))
 }
 
@@ -58,10 +59,12 @@ fn job_service(cx: &Context<'_>, service: &Image) -> Result<ServiceSpec, JobFail
             pull_policies: pull_policies(service)?,
             platform: options.platform,
             user: options.user,
+            options: ContainerOptions::default(),
         },
         command: service.command.clone(),
         aliases: aliases(&cx.variables.expand(&service.alias)),
         variables: service_variables(cx, own),
+        ports: Vec::new(),
     })
 }
 

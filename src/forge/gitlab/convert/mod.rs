@@ -88,6 +88,7 @@ pub(super) fn job(
             legacy_eval: flags.is_on("FF_USE_LEGACY_BASH_EVAL"),
             clean_up_work_tree: flags.is_on("FF_ENABLE_JOB_CLEANUP"),
             log_images: flags.is_on("FF_LOG_IMAGES_CONFIGURED_FOR_JOB"),
+            services_must_be_healthy: false,
         },
         warnings,
         labels: containers::labels(&cx),

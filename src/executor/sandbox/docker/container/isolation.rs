@@ -60,7 +60,7 @@ pub(super) fn capabilities(settings: &DockerSettings, privileged: bool) -> Capab
     Capabilities { add, drop }
 }
 
-fn normalised(name: &str) -> String {
+pub(super) fn normalised(name: &str) -> String {
     let name = name.trim().to_ascii_uppercase();
     name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
 }

@@ -4,10 +4,12 @@
 //! - [`isolation`]: capabilities, security options, devices.
 //! - [`limits`]: memory, CPUs, processes.
 //! - [`mounts`]: workspace, run directory, shim, and the operator's volumes.
+//! - [`options`]: what the job asks for.
 
 pub(super) mod isolation;
 pub(super) mod limits;
 pub(super) mod mounts;
+pub mod options;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,6 +22,7 @@ use super::image::LocalImage;
 use super::labels::Labels;
 use super::settings::DockerSettings;
 use crate::pipeline::JobFailure;
+use crate::pipeline::definition::ContainerOptions;
 
 /// Bytes of a container's own output that the engine keeps: of the job's container only the entrypoint's words, of a
 /// service what is shown when it fails.
@@ -40,7 +43,7 @@ pub(super) struct Attachment {
 
 /// Whether a container is the job's own or stands beside it. Several options exist twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
     /// The steps run in it.
     Job,
     /// A service.
@@ -70,6 +73,8 @@ pub(super) struct Parts<'a> {
     pub binds: Vec<String>,
     /// With profiles read in.
     pub security_opt: Vec<String>,
+    /// What the job asks for.
+    pub options: &'a ContainerOptions,
 }
 
 /// The body of the engine's `create` call.
@@ -89,7 +94,7 @@ pub(super) fn body(parts: Parts<'_>) -> Result<ContainerCreateBody, JobFailure> 
     // A container that shares another's network, or the machine's, has its host name, too.
     let is_shared = attachment.mode == "host" || attachment.mode.starts_with("container:");
     let hostname = parts.hostname.filter(|_| !is_shared);
-    Ok(ContainerCreateBody {
+    let mut body = ContainerCreateBody {
         hostname,
         user: parts.user,
         attach_stdin: Some(false),
@@ -106,7 +111,9 @@ pub(super) fn body(parts: Parts<'_>) -> Result<ContainerCreateBody, JobFailure> 
         host_config: Some(host_config),
         networking_config,
         ..ContainerCreateBody::default()
-    })
+    };
+    options::apply(&mut body, parts.options, parts.settings, parts.role);
+    Ok(body)
 }
 
 fn host_config(parts: &Parts<'_>) -> Result<HostConfig, JobFailure> {

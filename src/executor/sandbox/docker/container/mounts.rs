@@ -9,6 +9,7 @@ use bollard::models::{Mount, MountType, MountVolumeOptions, MountVolumeOptionsDr
 use crate::executor::sandbox::JobPaths;
 use crate::executor::sandbox::docker::settings::DockerSettings;
 use crate::executor::sandbox::docker::{labels, names};
+use crate::pipeline::definition::{VolumeSource, VolumeSpec};
 use crate::pipeline::{JobFailure, PipelineJob};
 
 /// Folder of ours in the job's container.
@@ -43,6 +44,16 @@ pub(in crate::executor::sandbox::docker) struct Mounts {
     pub folders: Vec<PathBuf>,
     /// What the user should know about volumes that were left out.
     pub remarks: Vec<String>,
+    /// What the job's containers have at their own wish, by the wish.
+    pub own: Vec<(Vec<VolumeSpec>, Vec<Mount>)>,
+}
+
+impl Mounts {
+    /// What a container has that wishes for these.
+    pub(in crate::executor::sandbox::docker) fn of(&self, volumes: &[VolumeSpec]) -> impl Iterator<Item = &Mount> {
+        let own = self.own.iter().find(|(wished, _)| wished == volumes);
+        own.into_iter().flat_map(|(_, mounts)| mounts)
+    }
 }
 
 /// Decides the mounts of a job. Nothing is touched yet.
@@ -73,6 +84,75 @@ pub(in crate::executor::sandbox::docker) fn plan(of: &MountsOf<'_>) -> Result<Mo
         mounts.shared.push(bind(&of.paths.workspace.join(project), also, false));
     }
     Ok(mounts)
+}
+
+/// What one container of a job has mounted at its own wish.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::executor::sandbox::docker) struct OwnMounts {
+    /// Folders of the job, and folders of this container alone.
+    pub mounts: Vec<Mount>,
+    /// Folders of the machine that must exist, see [`Mounts::folders`].
+    pub folders: Vec<PathBuf>,
+    /// What the user should know about those that are left out.
+    pub remarks: Vec<String>,
+}
+
+/// The folders that a container asks for. Those of the machine are mounted only where the operator mounts the very same one:
+/// a path below it could be a link that a job made.
+pub(in crate::executor::sandbox::docker) fn own(volumes: &[VolumeSpec], of: &MountsOf<'_>) -> OwnMounts {
+    let mut own = OwnMounts::default();
+    let of_operator: Vec<Volume> = of.settings.volumes.iter().filter_map(|text| Volume::parse(text, of).ok()).collect();
+    let mut taken: Vec<String> = of_operator.iter().map(|volume| volume.target.clone()).collect();
+    for volume in volumes {
+        let target = clean(&volume.target).filter(|target| !is_ours(target, of));
+        let Some(target) = target else {
+            own.remarks
+                .push(format!("the volume at {} is left out: the sandbox has its own folders there", volume.target));
+            continue;
+        };
+        let mut read_only = volume.read_only;
+        let mount = match &volume.source {
+            VolumeSource::Anonymous => {
+                Mount { typ: Some(MountType::VOLUME), ..bind(Path::new(""), &target, read_only) }
+            }
+            VolumeSource::Named(name) => {
+                let folder = of.paths.private.join("volumes").join(format!("named-{}", names::digest(name)));
+                let mount = bind(&folder, &target, read_only);
+                own.folders.push(folder);
+                mount
+            }
+            VolumeSource::Machine(path) => {
+                let given = of_operator.iter().find(|given| given.source.as_deref() == Some(path));
+                let Some(given) = given else { continue };
+                read_only |= given.mode.as_deref().is_some_and(|mode| mode.split(',').any(|word| word == "ro"));
+                bind(Path::new(path), &target, read_only)
+            }
+        };
+        if taken.contains(&target) {
+            // The operator's is there, or an earlier one of the job's.
+            continue;
+        }
+        taken.push(target);
+        let source = mount.source.clone().filter(|source| !source.is_empty());
+        own.mounts.push(Mount { source, ..mount });
+    }
+    own
+}
+
+/// Whether the operator mounts this folder of the machine into every job.
+pub(super) fn is_of_operator(settings: &DockerSettings, path: &str) -> bool {
+    settings.volumes.iter().any(|volume| volume.split_once(':').is_some_and(|(source, _)| source == path))
+}
+
+/// Whether the agent mounts something there, or above or below it.
+fn is_ours(target: &str, of: &MountsOf<'_>) -> bool {
+    let dirs = &of.job.dirs;
+    [HOME, dirs.builds.as_str()].into_iter().chain(dirs.also_at.as_deref()).any(|ours| {
+        let within = |path: &str, folder: &str| {
+            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        within(target, ours) || within(ours, target)
+    })
 }
 
 /// One item of `docker.volumes`.
@@ -249,5 +329,53 @@ mod tests {
         let mounts = planned(&["/srv/builds:/builds"], |_| {}).unwrap();
         assert_eq!(mounts.shared.iter().filter(|m| m.target.as_deref() == Some("/builds")).count(), 1);
         assert!(mounts.shared_binds.is_empty() && mounts.remarks[0].contains("/builds"));
+    }
+
+    fn own_of(volumes: &[(VolumeSource, &str)], of_operator: &[&str]) -> OwnMounts {
+        let settings = DockerSettings {
+            volumes: of_operator.iter().map(|v| (*v).to_owned()).collect(),
+            ..DockerSettings::default()
+        };
+        let wished: Vec<VolumeSpec> = volumes
+            .iter()
+            .map(|(source, target)| VolumeSpec { source: source.clone(), target: (*target).into(), read_only: false })
+            .collect();
+        let paths = JobPaths { private: "/s/p".into(), run: "/s/r".into(), workspace: "/s/w".into() };
+        own(
+            &wished,
+            &MountsOf {
+                agent: "a",
+                job: &a_job(),
+                paths: &paths,
+                settings: &settings,
+                kept: Path::new("/s/kept"),
+                shim: Path::new("/s/shim"),
+            },
+        )
+    }
+
+    #[test]
+    fn a_job_mounts_of_the_machine_what_the_operator_mounts_and_no_more() {
+        let wished = [
+            (VolumeSource::Machine("/srv/data".into()), "/d"),
+            (VolumeSource::Machine("/srv/data/sub".into()), "/sub"),
+            (VolumeSource::Machine("/etc".into()), "/e"),
+        ];
+        let own = own_of(&wished, &["/srv/data:/data:ro"]);
+        let targets: Vec<_> = own.mounts.iter().map(|mount| mount.target.as_deref().unwrap()).collect();
+        assert_eq!(targets, ["/d"]);
+        assert_eq!(own.mounts[0].read_only, Some(true), "the operator's is");
+    }
+
+    #[test]
+    fn named_volumes_are_folders_of_the_job_and_none_lies_over_the_sandbox_s_own() {
+        let named = |target| (VolumeSource::Named("v".into()), target);
+        let own = own_of(
+            &[named("/x"), named("/builds"), named("/builds/group"), named("/.forgehand/run"), named("/a/../..")],
+            &[],
+        );
+        assert_eq!(own.mounts.len(), 1);
+        assert!(own.folders.iter().all(|folder| folder.starts_with("/s/p/volumes")), "{:?}", own.folders);
+        assert_eq!(own.remarks.len(), 4, "{:?}", own.remarks);
     }
 }

@@ -7,6 +7,7 @@ use futures_util::future::{join_all, try_join_all};
 use super::super::Docker;
 use super::super::changes::Changes;
 use super::super::container::mounts::{self, Mounts, MountsOf};
+use super::super::container::{Role, options};
 use super::super::error::EngineError;
 use super::super::image::LocalImage;
 use super::super::image::pull::JobImages;
@@ -53,7 +54,8 @@ impl<'a> Preparation<'a> {
         let (job, settings) = (self.spec.job, self.spec.settings);
         let plan = plan::plan(job, settings)?;
         let mounts = self.mounts().await?;
-        for remark in plan.remarks.iter().chain(&mounts.remarks) {
+        let refusals = self.refusals(&plan);
+        for remark in plan.remarks.iter().chain(&mounts.remarks).chain(&refusals) {
             self.log.say(Tone::Warning, remark);
         }
         let connection = self.connect_network(plan.services.len()).await?;
@@ -82,6 +84,20 @@ impl<'a> Preparation<'a> {
             hostname: self.hostname(),
             services: services.into_iter().map(|service| service.aliases).collect(),
         })
+    }
+
+    /// What the job asks for and is not its to have.
+    fn refusals(&self, plan: &ServicePlan) -> Vec<String> {
+        let settings = self.spec.settings;
+        let of_job = self.spec.job.image.iter().map(|image| (image, Role::Job));
+        let of_services = plan.services.iter().map(|service| (&service.spec.image, Role::Service));
+        of_job
+            .chain(of_services)
+            .flat_map(|(image, role)| {
+                let refused = options::refused(&image.options, settings, role, &image.name);
+                refused.into_iter().map(|(what, why)| format!("{}: `{what}` is refused: {why}", image.name))
+            })
+            .collect()
     }
 
     /// A container of the spec's image that shares the network of `other`.
@@ -135,14 +151,23 @@ impl<'a> Preparation<'a> {
     }
 
     async fn mounts(&self) -> Result<Mounts, Attempt> {
-        let mounts = mounts::plan(&MountsOf {
+        let of = MountsOf {
             agent: self.docker.agent(),
             job: self.spec.job,
             paths: self.spec.paths,
             settings: self.spec.settings,
             kept: self.docker.kept_volumes(),
             shim: self.spec.shim,
-        })?;
+        };
+        let mut mounts = mounts::plan(&of)?;
+        let job = self.spec.job;
+        let of_services = job.services.iter().filter(|_| self.beside.is_none());
+        for container in job.image.iter().chain(of_services.map(|service| &service.image)) {
+            let own = mounts::own(&container.options.volumes, &of);
+            mounts.folders.extend(own.folders.iter().cloned());
+            mounts.remarks.extend(own.remarks.iter().map(|remark| format!("{}: {remark}", container.name)));
+            mounts.own.push((container.options.volumes.clone(), own.mounts));
+        }
         if mounts.folders.is_empty() {
             return Ok(mounts);
         }
@@ -205,7 +230,9 @@ impl<'a> Preparation<'a> {
             if started.iter().any(|service| service.patience.is_some()) {
                 self.log.say(Tone::Plain, "Waiting for services to be up and running...");
             }
-            join_all(waits).await;
+            for waited in join_all(waits).await {
+                waited?;
+            }
         }
         Ok(started)
     }

@@ -14,6 +14,7 @@ use super::attempt::Preparation;
 use super::{Attempt, SandboxSpec};
 use crate::executor::log::Tone;
 use crate::pipeline::JobFailure;
+use crate::pipeline::definition::ContainerOptions;
 
 impl Preparation<'_> {
     pub(super) async fn job_image(&self) -> Result<LocalImage, Attempt> {
@@ -65,6 +66,8 @@ impl Preparation<'_> {
         let mut labels = labels::of_job(self.docker.agent(), job, "job");
         labels::add_configured(&mut labels, &settings.container_labels, job, false);
         let env = self.spec.env.iter().filter(|(name, _)| is_environment_name(name));
+        let nothing = ContainerOptions::default();
+        let options = job.image.as_ref().map_or(&nothing, |image| &image.options);
         Ok(container::body(Parts {
             role: Role::Job,
             settings,
@@ -78,9 +81,10 @@ impl Preparation<'_> {
             working_dir: None,
             user,
             attachment: connection.attach(vec![BUILD_ALIAS.to_owned()], hosts),
-            mounts: mounts.shared.iter().chain(&mounts.job).cloned().collect(),
+            mounts: mounts.shared.iter().chain(&mounts.job).chain(mounts.of(&options.volumes)).cloned().collect(),
             binds: mounts.shared_binds.clone(),
             security_opt: security_options(settings, Role::Job).await?,
+            options,
         })?)
     }
 

@@ -13,6 +13,7 @@ use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::docker::Docker;
 use crate::executor::sandbox::docker::error::EngineError;
 use crate::executor::sandbox::docker::network::Connection;
+use crate::pipeline::JobFailure;
 
 /// How often a service is asked.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -77,20 +78,27 @@ impl std::fmt::Display for Unready {
     }
 }
 
-/// Waits for one service; says in the log when it does not answer. Cancel-safe.
+/// Waits for one service; says in the log when it does not answer. An error where the job wants it to be healthy and it is not.
+/// Cancel-safe.
 pub(in crate::executor::sandbox::docker) async fn wait(
     docker: &Docker,
     connection: &Connection,
     service: &StartedService,
     log: &dyn StageLog,
-) {
-    let Some(patience) = service.patience else { return };
-    let Err(why) = until_ready(docker, connection, service, patience).await else { return };
+) -> Result<(), JobFailure> {
+    let Some(patience) = service.patience else { return Ok(()) };
+    let Err(why) = until_ready(docker, connection, service, patience).await else { return Ok(()) };
     let words = match docker.output_of(&service.container, SHOWN).await {
         Ok(words) => words,
         Err(error) => format!("(not available: {error})").into_bytes(),
     };
     warn(log, service, &why, &words);
+    let is_fatal =
+        service.must_be_healthy && service.is_checked && matches!(why, Unready::Unhealthy | Unready::Ended { .. });
+    match is_fatal {
+        true => Err(JobFailure::configuration(format!("the service {} did not start: {why}", service.image_name))),
+        false => Ok(()),
+    }
 }
 
 async fn until_ready(
@@ -103,7 +111,11 @@ async fn until_ready(
     let deadline = Instant::now() + patience;
     let mut pause = PAUSE;
     let mut found = look(docker, service).await?;
-    if ports.is_empty() && !service.image.has_healthcheck {
+    if ports.is_empty() && !service.is_checked && service.must_be_healthy {
+        // Where health is what counts, nothing to check is no fault.
+        return Ok(());
+    }
+    if ports.is_empty() && !service.is_checked {
         return Err(Unready::NoPorts);
     }
     let dialled = match connection {
@@ -123,13 +135,14 @@ async fn until_ready(
             },
             (_, None) => return Err(Unready::Unreachable),
         };
-        if Instant::now() + pause >= deadline {
+        let goes_on = service.must_be_healthy && found.health == Some(HealthStatusEnum::STARTING);
+        if !goes_on && Instant::now() + pause >= deadline {
             return Err(Unready::Silent { patience, last });
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
         // Looking costs a call; a service that has ended will not answer any more.
-        if pause == LONGEST_PAUSE || service.image.has_healthcheck {
+        if pause == LONGEST_PAUSE || service.is_checked {
             found = look(docker, service).await?;
         }
     }

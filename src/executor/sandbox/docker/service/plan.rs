@@ -78,6 +78,7 @@ fn configured_spec(service: &ConfiguredService, variables: &Variables) -> Servic
         command: service.command.clone(),
         aliases: split_aliases(&variables.expand(&service.alias)),
         variables: variables.iter().filter(|v| v.public).map(|v| as_seen(v, variables)).chain(own).collect(),
+        ports: Vec::new(),
     }
 }
 

@@ -30,6 +30,10 @@ pub(in crate::executor::sandbox::docker) struct StartedService {
     pub health_port: Option<u16>,
     /// How long to wait for it; `None`: not at all.
     pub patience: Option<Duration>,
+    /// Whether the engine checks its health.
+    pub is_checked: bool,
+    /// Whether the job fails where that check does; it is waited for as long as the check goes on.
+    pub must_be_healthy: bool,
 }
 
 /// What services of one job are started with.
@@ -59,6 +63,11 @@ impl Surroundings<'_> {
         };
         let image = self.images.obtain(&wanted).await?;
         let body = self.body(service, &image).await?;
+        let is_checked = match &image_spec.options.health {
+            Some(health) if health.disabled => false,
+            Some(health) => health.command.is_some() || image.has_healthcheck,
+            None => image.has_healthcheck,
+        };
         let agent = self.changes.docker().agent();
         let name = names::service_container(agent, &self.spec.job.key, index);
         let container = self.changes.create(name, body).await?;
@@ -69,6 +78,8 @@ impl Surroundings<'_> {
             image_name: image_spec.name.clone(),
             image,
             health_port: service.health_port,
+            is_checked,
+            must_be_healthy: self.spec.job.options.services_must_be_healthy,
             patience: self.spec.job.timeouts.services,
         })
     }
@@ -92,9 +103,10 @@ impl Surroundings<'_> {
             working_dir: None,
             user: spec.image.user.clone().filter(|user| !user.is_empty()),
             attachment: self.connection.attach(service.aliases.clone(), Vec::new()),
-            mounts: self.mounts.shared.clone(),
+            mounts: self.mounts.shared.iter().chain(self.mounts.of(&spec.image.options.volumes)).cloned().collect(),
             binds: self.mounts.shared_binds.clone(),
             security_opt: security_options(settings, Role::Service).await?,
+            options: &spec.image.options,
         })?)
     }
 }

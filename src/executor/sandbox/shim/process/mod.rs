@@ -3,7 +3,8 @@
 //! - [`server`]: the one loop. [`connection`]: who may say what.
 //! - A step's life: [`launch`] starts it ([`shell`], [`user`]) below a [`keeper`], [`spooler`] writes its output,
 //!   [`running`] follows it to its exit file; [`tree`] finds and ends its processes.
-//! - [`folder`]: the run directory. [`memory`]: the out-of-memory killer. [`probe`], [`dns`]: are services up?
+//! - [`folder`]: the run directory. [`memory`]: the out-of-memory killer. [`probe`], [`dns`]: are services up? [`relay`]: their
+//!   ports at the loopback address.
 //! - [`sys`]: the few system calls that need `unsafe`.
 //!
 //! It shares its pages with the agent, whose binary it is, and starts nothing of it: no runtime, no logging, no
@@ -29,6 +30,7 @@ pub mod keeper;
 pub mod launch;
 pub mod memory;
 pub mod probe;
+pub mod relay;
 pub mod running;
 pub mod server;
 pub mod shell;

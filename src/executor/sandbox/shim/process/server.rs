@@ -19,7 +19,7 @@ use super::memory::OomCounter;
 use super::running::{Cause, RunningStep, Surroundings};
 use super::spooler::{SpoolFiles, Spooler};
 use super::sys::{self, Arrived, Waker};
-use super::{probe, tree};
+use super::{probe, relay, tree};
 
 /// Connections at the same time. More are closed at once, so that nobody can take all descriptors.
 const CONNECTIONS: usize = 64;
@@ -86,6 +86,8 @@ struct State {
     inherited: HashSet<i32>,
     probes: usize,
     probe_results: (mpsc::Sender<ProbeResult>, mpsc::Receiver<ProbeResult>),
+    /// Relays that were asked for, each with the port that it listens at.
+    relays: Vec<((u16, String, u16), u16)>,
     end: Option<End>,
     /// Connections that are told when the shim ends.
     waiting: Vec<u64>,
@@ -110,6 +112,7 @@ pub fn serve(server: Server) -> io::Result<End> {
         inherited,
         probes: 0,
         probe_results: mpsc::channel(),
+        relays: Vec::new(),
         end: None,
         waiting: Vec::new(),
     };
@@ -258,6 +261,7 @@ impl State {
             }),
             Request::Terminate { step, grace_ms } => Some(self.terminate(&step, Duration::from_millis(grace_ms))),
             Request::Probe { host, port, timeout_ms } => self.probe(id, host, port, Duration::from_millis(timeout_ms)),
+            Request::Relay { listen, host, port } => Some(self.relay(listen, host, port)),
             Request::List => Some(Reply::Steps(self.list())),
             Request::Shutdown { grace_ms } => {
                 self.stop(End::Shutdown, Cause::Terminated, Duration::from_millis(grace_ms));
@@ -286,6 +290,23 @@ impl State {
         match self.state_of(id) {
             Some(state) => Reply::Step(state),
             None => Reply::Refused(format!("no step {id} was ever started here")),
+        }
+    }
+
+    fn relay(&mut self, listen: u16, host: String, port: u16) -> Reply {
+        let asked = (listen, host.clone(), port);
+        if let Some((_, bound)) = self.relays.iter().find(|(known, _)| *known == asked) {
+            return Reply::Relay(*bound);
+        }
+        if self.relays.len() >= relay::MOST {
+            return Reply::Refused(format!("there are {} relays already", relay::MOST));
+        }
+        match relay::start(listen, host, port) {
+            Ok(bound) => {
+                self.relays.push((asked, bound));
+                Reply::Relay(bound)
+            }
+            Err(error) => Reply::Refused(error.to_string()),
         }
     }
 
