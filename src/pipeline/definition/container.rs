@@ -1,6 +1,6 @@
 //! What a job may say of its container besides the image: limits, names, folders, a check of its health.
 //!
-//! Nothing here widens what a container may do. What would is a [`Demand`]: it holds only where the operator gave it already.
+//! Nothing here widens what a container may do. What would is a [`Privilege`]: it holds only where the operator gave it already.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub struct ContainerOptions {
     /// Folders that outlive a container of the job, not the job.
     pub volumes: Vec<VolumeSpec>,
     /// What only the operator can give.
-    pub demands: Vec<Demand>,
+    pub privileges: Vec<Privilege>,
 }
 
 /// A resource limit of processes (`setrlimit`).
@@ -111,16 +111,16 @@ pub enum VolumeSource {
 
 /// What weakens a sandbox: it holds where the operator gave it to all jobs, and is refused with words elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Demand {
+pub struct Privilege {
     /// As it was written, for messages.
     pub words: String,
     /// What it is.
-    pub kind: DemandKind,
+    pub kind: PrivilegeKind,
 }
 
-/// Kinds of demands.
+/// Kinds of privileges.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DemandKind {
+pub enum PrivilegeKind {
     /// All rights.
     Privileged,
     /// A capability more.

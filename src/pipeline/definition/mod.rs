@@ -15,7 +15,7 @@ mod source;
 mod step;
 
 pub use container::{
-    ContainerOptions, Demand, DemandKind, HealthSpec, PortSpec, Protocol, UlimitSpec, VolumeSource, VolumeSpec,
+    ContainerOptions, HealthSpec, PortSpec, Privilege, PrivilegeKind, Protocol, UlimitSpec, VolumeSource, VolumeSpec,
 };
 pub use files::{ArtifactFormat, ArtifactSpec, CacheSpec, DependencySpec, FileSelection};
 pub use image::{ImageSpec, PullPolicy, RegistryAuth, RegistryCredential, ServiceSpec};

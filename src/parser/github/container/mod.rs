@@ -2,7 +2,7 @@
 //!
 //! `options` is a command line for `docker create`: taken apart as a shell does it ([`options()`]), flag by flag ([`flags`]). What is
 //! no flag of `docker create` is an error, as it is for the engine; what would weaken a sandbox becomes a
-//! [`Demand`](crate::pipeline::definition::Demand), which holds only where the operator gave it.
+//! [`Privilege`](crate::pipeline::definition::Privilege), which holds only where the operator gave it.
 
 mod flags;
 mod options;

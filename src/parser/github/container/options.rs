@@ -3,7 +3,9 @@
 use super::flags::{self, Written};
 use super::quantities::{bytes, cpus, duration, number, truth};
 use super::{ports, volumes, words};
-use crate::pipeline::definition::{ContainerOptions, Demand, DemandKind, HealthSpec, PortSpec, PullPolicy, UlimitSpec};
+use crate::pipeline::definition::{
+    ContainerOptions, HealthSpec, PortSpec, Privilege, PrivilegeKind, PullPolicy, UlimitSpec,
+};
 
 /// Limits that a process of a container may have changed without harm to others; priorities and real time are not among them.
 const ULIMITS: [&str; 12] =
@@ -62,9 +64,9 @@ fn apply(flag: &Written, options: &mut Options, quota: &mut Quota) -> Result<(),
             if let Some((name, value)) = value.split_once('=') {
                 options.env.push((name.to_owned(), value.to_owned()));
             } else {
-                demand(
+                privilege(
                     flag,
-                    DemandKind::Never("the machine's environment is not handed over: write NAME=VALUE"),
+                    PrivilegeKind::Never("the machine's environment is not handed over: write NAME=VALUE"),
                     container,
                 );
             }
@@ -152,7 +154,7 @@ fn ulimit(flag: &Written, container: &mut ContainerOptions) -> Result<(), String
     if ULIMITS.contains(&name) {
         container.ulimits.push(UlimitSpec { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? });
     } else {
-        demand(flag, DemandKind::Never("this limit is the operator's (`docker.ulimit`)"), container);
+        privilege(flag, PrivilegeKind::Never("this limit is the operator's (`docker.ulimit`)"), container);
     }
     Ok(())
 }
@@ -179,30 +181,30 @@ fn other(name: &str, flag: &Written, container: &mut ContainerOptions) -> Result
         | "kernel-memory" => return Ok(()),
         "privileged" if !truth(value)? => return Ok(()),
         "oom-kill-disable" | "use-api-socket" if !truth(value)? => return Ok(()),
-        "privileged" => DemandKind::Privileged,
-        "cap-add" => DemandKind::Capability(value.clone()),
-        "device" => DemandKind::Device(value.clone()),
-        "gpus" => DemandKind::Gpus,
-        "security-opt" => DemandKind::SecurityOption(value.clone()),
+        "privileged" => PrivilegeKind::Privileged,
+        "cap-add" => PrivilegeKind::Capability(value.clone()),
+        "device" => PrivilegeKind::Device(value.clone()),
+        "gpus" => PrivilegeKind::Gpus,
+        "security-opt" => PrivilegeKind::SecurityOption(value.clone()),
         "network" | "net" | "ip" | "ip6" | "link" | "link-local-ip" | "mac-address" => {
-            DemandKind::Never("a job's containers stand in a network of their own; they are found by their names")
+            PrivilegeKind::Never("a job's containers stand in a network of their own; they are found by their names")
         }
-        "publish-all" => DemandKind::Never("name the ports under `ports`"),
-        "name" | "cidfile" => DemandKind::Never("the sandbox names its containers"),
+        "publish-all" => PrivilegeKind::Never("name the ports under `ports`"),
+        "name" | "cidfile" => PrivilegeKind::Never("the sandbox names its containers"),
         "env-file" | "label-file" | "volumes-from" | "volume-driver" => {
-            DemandKind::Never("nothing of the machine is handed over")
+            PrivilegeKind::Never("nothing of the machine is handed over")
         }
         "pid" | "ipc" | "uts" | "userns" | "cgroupns" | "cgroup-parent" | "runtime" | "isolation" | "group-add" => {
-            DemandKind::Never("how containers are kept apart is the operator's decision (`[docker]`)")
+            PrivilegeKind::Never("how containers are kept apart is the operator's decision (`[docker]`)")
         }
-        _ => DemandKind::Never("it is not a job's to decide here"),
+        _ => PrivilegeKind::Never("it is not a job's to decide here"),
     };
-    demand(flag, kind, container);
+    privilege(flag, kind, container);
     Ok(())
 }
 
-fn demand(flag: &Written, kind: DemandKind, container: &mut ContainerOptions) {
-    container.demands.push(Demand { words: flag.words(), kind });
+fn privilege(flag: &Written, kind: PrivilegeKind, container: &mut ContainerOptions) {
+    container.privileges.push(Privilege { words: flag.words(), kind });
 }
 
 #[cfg(test)]
@@ -238,14 +240,14 @@ mod tests {
         assert_eq!((container.ulimits[0].soft, container.ulimits[0].hard), (1024, 2048));
         assert!(container.init && container.read_only && container.no_new_privileges);
         assert_eq!((read.aliases.len(), read.ports.len(), container.volumes.len()), (1, 1, 1));
-        assert_eq!(container.demands, []);
+        assert_eq!(container.privileges, []);
     }
 
     #[test]
     fn what_weakens_the_sandbox_is_a_demand() {
         let read =
             options("--privileged --device /dev/kvm --cap-add=NET_ADMIN --pid host --network host --gpus all").unwrap();
-        let words: Vec<_> = read.container.demands.iter().map(|demand| demand.words.as_str()).collect();
+        let words: Vec<_> = read.container.privileges.iter().map(|privilege| privilege.words.as_str()).collect();
         assert_eq!(
             words,
             ["--privileged", "--device /dev/kvm", "--cap-add NET_ADMIN", "--pid host", "--network host", "--gpus all"]

@@ -55,7 +55,7 @@ fn source_of(source: Option<&str>, text: &str) -> Result<VolumeSource, String> {
 }
 
 fn target_of(target: &str, text: &str) -> Result<String, String> {
-    if target.starts_with('/') && target.trim_matches('/') != "" {
+    if target.starts_with('/') && !target.trim_matches('/').is_empty() {
         Ok(target.to_owned())
     } else {
         Err(format!("`{text}`: the path in the container has to be absolute, and not its root"))

@@ -7,7 +7,7 @@ use super::Role;
 use super::{isolation, mounts};
 use crate::executor::sandbox::docker::labels::Labels;
 use crate::executor::sandbox::docker::settings::{DockerSettings, Limits};
-use crate::pipeline::definition::{ContainerOptions, Demand, DemandKind, HealthSpec, UlimitSpec, VolumeSource};
+use crate::pipeline::definition::{ContainerOptions, HealthSpec, Privilege, PrivilegeKind, UlimitSpec, VolumeSource};
 
 /// What Docker gives a container when nobody says more: asking for it asks for nothing.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
@@ -152,17 +152,16 @@ fn extend(list: &mut Option<Vec<String>>, more: &[String]) {
     }
 }
 
-/// Each demand that does not hold here, as it was written, and why not: with the setting that would make it hold.
+/// Each privilege that does not hold here, as it was written, and why not: with the setting that would make it hold.
 pub fn refused(
     options: &ContainerOptions,
     settings: &DockerSettings,
     role: Role,
     image_name: &str,
 ) -> Vec<(String, String)> {
-    let refused = options
-        .demands
-        .iter()
-        .filter_map(|demand| refusal(demand, settings, role, image_name).map(|why| (demand.words.clone(), why)));
+    let refused = options.privileges.iter().filter_map(|privilege| {
+        refusal(privilege, settings, role, image_name).map(|why| (privilege.words.clone(), why))
+    });
     let machine = options.volumes.iter().filter_map(|volume| match &volume.source {
         VolumeSource::Machine(path) if !mounts::is_of_operator(settings, path) => {
             let words = "a folder of the machine is mounted only where the operator mounts it (`docker.volumes`)";
@@ -173,14 +172,14 @@ pub fn refused(
     refused.chain(machine).collect()
 }
 
-fn refusal(demand: &Demand, settings: &DockerSettings, role: Role, image_name: &str) -> Option<String> {
+fn refusal(privilege: &Privilege, settings: &DockerSettings, role: Role, image_name: &str) -> Option<String> {
     let privileged = isolation::is_privileged(settings, role, image_name);
-    match &demand.kind {
-        DemandKind::Never(why) => Some((*why).to_owned()),
+    match &privilege.kind {
+        PrivilegeKind::Never(why) => Some((*why).to_owned()),
         // Whoever has all rights lacks none of these.
-        DemandKind::Privileged | DemandKind::Capability(_) if privileged => None,
-        DemandKind::Privileged => Some("only the operator gives it (`docker.privileged`)".to_owned()),
-        DemandKind::Capability(name) => {
+        PrivilegeKind::Privileged | PrivilegeKind::Capability(_) if privileged => None,
+        PrivilegeKind::Privileged => Some("only the operator gives it (`docker.privileged`)".to_owned()),
+        PrivilegeKind::Capability(name) => {
             let name = isolation::normalised(name);
             let capabilities = isolation::capabilities(settings, privileged);
             let has = |list: &[String]| list.iter().any(|listed| *listed == name || listed == "ALL");
@@ -188,20 +187,20 @@ fn refusal(demand: &Demand, settings: &DockerSettings, role: Role, image_name: &
                 has(&capabilities.add) || (DEFAULT_CAPABILITIES.contains(&name.as_str()) && !has(&capabilities.drop));
             (!is_there).then(|| "only the operator gives it (`docker.cap_add`)".to_owned())
         }
-        DemandKind::Device(device) => {
+        PrivilegeKind::Device(device) => {
             let given = isolation::devices(settings, role, image_name).unwrap_or_default();
             let host = device.split(':').next().unwrap_or_default();
             let is_there = given.iter().any(|device| device.path_on_host.as_deref() == Some(host));
             (!is_there).then(|| "only the operator gives it (`docker.devices`)".to_owned())
         }
-        DemandKind::Gpus => {
+        PrivilegeKind::Gpus => {
             let given = match role {
                 Role::Job => &settings.gpus,
                 Role::Service => &settings.service_gpus,
             };
             given.is_none().then(|| "only the operator gives them (`docker.gpus`)".to_owned())
         }
-        DemandKind::SecurityOption(option) => {
+        PrivilegeKind::SecurityOption(option) => {
             let given = match role {
                 Role::Job => &settings.security_opt,
                 Role::Service => &settings.services_security_opt,
@@ -259,8 +258,8 @@ mod tests {
 
     #[test]
     fn a_demand_holds_where_the_operator_gave_it() {
-        let demand = |kind| ContainerOptions {
-            demands: vec![Demand { words: "--it".into(), kind }],
+        let privilege = |kind| ContainerOptions {
+            privileges: vec![Privilege { words: "--it".into(), kind }],
             ..ContainerOptions::default()
         };
         let given = DockerSettings {
@@ -271,16 +270,16 @@ mod tests {
             ..DockerSettings::default()
         };
         for (kind, image, holds) in [
-            (DemandKind::Privileged, "builder:1", true),
-            (DemandKind::Privileged, "other:1", false),
-            (DemandKind::Capability("CAP_NET_ADMIN".into()), "other:1", true),
-            (DemandKind::Capability("SYS_ADMIN".into()), "other:1", false),
-            (DemandKind::Capability("CHOWN".into()), "other:1", true),
-            (DemandKind::Device("/dev/kvm:/dev/kvm".into()), "other:1", true),
-            (DemandKind::Device("/dev/sda".into()), "other:1", false),
-            (DemandKind::Gpus, "other:1", false),
+            (PrivilegeKind::Privileged, "builder:1", true),
+            (PrivilegeKind::Privileged, "other:1", false),
+            (PrivilegeKind::Capability("CAP_NET_ADMIN".into()), "other:1", true),
+            (PrivilegeKind::Capability("SYS_ADMIN".into()), "other:1", false),
+            (PrivilegeKind::Capability("CHOWN".into()), "other:1", true),
+            (PrivilegeKind::Device("/dev/kvm:/dev/kvm".into()), "other:1", true),
+            (PrivilegeKind::Device("/dev/sda".into()), "other:1", false),
+            (PrivilegeKind::Gpus, "other:1", false),
         ] {
-            let refused = refused(&demand(kind.clone()), &given, Role::Job, image);
+            let refused = refused(&privilege(kind.clone()), &given, Role::Job, image);
             assert_eq!(refused.is_empty(), holds, "{kind:?} {image}: {refused:?}");
         }
     }
