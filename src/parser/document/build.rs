@@ -1,11 +1,12 @@
 //! Events to trees, within limits.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::events::{Event, EventError, Events, Mark, Name};
+use super::events::{Event, EventError, Events, Mark, Name, RawScalar};
 use super::explain::explain;
 use super::node::{Entry, Mapping, Node, Scalar, Style, Tag, Value};
 use super::span::{FileId, Span};
@@ -141,27 +142,29 @@ impl Builder {
         match event {
             Event::DocumentStart => self.anchors.clear(),
             Event::Frame | Event::StreamEnd => {}
-            Event::Scalar { name, text, plain, block } => {
-                self.count(1, span)?;
-                let style = if plain {
-                    Style::Plain
-                } else if block {
-                    Style::Block
-                } else {
-                    Style::Quoted
-                };
-                let value = Value::Scalar(Scalar { text: SmolStr::new(text), style });
-                let node = Node { span, tag: name.tag.as_deref().map(Tag::from), value };
-                if let Some(anchor) = name.anchor {
-                    let ready = Anchor::Ready { node: node.clone(), weight: 1, height: 0 };
-                    self.anchors.insert(anchor.into_owned(), ready);
-                }
-                self.put(node);
-            }
+            Event::Scalar(scalar) => self.scalar(scalar, span)?,
             Event::SequenceStart(name) => self.begin(span, name, Kind::Sequence)?,
             Event::MappingStart(name) => self.begin(span, name, Kind::Mapping)?,
             Event::End => self.end(end),
-            Event::Alias(name) => self.alias(&name, span)?,
+            Event::Alias(name) => self.alias(&name.get().unwrap_or_default(), span)?,
+        }
+        Ok(())
+    }
+
+    /// Most nodes are scalars: they are made in their place, not moved there.
+    fn scalar(&mut self, scalar: RawScalar<'_>, span: Span) -> Result<(), SyntaxError> {
+        self.count(1, span)?;
+        let text = scalar.text();
+        let tag = scalar.name.tag.get().map(|tag| Tag::from(&*tag));
+        if text == "<<" && self.is_key() && is_merge(scalar.style, tag.as_deref(), self.options.merge) {
+            self.merges();
+        }
+        let at = if self.open.is_empty() { &mut self.documents } else { &mut self.done };
+        let style = scalar.style;
+        at.push(Node { span, tag, value: Value::Scalar(Scalar { text: SmolStr::new(text), style }) });
+        if let (Some(anchor), Some(node)) = (scalar.name.anchor.get(), at.last()) {
+            let ready = Anchor::Ready { node: node.clone(), weight: 1, height: 0 };
+            self.anchors.insert(anchor.into_owned(), ready);
         }
         Ok(())
     }
@@ -172,12 +175,13 @@ impl Builder {
         if self.open.len() >= self.options.limits.depth {
             return Err(self.too_deep(span));
         }
-        let anchor = name.anchor.map(|anchor| anchor.into_owned());
+        let anchor = name.anchor.get().map(Cow::into_owned);
         if let Some(anchor) = &anchor {
             self.anchors.insert(anchor.clone(), Anchor::Open);
         }
         let from = self.done.len();
-        self.open.push(Open { span, tag: name.tag.as_deref().map(Tag::from), anchor, kind, from, before, height: 0 });
+        let tag = name.tag.get().map(|tag| Tag::from(&*tag));
+        self.open.push(Open { span, tag, anchor, kind, from, before, height: 0 });
         Ok(())
     }
 
@@ -249,13 +253,25 @@ impl Builder {
     }
 
     fn put(&mut self, node: Node) {
-        let merge = self.options.merge;
-        let Some(open) = self.open.last_mut() else { return self.documents.push(node) };
-        let is_key = open.kind == Kind::Mapping && (self.done.len() - open.from).is_multiple_of(2);
-        if is_key && merge != Merge::None && is_merge(&node, merge) {
+        let key = node.as_scalar().filter(|key| key.text == "<<");
+        if key.is_some_and(|key| self.is_key() && is_merge(key.style, node.tag.as_deref(), self.options.merge)) {
+            self.merges();
+        }
+        let at = if self.open.is_empty() { &mut self.documents } else { &mut self.done };
+        at.push(node);
+    }
+
+    /// Whether what comes next is a key.
+    fn is_key(&self) -> bool {
+        let inside = |open: &Open| open.kind != Kind::Sequence && (self.done.len() - open.from).is_multiple_of(2);
+        self.open.last().is_some_and(inside)
+    }
+
+    /// The open mapping has a merge key.
+    fn merges(&mut self) {
+        if let Some(open) = self.open.last_mut() {
             open.kind = Kind::Merging;
         }
-        self.done.push(node);
     }
 
     fn count(&mut self, more: usize, span: Span) -> Result<(), SyntaxError> {
@@ -296,15 +312,14 @@ fn place(text: &str, offset: usize) -> Mark {
     Mark { line: u32::try_from(line).unwrap_or(u32::MAX), column: u32::try_from(column).unwrap_or(u32::MAX) }
 }
 
-fn is_merge(key: &Node, merge: Merge) -> bool {
-    let Some(scalar) = key.as_scalar() else { return false };
-    scalar.text == "<<"
-        && match merge {
-            // Ruby looks at the text alone, quoted or not.
-            Merge::Ruby => key.tag.as_deref() != Some("tag:yaml.org,2002:str"),
-            Merge::Standard => scalar.style == Style::Plain,
-            Merge::None => false,
-        }
+/// Whether `<<` so written is the merge key.
+fn is_merge(style: Style, tag: Option<&str>, merge: Merge) -> bool {
+    match merge {
+        // Ruby looks at the text alone, quoted or not.
+        Merge::Ruby => tag != Some("tag:yaml.org,2002:str"),
+        Merge::Standard => style == Style::Plain,
+        Merge::None => false,
+    }
 }
 
 /// The entries with what `<<` brings in its place.
@@ -312,7 +327,8 @@ fn merged(entries: &[Entry], merge: Merge) -> Vec<Entry> {
     let mut out = Merging::default();
     let (mut own, mut brought) = (Vec::new(), Vec::new());
     for entry in entries.iter().cloned() {
-        match is_merge(&entry.key, merge) {
+        let key = entry.key.as_scalar().filter(|key| key.text == "<<");
+        match key.is_some_and(|key| is_merge(key.style, entry.key.tag.as_deref(), merge)) {
             true => match brings(&entry.value) {
                 Some(more) if merge == Merge::Ruby => more.into_iter().for_each(|entry| out.set(entry)),
                 Some(more) => brought.extend(more),

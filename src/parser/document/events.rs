@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::ffi::CStr;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use libyaml_rs as sys;
 
-/// What comes next in the text. Its texts are libyaml's own, and gone with the next one.
-#[derive(Debug)]
+use super::node::Style;
+
+/// What comes next in the text. Its texts are libyaml's own, and gone with the next one. It is small, and texts are looked at
+/// only when they are asked for: a file has hundreds of thousands of them.
 pub(super) enum Event<'e> {
     /// Beginning or end of the stream or of a document; only the end of the stream matters.
     Frame,
@@ -16,9 +19,9 @@ pub(super) enum Event<'e> {
     /// Nothing comes any more.
     StreamEnd,
     /// A reference to an anchor.
-    Alias(Cow<'e, str>),
+    Alias(RawText<'e>),
     /// Text.
-    Scalar { name: Name<'e>, text: Cow<'e, str>, plain: bool, block: bool },
+    Scalar(RawScalar<'e>),
     /// A list begins.
     SequenceStart(Name<'e>),
     /// A mapping begins.
@@ -28,10 +31,47 @@ pub(super) enum Event<'e> {
 }
 
 /// What stands before a node.
-#[derive(Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Name<'e> {
-    pub(super) anchor: Option<Cow<'e, str>>,
-    pub(super) tag: Option<Cow<'e, str>>,
+    pub(super) anchor: RawText<'e>,
+    pub(super) tag: RawText<'e>,
+}
+
+/// A text of libyaml's that may be absent.
+#[derive(Clone, Copy)]
+pub(super) struct RawText<'e> {
+    /// Null, or a text that ends with a zero byte and lives for `'e`.
+    pointer: *const u8,
+    _event: PhantomData<&'e str>,
+}
+
+impl<'e> RawText<'e> {
+    /// # Safety
+    /// `pointer` is null or a text that ends with a zero byte and lives for `'e`.
+    unsafe fn new(pointer: *const u8) -> Self {
+        Self { pointer, _event: PhantomData }
+    }
+
+    /// The text, if there is one.
+    pub(super) fn get(self) -> Option<Cow<'e, str>> {
+        // SAFETY: as promised when it was made.
+        (!self.pointer.is_null()).then(|| utf8(unsafe { CStr::from_ptr(self.pointer.cast()) }.to_bytes()))
+    }
+}
+
+/// A scalar as libyaml has it.
+#[derive(Clone, Copy)]
+pub(super) struct RawScalar<'e> {
+    pub(super) name: Name<'e>,
+    pub(super) style: Style,
+    bytes: &'e [u8],
+}
+
+impl<'e> RawScalar<'e> {
+    /// Its text, quotes and escapes undone.
+    pub(super) fn text(self) -> Cow<'e, str> {
+        utf8(self.bytes)
+    }
 }
 
 /// Places of an event: line and column from 0.
@@ -56,7 +96,7 @@ pub(super) struct EventError {
 pub(super) struct Events<'a> {
     /// libyaml keeps pointers into this structure, so it must not move.
     parser: Box<MaybeUninit<sys::yaml_parser_t>>,
-    _text: std::marker::PhantomData<&'a str>,
+    _text: PhantomData<&'a str>,
 }
 
 impl<'a> Events<'a> {
@@ -70,10 +110,11 @@ impl<'a> Events<'a> {
             sys::yaml_parser_set_encoding(pointer, sys::YAML_UTF8_ENCODING);
             sys::yaml_parser_set_input_string(pointer, text.as_ptr(), text.len() as u64);
         }
-        Self { parser, _text: std::marker::PhantomData }
+        Self { parser, _text: PhantomData }
     }
 
     /// Hands the next event to `take`, with its beginning and end.
+    #[inline]
     pub(super) fn next<R>(&mut self, take: impl FnOnce(Event<'_>, Mark, Mark) -> R) -> Result<R, EventError> {
         let parser = self.parser.as_mut_ptr();
         let mut event = MaybeUninit::<sys::yaml_event_t>::uninit();
@@ -125,41 +166,36 @@ unsafe fn view(event: &sys::yaml_event_t) -> Event<'_> {
     // SAFETY: the member of the union is the one that the type names; its texts are null or end with a zero byte, a
     // scalar's has the length that stands beside it. All of them live as long as the event.
     unsafe {
+        let name = |anchor, tag| Name { anchor: RawText::new(anchor), tag: RawText::new(tag) };
         match event.type_ {
             sys::YAML_STREAM_END_EVENT => Event::StreamEnd,
             sys::YAML_DOCUMENT_START_EVENT => Event::DocumentStart,
-            sys::YAML_ALIAS_EVENT => Event::Alias(text(event.data.alias.anchor).unwrap_or_default()),
+            sys::YAML_ALIAS_EVENT => Event::Alias(RawText::new(event.data.alias.anchor)),
             sys::YAML_SCALAR_EVENT => {
                 let scalar = &event.data.scalar;
                 let length = usize::try_from(scalar.length).unwrap_or(0);
-                let bytes = std::slice::from_raw_parts(scalar.value, length);
-                let style = scalar.style;
-                Event::Scalar {
-                    name: Name { anchor: text(scalar.anchor), tag: text(scalar.tag) },
-                    text: utf8(bytes),
-                    plain: style == sys::YAML_PLAIN_SCALAR_STYLE,
-                    block: style == sys::YAML_LITERAL_SCALAR_STYLE || style == sys::YAML_FOLDED_SCALAR_STYLE,
-                }
+                Event::Scalar(RawScalar {
+                    name: name(scalar.anchor, scalar.tag),
+                    style: match scalar.style {
+                        sys::YAML_PLAIN_SCALAR_STYLE => Style::Plain,
+                        sys::YAML_LITERAL_SCALAR_STYLE | sys::YAML_FOLDED_SCALAR_STYLE => Style::Block,
+                        _ => Style::Quoted,
+                    },
+                    bytes: std::slice::from_raw_parts(scalar.value, length),
+                })
             }
             sys::YAML_SEQUENCE_START_EVENT => {
                 let sequence = &event.data.sequence_start;
-                Event::SequenceStart(Name { anchor: text(sequence.anchor), tag: text(sequence.tag) })
+                Event::SequenceStart(name(sequence.anchor, sequence.tag))
             }
             sys::YAML_MAPPING_START_EVENT => {
                 let mapping = &event.data.mapping_start;
-                Event::MappingStart(Name { anchor: text(mapping.anchor), tag: text(mapping.tag) })
+                Event::MappingStart(name(mapping.anchor, mapping.tag))
             }
             sys::YAML_SEQUENCE_END_EVENT | sys::YAML_MAPPING_END_EVENT => Event::End,
             _ => Event::Frame,
         }
     }
-}
-
-/// # Safety
-/// `pointer` is null or a text that ends with a zero byte and lives for `'e`.
-unsafe fn text<'e>(pointer: *const u8) -> Option<Cow<'e, str>> {
-    // SAFETY: as the caller promises.
-    (!pointer.is_null()).then(|| utf8(unsafe { CStr::from_ptr(pointer.cast()) }.to_bytes()))
 }
 
 /// Bytes as text. libyaml has checked them: they are copied only where it let something through.

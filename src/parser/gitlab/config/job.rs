@@ -157,21 +157,21 @@ impl Checker<'_> {
                 "cache" => job.cache = self.caches(value, below),
                 "tags" => job.tags = self.tags(value, below),
                 "retry" => job.retry = self.retry(value, below),
-                "timeout" => job.timeout = self.timeout(value, below),
+                "timeout" => job.timeout = self.timeout(value, below).map(Box::new),
                 "dependencies" => job.dependencies = self.names(value, below),
                 "when" => job.when = self.when(value, below, &RUNNER_WHEN),
                 "needs" => job.needs = self.needs(value, below, AllowedNeeds::JOB),
                 "allow_failure" => job.allow_failure = self.allow_failure(value, below, true),
                 "parallel" => job.parallel = self.parallel(value, below, true),
                 "hooks" => job.hooks = self.hooks(value, below),
-                "coverage" => job.coverage = self.coverage(value, below),
-                "release" => job.release = self.release(value, below),
+                "coverage" => job.coverage = self.coverage(value, below).map(Box::new),
+                "release" => job.release = self.release(value, below).map(Box::new),
                 "id_tokens" => job.id_tokens = self.id_tokens(value, below),
-                "secrets" => job.secrets = self.secrets(value, below),
-                "run" => job.run = self.run(value, below),
-                "pages" => job.pages = self.pages(value, below),
-                "identity" => job.identity = self.identity(value, below),
-                "dast_configuration" => job.dast_configuration = self.dast_configuration(value, below),
+                "secrets" => job.secrets = self.secrets(value, below).map(Box::new),
+                "run" => job.run = self.run(value, below).map(Box::new),
+                "pages" => job.pages = self.pages(value, below).map(Box::new),
+                "identity" => job.identity = self.identity(value, below).map(Box::new),
+                "dast_configuration" => job.dast_configuration = self.dast_configuration(value, below).map(Box::new),
                 "inputs" => job.inputs = self.job_inputs(value, below),
                 "publish" | "start_in" | "trigger" => {}
                 _ if self.common_key(entry, at, job) => {}
@@ -215,10 +215,10 @@ impl Checker<'_> {
             "rules" => job.rules = self.rules(value, below, RulesOf::Job),
             "variables" => job.variables = self.job_variables(value, below),
             "inherit" => job.inherit = self.inherit(value, below),
-            "resource_group" => job.resource_group = self.name(value, below),
+            "resource_group" => job.resource_group = self.name(value, below).map(Box::new),
             "environment" => job.environment = self.environment(value, below),
             "interruptible" => job.interruptible = self.boolean(value, below),
-            "manual_confirmation" => job.manual_confirmation = self.name(value, below),
+            "manual_confirmation" => job.manual_confirmation = self.name(value, below).map(Box::new),
             _ => return false,
         }
         true
@@ -278,7 +278,7 @@ impl Checker<'_> {
 
     fn among_keys(&mut self, seen: &Seen<'_>, at: At<'_>, job: &mut Job) {
         if let Some(publish) = seen.publish {
-            job.publish = self.publish(&publish.value, at.key("publish"), job.deploys_pages());
+            job.publish = self.publish(&publish.value, at.key("publish"), job.deploys_pages()).map(Box::new);
         }
         if seen.rules {
             for (key, entry) in [("only", seen.only), ("except", seen.except), ("start_in", seen.start_in)] {
@@ -299,7 +299,7 @@ impl Checker<'_> {
         match (delayed, written) {
             (Some(_), Some(entry)) if !seen.rules => {
                 let allowed = Allowed { limit: Some(WEEK), ..Allowed::default() };
-                job.start_in = self.duration(&entry.value, at, allowed);
+                job.start_in = self.duration(&entry.value, at, allowed).map(Box::new);
             }
             (Some(when), None) => {
                 let help = Some("say how long it waits, like `start_in: 30 minutes`".to_owned());

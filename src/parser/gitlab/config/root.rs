@@ -136,11 +136,11 @@ impl Checker<'_> {
             "artifacts" => defaults.artifacts = self.artifacts(node, at),
             "tags" => defaults.tags = self.tags(node, at),
             "retry" => defaults.retry = self.retry(node, at),
-            "timeout" => defaults.timeout = self.timeout(node, at),
+            "timeout" => defaults.timeout = self.timeout(node, at).map(Box::new),
             "interruptible" => defaults.interruptible = self.boolean(node, at),
             "hooks" => defaults.hooks = self.hooks(node, at),
             "id_tokens" => defaults.id_tokens = self.id_tokens(node, at),
-            "identity" => defaults.identity = self.identity(node, at),
+            "identity" => defaults.identity = self.identity(node, at).map(Box::new),
             _ => return false,
         }
         true

@@ -51,7 +51,7 @@ pub struct CreatedJob {
     /// When it starts. Never [`When::Never`].
     pub when: When,
     /// How long a delayed one waits.
-    pub start_in: Option<model::Timeout>,
+    pub start_in: Option<Box<model::Timeout>>,
     /// Whether it may fail.
     pub allow_failure: AllowFailure,
     /// Variables of the rule that held.

@@ -97,7 +97,7 @@ pub fn response(
         "credentials": credentials(pipeline, facts),
         "dependencies": facts.dependencies.iter().map(dependency).collect::<Vec<_>>(),
         "features": { "trace_sections": true, "token_mask_prefixes": ["glpat-"], "failure_reasons": facts.failure_reasons },
-        "secrets": job.secrets.as_ref().map_or_else(|| json!({}), to_json),
+        "secrets": job.secrets.as_deref().map_or_else(|| json!({}), to_json),
         "policy_options": { "execution_policy_job": false, "policy_name": "" },
     });
     if let Some(run) = &job.run {

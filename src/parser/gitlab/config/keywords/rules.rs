@@ -107,15 +107,17 @@ impl Checker<'_> {
             let (below, value) = (at.key(key), &entry.value);
             match key {
                 "if" => rule.condition = self.condition(value, below),
-                "changes" => rule.changes = self.changes(value, below),
-                "exists" => rule.exists = self.exists(value, below),
+                "changes" => rule.changes = self.changes(value, below).map(Box::new),
+                "exists" => rule.exists = self.exists(value, below).map(Box::new),
                 "when" => rule.when = self.when(value, below, of.when()),
                 "start_in" => start_in = Some(entry),
                 "allow_failure" => rule.allow_failure = self.boolean(value, below),
                 "variables" => rule.variables = self.plain_variables(value, below),
                 "needs" => rule.needs = self.needs(value, below, AllowedNeeds::RULE),
                 "interruptible" if of == RulesOf::Job => rule.interruptible = self.boolean(value, below),
-                "auto_cancel" if of == RulesOf::Workflow => rule.auto_cancel = self.auto_cancel(value, below),
+                "auto_cancel" if of == RulesOf::Workflow => {
+                    rule.auto_cancel = self.auto_cancel(value, below).map(Box::new)
+                }
                 _ => self.unknown_key(entry, at, of.keys()),
             }
         }
@@ -127,7 +129,7 @@ impl Checker<'_> {
             }
             Some(entry) if !is_null(&entry.value) => {
                 let allowed = Allowed { limit: Some(WEEK), ..Allowed::default() };
-                rule.start_in = self.duration(&entry.value, at.key("start_in"), allowed);
+                rule.start_in = self.duration(&entry.value, at.key("start_in"), allowed).map(Box::new);
             }
             _ if delayed => {
                 let span = rule.when.as_ref().map_or(node.span, |when| when.span);

@@ -11,7 +11,7 @@ use super::{AutoCancel, Name, Spanned};
 use crate::parser::document::Span;
 use crate::parser::expression::gitlab::Expr;
 
-/// One of `rules`.
+/// One of `rules`. What few have is boxed: every job may have several.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Where it stands.
@@ -19,13 +19,13 @@ pub struct Rule {
     /// Its condition.
     pub condition: Option<Condition>,
     /// Which changed files.
-    pub changes: Option<Changes>,
+    pub changes: Option<Box<Changes>>,
     /// Which files there are.
-    pub exists: Option<Exists>,
+    pub exists: Option<Box<Exists>>,
     /// When the job starts.
     pub when: Option<Spanned<When>>,
     /// How long a delayed job waits.
-    pub start_in: Option<Timeout>,
+    pub start_in: Option<Box<Timeout>>,
     /// Whether the job may fail.
     pub allow_failure: Option<bool>,
     /// Variables of the job (of all jobs, in workflow rules).
@@ -35,7 +35,7 @@ pub struct Rule {
     /// Whether a newer pipeline may cancel it.
     pub interruptible: Option<bool>,
     /// What cancels the pipeline (workflow rules).
-    pub auto_cancel: Option<AutoCancel>,
+    pub auto_cancel: Option<Box<AutoCancel>>,
 }
 
 /// A condition, `$CI_COMMIT_BRANCH == "main"`.

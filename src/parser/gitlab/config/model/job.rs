@@ -34,7 +34,7 @@ pub struct Defaults {
     /// The retries.
     pub retry: Option<Arc<Retry>>,
     /// The time limit.
-    pub timeout: Option<Timeout>,
+    pub timeout: Option<Box<Timeout>>,
     /// Whether a newer pipeline may cancel.
     pub interruptible: Option<bool>,
     /// Hooks.
@@ -42,10 +42,10 @@ pub struct Defaults {
     /// Tokens.
     pub id_tokens: Option<Arc<[IdToken]>>,
     /// `identity`.
-    pub identity: Option<Name>,
+    pub identity: Option<Box<Name>>,
 }
 
-/// A job that is not hidden.
+/// A job that is not hidden. What few jobs have is boxed: there may be many jobs.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Its name.
@@ -65,7 +65,7 @@ pub struct Job {
     /// Lines after the job.
     pub after_script: Option<Script>,
     /// `run`: functions in place of `script`.
-    pub run: Option<Node>,
+    pub run: Option<Box<Node>>,
     /// Its image.
     pub image: Option<Arc<Image>>,
     /// Its services.
@@ -81,7 +81,7 @@ pub struct Job {
     /// When it starts; `None`: on success.
     pub when: Option<Spanned<When>>,
     /// How long a delayed one waits.
-    pub start_in: Option<Timeout>,
+    pub start_in: Option<Box<Timeout>>,
     /// Whether it is created, and how.
     pub rules: Option<Arc<[Rule]>>,
     /// `only`; `None` where nothing is written: branches and tags, unless the job or the workflow has rules.
@@ -99,35 +99,35 @@ pub struct Job {
     /// Its retries.
     pub retry: Option<Arc<Retry>>,
     /// Its time limit.
-    pub timeout: Option<Timeout>,
+    pub timeout: Option<Box<Timeout>>,
     /// Whether a newer pipeline may cancel it.
     pub interruptible: Option<bool>,
     /// One at a time of a name.
-    pub resource_group: Option<Name>,
+    pub resource_group: Option<Box<Name>>,
     /// Where it deploys to.
     pub environment: Option<Arc<Environment>>,
     /// The release it makes.
-    pub release: Option<Node>,
+    pub release: Option<Box<Node>>,
     /// Hooks.
     pub hooks: Option<Arc<Hooks>>,
     /// Tokens.
     pub id_tokens: Option<Arc<[IdToken]>>,
     /// Secrets from vaults, as written.
-    pub secrets: Option<Node>,
+    pub secrets: Option<Box<Node>>,
     /// The pattern that finds the coverage in the log, with its slashes.
-    pub coverage: Option<Name>,
+    pub coverage: Option<Box<Name>>,
     /// How many of it there are.
     pub parallel: Option<Parallel>,
     /// `pages`, as written: a truth or keys. See [`Job::deploys_pages`].
-    pub pages: Option<Node>,
+    pub pages: Option<Box<Node>>,
     /// `publish`, the older way to say what pages publishes.
-    pub publish: Option<Name>,
+    pub publish: Option<Box<Name>>,
     /// What is asked before a manual job starts.
-    pub manual_confirmation: Option<Name>,
+    pub manual_confirmation: Option<Box<Name>>,
     /// `identity`.
-    pub identity: Option<Name>,
+    pub identity: Option<Box<Name>>,
     /// `dast_configuration`, as written.
-    pub dast_configuration: Option<Node>,
+    pub dast_configuration: Option<Box<Node>>,
     /// Inputs of the job.
     pub inputs: Option<Arc<[JobInput]>>,
 }
