@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, NetworkCreateRequest};
 use bollard::query_parameters::{
     CreateContainerOptions, EventsOptionsBuilder, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
@@ -51,6 +51,10 @@ fn main() -> Result<(), Failure> {
         }
         if wanted("twenty") {
             bench.twenty(&docker, 3).await?;
+        }
+        if wanted("exec") {
+            exec_twenty(&docker, "none", 5).await?;
+            exec_twenty(&docker, "job", 5).await?;
         }
         if wanted("log") {
             bench.log(&docker, 3).await?;
@@ -215,9 +219,9 @@ impl Bench {
         let commands = vec!["true"; steps];
         let mut times = Times::default();
         self.run_and_remove(docker, vec![self.spec(&commands)]).await?; // warm
-        container(docker, &["true"], None).await?;
+        container(docker, &["true"], None, "none").await?;
         for _ in 0..rounds {
-            let floor = container(docker, &["true"], None).await?;
+            let floor = container(docker, &["true"], None, "none").await?;
             times.add(floor, self.run_and_remove(docker, vec![self.spec(&commands)]).await?);
         }
         times.print(what);
@@ -228,7 +232,7 @@ impl Bench {
         let mut times = Times::default();
         for _ in 0..rounds {
             let began = Instant::now();
-            let all = (0..20).map(|_| container(docker, &["true"], None));
+            let all = (0..20).map(|_| container(docker, &["true"], None, "none"));
             for one in futures_util::future::join_all(all).await {
                 one?;
             }
@@ -249,8 +253,8 @@ impl Bench {
         let (mut floor, mut ours, mut cores) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let to_file = format!("{lines} >/out/spool");
-            let empty = container(docker, &["true"], Some(dir.path())).await?;
-            let full = container(docker, &["sh", "-c", &to_file], Some(dir.path())).await?;
+            let empty = container(docker, &["true"], Some(dir.path()), "none").await?;
+            let full = container(docker, &["sh", "-c", &to_file], Some(dir.path()), "none").await?;
             floor.push(full.saturating_sub(empty));
             let empty = self.run(vec![self.spec(&["true"])]).await?;
             let before = cpu_time(self.agent.id());
@@ -331,13 +335,18 @@ impl Bench {
 }
 
 /// The floor: one container through the raw API, created, started, waited for and removed.
-async fn container(docker: &Docker, command: &[&str], mount: Option<&Path>) -> Result<Duration, Failure> {
+async fn container(
+    docker: &Docker,
+    command: &[&str],
+    mount: Option<&Path>,
+    network: &str,
+) -> Result<Duration, Failure> {
     let began = Instant::now();
     let body = ContainerCreateBody {
         image: Some(IMAGE.to_owned()),
         cmd: Some(command.iter().map(|word| (*word).to_owned()).collect()),
         host_config: Some(HostConfig {
-            network_mode: Some("none".to_owned()),
+            network_mode: Some(network.to_owned()),
             binds: mount.map(|path| vec![format!("{}:/out", path.display())]),
             ..HostConfig::default()
         }),
@@ -349,6 +358,49 @@ async fn container(docker: &Docker, command: &[&str], mount: Option<&Path>) -> R
     while ended.next().await.is_some() {}
     docker.remove_container(&id, Some(RemoveContainerOptions { force: true, ..Default::default() })).await?;
     Ok(began.elapsed())
+}
+
+/// `exec` of a pipeline of 20 jobs, from the command to its end, beside 20 bare containers at once: without a network, or all
+/// on one that is made for them and removed.
+async fn exec_twenty(docker: &Docker, network_mode: &str, rounds: usize) -> Result<(), Failure> {
+    const NETWORK: &str = "forgehand-bench";
+    let dir = tempfile::tempdir()?;
+    let jobs: String = (0..20).map(|job| format!("job-{job}:\n  image: {IMAGE}\n  script: ['true']\n")).collect();
+    fs::write(dir.path().join(".gitlab-ci.yml"), jobs)?;
+    let config = dir.path().join("forgehand.toml");
+    fs::write(&config, format!("[docker]\nnetwork_mode = \"{network_mode}\"\n"))?;
+    let (mut floor, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let began = Instant::now();
+        let of_its_own = network_mode == "job";
+        if of_its_own {
+            let network = NetworkCreateRequest { name: NETWORK.to_owned(), ..NetworkCreateRequest::default() };
+            docker.create_network(network).await?;
+        }
+        let network = if of_its_own { NETWORK } else { network_mode };
+        let all = (0..20).map(|_| container(docker, &["true"], None, network));
+        let ended = futures_util::future::join_all(all).await;
+        if of_its_own {
+            docker.remove_network(NETWORK).await?;
+        }
+        ended.into_iter().collect::<Result<Vec<_>, _>>()?;
+        floor.push(began.elapsed());
+        let began = Instant::now();
+        let status = Command::new(BINARY)
+            .arg("exec")
+            .current_dir(dir.path())
+            .env("FORGEHAND_STATE_DIR", dir.path().join("state"))
+            .env("FORGEHAND_CONFIG", &config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        if !status.success() {
+            return Err(format!("exec ended with {status}").into());
+        }
+        ours.push(began.elapsed());
+    }
+    row(&format!("exec of 20 jobs, network `{network_mode}`, to its end"), &mut floor, &mut ours);
+    Ok(())
 }
 
 /// Times of the same thing, taken in turn.
