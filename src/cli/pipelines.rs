@@ -12,6 +12,9 @@ use crate::parser::diagnostics::{Checked, Diagnostics, Severity, render};
 use crate::parser::dialect::Dialect;
 use crate::parser::document::Sources;
 
+/// How many warnings of one code are told by a command that is about something else.
+const MOST_OF_A_WARNING: usize = 10;
+
 /// Reads the file that `args` name and asks `what` of it. `None`: what is wrong has been told.
 pub fn read<T>(
     args: &FileArgs,
@@ -83,7 +86,11 @@ pub fn tell(diagnostics: &Diagnostics, sources: &Sources, global: &GlobalArgs) {
     let wanted = |severity| severity != Severity::Note || global.verbose > 0;
     diagnostics.iter().filter(|finding| wanted(finding.severity)).for_each(|finding| shown.push(finding.clone()));
     shown.sort();
+    let hidden = shown.keep_of_each_warning(MOST_OF_A_WARNING);
     if !shown.is_empty() {
         eprint!("{}", render::all(&shown, sources, render::Look { color: global.color(), width: 120 }));
+    }
+    for (code, count) in hidden {
+        eprintln!("warning: {count} more of {}: `forgehand lint` lists them all\n", code.0);
     }
 }

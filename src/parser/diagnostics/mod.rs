@@ -11,6 +11,8 @@ pub mod render;
 pub mod sarif;
 mod suggest;
 
+use std::collections::BTreeMap;
+
 use super::document::{Sources, Span};
 pub use suggest::{did_you_mean, nearest};
 
@@ -101,9 +103,12 @@ impl Diagnostic {
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
+    /// How many there are of each severity.
+    counts: [usize; 3],
 }
 
-/// More findings than anybody reads are a flood made of one mistake; after so many the rest is dropped.
+/// More findings than anybody reads are a flood made of one mistake; after so many of a severity the rest is dropped. An
+/// error is never dropped for warnings: without it the file would pass.
 const MOST: usize = 1_000;
 
 impl Diagnostics {
@@ -114,7 +119,9 @@ impl Diagnostics {
 
     /// Adds one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.list.len() < MOST {
+        let count = &mut self.counts[diagnostic.severity as usize];
+        if *count < MOST {
+            *count += 1;
             self.list.push(diagnostic);
         }
     }
@@ -144,11 +151,30 @@ impl Diagnostics {
         self.list.len()
     }
 
+    /// Keeps the first `most` warnings of each code. Returns the codes of those that went, and how many.
+    pub fn keep_of_each_warning(&mut self, most: usize) -> Vec<(Code, usize)> {
+        let mut seen: BTreeMap<Code, usize> = BTreeMap::new();
+        self.list.retain(|diagnostic| {
+            let is_warning = diagnostic.severity == Severity::Warning;
+            let count = seen.entry(diagnostic.code).or_default();
+            *count += usize::from(is_warning);
+            !is_warning || *count <= most
+        });
+        self.count();
+        seen.into_iter().filter(|(_, count)| *count > most).map(|(code, count)| (code, count - most)).collect()
+    }
+
     /// Orders them by file and place, and drops repetitions.
     pub fn sort(&mut self) {
         self.list
             .sort_by(|a, b| (a.span, a.severity, a.code, &a.message).cmp(&(b.span, b.severity, b.code, &b.message)));
         self.list.dedup();
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.counts = [0; 3];
+        self.list.iter().for_each(|diagnostic| self.counts[diagnostic.severity as usize] += 1);
     }
 }
 
@@ -170,4 +196,40 @@ pub struct Checked<T> {
     pub diagnostics: Diagnostics,
     /// The files.
     pub sources: Sources,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn many(severity: Severity, code: &'static str, count: u32) -> Diagnostics {
+        let mut sources = Sources::new();
+        let file = sources.add("ci.yml", "");
+        let mut all = Diagnostics::new();
+        for line in 1..=count {
+            let error = Diagnostic::error(Code(code), Span::point(file, line, 1), "wrong");
+            all.push(Diagnostic { severity, ..error });
+        }
+        all
+    }
+
+    #[test]
+    fn a_flood_of_warnings_hides_no_error() {
+        let mut all = many(Severity::Warning, "a", 5_000);
+        assert_eq!(all.len(), 1_000);
+        assert!(!all.has_errors());
+        all.extend(many(Severity::Error, "b", 3));
+        assert!(all.has_errors());
+        assert_eq!(all.len(), 1_003);
+    }
+
+    #[test]
+    fn of_each_warning_some_are_kept_and_all_errors() {
+        let mut all = many(Severity::Warning, "a", 12);
+        all.extend(many(Severity::Warning, "b", 3));
+        all.extend(many(Severity::Error, "c", 20));
+        assert_eq!(all.keep_of_each_warning(10), [(Code("a"), 2)]);
+        assert_eq!(all.len(), 10 + 3 + 20);
+        assert_eq!(all.keep_of_each_warning(10), []);
+    }
 }

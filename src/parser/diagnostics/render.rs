@@ -117,13 +117,20 @@ impl SourceCode for Named<'_> {
         before: usize,
         after: usize,
     ) -> Result<Box<dyn miette::SpanContents<'a> + 'a>, MietteError> {
-        let text: &str = &self.0.text;
-        let contents = text.read_span(span, before, after)?;
+        // miette reads a text from its first byte for each finding: only the lines around this one are shown to it.
+        let lines = self.0.lines();
+        let first = self.0.line_of(span.offset()).saturating_sub(before + 1);
+        let from = lines.get(first).copied().unwrap_or(0);
+        let last = self.0.line_of(span.offset().saturating_add(span.len())) + after + 2;
+        let to = lines.get(last).copied().unwrap_or(self.0.text.len());
+        let window = self.0.text.get(from..to).ok_or(MietteError::OutOfBounds)?;
+        let here = SourceSpan::from((span.offset() - from, span.len()));
+        let contents = window.read_span(&here, before, after)?;
         Ok(Box::new(miette::MietteSpanContents::new_named(
             self.0.name.to_string(),
             contents.data(),
-            *contents.span(),
-            contents.line(),
+            SourceSpan::from((from + contents.span().offset(), contents.span().len())),
+            first + contents.line(),
             contents.column(),
             contents.line_count(),
         )))
@@ -153,5 +160,29 @@ mod tests {
             line(all_of.iter().next().unwrap(), &sources),
             "ci.yml:3:3: error: job `job` has the unknown key `scirpt`"
         );
+    }
+
+    #[test]
+    fn a_picture_of_a_late_line_has_its_number_and_its_neighbours() {
+        let text: String = (1..=3_000).map(|line| format!("key-{line}: ü\r\n")).collect();
+        let mut sources = Sources::new();
+        let file = sources.add("ci.yml", text.as_str());
+        let mut all_of = Diagnostics::new();
+        for line in [1, 2_000, 3_000] {
+            let span = Span { file, line, column: 1, end_line: line, end_column: 5 };
+            all_of.push(Diagnostic::error(Code("x"), span, "wrong"));
+        }
+        let text = all(&all_of, &sources, Look { color: false, width: 100 });
+        for part in [
+            "ci.yml:2000:1",
+            "1999 │ key-1999: ü",
+            "2000 │ key-2000: ü",
+            "2001 │ key-2001: ü",
+            "1 │ key-1: ü",
+            "3000 │ key-3000: ü",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(!text.contains("key-2002") && !text.contains("key-1998"), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! Places in the files that make a pipeline.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A file among those that were read for one pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +46,33 @@ pub struct SourceFile {
     pub name: Arc<str>,
     /// Its text.
     pub text: Arc<str>,
+    /// Where its lines begin, once somebody has asked for a place.
+    lines: OnceLock<Vec<usize>>,
+}
+
+impl SourceFile {
+    /// The bytes at which its lines begin: one line at least.
+    pub fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| {
+            let text = self.text.as_bytes();
+            let breaks = memchr::memchr2_iter(b'\n', b'\r', text)
+                .filter(|at| text.get(*at) == Some(&b'\n') || text.get(at + 1) != Some(&b'\n'));
+            std::iter::once(0).chain(breaks.map(|at| at + 1)).collect()
+        })
+    }
+
+    /// The number of the line, from 0, that holds the byte `offset`.
+    pub fn line_of(&self, offset: usize) -> usize {
+        self.lines().partition_point(|begin| *begin <= offset).saturating_sub(1)
+    }
+
+    /// The byte at which a line and column lie, both from 1.
+    fn offset(&self, line: u32, column: u32) -> usize {
+        let Some(begin) = self.lines().get(line.saturating_sub(1) as usize) else { return self.text.len() };
+        let rest = &self.text[*begin..];
+        let in_line = rest.char_indices().nth(column.saturating_sub(1) as usize).map_or(rest.len(), |(at, _)| at);
+        begin + in_line
+    }
 }
 
 /// All files that were read for one pipeline.
@@ -63,7 +90,7 @@ impl Sources {
     /// Adds a file. After 65,535 files the last id is given out again; limits on includes end long before.
     pub fn add(&mut self, name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> FileId {
         let id = FileId(u16::try_from(self.files.len()).unwrap_or(u16::MAX));
-        self.files.push(SourceFile { name: name.into(), text: text.into() });
+        self.files.push(SourceFile { name: name.into(), text: text.into(), lines: OnceLock::new() });
         id
     }
 
@@ -90,22 +117,8 @@ impl Sources {
     /// The byte range of a span in its file's text, cut to what the text has.
     pub fn range(&self, span: Span) -> std::ops::Range<usize> {
         let Some(file) = self.get(span.file) else { return 0..0 };
-        let start = offset(&file.text, span.line, span.column);
-        let end = offset(&file.text, span.end_line, span.end_column).max(start);
+        let start = file.offset(span.line, span.column);
+        let end = file.offset(span.end_line, span.end_column).max(start);
         start..end
     }
-}
-
-/// The byte at which a line and column lie.
-fn offset(text: &str, line: u32, column: u32) -> usize {
-    let mut begin = 0;
-    for _ in 1..line {
-        match memchr::memchr(b'\n', &text.as_bytes()[begin..]) {
-            Some(at) => begin += at + 1,
-            None => return text.len(),
-        }
-    }
-    let rest = &text[begin..];
-    let in_line = rest.char_indices().nth(column.saturating_sub(1) as usize).map_or(rest.len(), |(at, _)| at);
-    begin + in_line
 }
