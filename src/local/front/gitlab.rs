@@ -12,9 +12,9 @@ use crate::local::request::Request;
 use crate::local::surroundings::{Changes, Surroundings};
 use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, Severity, did_you_mean};
 use crate::parser::document::{FileId, Span};
-use crate::parser::gitlab::compose::Unavailable;
+use crate::parser::gitlab::compose::{Event, Unavailable};
 use crate::parser::gitlab::config::Configuration;
-use crate::parser::gitlab::config::model::{AllowFailure, Job, Need, NeedWhat, When};
+use crate::parser::gitlab::config::model::{AllowFailure, Job, Need, NeedWhat, Variables, When};
 use crate::parser::gitlab::pipeline::context::{
     ChangedFiles, Commit, GitRef, MergeRequest, OutsideVariables, PipelineIds, Server, Source, UnknownRef, User,
 };
@@ -31,7 +31,8 @@ pub(super) fn lint(project: &Project, file: &PipelineFile, includes: &Includes) 
     let asked =
         || Surroundings::of(project, &Request::default()).server().unwrap_or_else(|| context.server.url.clone());
     let remote = includes.of_server(|| own.get_or_init(asked).clone());
-    let checked = check(&file.path, project, &remote, &LoadOptions::default(), &context);
+    let options = LoadOptions { event: Event::Any, ..LoadOptions::default() };
+    let checked = check(&file.path, project, &remote, &options, &context);
     let Checked { value, mut diagnostics, sources } = checked;
     if let Some(loaded) = &value {
         cycles(&loaded.configuration, &mut diagnostics);
@@ -119,8 +120,20 @@ fn details(pipeline: &Pipeline, job: &CreatedJob) -> Value {
         if source.name != job.name {
             all.insert("of".to_owned(), json!(source.name.as_str()));
         }
-        if let (Some(environment), Some(scope)) = (&source.environment, pipeline.scope(job)) {
-            all.insert("environment".to_owned(), json!(scope.expand(&environment.name.value)));
+        if let Some(start_in) = &job.start_in {
+            all.insert("start_in".to_owned(), json!(start_in.text.as_str()));
+        }
+        let variables = own_variables(source, job);
+        if !variables.is_empty() {
+            all.insert("variables".to_owned(), Value::Object(variables));
+        }
+        if let Some(scope) = pipeline.scope(job) {
+            if let Some(environment) = &source.environment {
+                all.insert("environment".to_owned(), json!(scope.expand(&environment.name.value)));
+            }
+            if let Some(tags) = source.tags.as_ref().filter(|tags| !tags.is_empty()) {
+                all.insert("tags".to_owned(), tags.iter().map(|tag| scope.expand(tag)).collect());
+            }
         }
         if source.is_bridge() {
             let child = pipeline.children.get(&job.name);
@@ -129,6 +142,19 @@ fn details(pipeline: &Pipeline, job: &CreatedJob) -> Value {
         }
     }
     Value::Object(all)
+}
+
+/// A job's own variables as they are written, with those of its row of the matrix and of the rule that held.
+fn own_variables(source: &Job, job: &CreatedJob) -> Map<String, Value> {
+    let written = |variables: Option<&Variables>| {
+        let list = variables.map(|variables| variables.list.as_slice()).unwrap_or_default();
+        list.iter().map(|variable| (variable.name.to_string(), json!(variable.value.as_str()))).collect::<Vec<_>>()
+    };
+    let mut all: Map<String, Value> = written(source.variables.as_ref()).into_iter().collect();
+    let row = job.instance.iter().flat_map(|instance| &instance.variables);
+    all.extend(row.map(|(name, value)| (name.to_string(), json!(value.as_str()))));
+    all.extend(written(job.rule_variables.as_deref()));
+    all
 }
 
 fn when_word(when: When) -> &'static str {

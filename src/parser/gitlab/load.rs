@@ -18,6 +18,8 @@ pub struct LoadOptions {
     pub inputs: Vec<(String, String)>,
     /// What to do about includes that cannot be had.
     pub unavailable: compose::Unavailable,
+    /// Which event the rules of includes are asked for.
+    pub event: compose::Event,
     /// The forge's limits.
     pub limits: compose::ForgeLimits,
 }
@@ -47,7 +49,7 @@ pub(super) fn checked(composed: Checked<Composed>) -> Checked<Loaded> {
     let Checked { value, mut diagnostics, sources } = composed;
     let loaded = value.and_then(|composed| {
         let completeness = if composed.incomplete { Completeness::Part } else { Completeness::Whole };
-        let configuration = config::check_as(&composed.root, completeness, &mut diagnostics)?;
+        let configuration = config::check_as(&composed.known(), completeness, &mut diagnostics)?;
         Some(Loaded { composed, configuration: Arc::new(configuration) })
     });
     Checked { value: loaded, diagnostics, sources }
@@ -86,6 +88,7 @@ pub fn compose_context(options: &LoadOptions, context: &PipelineContext, is_chil
         changes: context.changes.changed(),
         is_child,
         unavailable: options.unavailable,
+        event: options.event,
         limits: options.limits,
     }
 }

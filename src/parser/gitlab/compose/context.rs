@@ -21,6 +21,8 @@ pub struct ComposeContext {
     pub is_child: bool,
     /// What to do about an include that cannot be had.
     pub unavailable: Unavailable,
+    /// Which event the rules of includes are asked for.
+    pub event: Event,
     /// The forge's limits.
     pub limits: ForgeLimits,
 }
@@ -57,6 +59,16 @@ pub enum Unavailable {
     Note,
     /// An error: `exec`.
     Error,
+}
+
+/// Which event a configuration is put together for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Event {
+    /// The one that the variables tell of.
+    #[default]
+    This,
+    /// Any: what rules leave out here, another event has (`lint`).
+    Any,
 }
 
 /// The limits that GitLab sets. Where they are exceeded the server refuses; here it is a warning, as they can be configured.

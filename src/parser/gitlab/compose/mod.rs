@@ -20,14 +20,16 @@ mod merge;
 mod reference;
 mod stages;
 mod tidy;
+mod unresolved;
 mod variables;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::super::diagnostics::{Checked, Code, Diagnostic};
 use super::super::document::{FileId, Files, Node, Span};
 
-pub use context::{ComposeContext, ForgeLimits, Given, IncludeVariable, Unavailable};
+pub use context::{ComposeContext, Event, ForgeLimits, Given, IncludeVariable, Unavailable};
 pub use remote::{Fetched, Offline, Remote, RemoteError, RemoteFile};
 pub use stages::EDGES;
 
@@ -39,8 +41,21 @@ pub struct Composed {
     pub root: Node,
     /// The files that were included, in the order in which they were merged.
     pub includes: Vec<Included>,
-    /// Whether an include could not be had ([`Unavailable::Note`]): what is not defined here may be defined there.
+    /// Whether an include is not in it, which could not be had ([`Unavailable::Note`]) or whose rules are for other events
+    /// ([`Event::Any`]): what is not defined here may be defined there.
     pub incomplete: bool,
+    /// Whether a reference could not be resolved, and stands in it.
+    pub unresolved: bool,
+}
+
+impl Composed {
+    /// The tree to be checked: without references that could not be resolved, which were complained about.
+    pub fn known(&self) -> Cow<'_, Node> {
+        match self.unresolved {
+            true => Cow::Owned(unresolved::without(&self.root)),
+            false => Cow::Borrowed(&self.root),
+        }
+    }
 }
 
 /// A file that was included.
@@ -79,14 +94,14 @@ pub fn compose_bytes(
     let given = given(context);
     let root = work.root(name, bytes, &given).map(|root| {
         let root = extends::apply(root, work.incomplete, &mut work.diagnostics);
-        let root = match work.has_references {
+        let (root, unresolved) = match work.has_references {
             true => reference::resolve(root, work.incomplete, &mut work.diagnostics),
-            false => root,
+            false => (root, false),
         };
-        stages::inject(root)
+        (stages::inject(root), unresolved)
     });
     let (includes, incomplete) = (work.included, work.incomplete);
-    let value = root.map(|root| Composed { root, includes, incomplete });
+    let value = root.map(|(root, unresolved)| Composed { root, includes, incomplete, unresolved });
     Checked { value, diagnostics: work.diagnostics, sources: work.sources }
 }
 
@@ -100,11 +115,11 @@ fn given(context: &ComposeContext) -> inputs::Arguments {
     context.inputs.iter().map(|(name, value)| (Node::text(name.as_str(), nowhere), node(value))).collect()
 }
 
-/// The finding that a name does not exist: a note where it may be in an include that could not be had.
+/// The finding that a name does not exist: a note where it may be in an include that is left out.
 fn missing(code: Code, span: Span, message: String, incomplete: bool) -> Diagnostic {
     match incomplete {
         false => Diagnostic::error(code, span, message),
-        true => Diagnostic::note(code, span, format!("{message} here; it may be in an include that could not be had")),
+        true => Diagnostic::note(code, span, format!("{message} here; it may be in an include that is left out")),
     }
 }
 

@@ -22,8 +22,9 @@ pub(super) fn is(node: &Node) -> bool {
     node.tag.as_deref() == Some(TAG)
 }
 
-/// The root with every reference replaced by what it names. One that cannot be is complained about and stays.
-pub(super) fn resolve(root: Node, incomplete: bool, diagnostics: &mut Diagnostics) -> Node {
+/// The root with every reference replaced by what it names. One that cannot be is complained about and stays; whether there is
+/// such a one.
+pub(super) fn resolve(root: Node, incomplete: bool, diagnostics: &mut Diagnostics) -> (Node, bool) {
     let mut resolver = Resolver {
         root: &root,
         incomplete,
@@ -32,9 +33,11 @@ pub(super) fn resolve(root: Node, incomplete: bool, diagnostics: &mut Diagnostic
         shared: HashMap::new(),
         hops: 0,
         stopped: false,
+        unresolved: false,
     };
     let resolved = resolver.node(&root, 0);
-    resolved.node.unwrap_or_else(|| root.clone())
+    let unresolved = resolver.unresolved;
+    (resolved.node.unwrap_or_else(|| root.clone()), unresolved)
 }
 
 /// What became of a node.
@@ -69,6 +72,8 @@ struct Resolver<'a> {
     hops: usize,
     /// A limit is exceeded, and was complained about.
     stopped: bool,
+    /// A reference stays as it is.
+    unresolved: bool,
 }
 
 impl Resolver<'_> {
@@ -151,7 +156,7 @@ impl Resolver<'_> {
             let message = "`!reference` takes a list of texts, the way to a value".to_owned();
             let help = "write `!reference [job, script]`";
             self.diagnostics.push(Diagnostic::error(codes::REFERENCE, node.span, message).help(help));
-            return Resolved::LEAF;
+            return self.unresolved();
         };
         let Value::Sequence(items) = &node.value else { return Resolved::LEAF };
         let key = items.as_ptr();
@@ -160,7 +165,7 @@ impl Resolver<'_> {
                 let message = format!("`{}` leads back to itself", written(&path));
                 let help = "let one of the references on this way name something else";
                 self.diagnostics.push(Diagnostic::error(codes::REFERENCE_CYCLE, node.span, message).help(help));
-                return Resolved::LEAF;
+                return self.unresolved();
             }
             Some(Progress::Done(resolved)) => {
                 let resolved = resolved.clone();
@@ -182,11 +187,16 @@ impl Resolver<'_> {
             }
             Err((at, keys)) => {
                 self.diagnostics.push(unknown(node, &path, at, keys, self.incomplete));
-                Resolved::LEAF
+                self.unresolved()
             }
         };
         self.references.insert(key, Progress::Done(resolved.clone()));
         resolved
+    }
+
+    fn unresolved(&mut self) -> Resolved {
+        self.unresolved = true;
+        Resolved::LEAF
     }
 
     /// What was resolved before, at another place.

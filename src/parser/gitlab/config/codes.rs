@@ -55,5 +55,6 @@ pub const VARIABLE_NAME: Code = Code("gitlab/variable-name");
 pub const PATH_OUTSIDE: Code = Code("gitlab/path-outside");
 /// Accepted by current releases of GitLab and refused by older ones.
 pub const NEWER_GITLAB: Code = Code("gitlab/newer-gitlab");
-/// `rules` with nothing in it. Some releases of GitLab refuse it, and it never creates the job. Remove it or add a rule.
+/// `rules` with nothing in it: GitLab's server refuses it, as no rule can hold. Under `workflow` an error; in a job a warning, and the
+/// job is never created. Remove it or add a rule.
 pub const EMPTY_RULES: Code = Code("gitlab/empty-rules");

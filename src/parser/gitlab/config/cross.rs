@@ -6,7 +6,9 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::codes;
 use super::job::LONGEST_NAME;
-use super::model::{Configuration, Job, MatrixRow, Name, Need, NeedWhat, Parallel, Rule};
+use super::model::{
+    Configuration, IncludeSource, Job, MatrixRow, Name, Need, NeedWhat, Parallel, Rule, TriggerInclude, TriggerTarget,
+};
 use super::place::At;
 use super::values::Checker;
 use crate::parser::diagnostics::{Diagnostic, did_you_mean};
@@ -36,7 +38,7 @@ impl<'c> Cross<'c, '_, '_> {
     fn job(&mut self, job: &'c Job) {
         let stage = self.stage(job);
         for dependency in job.dependencies.as_deref().unwrap_or_default() {
-            self.dependency(job, stage, dependency);
+            self.named(job, stage, dependency, "dependencies");
         }
         if let Some(needs) = &job.needs {
             self.needs(job, stage, needs);
@@ -45,6 +47,9 @@ impl<'c> Cross<'c, '_, '_> {
             if let Some(needs) = &rule.needs {
                 self.needs(job, stage, needs);
             }
+        }
+        if let Some(TriggerTarget::Include(includes)) = job.trigger().map(|trigger| &trigger.target) {
+            self.artifacts(job, stage, includes);
         }
         if let Some(on_stop) = job.environment.as_deref().and_then(|environment| environment.on_stop.as_ref()) {
             self.on_stop(job, on_stop);
@@ -66,11 +71,21 @@ impl<'c> Cross<'c, '_, '_> {
         stage
     }
 
-    fn dependency(&mut self, job: &Job, stage: Option<usize>, dependency: &Name) {
+    fn named(&mut self, job: &Job, stage: Option<usize>, dependency: &Name, key: &str) {
         match self.find(&dependency.value) {
-            Some(other) => self.not_later(job, stage, other, dependency, "dependencies"),
+            Some(other) => self.not_later(job, stage, other, dependency, key),
             None if self.incomplete => {}
-            None => self.unknown(job, dependency, "dependencies"),
+            None => self.unknown(job, dependency, key),
+        }
+    }
+
+    /// The jobs that make the files of a child pipeline.
+    fn artifacts(&mut self, job: &Job, stage: Option<usize>, includes: &[TriggerInclude]) {
+        for include in includes {
+            if let IncludeSource::Artifact { job: maker, .. } = &include.source {
+                let span = include.node.get("job").map_or(include.span, |node| node.span);
+                self.named(job, stage, &Name { value: maker.clone(), span }, "trigger");
+            }
         }
     }
 

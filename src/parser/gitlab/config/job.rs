@@ -2,13 +2,13 @@
 
 use smol_str::SmolStr;
 
-use super::codes;
 use super::duration::{Allowed, MONTH, WEEK};
 use super::keywords::needs::AllowedNeeds;
 use super::keywords::rules::RulesOf;
 use super::model::{Defaults, Inherit, Job, JobKind, Name, Need, NeedWhat, Spanned, When};
 use super::place::At;
 use super::values::{Checker, as_text, is_null, key_text, shown};
+use super::{Completeness, codes};
 use crate::parser::document::{Entry, Mapping, Node, Span, Value};
 
 /// Keys of every job.
@@ -79,6 +79,12 @@ pub(super) fn is_job(node: &Node) -> bool {
     node.as_mapping().is_some_and(|mapping| ["script", "run", "trigger"].iter().any(|key| mapping.get(key).is_some()))
 }
 
+/// Whether a key is one of jobs.
+fn is_of_jobs(entry: &Entry) -> bool {
+    let key = key_text(&entry.key);
+    COMMON_KEYS.iter().chain(&RUNNER_KEYS).chain(&["trigger", "inputs"]).any(|known| *known == key)
+}
+
 impl Checker<'_> {
     /// A job that is not hidden; `None` where it is no job.
     pub fn job(&mut self, entry: &Entry, defaults: &Defaults) -> Option<Job> {
@@ -137,6 +143,14 @@ impl Checker<'_> {
         }
         if needs.is_some_and(has_upstream) {
             job.kind = JobKind::Bridge;
+            return Some(seen);
+        }
+        if self.completeness == Completeness::Part && mapping.entries().iter().any(is_of_jobs) {
+            let help = Some(
+                "it makes a job where what is left out has it; with `--include-from HOST` includes are fetched"
+                    .to_owned(),
+            );
+            self.perhaps(codes::NO_SCRIPT, entry.key.span, at, "has no `script`, `run` or `trigger`", help);
             return Some(seen);
         }
         self.no_job(entry, at);
@@ -246,8 +260,7 @@ impl Checker<'_> {
         }
         // Mostly `script` is missing because it is misspelt.
         for entry in entry.value.as_mapping().map(|mapping| mapping.entries()).unwrap_or_default() {
-            let key = key_text(&entry.key);
-            if !COMMON_KEYS.iter().chain(&RUNNER_KEYS).chain(&["trigger", "inputs"]).any(|known| *known == key) {
+            if !is_of_jobs(entry) {
                 self.unknown_job_key(entry, at, &RUNNER_KEYS);
             }
         }
@@ -303,11 +316,11 @@ impl Checker<'_> {
             }
             (Some(when), None) => {
                 let help = Some("say how long it waits, like `start_in: 30 minutes`".to_owned());
-                self.error_help(codes::MISSING, when.span, at, "is missing: `when: delayed` needs it", help);
+                self.missing(when.span, at, "is missing: `when: delayed` needs it", help);
             }
             (None, Some(entry)) if !seen.rules && when_is_known(job) => {
                 let help = Some("add `when: delayed`, or remove `start_in`".to_owned());
-                self.error_help(codes::CONFLICT, entry.key.span, at, "belongs to `when: delayed` alone", help);
+                self.perhaps(codes::CONFLICT, entry.key.span, at, "belongs to `when: delayed` alone", help);
             }
             _ => {}
         }

@@ -31,7 +31,7 @@ pub enum Completeness {
     /// It is.
     #[default]
     Whole,
-    /// An include could not be had: a stage or a job that is not in the tree may be there.
+    /// An include is not in it: a stage or a job that is not in the tree may be there.
     Part,
 }
 
@@ -50,7 +50,7 @@ pub fn check_as(root: &Node, completeness: Completeness, diagnostics: &mut Diagn
         return None;
     };
     let before = diagnostics.iter().filter(|finding| finding.code == codes::NO_SCRIPT).count();
-    let mut checker = values::Checker { out: diagnostics, conditions: HashMap::new() };
+    let mut checker = values::Checker { out: diagnostics, completeness, conditions: HashMap::new() };
     let configuration = checker.root(root, mapping);
     cross::check(&configuration, completeness == Completeness::Part, &mut checker);
     let unmade = diagnostics.iter().filter(|finding| finding.code == codes::NO_SCRIPT).count() > before;

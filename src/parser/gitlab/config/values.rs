@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::codes;
 use super::model::{Name, Spanned, When};
 use super::place::At;
+use super::{Completeness, codes};
 use crate::parser::diagnostics::{Code, Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Style, Typed, Value};
 use crate::parser::expression::gitlab::Expr;
@@ -17,6 +17,8 @@ use crate::parser::expression::gitlab::Expr;
 /// What the checks share: where findings go.
 pub(super) struct Checker<'d> {
     pub out: &'d mut Diagnostics,
+    /// Whether keys may be missing because they are in an include that is left out.
+    pub completeness: Completeness,
     /// Conditions that were understood: jobs mostly have the same few.
     pub conditions: HashMap<SmolStr, Arc<Expr>>,
 }
@@ -119,6 +121,23 @@ impl Checker<'_> {
         self.out.push(Diagnostic::error(code, span, format!("{at} {what}")).maybe_help(help));
     }
 
+    /// Reports that a key is missing: a note where an include that is left out may have it.
+    pub fn missing(&mut self, span: Span, at: At<'_>, what: impl std::fmt::Display, help: Option<String>) {
+        self.perhaps(codes::MISSING, span, at, what, help);
+    }
+
+    /// Reports an error, or a note where an include that is left out may have the key that makes it right.
+    pub fn perhaps(&mut self, code: Code, span: Span, at: At<'_>, what: impl std::fmt::Display, help: Option<String>) {
+        let finding = match self.completeness {
+            Completeness::Whole => Diagnostic::error(code, span, format!("{at} {what}")),
+            Completeness::Part => {
+                let message = format!("{at} {what} here; an include that is left out may have it");
+                Diagnostic::note(code, span, message)
+            }
+        };
+        self.out.push(finding.maybe_help(help));
+    }
+
     /// A value of the wrong kind.
     pub fn wrong_type(&mut self, node: &Node, at: At<'_>, want: &str) {
         let kind = node.kind(Schema::Ruby);
@@ -183,7 +202,7 @@ impl Checker<'_> {
     pub fn required_text(&mut self, node: Option<&Node>, span: Span, at: At<'_>) -> Option<SmolStr> {
         match node.filter(|node| !is_null(node)) {
             None => {
-                self.error(codes::MISSING, node.map_or(span, |node| node.span), at, "is missing");
+                self.missing(node.map_or(span, |node| node.span), at, "is missing", None);
                 None
             }
             Some(node) => {

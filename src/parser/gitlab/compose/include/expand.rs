@@ -11,7 +11,7 @@ use crate::parser::document::{Files, Node, Schema, Sources, Span};
 use super::super::inputs::{self, Arguments, Values};
 use super::super::load::{Loaded, load};
 use super::super::merge::deep_merge;
-use super::super::{ComposeContext, Included, Remote, RemoteFile, codes, stages};
+use super::super::{ComposeContext, Event, Included, Remote, RemoteFile, codes, stages};
 use super::entry::{Include, Reader, Target, Where};
 use super::pattern;
 use super::place::{Place, Stores};
@@ -205,7 +205,11 @@ impl<'a> Work<'a> {
         if let Some(rules) = item.get("rules").filter(|rules| !rules.is_null(Schema::Ruby)) {
             match rules::evaluate(rules, place, self.stores, self.context, &mut self.diagnostics) {
                 Verdict::Include => {}
-                Verdict::LeaveOut | Verdict::Wrong => return Vec::new(),
+                Verdict::LeaveOut => {
+                    self.incomplete |= self.context.event == Event::Any;
+                    return Vec::new();
+                }
+                Verdict::Wrong => return Vec::new(),
             }
         }
         let includes =

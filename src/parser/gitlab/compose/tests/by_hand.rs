@@ -107,6 +107,19 @@ fn what_cannot_be_had_is_a_note_or_an_error() {
 }
 
 #[test]
+fn what_the_rules_of_an_include_leave_out_may_be_there_for_another_event() {
+    let text =
+        "include:\n  - local: a.yml\n    rules:\n      - if: $X == \"y\"\njob: {extends: .from-there, script: [x]}\n";
+    let files = files(&[("a.yml", ".from-there: {tags: [t]}\n")]);
+    for (event, incomplete) in [(Event::This, false), (Event::Any, true)] {
+        let context = ComposeContext { event, ..ComposeContext::default() };
+        let checked = compose_bytes("r.yml", text.as_bytes(), &files, &Offline, &context);
+        assert_eq!(checked.diagnostics.has_errors(), !incomplete, "{:?}", checked.diagnostics);
+        assert_eq!(checked.value.unwrap().incomplete, incomplete);
+    }
+}
+
+#[test]
 fn a_remote_file_must_be_what_integrity_says() {
     let mut remote = Elsewhere::default();
     let url = "https://example.com/ci.yml";

@@ -148,7 +148,7 @@ impl Checker<'_> {
         let path = self.required_text(mapping.get("path"), entry.value.span, below.key("path"));
         let format = mapping.get("coverage_format").filter(|node| !is_null(node));
         if format.is_none() {
-            self.error(codes::MISSING, entry.value.span, below.key("coverage_format"), "is missing");
+            self.missing(entry.value.span, below.key("coverage_format"), "is missing", None);
         }
         let format =
             format.and_then(|node| self.choice(node, below.key("coverage_format"), &["cobertura", "jacoco"]))?;

@@ -113,10 +113,10 @@ impl Checker<'_> {
         let managed = managed.is_some_and(|is| is.typed(Schema::Ruby) == Some(Typed::Bool(true)));
         let flux = filled("flux_resource_path");
         if flux && !filled("namespace") {
-            self.error(codes::MISSING, node.span, at.key("namespace"), "is missing: `flux_resource_path` needs it");
+            self.missing(node.span, at.key("namespace"), "is missing: `flux_resource_path` needs it", None);
         }
         if (flux || dashboard.is_some() || managed) && !filled("agent") {
-            self.error(codes::MISSING, node.span, at.key("agent"), "is missing");
+            self.missing(node.span, at.key("agent"), "is missing", None);
         }
         for key in ["namespace", "flux_resource_path"] {
             if filled(key) && dashboard.and_then(|dashboard| dashboard.get(key)).is_some() {

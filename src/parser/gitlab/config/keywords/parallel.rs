@@ -47,7 +47,7 @@ impl Checker<'_> {
     fn matrix_of(&mut self, node: &Node, at: At<'_>) -> Option<Arc<[MatrixRow]>> {
         let mapping = self.mapping_of(node, at, &["matrix"])?;
         let Some(matrix) = mapping.get("matrix") else {
-            self.error(codes::MISSING, node.span, at.key("matrix"), "is missing");
+            self.missing(node.span, at.key("matrix"), "is missing", None);
             return None;
         };
         let at = at.key("matrix");

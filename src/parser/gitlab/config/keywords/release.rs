@@ -49,7 +49,7 @@ impl Checker<'_> {
         let Some(mapping) = self.mapping_of(node, at, &["links"]) else { return };
         let at = at.key("links");
         let links = mapping.get("links").filter(|links| !is_null(links));
-        let Some(links) = links else { return self.error(codes::MISSING, node.span, at, "is missing") };
+        let Some(links) = links else { return self.missing(node.span, at, "is missing", None) };
         match links.as_sequence() {
             None => self.wrong_type(links, at, "a list of mappings"),
             Some([]) => self.error(codes::MISSING, links.span, at, "is empty"),

@@ -59,14 +59,22 @@ impl Checker<'_> {
             return None;
         };
         if items.is_empty() {
-            // The class that reads rules refuses it, the cases of the class that reads jobs have it as valid.
-            let message = format!("{at} is empty: releases of GitLab differ on whether that is allowed");
-            let help = "remove it, or write `rules: [{when: always}]`";
-            self.out.push(Diagnostic::warning(codes::EMPTY_RULES, node.span, message).help(help));
+            self.empty_rules(node, at, of);
         }
         let mut rules = Vec::with_capacity(items.len());
         self.rule_list(items, DEEPEST - 1, at, of, &mut rules);
         Some(rules.into())
+    }
+
+    /// GitLab's server refuses both as blank. Cases of its job class have a job's, which can be read: no rule holds.
+    fn empty_rules(&mut self, node: &Node, at: At<'_>, of: RulesOf) {
+        let message = format!("{at} is empty, which GitLab's server refuses");
+        self.out.push(match of {
+            RulesOf::Job => Diagnostic::warning(codes::EMPTY_RULES, node.span, format!("{message}: no rule can hold"))
+                .help("remove it; a job that never runs has `rules: [{when: never}]`"),
+            RulesOf::Workflow => Diagnostic::error(codes::EMPTY_RULES, node.span, message)
+                .help("remove it, or say when there is a pipeline: `rules: [{when: always}]`"),
+        });
     }
 
     fn rule_list(&mut self, items: &[Node], deeper: usize, at: At<'_>, of: RulesOf, rules: &mut Vec<Rule>) {

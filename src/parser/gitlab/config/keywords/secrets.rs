@@ -105,7 +105,7 @@ impl Checker<'_> {
         }
         match mapping.get("token") {
             Some(token) => drop(self.text(token, at.key("token"))),
-            None if provider.token => self.error(codes::MISSING, node.span, at.key("token"), "is missing"),
+            None if provider.token => self.missing(node.span, at.key("token"), "is missing", None),
             None => {}
         }
     }
@@ -116,7 +116,7 @@ impl Checker<'_> {
                 self.mapping_of(node, at, provider.keys);
                 for key in provider.required {
                     match mapping.get(key).filter(|value| !is_null(value)) {
-                        None => self.error(codes::MISSING, node.span, at.key(key), "is missing"),
+                        None => self.missing(node.span, at.key(key), "is missing", None),
                         Some(engine) if *key == "engine" => self.engine(engine, at.key(key)),
                         Some(value) => drop(self.required_text(Some(value), node.span, at.key(key))),
                     }
@@ -146,7 +146,7 @@ impl Checker<'_> {
                 None if !is_null(&entry.value) => None,
                 _ => {
                     let help = Some("`aud` says for whom the token is".to_owned());
-                    self.error_help(codes::MISSING, entry.key.span, below.key("aud"), "is missing", help);
+                    self.missing(entry.key.span, below.key("aud"), "is missing", help);
                     None
                 }
             };

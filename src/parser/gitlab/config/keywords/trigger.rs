@@ -79,7 +79,7 @@ impl Checker<'_> {
         self.mapping_of(node, at, &PROJECT_KEYS);
         let project = mapping.get("project");
         if project.is_none() && !mapping.is_empty() {
-            self.error(codes::MISSING, node.span, at, "needs `project` or `include`");
+            self.missing(node.span, at, "needs `project` or `include`", None);
             return None;
         }
         let value = self.required_text(project, node.span, at.key("project"))?;

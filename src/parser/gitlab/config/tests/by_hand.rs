@@ -67,10 +67,27 @@ fn values_are_texts_as_ruby_writes_them() {
 
 #[test]
 fn a_part_is_not_blamed_for_what_it_lacks() {
-    let root = node("b: {script: ls, stage: other, needs: [elsewhere]}\n");
+    let root = node(
+        "b: {script: ls, stage: other, needs: [elsewhere]}\n\
+         c: {extends: .there, image: {entrypoint: ['']}, environment: {url: 'https://a.b'}, release: {tag_name: v1}}\n\
+         build: {when: delayed, parallel: {}}\n",
+    );
+    let mut diagnostics = Diagnostics::new();
+    let configuration = check_as(&root, Completeness::Part, &mut diagnostics).unwrap();
+    assert_eq!(errors(&diagnostics), [""; 0]);
+    // Their scripts are elsewhere: they are jobs all the same.
+    assert_eq!(configuration.jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["b", "c", "build"]);
+    let root = node("varibles: {A: b}\nc: 1\nd: {extends: .there, scirpt: [x]}\n");
     let mut diagnostics = Diagnostics::new();
     check_as(&root, Completeness::Part, &mut diagnostics);
-    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    assert_eq!(
+        errors(&diagnostics),
+        [
+            "1:1 job `varibles` has no `script`, `run` or `trigger`",
+            "2:1 job `c` should be a mapping with `script`, `run` or `trigger`, not `1`",
+            "3:22 job `d` contains an unknown key: `scirpt`",
+        ]
+    );
 }
 
 #[test]
@@ -79,4 +96,61 @@ fn what_the_newest_servers_take_is_right() {
     right(
         "j: {script: ls, release: {tag_name: v1, description: d, assets: {links: [{name: a, url: $DOWNLOADS/a.zip}]}}}\n",
     );
+}
+
+fn composed(text: &str, unavailable: Unavailable) -> Vec<String> {
+    let (_, diagnostics) = findings(".gitlab-ci.yml", text.as_bytes(), &BTreeMap::new(), unavailable);
+    errors(&diagnostics)
+}
+
+#[test]
+fn what_a_reference_stands_for_is_not_complained_about_where_it_is_unknown() {
+    let uses = [
+        "script: [x], retry: R",
+        "script: [x], image: R",
+        "script: [x], cache: {key: R}",
+        "script: [x], rules: [R]",
+        "script: [x], rules: [{if: R}]",
+        "script: [x], rules: [{when: R}, {changes: R}]",
+        "script: [x], needs: [R]",
+        "script: [x], dependencies: R",
+        "script: [x], parallel: {matrix: [R]}",
+        "script: [x], services: [R], tags: [R]",
+        "script: [x], variables: {A: R}",
+        "script: R",
+        "script: [R, [R]]",
+        "run: R",
+        "trigger: R",
+    ];
+    for one in uses {
+        let text = format!("a: {{{}}}\n", one.replace('R', "!reference [.t, x]"));
+        let unknown = composed(&text, Unavailable::Error);
+        assert!(unknown.iter().all(|error| error.contains("!reference")), "{text}: {unknown:?}");
+        assert_eq!(unknown.len(), one.matches('R').count(), "{text}: {unknown:?}");
+        // In an include that is not at hand it may be right.
+        let text = format!("include: {{project: a/b, file: c.yml}}\n{text}");
+        assert_eq!(composed(&text, Unavailable::Note), [""; 0], "{text}");
+    }
+    let text = "default: {retry: !reference [.t, retry], image: !reference [.t, image]}\nstages: !reference [.t, stages]\na: {script: [x]}\n";
+    assert_eq!(composed(text, Unavailable::Error).len(), 3, "{:?}", composed(text, Unavailable::Error));
+}
+
+#[test]
+fn rules_of_nothing_are_refused_in_the_workflow() {
+    let (_, errors) = of("workflow: {rules: []}\na: {script: [x], rules: []}\n");
+    assert_eq!(errors, ["1:19 `workflow:rules` is empty, which GitLab's server refuses"]);
+}
+
+#[test]
+fn the_job_that_makes_a_child_pipeline_is_there_before_it() {
+    let child = |job: &str| format!("t: {{trigger: {{include: [{{artifact: a.yml, job: {job}}}]}}}}\n");
+    let makers = "make: {script: [x]}\nlate: {script: [x], stage: deploy}\n";
+    right(&format!("{}{makers}", child("make")));
+    let (_, errors) = of(&format!("{}{makers}", child("late")));
+    assert_eq!(
+        errors,
+        ["1:48 job `t`: `trigger` names `late`, whose stage `deploy` comes after the stage `test` of this job"]
+    );
+    let (_, errors) = of(&format!("{}{makers}", child("maek")));
+    assert_eq!(errors, ["1:48 job `t`: `trigger` names the unknown job `maek`"]);
 }

@@ -93,7 +93,7 @@ fn findings(
     let mut diagnostics = composed.diagnostics;
     let configuration = composed.value.and_then(|composed| {
         let completeness = if composed.incomplete { Completeness::Part } else { Completeness::Whole };
-        check_as(&composed.root, completeness, &mut diagnostics)
+        check_as(&composed.known(), completeness, &mut diagnostics)
     });
     (configuration, diagnostics)
 }
