@@ -132,7 +132,7 @@ fn details(pipeline: &Pipeline, job: &CreatedJob) -> Value {
                 all.insert("environment".to_owned(), json!(scope.expand(&environment.name.value)));
             }
             if let Some(tags) = source.tags.as_ref().filter(|tags| !tags.is_empty()) {
-                all.insert("tags".to_owned(), tags.iter().map(|tag| scope.expand(tag)).collect());
+                all.insert("tags".to_owned(), tags.iter().map(|tag| scope.expand(&tag.value)).collect());
             }
         }
         if source.is_bridge() {
@@ -150,7 +150,7 @@ fn own_variables(source: &Job, job: &CreatedJob) -> Map<String, Value> {
         let list = variables.map(|variables| variables.list.as_slice()).unwrap_or_default();
         list.iter().map(|variable| (variable.name.to_string(), json!(variable.value.as_str()))).collect::<Vec<_>>()
     };
-    let mut all: Map<String, Value> = written(source.variables.as_ref()).into_iter().collect();
+    let mut all: Map<String, Value> = written(source.variables.as_deref()).into_iter().collect();
     let row = job.instance.iter().flat_map(|instance| &instance.variables);
     all.extend(row.map(|(name, value)| (name.to_string(), json!(value.as_str()))));
     all.extend(written(job.rule_variables.as_deref()));

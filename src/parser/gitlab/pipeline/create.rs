@@ -135,7 +135,7 @@ pub fn create_with(
     for error in evaluator.errors.borrow_mut().drain(..) {
         diagnostics.push(Diagnostic::note(codes::RULE, error.span, error.message));
     }
-    let name = configuration.workflow.name.as_ref().map(|name| super::scope::expand_deep(&shared, &name.value, 0));
+    let name = configuration.workflow.name.as_ref().map(|name| super::scope::expand_deep(&shared, &name.value));
     drop(evaluator);
     let by_name = jobs.iter().enumerate().map(|(at, job)| (job.name.clone(), at)).collect();
     let shared = Arc::new(shared);

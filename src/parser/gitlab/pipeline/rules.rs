@@ -150,7 +150,7 @@ impl<'a> Evaluator<'a> {
     fn changes(&self, changes: &Changes, span: Span, lookup: &dyn Lookup) -> Result<bool, RuleError> {
         let paths = match &changes.compare_to {
             Some(reference) => {
-                let reference_name = expand_deep(lookup, &reference.value, 0);
+                let reference_name = expand_deep(lookup, &reference.value);
                 self.changes.since(&reference_name).map_err(|error| {
                     let message = format!("`changes:compare_to`: {error}");
                     RuleError { span: reference.span, message, is_fatal: true }
@@ -160,7 +160,7 @@ impl<'a> Evaluator<'a> {
         };
         let Some(paths) = paths else { return Ok(true) };
         if let Some(regexp) = &changes.regexp {
-            let pattern = PathPattern::new(&expand_deep(lookup, &regexp.value, 0), span)?;
+            let pattern = PathPattern::new(&expand_deep(lookup, &regexp.value), span)?;
             let over = paths.len() > self.limits.changes;
             return Ok(over || paths.iter().any(|path| pattern.is_match(path)));
         }
@@ -184,7 +184,7 @@ impl<'a> Evaluator<'a> {
             return true;
         }
         globs.iter().any(|glob| {
-            let pattern = self.pattern(&expand_deep(lookup, glob, 0), false);
+            let pattern = self.pattern(&expand_deep(lookup, glob), false);
             paths.iter().any(|path| pattern.matches(path))
         })
     }
@@ -192,8 +192,8 @@ impl<'a> Evaluator<'a> {
     fn exists(&self, exists: &Exists, span: Span, lookup: &dyn Lookup) -> Result<bool, RuleError> {
         let paths = match &exists.project {
             Some(project) => {
-                let name = expand_deep(lookup, &project.value, 0);
-                let reference = exists.reference.as_ref().map(|reference| expand_deep(lookup, &reference.value, 0));
+                let name = expand_deep(lookup, &project.value);
+                let reference = exists.reference.as_ref().map(|reference| expand_deep(lookup, &reference.value));
                 self.projects.paths(&name, reference.as_deref()).map_err(|missing| match missing {
                     Some(what) => RuleError {
                         span: project.span,
@@ -212,12 +212,12 @@ impl<'a> Evaluator<'a> {
             None => self.paths(span)?,
         };
         if let Some(regexp) = &exists.regexp {
-            let pattern = PathPattern::new(&expand_deep(lookup, &regexp.value, 0), span)?;
+            let pattern = PathPattern::new(&expand_deep(lookup, &regexp.value), span)?;
             let over = paths.len() > self.limits.exists;
             return Ok(over || paths.iter().any(|path| pattern.is_match(path)));
         }
         let mut comparisons = 0;
-        Ok(exists.paths.iter().any(|glob| match &*self.pattern(&expand_deep(lookup, glob, 0), true) {
+        Ok(exists.paths.iter().any(|glob| match &*self.pattern(&expand_deep(lookup, glob), true) {
             Pattern::Exact(folder) if folder.ends_with('/') => {
                 let at = paths.partition_point(|path| path < folder);
                 paths.get(at).is_some_and(|path| path.starts_with(folder.as_str()))

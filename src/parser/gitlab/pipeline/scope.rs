@@ -4,6 +4,7 @@
 //! schedule.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use smol_str::SmolStr;
@@ -112,7 +113,7 @@ impl JobScope<'_> {
 
     /// A text with its references replaced, also those in the values; what is not known stays.
     pub fn expand(&self, text: &str) -> String {
-        expand_deep(self, text, 0)
+        expand_deep(self, text)
     }
 }
 
@@ -134,19 +135,23 @@ impl Lookup for JobScope<'_> {
 
 /// References in values in values; deeper ones than anybody writes are a circle.
 const DEEPEST: usize = 16;
-/// A value that grows over this is cut off from further replacement.
-const LONGEST: usize = 64 << 10;
+/// Bytes of values that come into one text, and references on the way to them; those after that stay.
+const LONGEST: usize = 256 << 10;
 
 /// A text with its references replaced, also those in the values; what is not known stays.
-pub fn expand_deep(lookup: &dyn Lookup, text: &str, depth: usize) -> String {
-    let expanded = expand_text(text, |name| {
+pub fn expand_deep(lookup: &dyn Lookup, text: &str) -> String {
+    expand_within(lookup, text, 0, &Cell::new(LONGEST)).into_owned()
+}
+
+fn expand_within<'t>(lookup: &dyn Lookup, text: &'t str, depth: usize, left: &Cell<usize>) -> Cow<'t, str> {
+    expand_text(text, |name| {
         let value = lookup.variable(name)?;
-        match may_refer(&value) && depth < DEEPEST && text.len() < LONGEST {
-            true => Some(Cow::Owned(expand_deep(lookup, &value, depth + 1))),
+        left.set(left.get().checked_sub(1 + value.len())?);
+        match may_refer(&value) && depth < DEEPEST {
+            true => Some(Cow::Owned(expand_within(lookup, &value, depth + 1, left).into_owned())),
             false => Some(value),
         }
-    });
-    expanded.into_owned()
+    })
 }
 
 /// The name under which jobs of `parallel` are shown as one.

@@ -64,3 +64,21 @@ fn expanded_values_are_those_that_the_server_works_with() {
     assert_eq!(job["hooks"], serde_json::json!({"pre_get_sources_script": ["a", "b", "c"]}));
     assert_eq!(job["inputs"], serde_json::json!({"one": {"default": "x", "type": "string"}}));
 }
+
+#[test]
+fn values_that_multiply_do_not_grow_without_end() {
+    let variables = |last: &str| {
+        let lines = (0..15).map(|at| format!("  V{at}: \"{}\"\n", format!("$V{}", at + 1).repeat(20)));
+        format!("variables:\n{}  V15: \"{last}\"\n", lines.collect::<String>())
+    };
+    for last in ["x", ""] {
+        let text = format!(
+            "{}a: {{script: [x], environment: {{name: $V0}}, rules: [{{exists: [$V0]}}, {{when: always}}]}}\n",
+            variables(last)
+        );
+        let (pipeline, found) = made(&text);
+        assert!(!found.has_errors(), "{found:?}");
+        let name = pipeline.scope(&pipeline.jobs[0]).unwrap().expand("$V0");
+        assert!(name.len() < 1 << 20, "{}", name.len());
+    }
+}
