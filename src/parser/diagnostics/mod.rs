@@ -111,6 +111,19 @@ pub struct Diagnostics {
 /// error is never dropped for warnings: without it the file would pass.
 const MOST: usize = 1_000;
 
+/// Characters of a message or a help: names in them may be as long as a file.
+const LONGEST: usize = 2_000;
+
+/// Takes the middle out of what nobody reads.
+fn shorten(text: &mut String) {
+    if text.len() <= LONGEST {
+        return;
+    }
+    let from = text.floor_char_boundary(LONGEST * 2 / 3);
+    let to = text.ceil_char_boundary(text.len() - LONGEST / 4);
+    text.replace_range(from..to, " … ");
+}
+
 impl Diagnostics {
     /// None yet.
     pub fn new() -> Self {
@@ -118,10 +131,14 @@ impl Diagnostics {
     }
 
     /// Adds one.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
+    pub fn push(&mut self, mut diagnostic: Diagnostic) {
         let count = &mut self.counts[diagnostic.severity as usize];
         if *count < MOST {
             *count += 1;
+            shorten(&mut diagnostic.message);
+            if let Some(help) = &mut diagnostic.help {
+                shorten(help);
+            }
             self.list.push(diagnostic);
         }
     }
@@ -201,6 +218,7 @@ pub struct Checked<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parser::document::FileId;
 
     fn many(severity: Severity, code: &'static str, count: u32) -> Diagnostics {
         let mut sources = Sources::new();
@@ -231,5 +249,14 @@ mod tests {
         assert_eq!(all.keep_of_each_warning(10), [(Code("a"), 2)]);
         assert_eq!(all.len(), 10 + 3 + 20);
         assert_eq!(all.keep_of_each_warning(10), []);
+    }
+
+    #[test]
+    fn long_names_do_not_fill_the_screen() {
+        let mut all = Diagnostics::new();
+        let name = "ü".repeat(100_000);
+        all.push(Diagnostic::error(Code("a/b"), Span::start_of(FileId(0)), format!("job `{name}` is wrong")));
+        let message = &all.iter().next().unwrap().message;
+        assert!(message.len() < 2 * LONGEST && message.starts_with("job `ü") && message.ends_with("ü` is wrong"));
     }
 }

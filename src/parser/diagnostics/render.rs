@@ -1,6 +1,7 @@
 //! Findings for people: the source with a caret, drawn by miette.
 
 use std::fmt;
+use std::ops::Range;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, SourceCode, SourceSpan};
 
@@ -51,14 +52,50 @@ pub fn word(severity: Severity) -> &'static str {
 /// A finding in miette's terms.
 struct Finding<'a> {
     diagnostic: &'a Diagnostic,
-    source: Option<Named<'a>>,
+    source: Option<Shown<'a>>,
     labels: Vec<LabeledSpan>,
 }
 
+/// What is shown of a file.
+struct Shown<'a> {
+    of: Of<'a>,
+    /// The byte at which the mark begins, and its column in characters (miette counts bytes).
+    mark: usize,
+    column: usize,
+}
+
+enum Of<'a> {
+    Whole(&'a SourceFile),
+    Part(Part),
+}
+
+/// Lines of one mark; of a longer one the first is shown.
+const MOST_LINES: u32 = 8;
+/// Bytes of a line that is shown whole.
+const LONGEST_LINE: usize = 300;
+/// Bytes around a mark in a longer line.
+const AROUND: usize = 80;
+
 impl<'a> Finding<'a> {
     fn new(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Self {
-        let source = sources.get(diagnostic.span.file).map(Named);
-        let range = |span: Span| SourceSpan::from(sources.range(span));
+        let range = |span: Span| {
+            let range = sources.range(span);
+            let first =
+                |text: &str| range.start + text.get(range.clone()).and_then(|text| text.find('\n')).unwrap_or(0);
+            match sources.get(span.file) {
+                Some(file) if span.end_line > span.line + MOST_LINES => range.start..first(&file.text),
+                _ => range,
+            }
+        };
+        let mark = range(diagnostic.span);
+        let column = usize::try_from(diagnostic.span.column).unwrap_or(1).saturating_sub(1);
+        let file = sources.get(diagnostic.span.file);
+        if let Some((part, mark)) = file.and_then(|file| Part::of(file, &mark, diagnostic.span)) {
+            let source = Some(Shown { of: Of::Part(part), mark: mark.offset(), column });
+            return Self { diagnostic, source, labels: vec![LabeledSpan::new_primary_with_span(None, mark)] };
+        }
+        let source = file.map(|file| Shown { of: Of::Whole(file), mark: mark.start, column });
+        let range = |span: Span| SourceSpan::from(range(span));
         let mut labels = vec![LabeledSpan::new_primary_with_span(None, range(diagnostic.span))];
         // A picture shows one file; places in others are told in the help.
         let here = diagnostic.related.iter().filter(|(span, _)| span.file == diagnostic.span.file);
@@ -107,33 +144,70 @@ impl miette::Diagnostic for Finding<'_> {
     }
 }
 
-/// A file with its name.
-struct Named<'a>(&'a SourceFile);
-
-impl SourceCode for Named<'_> {
+impl SourceCode for Shown<'_> {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
         before: usize,
         after: usize,
     ) -> Result<Box<dyn miette::SpanContents<'a> + 'a>, MietteError> {
-        // miette reads a text from its first byte for each finding: only the lines around this one are shown to it.
-        let lines = self.0.lines();
-        let first = self.0.line_of(span.offset()).saturating_sub(before + 1);
-        let from = lines.get(first).copied().unwrap_or(0);
-        let last = self.0.line_of(span.offset().saturating_add(span.len())) + after + 2;
-        let to = lines.get(last).copied().unwrap_or(self.0.text.len());
-        let window = self.0.text.get(from..to).ok_or(MietteError::OutOfBounds)?;
-        let here = SourceSpan::from((span.offset() - from, span.len()));
-        let contents = window.read_span(&here, before, after)?;
+        let is_mark = before == 0 && span.offset() == self.mark;
+        let (contents, name, offset, line) = match &self.of {
+            Of::Part(part) => (part.text.read_span(span, before, after)?, part.name.clone(), 0, part.line),
+            Of::Whole(file) => {
+                // miette reads a text from its first byte for each finding: only the lines around this one are shown to it.
+                let lines = file.lines();
+                let first = file.line_of(span.offset()).saturating_sub(before + 1);
+                let from = lines.get(first).copied().unwrap_or(0);
+                let last = file.line_of(span.offset().saturating_add(span.len())) + after + 2;
+                let to = lines.get(last).copied().unwrap_or(file.text.len());
+                let window = file.text.get(from..to).ok_or(MietteError::OutOfBounds)?;
+                let here = SourceSpan::from((span.offset() - from, span.len()));
+                (window.read_span(&here, before, after)?, file.name.to_string(), from, first)
+            }
+        };
         Ok(Box::new(miette::MietteSpanContents::new_named(
-            self.0.name.to_string(),
+            name,
             contents.data(),
-            SourceSpan::from((from + contents.span().offset(), contents.span().len())),
-            first + contents.line(),
-            contents.column(),
+            SourceSpan::from((offset + contents.span().offset(), contents.span().len())),
+            line + contents.line(),
+            if is_mark { self.column } else { contents.column() },
             contents.line_count(),
         )))
+    }
+}
+
+/// The surroundings of a mark in a line that is too long to be shown.
+struct Part {
+    name: String,
+    text: String,
+    /// Lines before it.
+    line: usize,
+}
+
+impl Part {
+    /// The part, and where the mark is in it; `None` where the lines are short enough.
+    fn of(file: &SourceFile, mark: &Range<usize>, span: Span) -> Option<(Self, SourceSpan)> {
+        let text: &str = &file.text;
+        let before = text.get(..mark.start)?;
+        let begin = before.rfind('\n').map_or(0, |at| at + 1);
+        let shown_from = before.get(..begin.saturating_sub(1))?.rfind('\n').map_or(0, |at| at + 1);
+        let mut ends = text.get(mark.end..)?.match_indices('\n').map(|(at, _)| mark.end + at);
+        let first_end = ends.next().unwrap_or(text.len());
+        let shown_to = ends.next().unwrap_or(text.len());
+        if text.get(shown_from..shown_to)?.lines().all(|line| line.len() <= LONGEST_LINE) {
+            return None;
+        }
+        let line_end = text.get(mark.start..)?.find('\n').map_or(text.len(), |at| mark.start + at).min(first_end);
+        let from = text.ceil_char_boundary(mark.start.saturating_sub(AROUND).max(begin));
+        let to = text.floor_char_boundary((mark.start + 2 * AROUND).min(line_end)).max(mark.start);
+        let (front, back) = (if from > begin { "…" } else { "" }, if to < line_end { "…" } else { "" });
+        let part = text.get(from..to)?;
+        let start = front.len() + mark.start - from;
+        let length = mark.end.min(to) - mark.start;
+        let line = usize::try_from(span.line).unwrap_or(1).saturating_sub(1);
+        let part = Self { name: file.name.to_string(), text: format!("{front}{part}{back}"), line };
+        Some((part, SourceSpan::from(start..start + length)))
     }
 }
 
@@ -184,5 +258,27 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(!text.contains("key-2002") && !text.contains("key-1998"), "{text}");
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_around_the_mark_is_shown() {
+        let mut sources = Sources::new();
+        let line = format!("job: {{script: [{}], scirpt: x, tags: [{}]}}", "y, ".repeat(60_000), "ü, ".repeat(60_000));
+        let file = sources.add("ci.yml", format!("a: 1\n{line}\nb: 2\n"));
+        let column = u32::try_from(line.find("scirpt").unwrap()).unwrap() + 1;
+        let mark = |line, column, end_line, end_column| Span { file, line, column, end_line, end_column };
+        let short = sources.add("short.yml", "ü, ü, scirpt: x\n");
+        let mut all_of = Diagnostics::new();
+        let span = Span { file: short, line: 1, column: 7, end_line: 1, end_column: 13 };
+        all_of.push(Diagnostic::error(Code("gitlab/unknown-key"), span, "no such key"));
+        assert!(all(&all_of, &sources, Look { color: false, width: 100 }).contains("short.yml:1:7"));
+        for span in [mark(2, column, 2, column + 6), mark(2, 1, 2, 4), mark(1, 1, 3, 5), mark(2, 1, 2, 400_000)] {
+            let mut all_of = Diagnostics::new();
+            all_of.push(Diagnostic::error(Code("gitlab/unknown-key"), span, "no such key"));
+            let text = all(&all_of, &sources, Look { color: false, width: 100 });
+            let place = format!("ci.yml:{}:{}", span.line, span.column);
+            assert!(text.contains(&place), "{place} is missing in\n{text}");
+            assert!(text.len() < 2_000, "{} bytes", text.len());
+        }
     }
 }

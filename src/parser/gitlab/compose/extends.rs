@@ -7,14 +7,14 @@ use smol_str::SmolStr;
 use crate::parser::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::document::{Entry, Mapping, Node, Schema, Typed, Value};
 
-use super::merge::deep_merge;
+use super::merge::merge_all;
 use super::{codes, missing};
 
 /// Jobs that extend, one above the other (GitLab's `MAX_NESTING_LEVELS` ancestors and the job itself).
 const MOST_LEVELS: usize = 11;
 
 /// Keys that all merges together may bring; a bomb has more.
-const MOST_KEYS: usize = 4_000_000;
+const MOST_KEYS: usize = 2_500_000;
 
 /// The root with `extends` applied. Without any it is the very same.
 pub(super) fn apply(root: Node, incomplete: bool, diagnostics: &mut Diagnostics) -> Node {
@@ -31,11 +31,12 @@ pub(super) fn apply(root: Node, incomplete: bool, diagnostics: &mut Diagnostics)
     for job in order {
         let Some(job) = graph.jobs.get(job) else { continue };
         let Some(own) = entries.get(job.at).map(|entry| entry.value.clone()) else { continue };
-        let mut parents = job.parents.iter().filter_map(|parent| entries.get(parent.at).map(|entry| &entry.value));
-        let Some(first) = parents.next() else { continue };
-        let base = parents.fold(first.clone(), |below, above| deep_merge(&below, above));
-        let merged = deep_merge(&base, &own);
-        keys += merged.as_mapping().map_or(0, Mapping::len);
+        let parents = job.parents.iter().filter_map(|parent| entries.get(parent.at).map(|entry| &entry.value));
+        let layers: Vec<&Node> = parents.chain([&own]).collect();
+        if layers.len() < 2 {
+            continue;
+        }
+        let Some(merged) = merge_all(&layers, &mut keys) else { continue };
         if keys > MOST_KEYS {
             let message = format!("`extends` brings more than {MOST_KEYS} keys into the jobs");
             diagnostics.push(Diagnostic::error(codes::LIMIT, job.key.span, message));
