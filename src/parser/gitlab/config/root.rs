@@ -60,7 +60,8 @@ impl Checker<'_> {
             _ => Workflow::default(),
         };
         let jobs = self.jobs(mapping, &defaults);
-        Configuration { stages, workflow, variables, defaults: Arc::new(defaults), jobs: Jobs::new(jobs) }
+        let (defaults, jobs) = (Arc::new(defaults), Jobs::new(jobs));
+        Configuration { stages, workflow, variables, defaults, jobs, completeness: self.completeness }
     }
 
     fn jobs(&mut self, mapping: &Mapping, defaults: &Defaults) -> Vec<Job> {

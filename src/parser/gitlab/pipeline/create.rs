@@ -8,6 +8,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::super::compose::EDGES;
+use super::super::config::Completeness;
 use super::super::config::model::{self, AllowFailure, Configuration, Job, Need, NeedWhat, Parallel, Rule, When};
 use super::codes;
 use super::context::PipelineContext;
@@ -348,7 +349,13 @@ impl<'a> Work<'a> {
             false => did_you_mean(name, names.iter().map(SmolStr::as_str))
                 .unwrap_or_else(|| "write `optional: true` where it may be absent".to_owned()),
         };
-        Diagnostic::error(codes::NEED_NOT_CREATED, need.span, message).help(help)
+        match self.configuration.completeness {
+            Completeness::Part if !is_known => {
+                let message = format!("{message}; it may be in an include that is left out");
+                Diagnostic::note(codes::NEED_NOT_CREATED, need.span, message).help(help)
+            }
+            _ => Diagnostic::error(codes::NEED_NOT_CREATED, need.span, message).help(help),
+        }
     }
 }
 

@@ -82,3 +82,21 @@ fn values_that_multiply_do_not_grow_without_end() {
         assert!(name.len() < 1 << 20, "{}", name.len());
     }
 }
+
+#[test]
+fn a_need_of_what_may_be_in_an_include_that_is_left_out_is_a_note() {
+    let text = "include: {project: a/b, file: c.yml}\nz: {script: [x], rules: [{when: never}]}\n";
+    let of = |needs: &str| {
+        let text = format!("{text}a: {{script: [x], needs: [{needs}]}}\n");
+        let files: BTreeMap<String, String> = BTreeMap::new();
+        let composed = compose_bytes("ci.yml", text.as_bytes(), &files, &Offline, &ComposeContext::default());
+        let mut found = composed.diagnostics;
+        let root = composed.value.unwrap().root;
+        let configuration = config::check_as(&root, config::Completeness::Part, &mut found).unwrap();
+        let pipeline = create(Arc::new(configuration), Arc::new(PipelineContext::default()), &files, &mut found);
+        assert_eq!(names(&pipeline), ["a"]);
+        found.has_errors()
+    };
+    assert!(!of("from-there"));
+    assert!(of("z"));
+}

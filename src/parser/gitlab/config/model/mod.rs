@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::Completeness;
 use crate::parser::document::Span;
 
 pub use container::{Image, Service};
@@ -57,6 +58,8 @@ pub struct Configuration {
     pub defaults: Arc<Defaults>,
     /// The jobs in the order of the file.
     pub jobs: Jobs,
+    /// Whether there are more, in an include that is left out.
+    pub completeness: Completeness,
 }
 
 /// Jobs in the order of the file, found by name.
