@@ -82,6 +82,12 @@ pub enum MayFail {
     ExitCodes(Vec<i32>),
 }
 
+impl From<bool> for MayFail {
+    fn from(may: bool) -> Self {
+        if may { MayFail::Always } else { MayFail::Never }
+    }
+}
+
 impl MayFail {
     /// Whether a failure with this exit code (`None`: not a command's failure) is put up with.
     pub fn covers(&self, exit_code: Option<i32>) -> bool {

@@ -7,9 +7,11 @@
 //! - [`tally`]: what the ends of those that a job waits for mean together; the rules of stages and of named needs.
 //! - [`retry`]: which failures are worth another try, and when.
 //! - [`claims`]: groups and resource groups, which hold back jobs that could start.
+//! - `nodes`: who waits for whom.
 //! - `state`: the schedule itself.
 
 pub mod claims;
+mod nodes;
 pub mod retry;
 mod state;
 pub mod tally;
@@ -17,8 +19,9 @@ pub mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use nodes::ScheduleError;
 pub use retry::{Backoff, RetryCategory};
-pub use state::{Schedule, ScheduleError};
+pub use state::Schedule;
 
 use std::time::Duration;
 
