@@ -6,7 +6,7 @@
 //!
 //! - [`tally`]: what the ends of those that a job waits for mean together; the rules of stages and of named needs.
 //! - [`retry`]: which failures are worth another try, and when.
-//! - [`claims`]: groups and resource groups, which hold back jobs that could start.
+//! - [`claims`]: groups, resource groups and the limits of the machine, which hold back jobs that could start.
 //! - `nodes`: who waits for whom.
 //! - `state`: the schedule itself.
 

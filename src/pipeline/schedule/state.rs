@@ -139,10 +139,7 @@ impl Schedule {
             JobOutcome::Cancelled => self.close(job, End::Cancelled),
             JobOutcome::Failed(failure) => self.failed(job, failure, dice, &mut moves),
         }
-        // Only now: those that this end takes the place from do not get its place.
-        for next in self.claims.give_back(job) {
-            self.go(next, &mut moves);
-        }
+        self.claims.give_back(job);
         self.settle(moves)
     }
 
@@ -209,6 +206,10 @@ impl Schedule {
             } else if self.doing(JobIndex(index)) == Doing::Waiting {
                 self.all_there(index, &mut moves);
             }
+        }
+        // Only now: those that an end has withdrawn do not get its place.
+        for next in self.claims.granted() {
+            self.go(next, &mut moves);
         }
         moves
     }

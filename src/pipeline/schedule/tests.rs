@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::pipeline::{
-    JobFailure, JobGroup, JobOutcome, PipelineDefinition, PlannedJob, RetryRule, StartCondition, Waits,
+    JobFailure, JobGroup, JobOutcome, PipelineDefinition, PlannedJob, ResourceRequest, RetryRule, StartCondition, Waits,
 };
 
 fn job(name: &str, needs: &[&str]) -> PlannedJob {
@@ -192,4 +192,41 @@ fn a_chain_of_skipped_jobs_as_long_as_a_file_is_no_recursion() {
     start(&mut all);
     assert_eq!(end(&mut all, 0, failure()).len(), names.len() - 1);
     assert!(all.is_over());
+}
+
+#[test]
+fn jobs_wait_until_the_machine_has_what_they_ask_for() {
+    let asks = |name: &str, cpu: u64| PlannedJob {
+        resources: ResourceRequest { cpu_millis: Some(cpu), ..Default::default() },
+        ..job(name, &[])
+    };
+    let jobs = vec![asks("two", 2000), asks("one", 1000), asks("three", 3000), asks("small", 500), job("free", &[])];
+    let limits = ResourceRequest { cpu_millis: Some(3000), ..Default::default() };
+    let definition = PipelineDefinition { jobs, limits, ..Default::default() };
+    let mut all = Schedule::new(definition.clone(), &|_| false).unwrap();
+    assert_eq!(start(&mut all), ["start two", "start one", "start free"]);
+    // There would be room for `small`; it does not overtake the one that asks for everything.
+    assert!(end(&mut all, 0, JobOutcome::Success).is_empty());
+    assert_eq!(end(&mut all, 1, JobOutcome::Success), ["start three"]);
+    assert_eq!(end(&mut all, 2, JobOutcome::Success), ["start small"]);
+
+    let mut all = Schedule::new(definition, &|_| false).unwrap();
+    start(&mut all);
+    end(&mut all, 0, JobOutcome::Success);
+    // Once the one before it is not wanted any more, what is there is enough.
+    let moves = all.cancel_job(JobIndex(2), "not wanted");
+    assert_eq!(told(&all, &moves), ["three Cancelled: not wanted", "start small"]);
+}
+
+#[test]
+fn a_job_that_asks_for_more_than_there_is_runs_alone() {
+    let asks = |name: &str, memory: u64| PlannedJob {
+        resources: ResourceRequest { memory: Some(memory), ..Default::default() },
+        ..job(name, &[])
+    };
+    let limits = ResourceRequest { memory: Some(10), ..Default::default() };
+    let definition = PipelineDefinition { jobs: vec![asks("a", 1), asks("b", 20)], limits, ..Default::default() };
+    let mut all = Schedule::new(definition, &|_| false).unwrap();
+    assert_eq!(start(&mut all), ["start a"]);
+    assert_eq!(end(&mut all, 0, JobOutcome::Success), ["start b"]);
 }
