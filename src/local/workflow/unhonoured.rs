@@ -68,8 +68,8 @@ fn of_steps(job: &StepsJob, name: &str, bench: &Bench, found: &mut Unhonoured) {
         }
     }
     if in_containers {
-        let services = job.services.as_ref().and_then(Token::as_mapping).unwrap_or_default();
-        let of_job = job.container.iter().map(|container| (container, Role::Job));
+        let services = job.services.as_deref().and_then(Token::as_mapping).unwrap_or_default();
+        let of_job = job.container.as_deref().into_iter().map(|container| (container, Role::Job));
         for (container, role) in of_job.chain(services.iter().map(|service| (&service.value, Role::Service))) {
             of_container(container, role, bench, name, found);
         }

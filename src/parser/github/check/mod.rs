@@ -14,8 +14,7 @@ use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
 use crate::parser::github::lint;
 use crate::parser::github::schema::reader::Reader;
-use crate::parser::github::schema::workflow::ROOT;
-use crate::parser::github::workflow::convert::Converter;
+use crate::parser::github::workflow::convert::convert;
 use crate::parser::github::workflow::model::Workflow;
 
 /// How a workflow is checked.
@@ -106,8 +105,7 @@ impl Checker<'_> {
     fn workflow(&mut self, path: &str, text: &str, file: FileId) -> Option<Workflow> {
         let root = self.document(text, file)?;
         let mut reader = Reader::new(self.options.dialect, self.options.max_depth, &mut self.diagnostics);
-        let token = reader.read(root, &ROOT);
-        Converter::new(&mut reader, self.options.dialect).workflow(token, Arc::from(path))
+        convert(&mut reader, root, Arc::from(path), self.options.dialect)
     }
 
     fn document(&mut self, text: &str, file: FileId) -> Option<Node> {

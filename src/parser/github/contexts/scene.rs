@@ -208,12 +208,12 @@ impl JobScene {
 
     /// `defaults.run`: the job's, else the workflow's; they are not laid over each other.
     pub fn run_defaults(&self) -> Option<&RunDefaults> {
-        self.steps_job().and_then(|job| job.defaults.as_ref()).or(self.scope.workflow.defaults.as_ref())
+        self.steps_job().and_then(|job| job.defaults.as_deref()).or(self.scope.workflow.defaults.as_ref())
     }
 
     /// The job's outputs.
     pub fn outputs(&self) -> Option<&Token> {
-        self.steps_job()?.outputs.as_ref()
+        self.steps_job()?.outputs.as_deref()
     }
 
     /// The address of its environment.
@@ -295,18 +295,21 @@ impl JobScene {
         let job = self.job().ok_or_else(|| "there is no such job".to_owned())?;
         let steps = job.as_steps().ok_or_else(|| "it calls a workflow".to_owned())?;
         let runs_on =
-            evaluated("runs-on", &steps.runs_on, |token| spec::runs_on(&self.names_for(token).value(token)?))?;
-        let container = evaluated("container", &steps.container, |token| self.container(token))?;
-        let services = evaluated("services", &steps.services, |token| self.services(token))?;
-        let timeout =
-            evaluated("timeout-minutes", &steps.timeout_minutes, |token| self.names_for(token).number(token))?;
-        let may_fail =
-            evaluated("continue-on-error", &steps.continue_on_error, |token| self.names_for(token).truth(token))?;
+            evaluated("runs-on", steps.runs_on.as_ref(), |token| spec::runs_on(&self.names_for(token).value(token)?))?;
+        let container = evaluated("container", steps.container.as_deref(), |token| self.container(token))?;
+        let services = evaluated("services", steps.services.as_deref(), |token| self.services(token))?;
+        let timeout = evaluated("timeout-minutes", steps.timeout_minutes.as_deref(), |token| {
+            self.names_for(token).number(token)
+        })?;
+        let may_fail = evaluated("continue-on-error", steps.continue_on_error.as_deref(), |token| {
+            self.names_for(token).truth(token)
+        })?;
         Ok(Leg {
             runs_on: runs_on.unwrap_or_default(),
             container: container.flatten(),
             services: services.unwrap_or_default(),
-            environment: evaluated("environment", &steps.environment, |token| self.environment(token))?.flatten(),
+            environment: evaluated("environment", steps.environment.as_deref(), |token| self.environment(token))?
+                .flatten(),
             timeout: timeout.filter(|minutes| *minutes > 0.0).map_or(DEFAULT_TIMEOUT, minutes),
             continue_on_error: may_fail.unwrap_or_default(),
             concurrency: self.concurrency(job)?,
@@ -349,7 +352,8 @@ impl JobScene {
     }
 
     fn concurrency(&self, job: &Job) -> Result<Option<Concurrency>, Fault> {
-        Ok(evaluated("concurrency", &job.concurrency, |token| concurrency(token, &self.names_for(token)))?.flatten())
+        Ok(evaluated("concurrency", job.concurrency.as_ref(), |token| concurrency(token, &self.names_for(token)))?
+            .flatten())
     }
 
     /// The workflow that it calls, with what it is called with.
@@ -371,7 +375,7 @@ impl JobScene {
             .call_interface()
             .ok_or_else(|| format!("`{}` cannot be called: it lacks `on: workflow_call`", call.uses))?;
         let names = self.plain_names();
-        let given = evaluated("with", &call.with, |with| names.value(with))?;
+        let given = evaluated("with", call.with.as_ref(), |with| names.value(with))?;
         let inputs = call_inputs(&interface.inputs, given.as_ref(), &names)?;
         // Whether all that are required were handed over was checked; one without a value is none of the call's business.
         let secrets = match &call.secrets {
@@ -443,7 +447,7 @@ fn is_asked_for(leg: &Combination, only: &[(String, String)]) -> bool {
 /// The value of a key that a job may have.
 fn evaluated<T>(
     key: &str,
-    token: &Option<Token>,
+    token: Option<&Token>,
     value: impl FnOnce(&Token) -> Result<T, String>,
 ) -> Result<Option<T>, Fault> {
     let Some(token) = token else { return Ok(None) };

@@ -147,8 +147,7 @@ fn member_of_step(key: &str, name: &NameRef<'_>) -> Finding {
 /// `GITHUB_ENV`.
 fn env(workflow: &Workflow, site: &Site<'_>, key: &str) -> Finding {
     let of_job = site.job.and_then(Job::as_steps).and_then(|steps| steps.env.as_ref());
-    let tokens =
-        || [workflow.env.as_ref(), of_job, site.step.and_then(|(_, step)| step.env.as_ref())].into_iter().flatten();
+    let tokens = || [workflow.env.as_ref(), of_job, site.step.and_then(|(_, step)| step.env())].into_iter().flatten();
     let mut pairs = tokens().flat_map(|token| token.as_mapping().unwrap_or_default());
     if pairs.any(|pair| pair.key.as_text().is_some_and(|name| name.eq_ignore_ascii_case(key))) {
         return None;

@@ -98,7 +98,7 @@ fn env_value<'a>(workflow: &'a Workflow, site: &Site<'a>, origin: &Origin) -> Op
 /// The nearest variable of this name, where its value has expressions.
 fn variable_of<'a>(workflow: &'a Workflow, site: &Site<'a>, name: &str) -> Option<(&'a str, &'a Template)> {
     let of_job = site.job.and_then(Job::as_steps).and_then(|steps| steps.env.as_ref());
-    let nearest_first = [site.step.and_then(|(_, step)| step.env.as_ref()), of_job, workflow.env.as_ref()];
+    let nearest_first = [site.step.and_then(|(_, step)| step.env()), of_job, workflow.env.as_ref()];
     let pairs = nearest_first.into_iter().flatten().flat_map(|token| token.as_mapping().unwrap_or_default());
     let mut named = pairs.filter(|pair| pair.key.as_text().is_some_and(|key| key.eq_ignore_ascii_case(name)));
     named.next().and_then(|pair| Some((pair.key.as_text()?, pair.value.as_template()?)))
@@ -221,7 +221,7 @@ pub(super) fn check_texts(workflow: &Workflow, diagnostics: &mut Diagnostics) {
             let StepKind::Run(run) = &step.kind else { continue };
             let text = run.script.source();
             deprecated(&text, run.script.span, diagnostics);
-            let env = [workflow.env.as_ref(), job_env, step.env.as_ref()];
+            let env = [workflow.env.as_ref(), job_env, step.env()];
             printed_variables(&text, step, &env, diagnostics);
         }
     }

@@ -58,22 +58,22 @@ fn of_job<'a>(job: &'a Job, visit: &mut dyn FnMut(Site<'a>)) {
         }
         JobKind::Steps(steps) => {
             let before = [
-                &steps.runs_on,
-                &steps.env,
-                &steps.container,
-                &steps.services,
-                &steps.timeout_minutes,
-                &steps.continue_on_error,
+                steps.runs_on.as_ref(),
+                steps.env.as_ref(),
+                steps.container.as_deref(),
+                steps.services.as_deref(),
+                steps.timeout_minutes.as_deref(),
+                steps.continue_on_error.as_deref(),
             ];
             for token in before.into_iter().flatten() {
                 each(token, Some(job), None, Place::Other, visit);
             }
-            if let Some(RunDefaults { shell, working_directory, computed }) = &steps.defaults {
+            if let Some(RunDefaults { shell, working_directory, computed }) = steps.defaults.as_deref() {
                 for token in [shell, working_directory, computed].into_iter().flatten() {
                     each(token, Some(job), None, Place::Other, visit);
                 }
             }
-            for token in [&steps.outputs, &steps.environment].into_iter().flatten() {
+            for token in [steps.outputs.as_deref(), steps.environment.as_deref()].into_iter().flatten() {
                 each(token, Some(job), None, Place::AfterSteps, visit);
             }
             steps.steps.iter().enumerate().for_each(|step| of_step(job, step, visit));
@@ -84,13 +84,14 @@ fn of_job<'a>(job: &'a Job, visit: &mut dyn FnMut(Site<'a>)) {
 fn of_step<'a>(job: &'a Job, at: (usize, &'a Step), visit: &mut dyn FnMut(Site<'a>)) {
     let step = at.1;
     condition(&step.condition, job, Some(at), visit);
-    for token in [&step.name, &step.env, &step.continue_on_error, &step.timeout_minutes].into_iter().flatten() {
+    let own = [step.name(), step.env(), step.continue_on_error(), step.timeout()];
+    for token in own.into_iter().flatten() {
         each(token, Some(job), Some(at), Place::Other, visit);
     }
     match &step.kind {
         StepKind::Run(run) => {
             each(&run.script, Some(job), Some(at), Place::Script, visit);
-            for token in [&run.shell, &run.working_directory].into_iter().flatten() {
+            for token in [run.shell.as_deref(), run.working_directory.as_deref()].into_iter().flatten() {
                 each(token, Some(job), Some(at), Place::Other, visit);
             }
         }

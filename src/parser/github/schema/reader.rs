@@ -10,7 +10,7 @@ use super::events::passes_over_keys;
 use super::expressions::{Segment, Segments};
 use super::scope::{ScopeSet, Scopes};
 use super::tags;
-use super::workflow::ANY;
+use super::workflow::{ANY, JOBS};
 use crate::parser::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Typed, Value, take_each};
 use crate::parser::expression::{Template, number_to_text};
@@ -32,6 +32,16 @@ pub struct Reader<'d> {
     templates: HashMap<(SmolStr, ScopeSet), TokenKind>,
 }
 
+/// Who gets the jobs of a workflow, each as soon as it is read: what a job is made of stays in the processor's caches, and its
+/// memory serves for the next one.
+pub trait TakeJobs {
+    /// So many may come.
+    fn expect(&mut self, count: usize);
+
+    /// The next one: its key and what stands there.
+    fn take(&mut self, reader: &mut Reader<'_>, job: Pair);
+}
+
 /// Longer texts are hardly ever repeated.
 const LONGEST_REPEATED: usize = 256;
 
@@ -51,19 +61,20 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// Reads a whole document. It is taken apart on the way, so that its memory serves for what is made of it.
-    pub fn read(&mut self, node: Node, def: &'static Def) -> Token {
-        self.value(node, def, ScopeSet::NONE)
+    /// Reads a whole document. It is taken apart on the way, so that its memory serves for what is made of it. The jobs go to
+    /// `jobs`, and are not in the result.
+    pub fn read(&mut self, node: Node, def: &'static Def, jobs: &mut dyn TakeJobs) -> Token {
+        self.value(node, def, ScopeSet::NONE, jobs)
     }
 
-    fn value(&mut self, node: Node, def: &'static Def, outer: ScopeSet) -> Token {
+    fn value(&mut self, node: Node, def: &'static Def, outer: ScopeSet, jobs: &mut dyn TakeJobs) -> Token {
         let scope = outer.and(def.scope);
         let span = node.span;
         match node.value {
             Value::Scalar(_) => self.scalar(&node, def, scope),
             // What an anchor and its aliases share is copied, one level at a time.
-            Value::Sequence(items) => self.deeper(span, |reader| reader.sequence(span, items, def, scope)),
-            Value::Mapping(mapping) => self.deeper(span, |reader| reader.mapping(span, mapping, def, scope)),
+            Value::Sequence(items) => self.deeper(span, |reader| reader.sequence(span, items, def, scope, jobs)),
+            Value::Mapping(mapping) => self.deeper(span, |reader| reader.mapping(span, mapping, def, scope, jobs)),
         }
     }
 
@@ -94,18 +105,32 @@ impl<'d> Reader<'d> {
         self.validate(token, def, scope)
     }
 
-    fn sequence(&mut self, span: Span, items: Arc<[Node]>, def: &'static Def, scope: ScopeSet) -> Token {
+    fn sequence(
+        &mut self,
+        span: Span,
+        items: Arc<[Node]>,
+        def: &'static Def,
+        scope: ScopeSet,
+        jobs: &mut dyn TakeJobs,
+    ) -> Token {
         let Some(item) = def.sequence() else {
             let help = shape_help(def);
             self.error(codes::WRONG_SHAPE, span, "A sequence was not expected".into(), help);
             return Token { span, kind: TokenKind::Null };
         };
         let mut tokens = Vec::with_capacity(items.len());
-        take_each(items, |node| tokens.push(self.value(node, item, scope)));
-        Token { span, kind: TokenKind::Sequence(tokens) }
+        take_each(items, |node| tokens.push(self.value(node, item, scope, jobs)));
+        Token { span, kind: TokenKind::Sequence(tokens.into()) }
     }
 
-    fn mapping(&mut self, span: Span, mapping: Mapping, def: &'static Def, scope: ScopeSet) -> Token {
+    fn mapping(
+        &mut self,
+        span: Span,
+        mapping: Mapping,
+        def: &'static Def,
+        scope: ScopeSet,
+        jobs: &mut dyn TakeJobs,
+    ) -> Token {
         let span = mapping_span(span, mapping.entries());
         let mappings = def.mappings();
         if mappings.is_empty() {
@@ -113,19 +138,32 @@ impl<'d> Reader<'d> {
             self.error(codes::WRONG_SHAPE, span, "A mapping was not expected".into(), help);
             return Token { span, kind: TokenKind::Null };
         }
-        let mut pairs = Vec::with_capacity(mapping.len());
+        let is_jobs = std::ptr::eq(def, &JOBS);
+        let mut pairs = Vec::with_capacity(if is_jobs { 0 } else { mapping.len() });
+        if is_jobs {
+            jobs.expect(mapping.len());
+        }
         let many = (mapping.len() >= MANY).then(HashSet::new);
         let mut open = Open { mappings, seen: Seen { from: self.seen.len(), many }, has_expression: false };
-        mapping.take_each(|entry| pairs.extend(self.entry(entry, &mut open, scope)));
+        mapping.take_each(|entry| match self.entry(entry, &mut open, scope, jobs) {
+            Some(job) if is_jobs => jobs.take(self, job),
+            pair => pairs.extend(pair),
+        });
         self.finish(span, def, &open);
         self.seen.truncate(open.seen.from);
-        Token { span, kind: TokenKind::Mapping(pairs) }
+        Token { span, kind: TokenKind::Mapping(pairs.into()) }
     }
 
-    fn entry(&mut self, Entry { key: key_node, value }: Entry, open: &mut Open, scope: ScopeSet) -> Option<Pair> {
+    fn entry(
+        &mut self,
+        Entry { key: key_node, value }: Entry,
+        open: &mut Open,
+        scope: ScopeSet,
+        jobs: &mut dyn TakeJobs,
+    ) -> Option<Pair> {
         let key = self.text(key_text(&key_node), &key_node, scope);
         if key.is_expression() {
-            return self.expression_key(key, value, open, scope);
+            return self.expression_key(key, value, open, scope, jobs);
         }
         let name = key.source();
         if !name.is_empty() && !open.seen.add(&name, &mut self.seen) {
@@ -141,7 +179,7 @@ impl<'d> Reader<'d> {
                 let help = Some("a key must not be empty".to_owned());
                 self.error(codes::UNEXPECTED_VALUE, key.span, "Unexpected value ''".into(), help);
                 // What is wrong below it is told too.
-                self.value(value, others, scope);
+                self.value(value, others, scope, jobs);
                 return None;
             }
             (None, Some(others)) => others,
@@ -150,11 +188,18 @@ impl<'d> Reader<'d> {
                 return None;
             }
         };
-        let value = self.value(value, def, scope);
+        let value = self.value(value, def, scope, jobs);
         Some(Pair { key, value })
     }
 
-    fn expression_key(&mut self, key: Token, value: Node, open: &mut Open, scope: ScopeSet) -> Option<Pair> {
+    fn expression_key(
+        &mut self,
+        key: Token,
+        value: Node,
+        open: &mut Open,
+        scope: ScopeSet,
+        jobs: &mut dyn TakeJobs,
+    ) -> Option<Pair> {
         open.has_expression = true;
         if scope.is_empty() {
             self.not_allowed(key.span);
@@ -166,7 +211,7 @@ impl<'d> Reader<'d> {
             Some(others) if !matches!(key.kind, TokenKind::Insert) => others,
             _ => &ANY,
         };
-        let value = self.value(value, def, scope);
+        let value = self.value(value, def, scope, jobs);
         Some(Pair { key, value })
     }
 

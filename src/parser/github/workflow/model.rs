@@ -216,31 +216,31 @@ pub enum JobKind {
     Call(Box<Call>),
 }
 
-/// A job of steps.
+/// A job of steps. What few have is boxed, here and in [`Step`]: there may be many.
 #[derive(Clone, Debug, Default)]
 pub struct StepsJob {
     /// `runs-on`: a text, a list of texts, or a mapping of `group` and `labels`. `None` only where the dialect allows it.
     pub runs_on: Option<Token>,
     /// `environment`: a text (the name), or a mapping of `name`, `url` and `deployment`.
-    pub environment: Option<Token>,
+    pub environment: Option<Box<Token>>,
     /// `env`: a mapping of texts, or an expression that makes one.
     pub env: Option<Token>,
     /// `outputs`: a mapping of texts.
-    pub outputs: Option<Token>,
+    pub outputs: Option<Box<Token>>,
     /// `defaults.run`.
-    pub defaults: Option<RunDefaults>,
+    pub defaults: Option<Box<RunDefaults>>,
     /// `container`: a text (the image), or a mapping of `image`, `env`, `ports`, `volumes`, `options` and `credentials`.
-    pub container: Option<Token>,
+    pub container: Option<Box<Token>>,
     /// `services`: names, each with what `container` takes, and `command` and `entrypoint`.
-    pub services: Option<Token>,
+    pub services: Option<Box<Token>>,
     /// `timeout-minutes`: a number.
-    pub timeout_minutes: Option<Token>,
+    pub timeout_minutes: Option<Box<Token>>,
     /// `cancel-timeout-minutes`: a number.
-    pub cancel_timeout_minutes: Option<Token>,
+    pub cancel_timeout_minutes: Option<Box<Token>>,
     /// `continue-on-error`: a truth.
-    pub continue_on_error: Option<Token>,
+    pub continue_on_error: Option<Box<Token>>,
     /// `snapshot`: a text (the image's name), or a mapping of `image-name`, `version` and `if`.
-    pub snapshot: Option<Token>,
+    pub snapshot: Option<Box<Token>>,
     /// `steps`, those of `parallel` blocks in their place.
     pub steps: Vec<Step>,
 }
@@ -297,11 +297,11 @@ pub struct Step {
     /// `if`.
     pub condition: Condition,
     /// `env`: a mapping of texts, or an expression that makes one.
-    pub env: Option<Token>,
+    pub env: Option<Box<Token>>,
     /// `continue-on-error`: a truth.
-    pub continue_on_error: Option<Token>,
+    pub continue_on_error: Option<Box<Token>>,
     /// `timeout-minutes`: a number.
-    pub timeout_minutes: Option<Token>,
+    pub timeout_minutes: Option<Box<Token>>,
     /// `background`: the next step does not wait for it.
     pub background: bool,
     /// What it does.
@@ -325,9 +325,9 @@ pub struct RunStep {
     /// `run`: text.
     pub script: Token,
     /// `shell`: text.
-    pub shell: Option<Token>,
+    pub shell: Option<Box<Token>>,
     /// `working-directory`: text.
-    pub working_directory: Option<Token>,
+    pub working_directory: Option<Box<Token>>,
 }
 
 /// An action.
@@ -439,17 +439,17 @@ impl Step {
 
     /// `env`.
     pub fn env(&self) -> Option<&Token> {
-        self.env.as_ref()
+        self.env.as_deref()
     }
 
     /// `timeout-minutes`.
     pub fn timeout(&self) -> Option<&Token> {
-        self.timeout_minutes.as_ref()
+        self.timeout_minutes.as_deref()
     }
 
     /// `continue-on-error`.
     pub fn continue_on_error(&self) -> Option<&Token> {
-        self.continue_on_error.as_ref()
+        self.continue_on_error.as_deref()
     }
 
     /// Whether the next step does not wait for it.

@@ -16,6 +16,9 @@ pub struct Token {
     pub kind: TokenKind,
 }
 
+// A big workflow is hundreds of thousands of them.
+const _: () = assert!(size_of::<Token>() <= 48);
+
 /// What a value is.
 #[derive(Clone, Debug)]
 pub enum TokenKind {
@@ -32,9 +35,9 @@ pub enum TokenKind {
     /// The key `${{ insert }}`: what its value holds comes in here.
     Insert,
     /// A list.
-    Sequence(Vec<Token>),
+    Sequence(Box<[Token]>),
     /// Keys and values in the order of the file.
-    Mapping(Vec<Pair>),
+    Mapping(Box<[Pair]>),
 }
 
 /// A key and its value.

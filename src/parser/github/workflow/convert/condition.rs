@@ -23,12 +23,12 @@ impl Converter<'_, '_> {
             return self.no_condition();
         }
         let key = (text, scope);
-        let expr = match self.conditions.get(&key) {
+        let expr = match self.known.conditions.get(&key) {
             Some(known) => Arc::clone(known),
             None => {
                 let Some(expr) = self.reader.condition(&key.0, token.span, scope) else { return self.no_condition() };
                 let expr = with_status(expr);
-                self.conditions.insert(key.clone(), Arc::clone(&expr));
+                self.known.conditions.insert(key.clone(), Arc::clone(&expr));
                 expr
             }
         };

@@ -13,18 +13,8 @@ use crate::parser::github::workflow::token::{Pair, Token, TokenKind};
 const CONDITION: ScopeSet = ScopeSet::JOB_BEFORE_MATRIX.and(ScopeSet::STATUS_OF_JOBS);
 
 impl Converter<'_, '_> {
-    pub(super) fn jobs(&mut self, token: Token) -> Vec<Job> {
-        let span = token.span;
-        let TokenKind::Mapping(pairs) = token.kind else { return Vec::new() };
-        let mut jobs = Vec::with_capacity(pairs.len());
-        for pair in pairs {
-            jobs.extend(self.job(pair));
-        }
-        self.check_needs(&jobs, span);
-        jobs
-    }
-
-    fn job(&mut self, Pair { key, value }: Pair) -> Option<Job> {
+    /// One of `jobs`.
+    pub(super) fn job(&mut self, Pair { key, value }: Pair) -> Option<Job> {
         let id = SmolStr::from(key.as_text()?);
         let TokenKind::Mapping(pairs) = value.kind else { return None };
         if let Some(problem) = ids::problem(&id) {
@@ -85,29 +75,29 @@ impl Converter<'_, '_> {
                 self.check_runs_on(&value);
                 job.runs_on = Some(value);
             }
-            "environment" => job.environment = Some(value),
+            "environment" => job.environment = Some(Box::new(value)),
             "env" => job.env = Some(value),
-            "outputs" => job.outputs = Some(value),
-            "defaults" => job.defaults = run_defaults(&value),
+            "outputs" => job.outputs = Some(Box::new(value)),
+            "defaults" => job.defaults = run_defaults(&value).map(Box::new),
             "container" => {
                 self.check_container(&value);
-                job.container = Some(value);
+                job.container = Some(Box::new(value));
             }
             "services" => {
                 self.check_services(&value);
-                job.services = Some(value);
+                job.services = Some(Box::new(value));
             }
             "timeout-minutes" => {
                 self.check_minutes("timeout-minutes", &value);
-                job.timeout_minutes = Some(value);
+                job.timeout_minutes = Some(Box::new(value));
             }
-            "cancel-timeout-minutes" => job.cancel_timeout_minutes = Some(value),
-            "continue-on-error" => job.continue_on_error = Some(value),
+            "cancel-timeout-minutes" => job.cancel_timeout_minutes = Some(Box::new(value)),
+            "continue-on-error" => job.continue_on_error = Some(Box::new(value)),
             "snapshot" => {
                 if let Some(condition) = value.get("if") {
                     self.check_condition(condition, ScopeSet::LEG);
                 }
-                job.snapshot = Some(value);
+                job.snapshot = Some(Box::new(value));
             }
             "steps" => job.steps = self.steps(value),
             _ => {}

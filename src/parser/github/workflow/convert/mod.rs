@@ -20,40 +20,73 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::model::{Condition, MAX_CANCELS, RunDefaults, Workflow};
+use super::model::{Condition, Job, MAX_CANCELS, RunDefaults, Workflow};
 use super::token::{Pair, Token, TokenKind};
 use crate::parser::diagnostics::{Code, Diagnostic};
-use crate::parser::document::Span;
+use crate::parser::document::{Node, Span};
 use crate::parser::expression::{Dialect as Language, Expr, parse};
 use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
-use crate::parser::github::schema::reader::Reader;
+use crate::parser::github::schema::reader::{Reader, TakeJobs};
 use crate::parser::github::schema::scope::ScopeSet;
+use crate::parser::github::schema::workflow::ROOT;
 
 pub use cron::is_valid as is_valid_cron;
 pub use permissions::SCOPES as PERMISSION_SCOPES;
 
-/// Turns tokens into the model.
-pub struct Converter<'r, 'd> {
-    pub(super) reader: &'r mut Reader<'d>,
-    pub(super) dialect: Dialect,
+/// The workflow of a document; `None` where it is none. Findings go to the reader's diagnostics.
+pub fn convert(reader: &mut Reader<'_>, root: Node, path: Arc<str>, dialect: Dialect) -> Option<Workflow> {
+    let mut jobs = Jobs { known: Known::new(), dialect, list: Vec::new() };
+    let root = reader.read(root, &ROOT, &mut jobs);
+    let Jobs { mut known, list, .. } = jobs;
+    Converter { reader, dialect, known: &mut known }.workflow(root, list, path)
+}
+
+/// The jobs so far.
+struct Jobs {
+    known: Known,
+    dialect: Dialect,
+    list: Vec<Job>,
+}
+
+impl TakeJobs for Jobs {
+    fn expect(&mut self, count: usize) {
+        self.list.reserve(count);
+    }
+
+    fn take(&mut self, reader: &mut Reader<'_>, job: Pair) {
+        let mut converter = Converter { reader, dialect: self.dialect, known: &mut self.known };
+        self.list.extend(converter.job(job));
+    }
+}
+
+/// What many jobs and steps share.
+struct Known {
     /// Conditions that were read already: jobs and steps often have the same.
     conditions: HashMap<(SmolStr, ScopeSet), Arc<Expr>>,
     /// `success()`, which most jobs and steps have for a condition.
     success: Arc<Expr>,
 }
 
-impl<'r, 'd> Converter<'r, 'd> {
-    /// A converter that tells its findings to the reader's diagnostics.
-    pub fn new(reader: &'r mut Reader<'d>, dialect: Dialect) -> Self {
+impl Known {
+    fn new() -> Self {
         let success = parse("success()", Language::GitHub);
         let empty = || Expr { text: SmolStr::default(), dialect: Language::GitHub, root: None };
-        Self { reader, dialect, conditions: HashMap::new(), success: Arc::new(success.unwrap_or_else(|_| empty())) }
+        Self { conditions: HashMap::new(), success: Arc::new(success.unwrap_or_else(|_| empty())) }
     }
+}
 
-    /// The workflow; `None` where the document is none.
-    pub fn workflow(&mut self, root: Token, path: Arc<str>) -> Option<Workflow> {
+/// Turns tokens into the model.
+struct Converter<'r, 'd> {
+    reader: &'r mut Reader<'d>,
+    dialect: Dialect,
+    known: &'r mut Known,
+}
+
+impl Converter<'_, '_> {
+    fn workflow(&mut self, root: Token, jobs: Vec<Job>, path: Arc<str>) -> Option<Workflow> {
         let TokenKind::Mapping(pairs) = root.kind else { return None };
+        let mut jobs = Some(jobs);
         let mut workflow = Workflow {
             path,
             name: None,
@@ -74,7 +107,10 @@ impl<'r, 'd> Converter<'r, 'd> {
                 Some("env") => workflow.env = Some(value),
                 Some("defaults") => workflow.defaults = run_defaults(&value),
                 Some("concurrency") => workflow.concurrency = Some(self.check_concurrency(value)),
-                Some("jobs") => workflow.jobs = self.jobs(value),
+                Some("jobs") if matches!(value.kind, TokenKind::Mapping(_)) => {
+                    workflow.jobs = jobs.take().unwrap_or_default();
+                    self.check_needs(&workflow.jobs, value.span);
+                }
                 _ => {}
             }
         }
@@ -83,7 +119,7 @@ impl<'r, 'd> Converter<'r, 'd> {
     }
 
     pub(super) fn no_condition(&self) -> Condition {
-        Condition { expr: Arc::clone(&self.success), text: None, span: None }
+        Condition { expr: Arc::clone(&self.known.success), text: None, span: None }
     }
 
     pub(super) fn error(&mut self, code: Code, span: Span, message: impl Into<String>) {

@@ -46,7 +46,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn of(pairs: Vec<Pair>) -> Self {
+    fn of(pairs: Box<[Pair]>) -> Self {
         let mut keys = Self::default();
         for Pair { key, value } in pairs {
             match key.as_text().unwrap_or_default() {
@@ -118,9 +118,9 @@ impl Converter<'_, '_> {
             span,
             name: keys.name,
             condition,
-            env: keys.env,
-            continue_on_error: keys.continue_on_error,
-            timeout_minutes: keys.timeout_minutes,
+            env: keys.env.map(Box::new),
+            continue_on_error: keys.continue_on_error.map(Box::new),
+            timeout_minutes: keys.timeout_minutes.map(Box::new),
             background,
             kind,
         });
@@ -129,6 +129,7 @@ impl Converter<'_, '_> {
     fn step_kind(&mut self, steps: &Steps, keys: &mut Keys) -> Option<StepKind> {
         if let Some(script) = keys.run.take() {
             let (shell, working_directory) = (keys.shell.take(), keys.working_directory.take());
+            let (shell, working_directory) = (shell.map(Box::new), working_directory.map(Box::new));
             return Some(StepKind::Run(RunStep { script, shell, working_directory }));
         }
         if let Some(uses) = keys.uses.take() {
