@@ -1,6 +1,8 @@
 //! The checkout: its root, its files, and the pipeline file that a path means.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -75,7 +77,16 @@ struct Inner {
     root: PathBuf,
     is_git: bool,
     dir: Dir,
-    list: OnceLock<Result<Arc<[String]>, FileError>>,
+    list: OnceLock<Result<Listed, FileError>>,
+}
+
+/// What a project holds.
+#[derive(Clone, Debug)]
+struct Listed {
+    /// Names that a pipeline can speak of.
+    names: Arc<[String]>,
+    /// Those that are no UTF-8; they are part of the work tree all the same.
+    others: Arc<[PathBuf]>,
 }
 
 impl Project {
@@ -186,18 +197,35 @@ impl Project {
         full.strip_prefix(&self.inner.root).unwrap_or(full).to_string_lossy().replace('\\', "/")
     }
 
-    fn scan(&self) -> Result<Arc<[String]>, FileError> {
+    /// All files of the work tree, whatever they are called.
+    pub fn paths(&self) -> Result<Vec<PathBuf>, FileError> {
+        let Listed { names, others } = self.listed()?;
+        Ok(names.iter().map(PathBuf::from).chain(others.iter().cloned()).collect())
+    }
+
+    fn listed(&self) -> Result<Listed, FileError> {
+        self.inner.list.get_or_init(|| self.scan()).clone()
+    }
+
+    fn scan(&self) -> Result<Listed, FileError> {
         let failed = |problem: String| FileError { path: self.inner.root.display().to_string(), problem };
-        let mut found = if self.inner.is_git {
+        let found = if self.inner.is_git {
             git_files(&self.inner.root).map_err(failed)?
         } else {
             let mut found = Vec::new();
-            walk(&self.inner.root, "", &mut found).map_err(|error| failed(error.to_string()))?;
+            walk(&self.inner.root, Path::new(""), &mut found).map_err(|error| failed(error.to_string()))?;
             found
         };
-        found.sort_unstable();
-        found.dedup();
-        Ok(found.into())
+        let (mut names, mut others) = (Vec::with_capacity(found.len()), Vec::new());
+        for path in found {
+            match path.into_os_string().into_string() {
+                Ok(name) => names.push(name),
+                Err(other) => others.push(PathBuf::from(other)),
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(Listed { names: names.into(), others: others.into() })
     }
 }
 
@@ -225,7 +253,7 @@ impl Files for Project {
     }
 
     fn list(&self) -> Result<Arc<[String]>, FileError> {
-        self.inner.list.get_or_init(|| self.scan()).clone()
+        self.listed().map(|listed| listed.names)
     }
 }
 
@@ -242,7 +270,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, LocateError> {
 }
 
 /// What is committed or not ignored, by git's own rules.
-fn git_files(root: &Path) -> Result<Vec<String>, String> {
+pub(super) fn git_files(root: &Path) -> Result<Vec<PathBuf>, String> {
     let output = Command::new("git")
         .args(["-c", "core.fsmonitor=false", "ls-files", "--cached", "--others", "--exclude-standard", "-z"])
         .current_dir(root)
@@ -253,19 +281,18 @@ fn git_files(root: &Path) -> Result<Vec<String>, String> {
         return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    Ok(names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect())
+    Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
 }
 
 /// All files below a folder; links are listed and not followed.
-fn walk(root: &Path, prefix: &str, found: &mut Vec<String>) -> io::Result<()> {
+fn walk(root: &Path, prefix: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let mut open = vec![(root.to_owned(), prefix.to_owned())];
     while let Some((folder, prefix)) = open.pop() {
         for entry in std::fs::read_dir(&folder)? {
             let entry = entry?;
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            let path = format!("{prefix}{name}");
+            let path = prefix.join(entry.file_name());
             if entry.file_type()?.is_dir() {
-                open.push((entry.path(), format!("{path}/")));
+                open.push((entry.path(), path));
             } else {
                 found.push(path);
             }

@@ -30,6 +30,7 @@ use crate::executor::pipeline::{Control, JobEnd, Limits, Task, Worker};
 use crate::executor::progress::Progress;
 use crate::executor::running::{JobRun, now_ms};
 use crate::executor::sandbox::JobPaths;
+use crate::executor::stages::sources::own_umask;
 use crate::executor::steps::SharedProgram;
 use crate::forge::gitlab::GitLab;
 use crate::forge::{Assignment, Demand, Forge as _, RunnerFacts};
@@ -201,7 +202,7 @@ impl LocalWorker {
             JobSteps::GitLab(_) => {
                 let mut job = forge.define(&assignment, &facts)?;
                 let sources = &mut job.sources;
-                if matches!(sources.strategy, SourceStrategy::Clone | SourceStrategy::Fetch) && sources.checkout {
+                if matches!(sources.strategy, SourceStrategy::Clone | SourceStrategy::Fetch) {
                     sources.strategy = SourceStrategy::Snapshot;
                     sources.snapshot = Some(self.inner.snapshot.root().to_owned());
                 }
@@ -260,6 +261,10 @@ impl LocalWorker {
         let outside = |_| JobFailure::system(format!("{} lies outside {}", dirs.project, dirs.builds));
         let below = Path::new(&dirs.project).strip_prefix(&dirs.builds).map_err(outside)?;
         let (to, bench) = (paths.workspace.join(below), self.inner.clone());
+        let umask = match bench.house.sandbox {
+            Sandbox::Docker => 0,
+            Sandbox::Host => own_umask(),
+        };
         let copied = blocking(move || {
             let mut folder = bench_parent(&to);
             fs::create_dir_all(&folder).map_err(words)?;
@@ -271,7 +276,7 @@ impl LocalWorker {
                     break;
                 }
             }
-            bench.snapshot.copy_to(&to).map_err(words)
+            bench.snapshot.copy_to(&to, umask).map_err(words)
         });
         copied.await.map_err(|error| JobFailure::system(format!("the work tree cannot be copied: {error}")))
     }

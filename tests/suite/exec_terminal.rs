@@ -308,3 +308,19 @@ fn what_changes_is_run_again_and_what_is_ignored_is_not() {
     terminal.type_in("\x03");
     assert_eq!(terminal.end(), 130, "{}", terminal.all());
 }
+
+#[test]
+fn a_step_that_is_tried_again_by_itself_is_asked_about_after_its_last_try() {
+    let place = Place::new("unused:\n  script: [echo]\n");
+    place.write(
+        "forgehand.yml",
+        "name: p\njobs:\n  job:\n    steps:\n    - name: flaky\n      retry_count: 1\n      script: [echo tried >> tries, cat fixed]\n",
+    );
+    let mut terminal = place.exec(&["forgehand.yml", "--executor", "host", "--shell-on-failure"], (30, 100));
+    terminal.hear("leaves it.");
+    terminal.type_in("echo \"<$(wc -l < tries)>\"; exit\n");
+    terminal.hear("<2>");
+    terminal.hear("[r]etry");
+    terminal.type_in("a\n");
+    assert_eq!(terminal.end(), 1, "{}", terminal.all());
+}

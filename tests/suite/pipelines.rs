@@ -698,3 +698,27 @@ fn differences(case: &Value) -> Vec<String> {
     }
     found
 }
+
+#[test]
+fn on_this_machine_files_have_the_umask_s_rights_and_history_may_come_alone() {
+    let pipeline = "
+workflow: {name: 'of $CI_COMMIT_BRANCH'}
+modes: {script: ['stat -c \"%a %n\" data folder folder/inner', 'echo \"$CI_PIPELINE_NAME\"']}
+history: {variables: {GIT_CHECKOUT: 'false'}, script: [ls -A]}
+";
+    let project = Project::new(&[(".gitlab-ci.yml", pipeline), ("data", "1"), ("folder/inner", "2")]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let jobs = jobs_of(&output);
+    let printed = |job: &str| -> Vec<String> {
+        jobs[job].1.iter().filter(|(stream, _)| stream == "stdout").map(|(_, text)| text.clone()).collect()
+    };
+    let umask = std::process::Command::new("sh").args(["-c", "umask"]).output().unwrap();
+    let umask = u32::from_str_radix(String::from_utf8_lossy(&umask.stdout).trim(), 8).unwrap();
+    let (file, folder) = (0o666 & !umask, 0o777 & !umask);
+    assert_eq!(
+        printed("modes"),
+        [format!("{file:o} data"), format!("{folder:o} folder"), format!("{file:o} folder/inner"), "of main".into()]
+    );
+    assert_eq!(printed("history"), [".git"]);
+}

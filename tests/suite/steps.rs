@@ -142,6 +142,7 @@ fn step(number: u32, text: &str) -> ReadyStep {
     ReadyStep {
         number: StepNumber(number),
         attempt: 0,
+        tries_left: 0,
         name: format!("s{number}"),
         work: Work::Script(Script {
             text: format!("{text}\n"),
@@ -372,7 +373,10 @@ async fn steps_hand_on_files_and_hide_what_becomes_secret() {
         reason: Some("not due".into()),
         remarks: Vec::new(),
     };
-    let checkout = ReadyStep { work: Work::Checkout(Checkout { path: "sub".into(), clean: true }), ..step(2, "") };
+    let checkout = ReadyStep {
+        work: Work::Checkout(Checkout { path: "sub".into(), clean: true, ..Checkout::default() }),
+        ..step(2, "")
+    };
     let failing = step(3, "cat sub/readme; exit 7");
     let mut missing = step(4, "true");
     if let Work::Script(script) = &mut missing.work {

@@ -79,7 +79,7 @@ pub(in crate::executor) async fn lay_down<R: Reporter>(
     let (network, side) = (network(running), Side { running, attempt: 1 });
     let cx = context(running, &network, &side, run.halt.deadline, 1);
     let tree = run.paths.workspace.join(project);
-    let place = (Path::new(&checkout.path), checkout.clean);
+    let place = (Path::new(&checkout.path), checkout.clean, checkout.submodules);
     let laid = sources::lay_down(&cx, &run.job.sources, &tree, place, &run.log, stop).await;
     laid.map_err(|error| format!("the checkout failed: {error}"))
 }

@@ -154,6 +154,7 @@ async fn run_script<R: Reporter>(
         let end = follow(running, &place.shim, place.is_own, &id, &mut listener, deadline, stop).await;
         drop(listener);
         let how = match &end {
+            _ if ready.tries_left > 0 => break end,
             Ok(StepEnd::Code(code)) if *code != 0 => format!("exit code {code}"),
             Ok(StepEnd::OutOfMemory) => "killed at the memory limit of its container".to_owned(),
             Ok(StepEnd::TimedOut) => "its time was up".to_owned(),

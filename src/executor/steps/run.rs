@@ -216,7 +216,10 @@ impl<'a, R: Reporter> Steps<'a, R> {
         } else {
             // It came to nothing before anything of it ran: its condition, perhaps, was wrong.
             let mut voice = crate::executor::log::StepVoice::begin(log, step);
-            if let Some(reason) = &report.reason {
+            // Its remarks were told above.
+            if let Some(reason) = &report.reason
+                && !report.remarks.iter().any(|remark| remark.text == *reason)
+            {
                 voice.say(Tone::Error, reason);
             }
             voice.end(report.status, report.exit_code, report.reason.as_deref());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::executor::log::{StepStatus, Tone};
-use crate::pipeline::definition::ImageSpec;
+use crate::pipeline::definition::{ImageSpec, SubmoduleStrategy};
 use crate::pipeline::{JobFailure, Secret};
 
 /// A step's place in its job, from 0.
@@ -70,6 +70,8 @@ pub struct ReadyStep {
     pub number: StepNumber,
     /// How often it was started before.
     pub attempt: u32,
+    /// How often it is started again by itself where it fails. Nobody is asked about a failure before the last.
+    pub tries_left: u32,
     /// The name the forge shows.
     pub name: String,
     /// What it does.
@@ -133,6 +135,8 @@ pub struct Checkout {
     pub path: String,
     /// What is there already goes.
     pub clean: bool,
+    /// Which submodules come with them.
+    pub submodules: SubmoduleStrategy,
 }
 
 /// A line of ours.

@@ -90,6 +90,7 @@ impl NativeSteps {
         let ready = ReadyStep {
             number: self.number(),
             attempt: self.attempt,
+            tries_left: settings.retry_count.saturating_sub(self.attempt),
             name: settings.name.clone(),
             work: Work::Script(Script {
                 text: format!("{PROLOGUE}{}\n", settings.script.join("\n")),
@@ -161,16 +162,6 @@ impl StepProgram for NativeSteps {
             Err(error) => self.broken(name, error.to_string()),
             Ok(StepSettings { action: Some(action), .. }) if action == CHECKOUT => {
                 self.over(name, StepStatus::Success, "the sources are in the workspace already".to_owned())
-            }
-            // The work tree has the sources already.
-            Ok(StepSettings { action: Some(action), .. }) if action == CHECKOUT => {
-                let text = "a local run has its sources in the workspace from the beginning";
-                match self.over(name, StepStatus::Success, String::new()) {
-                    Next::Over(report) => {
-                        Next::Over(StepReport { reason: None, remarks: vec![Remark::plain(text)], ..report })
-                    }
-                    other => other,
-                }
             }
             Ok(StepSettings { action: Some(action), .. }) => {
                 self.broken(name, format!("there is no action `{action}`; write its commands as `script`"))

@@ -11,8 +11,9 @@ use crate::executor::steps::{
 };
 use crate::parser::github::commands::{Reader, WrittenFiles};
 use crate::parser::github::run::{
-    self as rules, Conclusion, LegEnd, Place, PlacedService, Program, ReadyKind, StepExit, StepId,
+    self as rules, CheckoutSubmodules, Conclusion, LegEnd, Place, PlacedService, Program, ReadyKind, StepExit, StepId,
 };
+use crate::pipeline::definition::SubmoduleStrategy;
 use crate::pipeline::{JobFailure, Secret};
 
 /// The steps of one job.
@@ -82,9 +83,15 @@ impl WorkflowSteps {
                 arguments: script.shell.arguments,
                 working_directory: script.working_directory,
             }),
-            ReadyKind::Checkout(checkout) if checkout.reference.is_empty() => {
-                Work::Checkout(Checkout { path: checkout.path, clean: checkout.clean })
-            }
+            ReadyKind::Checkout(checkout) if checkout.reference.is_empty() => Work::Checkout(Checkout {
+                path: checkout.path,
+                clean: checkout.clean,
+                submodules: match checkout.submodules {
+                    CheckoutSubmodules::No => SubmoduleStrategy::None,
+                    CheckoutSubmodules::Yes => SubmoduleStrategy::Normal,
+                    CheckoutSubmodules::Recursive => SubmoduleStrategy::Recursive,
+                },
+            }),
             ReadyKind::Checkout(checkout) => {
                 let why = format!(
                     "{}: a local run checks out the work tree as it is, not `{}`",
@@ -105,6 +112,7 @@ impl WorkflowSteps {
         Next::Start(Box::new(ReadyStep {
             number: StepNumber(id.0),
             attempt: 0,
+            tries_left: 0,
             name: ready.name,
             work,
             env: ready.env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
@@ -168,6 +176,10 @@ impl StepProgram for WorkflowSteps {
     fn ended(&mut self, step: StepNumber, ended: StepEnded) -> StepReport {
         let mut effects = self.readers.remove(&step).map(Reader::finish).unwrap_or_default();
         effects.failed |= !ended.problems.is_empty();
+        let told = match &ended.end {
+            StepEnd::Broken(why) => Some(why.clone()),
+            _ => None,
+        };
         let exit = match ended.end {
             StepEnd::Code(code) => StepExit::Code(code),
             StepEnd::OutOfMemory => StepExit::Code(137),
@@ -180,6 +192,8 @@ impl StepProgram for WorkflowSteps {
         let files = WrittenFiles { env: next(), output: next(), path: next(), state: next(), summary: next() };
         let mut report = report(self.program.ended(StepId(step.0), rules::StepEnded { exit, effects, files }));
         let problems = ended.problems.into_iter().map(|text| Remark { tone: Tone::Error, text });
+        // Whoever ran the step has said it.
+        report.remarks.retain(|remark| told.as_ref() != Some(&remark.text));
         report.remarks.extend(problems);
         report
     }

@@ -14,6 +14,8 @@ pub struct SourceSpec {
     /// A folder of this machine that holds the sources as they are, for work trees that are not fetched from anywhere: copied,
     /// never changed. With [`SourceStrategy::Snapshot`] before the steps, else where a step asks for it.
     pub snapshot: Option<PathBuf>,
+    /// Whether any user of the job may write what a snapshot lays down, as users of containers must; else the agent's umask holds.
+    pub open_to_all: bool,
     /// The repository, without credentials.
     pub url: String,
     /// Credentials for the repository and for others on the same host (submodules).
@@ -57,6 +59,7 @@ impl SourceSpec {
             strategy: SourceStrategy::Empty,
             begins_empty: true,
             snapshot: None,
+            open_to_all: true,
             url: String::new(),
             credentials: None,
             url_rewrites: Vec::new(),
@@ -132,9 +135,10 @@ pub struct Submodules {
 }
 
 /// Which submodules are fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SubmoduleStrategy {
     /// None.
+    #[default]
     None,
     /// Those of the repository itself.
     Normal,

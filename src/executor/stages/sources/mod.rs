@@ -52,6 +52,7 @@ pub use error::SourcesError;
 pub use mirror::Mirrors;
 pub use request::AllowedRemotes;
 pub use settings::{GitNetwork, GitProgram};
+pub use snapshot::{own_umask, submodules_of};
 pub use untracked::{remove_untracked, untracked_files};
 pub use upkeep::{UpkeepLimits, UpkeepReport};
 
@@ -67,7 +68,7 @@ use skeleton::{NOWHERE, RepositoryConfig};
 
 use crate::executor::log::{StageLog, Tone};
 use crate::pipeline::Owner;
-use crate::pipeline::definition::{SourceSpec, SourceStrategy};
+use crate::pipeline::definition::{SourceSpec, SourceStrategy, SubmoduleStrategy};
 
 /// What the stage needs of its surroundings.
 #[derive(Clone, Copy)]
@@ -141,7 +142,7 @@ pub async fn get_sources(
             log.say(Tone::Notice, "Skipping Git repository setup and creating an empty build directory");
             stage.empty_tree().await.map(drop)
         }
-        SourceStrategy::Snapshot => stage.lay_down(None, true).await,
+        SourceStrategy::Snapshot => stage.lay_down(None, true, spec.submodules.depth_of_tree).await,
         SourceStrategy::Clone | SourceStrategy::Fetch => stage.fill().await,
     }
 }
@@ -155,12 +156,12 @@ pub async fn lay_down(
     cx: &SourcesContext<'_>,
     spec: &SourceSpec,
     project_dir: &Path,
-    (path, clean): (&Path, bool),
+    (path, clean, submodules): (&Path, bool, SubmoduleStrategy),
     log: &dyn StageLog,
     cancel: &CancellationToken,
 ) -> Result<(), SourcesError> {
     let stage = Stage { cx, spec, project_dir, log, cancel };
-    stage.lay_down(Some(path).filter(|path| !path.as_os_str().is_empty()), clean).await
+    stage.lay_down(Some(path).filter(|path| !path.as_os_str().is_empty()), clean, submodules).await
 }
 
 /// Cleans the work tree of a job that has ended: what git does not track goes where the next job fetches into it; else all
@@ -220,7 +221,12 @@ impl Stage<'_> {
         self.hook("post_get_sources_script", &self.spec.post_script).await
     }
 
-    async fn lay_down(&self, below: Option<&Path>, clean: bool) -> Result<(), SourcesError> {
+    async fn lay_down(
+        &self,
+        below: Option<&Path>,
+        clean: bool,
+        submodules: SubmoduleStrategy,
+    ) -> Result<(), SourcesError> {
         let Some(snapshot) = self.spec.snapshot.clone() else {
             let problem = "this job has no sources on this machine".to_owned();
             return Err(SourcesError::Refused { setting: "checkout".to_owned(), problem });
@@ -233,6 +239,8 @@ impl Stage<'_> {
             _ => self.in_parent(|parent, name| parent.folder_or_new(name)).await?,
         };
         let (below, cancel) = (below.map(Path::to_owned), self.cancel.clone());
+        let part = if self.spec.checkout { snapshot::Part::All } else { snapshot::Part::History };
+        let umask = if self.spec.open_to_all { 0 } else { snapshot::own_umask() };
         let is_part = below.is_some();
         let copied = blocking(move || {
             let folder = match below {
@@ -242,7 +250,18 @@ impl Stage<'_> {
             if clean && is_part {
                 remove::clear(&folder)?;
             }
-            snapshot::copy(&snapshot, &folder, &|| cancel.is_cancelled())
+            snapshot::copy(&snapshot, &folder, (part, umask), &|| cancel.is_cancelled())?;
+            let layers: &[bool] = match submodules {
+                _ if part == snapshot::Part::History => &[],
+                SubmoduleStrategy::None => &[],
+                SubmoduleStrategy::Normal => &[false],
+                SubmoduleStrategy::Recursive => &[false, true],
+            };
+            for source in layers.iter().map(|nested| submodules_of(&snapshot, *nested)).filter(|source| source.is_dir())
+            {
+                snapshot::copy(&source, &folder, (snapshot::Part::All, umask), &|| cancel.is_cancelled())?;
+            }
+            Ok(())
         });
         copied.await.map_err(SourcesError::machine("laying the sources into the work tree"))?;
         if is_part { Ok(()) } else { self.hook("post_get_sources_script", &self.spec.post_script).await }

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -30,16 +30,61 @@ pub(super) fn folder_at(top: &Folder, path: &Path) -> io::Result<Folder> {
     Ok(here)
 }
 
-/// Copies all that is in `source` into `target`, whose entries of the same names are replaced.
+/// Where the submodules of the snapshot at `root` lie, below their own paths: those of the repository itself, or `nested` ones.
+pub fn submodules_of(root: &Path, nested: bool) -> PathBuf {
+    let mut name = root.file_name().unwrap_or_default().to_owned();
+    name.push(if nested { ".nested-submodules" } else { ".submodules" });
+    root.with_file_name(name)
+}
+
+/// What of the snapshot is laid down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it.
+    All,
+    /// Git's folder alone: the job does not want files checked out.
+    History,
+}
+
+/// The umask of this process. 022 where the system does not say.
+pub fn own_umask() -> u32 {
+    // Asking by the call would set it, for a moment, for all threads.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+/// Copies what is in `source` into `target`, whose entries of the same names are replaced: this part of it, without the rights
+/// of this umask.
 ///
 /// # Errors
 /// The disk's; [`io::ErrorKind::Interrupted`] where `is_over` says so.
-pub(super) fn copy(source: &Path, target: &Folder, is_over: &dyn Fn() -> bool) -> io::Result<()> {
-    Copy { is_over, can_share: true }.folder(&Folder::open(source)?, target, 0)
+pub(super) fn copy(
+    source: &Path,
+    target: &Folder,
+    (part, umask): (Part, u32),
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<()> {
+    let mut copy = Copy { is_over, umask, can_share: true };
+    let source = Folder::open(source)?;
+    copy.limit(target)?;
+    match part {
+        Part::All => copy.folder(&source, target, 0),
+        Part::History => match source.folder(".git")? {
+            Some(git) => {
+                let target = target.folder_or_new(".git")?;
+                copy.limit(&target)?;
+                copy.folder(&git, &target, 1)
+            }
+            None => Ok(()),
+        },
+    }
 }
 
 struct Copy<'a> {
     is_over: &'a dyn Fn() -> bool,
+    /// What others are not to do.
+    umask: u32,
     /// Blocks could be shared so far.
     can_share: bool,
 }
@@ -57,7 +102,9 @@ impl Copy<'_> {
             match entry.kind {
                 FileType::Directory => {
                     let Some(inner) = source.folder(name)? else { continue };
-                    self.folder(&inner, &target.folder_or_new(name)?, depth + 1)?;
+                    let target = target.folder_or_new(name)?;
+                    self.limit(&target)?;
+                    self.folder(&inner, &target, depth + 1)?;
                 }
                 FileType::RegularFile => self.file(source, target, name)?,
                 FileType::Symlink => link(source, target, name)?,
@@ -65,6 +112,14 @@ impl Copy<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Folders are made open to all.
+    fn limit(&self, folder: &Folder) -> io::Result<()> {
+        match self.umask {
+            0 => Ok(()),
+            umask => Ok(rustix::fs::fchmod(folder, Mode::from_raw_mode(0o777 & !umask))?),
+        }
     }
 
     fn file(&mut self, source: &Folder, target: &Folder, name: &OsStr) -> io::Result<()> {
@@ -76,8 +131,9 @@ impl Copy<'_> {
             io::copy(&mut from, &mut to)?;
         }
         let stat = rustix::fs::fstat(&from)?;
-        if stat.st_mode & 0o111 != 0 {
-            rustix::fs::fchmod(&to, Mode::from_raw_mode(0o777))?;
+        let mode = if stat.st_mode & 0o111 != 0 { 0o777 } else { 0o666 };
+        if mode != 0o666 || self.umask != 0 {
+            rustix::fs::fchmod(&to, Mode::from_raw_mode(mode & !self.umask))?;
         }
         rustix::fs::futimens(&to, &times(&stat))?;
         Ok(())
@@ -117,7 +173,7 @@ mod tests {
         // What is in the way is replaced, not followed.
         symlink(at("outside"), at("to/deep")).unwrap();
         symlink(at("outside/file"), at("to/plain")).unwrap();
-        copy(&at("from"), &Folder::open(&at("to")).unwrap(), &|| false).unwrap();
+        copy(&at("from"), &Folder::open(&at("to")).unwrap(), (Part::All, 0), &|| false).unwrap();
         assert_eq!(std::fs::read_dir(at("outside")).unwrap().count(), 0);
         let script = std::fs::metadata(at("to/deep/er/run.sh")).unwrap();
         assert_eq!(script.permissions().mode() & 0o777, 0o777);
@@ -128,9 +184,25 @@ mod tests {
         assert_eq!(std::fs::metadata(at("to/plain")).unwrap().permissions().mode() & 0o777, 0o666);
         assert_eq!(std::fs::read_link(at("to/link")).unwrap(), Path::new("/etc/passwd"));
         assert_eq!(
-            copy(&at("from"), &Folder::open(&at("to")).unwrap(), &|| true).unwrap_err().kind(),
+            copy(&at("from"), &Folder::open(&at("to")).unwrap(), (Part::All, 0), &|| true).unwrap_err().kind(),
             io::ErrorKind::Interrupted
         );
         assert!(folder_at(&Folder::open(&at("to")).unwrap(), Path::new("a/../../b")).is_err());
+    }
+
+    #[test]
+    fn a_umask_and_a_part_are_kept_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(at("from/.git/refs")).unwrap();
+        std::fs::create_dir_all(at("to")).unwrap();
+        std::fs::create_dir_all(at("history")).unwrap();
+        std::fs::write(at("from/plain"), "x").unwrap();
+        std::fs::write(at("from/.git/HEAD"), "ref").unwrap();
+        copy(&at("from"), &Folder::open(&at("to")).unwrap(), (Part::All, 0o027), &|| false).unwrap();
+        let mode = |path: &str| std::fs::metadata(at(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("to"), mode("to/.git/refs"), mode("to/plain")), (0o750, 0o750, 0o640));
+        copy(&at("from"), &Folder::open(&at("history")).unwrap(), (Part::History, 0), &|| false).unwrap();
+        assert!(at("history/.git/HEAD").exists() && !at("history/plain").exists());
     }
 }

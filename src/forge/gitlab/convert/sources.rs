@@ -129,6 +129,7 @@ pub(super) fn sources(
         // The official Docker executor keeps its builds folder for `fetch` alone; its other executors keep it always.
         begins_empty: !cx.facts.shared_environment,
         snapshot: None,
+        open_to_all: !cx.facts.shared_environment,
         url: remote.url,
         credentials: remote.credentials,
         url_rewrites: rewrites(cx, warnings),

@@ -58,8 +58,8 @@ pub use plan::{Planned, begin, plan};
 pub use playbook::{Naming, Playbook};
 pub use program::Program;
 pub use step::{
-    ActionReference, Checkout, CommandFilePaths, Next, Place, PlacedService, ReadyKind, ReadyStep, Remark, Script,
-    ShellCommand, StepEnded, StepExit, StepId, StepReport,
+    ActionReference, Checkout, CheckoutSubmodules, CommandFilePaths, Next, Place, PlacedService, ReadyKind, ReadyStep,
+    Remark, Script, ShellCommand, StepEnded, StepExit, StepId, StepReport,
 };
 
 /// How a job or a step ended, in GitHub's words.

@@ -138,6 +138,10 @@ pub fn create_with(
     }
     let name = configuration.workflow.name.as_ref().map(|name| super::scope::expand_deep(&shared, &name.value));
     drop(evaluator);
+    if let Some(name) = &name {
+        // As on the server it is known when jobs run, not yet when their rules are asked.
+        shared.add_predefined(Variable::public("CI_PIPELINE_NAME", name));
+    }
     let by_name = jobs.iter().enumerate().map(|(at, job)| (job.name.clone(), at)).collect();
     let shared = Arc::new(shared);
     Pipeline { name, jobs, configuration, context, shared, auto_cancel, children: HashMap::new(), by_name }

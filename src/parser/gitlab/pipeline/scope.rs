@@ -49,6 +49,12 @@ impl Shared {
         self.root = root;
     }
 
+    /// One predefined variable more.
+    pub fn add_predefined(&mut self, variable: Variable) {
+        self.under_by_key.insert(variable.key.clone(), self.under.len());
+        self.under.push(variable);
+    }
+
     fn find<'a>(list: &'a [Variable], by_key: &HashMap<SmolStr, usize>, name: &str) -> Option<&'a Variable> {
         by_key.get(name).and_then(|at| list.get(*at))
     }

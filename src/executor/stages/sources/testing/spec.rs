@@ -8,6 +8,7 @@ pub(crate) fn spec(url: &str, sha: &str) -> SourceSpec {
         strategy: SourceStrategy::Fetch,
         begins_empty: false,
         snapshot: None,
+        open_to_all: true,
         url: url.to_owned(),
         credentials: None,
         url_rewrites: Vec::new(),
