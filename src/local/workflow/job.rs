@@ -83,12 +83,7 @@ pub fn define(
         services: services?,
         registry_auth: auth,
         // An empty work tree; `actions/checkout` fills it from the snapshot.
-        sources: SourceSpec {
-            snapshot: Some(offer.snapshot),
-            open_to_all: in_containers,
-            checkout: true,
-            ..SourceSpec::none()
-        },
+        sources: SourceSpec { snapshot: Some(offer.snapshot), open_to_all: in_containers, ..SourceSpec::none() },
         steps: Vec::new(),
         caches: Vec::new(),
         artifacts: Vec::new(),

@@ -239,7 +239,9 @@ impl Stage<'_> {
             _ => self.in_parent(|parent, name| parent.folder_or_new(name)).await?,
         };
         let (below, cancel) = (below.map(Path::to_owned), self.cancel.clone());
-        let part = if self.spec.checkout { snapshot::Part::All } else { snapshot::Part::History };
+        // A step that asks for the sources wants them all, whatever came before the steps.
+        let without_files = self.spec.strategy == SourceStrategy::Snapshot && !self.spec.checkout;
+        let part = if without_files { snapshot::Part::History } else { snapshot::Part::All };
         let umask = if self.spec.open_to_all { 0 } else { snapshot::own_umask() };
         let is_part = below.is_some();
         let copied = blocking(move || {
