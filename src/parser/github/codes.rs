@@ -77,5 +77,8 @@ pub const UNKNOWN_STEP: Code = Code("github/unknown-step");
 pub const UNKNOWN_NAME: Code = Code("github/unknown-name");
 /// An `if` that always, or never, holds; a comparison with an event that does not start the workflow.
 pub const CONSTANT_CONDITION: Code = Code("github/constant-condition");
+/// An event with `branches` and `branches-ignore`, or the same of tags or paths: GitHub takes one of the two. A pattern with `!` in the
+/// first leaves out too.
+pub const BOTH_FILTERS: Code = Code("github/both-filters");
 /// A workflow command that was switched off or is deprecated. Write to the file that the help names.
 pub const DEPRECATED_COMMAND: Code = Code("github/deprecated-command");

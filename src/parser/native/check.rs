@@ -172,7 +172,7 @@ impl<'a> Check<'a> {
         help: &str,
     ) -> Option<&'n Node> {
         let node = mapping.get(key).filter(|node| !node.is_null(Schema::Core));
-        if node.is_none() {
+        if node.is_none() && (mapping.entry(key).is_some() || !has_near(mapping, &[key])) {
             let at = mapping.entry(key).map_or(at, |entry| entry.key.span);
             self.error(codes::MISSING_KEY, at, format!("{what} has no `{key}`"), help.to_owned());
         }
@@ -207,4 +207,10 @@ pub(super) fn listed(names: &[&str]) -> String {
     let shown: Vec<String> = names.iter().take(12).map(|name| format!("`{name}`")).collect();
     let more = if names.len() > shown.len() { ", ..." } else { "" };
     format!("{}{more}", shown.join(", "))
+}
+
+/// Whether a key is there that one of `keys` was meant by: it was complained about.
+pub(super) fn has_near(mapping: &Mapping, keys: &[&str]) -> bool {
+    let texts = mapping.entries().iter().filter_map(|entry| entry.key.as_scalar()).map(|key| key.text.as_str());
+    texts.filter(|text| !keys.contains(text)).any(|text| did_you_mean(text, keys.iter().copied()).is_some())
 }

@@ -1,6 +1,6 @@
 //! The keys of a step.
 
-use super::check::{Check, Place, listed};
+use super::check::{Check, Place, has_near, listed};
 use super::model::{ACTIONS, STEP_TIMEOUT, Step, WORKSPACE};
 use super::{codes, parts};
 use crate::parser::diagnostics::did_you_mean;
@@ -34,6 +34,7 @@ fn keys<'a>(check: &mut Check<'a>, node: &'a Node) -> Option<Step> {
     let environment =
         mapping.get("environment").map(|node| parts::environment(check, node, "environment", Source::Step));
     match (mapping.entry("script"), mapping.entry("action")) {
+        (None, None) if has_near(mapping, &["script", "action"]) => {}
         (None, None) => {
             let help = "add `script: [\"echo hello\"]`".to_owned();
             check.error(codes::SCRIPT_OR_ACTION, node.span, "the step has neither `script` nor `action`", help);

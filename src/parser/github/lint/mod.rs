@@ -2,6 +2,7 @@
 
 mod conditions;
 mod events;
+mod filters;
 mod guard;
 mod members;
 mod names;
@@ -23,6 +24,9 @@ pub fn run(workflow: &Workflow, dialect: Dialect, diagnostics: &mut Diagnostics)
         }
         scripts::check(workflow, &site, diagnostics);
     });
+    if dialect == Dialect::GitHub {
+        filters::check(workflow, diagnostics);
+    }
     names::check_needs(workflow, diagnostics);
     conditions::check(workflow, diagnostics);
     scripts::check_texts(workflow, diagnostics);

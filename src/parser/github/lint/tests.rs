@@ -20,6 +20,16 @@ fn job(steps: &str) -> String {
 }
 
 #[test]
+fn filters_that_exclude_each_other() {
+    let on = |filters: &str| format!("on:\n  push: {{{filters}}}\njobs: {{a: {{runs-on: x, steps: [{{run: x}}]}}}}\n");
+    let (lines, said) =
+        lints(&on("branches: [a], branches-ignore: [b], paths: [x], paths-ignore: [y]"), codes::BOTH_FILTERS);
+    assert_eq!(lines, [2, 2]);
+    assert!(said.contains("both `branches` and `branches-ignore`") && said.contains("begins with `!`"), "{said}");
+    assert_eq!(lints(&on("branches: [a], tags-ignore: [b], paths: [x]"), codes::BOTH_FILTERS).0, [0; 0]);
+}
+
+#[test]
 fn text_of_strangers_in_scripts() {
     let (lines, said) = lints(
         &job(

@@ -13,8 +13,8 @@ use super::{codes, missing};
 /// Jobs that extend, one above the other (GitLab's `MAX_NESTING_LEVELS` ancestors and the job itself).
 const MOST_LEVELS: usize = 11;
 
-/// Keys that all merges together may bring; a bomb has more.
-const MOST_KEYS: usize = 2_500_000;
+/// Keys that all merges together may bring, and for each job; a bomb has more.
+const MOST_KEYS: (usize, usize) = (1_000_000, 20);
 
 /// The root with `extends` applied. Without any it is the very same.
 pub(super) fn apply(root: Node, incomplete: bool, diagnostics: &mut Diagnostics) -> Node {
@@ -28,6 +28,7 @@ pub(super) fn apply(root: Node, incomplete: bool, diagnostics: &mut Diagnostics)
     let order = graph.order(diagnostics);
     let mut entries = mapping.to_entries();
     let mut keys = 0;
+    let most = MOST_KEYS.0 + MOST_KEYS.1 * graph.jobs.len();
     for job in order {
         let Some(job) = graph.jobs.get(job) else { continue };
         let Some(own) = entries.get(job.at).map(|entry| entry.value.clone()) else { continue };
@@ -37,8 +38,8 @@ pub(super) fn apply(root: Node, incomplete: bool, diagnostics: &mut Diagnostics)
             continue;
         }
         let Some(merged) = merge_all(&layers, &mut keys) else { continue };
-        if keys > MOST_KEYS {
-            let message = format!("`extends` brings more than {MOST_KEYS} keys into the jobs");
+        if keys > most {
+            let message = format!("`extends` brings more than {most} keys into the jobs");
             diagnostics.push(Diagnostic::error(codes::LIMIT, job.key.span, message));
             break;
         }

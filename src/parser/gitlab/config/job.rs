@@ -153,6 +153,10 @@ impl Checker<'_> {
             self.perhaps(codes::NO_SCRIPT, entry.key.span, at, "has no `script`, `run` or `trigger`", help);
             return Some(seen);
         }
+        // What it extends was complained about, and may have it.
+        if self.bases_wrong && mapping.get("extends").is_some() {
+            return Some(seen);
+        }
         self.no_job(entry, at);
         None
     }

@@ -50,7 +50,10 @@ pub fn check_as(root: &Node, completeness: Completeness, diagnostics: &mut Diagn
         return None;
     };
     let before = diagnostics.iter().filter(|finding| finding.code == codes::NO_SCRIPT).count();
-    let mut checker = values::Checker { out: diagnostics, completeness, conditions: HashMap::new() };
+    use super::compose::codes::{EXTENDS, EXTENDS_CYCLE, EXTENDS_DEPTH, EXTENDS_UNKNOWN};
+    let of_bases = [EXTENDS, EXTENDS_CYCLE, EXTENDS_DEPTH, EXTENDS_UNKNOWN];
+    let bases_wrong = diagnostics.iter().any(|finding| of_bases.contains(&finding.code));
+    let mut checker = values::Checker { out: diagnostics, completeness, bases_wrong, conditions: HashMap::new() };
     let configuration = checker.root(root, mapping);
     cross::check(&configuration, completeness == Completeness::Part, &mut checker);
     let unmade = diagnostics.iter().filter(|finding| finding.code == codes::NO_SCRIPT).count() > before;

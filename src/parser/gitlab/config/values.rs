@@ -19,6 +19,8 @@ pub(super) struct Checker<'d> {
     pub out: &'d mut Diagnostics,
     /// Whether keys may be missing because they are in an include that is left out.
     pub completeness: Completeness,
+    /// Whether an `extends` leads nowhere.
+    pub bases_wrong: bool,
     /// Conditions that were understood: jobs mostly have the same few.
     pub conditions: HashMap<SmolStr, Arc<Expr>>,
 }

@@ -17,23 +17,20 @@ impl Checker<'_> {
     /// Lines that may be none.
     pub fn script(&mut self, node: &Node, at: At<'_>) -> Option<Script> {
         let mut lines = Vec::new();
-        let mut problem = None;
+        let mut problems = Vec::new();
         match &node.value {
             Value::Sequence(items) => {
                 lines.reserve(items.len());
-                flatten(items, DEEPEST - 1, &mut lines, &mut problem);
+                flatten(items, DEEPEST - 1, &mut lines, &mut problems);
             }
             _ if is_null(node) => return None,
             _ => match as_text(node) {
                 Some(text) => lines.push(text),
-                None => problem = Some(node),
+                None => problems.push(node),
             },
         }
-        if let Some(problem) = problem {
-            self.not_a_line(problem, at);
-            return None;
-        }
-        Some(Script { lines: lines.into(), span: node.span })
+        problems.iter().for_each(|problem| self.not_a_line(problem, at));
+        problems.is_empty().then(|| Script { lines: lines.into(), span: node.span })
     }
 
     /// Lines of which there has to be one.
@@ -72,14 +69,12 @@ impl Checker<'_> {
     }
 }
 
-fn flatten<'n>(items: &'n [Node], deeper: usize, lines: &mut Vec<SmolStr>, problem: &mut Option<&'n Node>) {
+fn flatten<'n>(items: &'n [Node], deeper: usize, lines: &mut Vec<SmolStr>, problems: &mut Vec<&'n Node>) {
     for item in items {
         match (&item.value, as_text(item)) {
             (_, Some(text)) => lines.push(text),
-            (Value::Sequence(items), None) if deeper > 0 => flatten(items, deeper - 1, lines, problem),
-            _ => {
-                problem.get_or_insert(item);
-            }
+            (Value::Sequence(items), None) if deeper > 0 => flatten(items, deeper - 1, lines, problems),
+            _ => problems.push(item),
         }
     }
 }

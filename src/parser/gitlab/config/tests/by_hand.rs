@@ -136,6 +136,19 @@ fn what_a_reference_stands_for_is_not_complained_about_where_it_is_unknown() {
 }
 
 #[test]
+fn one_mistake_is_one_finding() {
+    // The base has the script; it is the name that is wrong.
+    let text = ".base: {script: [x]}\na: {extends: .bsae}\nb: {extends: .mid}\n.mid: {extends: .bsae}\n";
+    let found = composed(text, Unavailable::Error);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|error| error.contains("extends `.bsae`")), "{found:?}");
+    // Every line of a script that is none is told.
+    let (_, errors) = of("a:\n  script:\n    - echo a: b\n    - make\n    - {c: d}\n");
+    let places: Vec<&str> = errors.iter().filter_map(|error| error.split(' ').next()).collect();
+    assert_eq!(places, ["3:7", "5:7"]);
+}
+
+#[test]
 fn rules_of_nothing_are_refused_in_the_workflow() {
     let (_, errors) = of("workflow: {rules: []}\na: {script: [x], rules: []}\n");
     assert_eq!(errors, ["1:19 `workflow:rules` is empty, which GitLab's server refuses"]);
