@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::variables::{Collection, Expansion};
 use super::{Pipeline, PipelineContext, codes, create};
 use crate::parser::diagnostics::Diagnostics;
 use crate::parser::gitlab::compose::{ComposeContext, Offline, compose_bytes};
@@ -80,6 +81,9 @@ fn values_that_multiply_do_not_grow_without_end() {
         assert!(!found.has_errors(), "{found:?}");
         let name = pipeline.scope(&pipeline.jobs[0]).unwrap().expand("$V0");
         assert!(name.len() < 1 << 20, "{}", name.len());
+        let all: Collection = pipeline.shared.root.iter().cloned().collect();
+        let (all, circle) = all.sort_and_expand_all(Expansion::FOR_RUNNER);
+        assert!(circle.is_none() && all.iter().map(|one| one.value.len()).sum::<usize>() < 32 << 20);
     }
 }
 

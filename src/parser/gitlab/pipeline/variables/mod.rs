@@ -10,6 +10,7 @@ pub mod reference;
 mod sort;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use smol_str::SmolStr;
@@ -92,6 +93,9 @@ impl Expansion {
 #[error("the variables {} refer to each other in a circle", .0.join(" -> "))]
 pub struct Circle(pub Vec<SmolStr>);
 
+/// Bytes that references bring into all values of a job together; values that multiply each other would have no end.
+const MOST_BYTES: usize = 16 << 20;
+
 /// Variables in order; the last of a name counts.
 #[derive(Clone, Debug, Default)]
 pub struct Collection {
@@ -139,18 +143,29 @@ impl Collection {
             Err(circle) => return (self.clone(), Some(circle)),
         };
         let mut expanded = Collection::default();
+        let left = Cell::new(MOST_BYTES);
         for variable in order {
             let mut variable = variable.clone();
             if !variable.raw && may_refer(&variable.value) {
-                variable.value = expanded.expand_value(&variable.value, how).into();
+                variable.value = expanded.expand_value(&variable.value, how, &left).into();
             }
             expanded.push(variable);
         }
         (expanded, None)
     }
 
-    fn expand_value<'a>(&self, value: &'a str, how: Expansion) -> Cow<'a, str> {
-        replace(value, Doubled::Stays, |name| self.replacement(name, how))
+    /// `left`: bytes that references may still bring; those after that stay.
+    fn expand_value<'a>(&self, value: &'a str, how: Expansion, left: &Cell<usize>) -> Cow<'a, str> {
+        replace(value, Doubled::Stays, |name| match self.replacement(name, how) {
+            Replacement::Text(text) => match left.get().checked_sub(text.len()) {
+                None => Replacement::Stays,
+                Some(fewer) => {
+                    left.set(fewer);
+                    Replacement::Text(text)
+                }
+            },
+            stays => stays,
+        })
     }
 
     fn replacement(&self, name: &str, how: Expansion) -> Replacement<'_> {
