@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::forge::Demand;
+use crate::pipeline::duration::in_words;
 use crate::pipeline::{FailureReason, JobFailure};
 
 /// How long a part of a job that was told to stop may take to do so.
@@ -193,17 +194,6 @@ impl Halt {
     }
 }
 
-/// `1h10m0s`, as GitLab's users read durations.
-pub fn in_words(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds}s"),
-        (0, _) => format!("{minutes}m{seconds}s"),
-        _ => format!("{hours}h{minutes}m{seconds}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,12 +255,5 @@ mod tests {
         forge.send_replace(Demand::Abort);
         let result = halt.guard(None, false, |_stop| async { panic!("it begins") }).await;
         assert_eq!(result, Err::<(), _>(HaltCause::Aborted));
-    }
-
-    #[test]
-    fn durations_in_words() {
-        assert_eq!(in_words(Duration::from_secs(3)), "3s");
-        assert_eq!(in_words(Duration::from_secs(600)), "10m0s");
-        assert_eq!(in_words(Duration::from_secs(4200)), "1h10m0s");
     }
 }

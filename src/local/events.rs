@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use super::live::board::Expected;
 use super::live::text::tame;
 use super::live::{Lent, Live};
-use crate::executor::halt::in_words;
 use crate::executor::log::{JobEvent, LineStream};
 use crate::executor::pipeline::PipelineEvent;
 use crate::pipeline::JobStatus;
+use crate::pipeline::duration::in_words;
 use crate::pipeline::schedule::PipelineEnd;
 
 /// How it is told, line by line.

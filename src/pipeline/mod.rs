@@ -12,9 +12,11 @@
 //! - [`variable`]: the variables of a job and how their values refer to each other.
 //! - [`schedule`]: which job of a pipeline starts when, and what becomes of those that do not.
 //! - [`event`]: something happened.
+//! - [`duration`]: durations for people.
 //! - [`id`], [`secret`]: names and values that must not be mixed up or printed.
 
 pub mod definition;
+pub mod duration;
 pub mod event;
 pub mod exit_code;
 pub mod graph;

@@ -8,7 +8,7 @@ use super::output::Output;
 use crate::executor::evidence::StepEnding;
 use crate::executor::evidence::collect::{FailedProgram, FailedStep};
 use crate::executor::evidence::launcher::Interpreter;
-use crate::executor::halt::{HaltCause, in_words};
+use crate::executor::halt::HaltCause;
 use crate::executor::log::{LogStream, StageLog, StepName, StepStatus, Tone, now_us};
 use crate::executor::on_failure::AfterFailure;
 use crate::executor::progress::StepProgress;
@@ -19,6 +19,7 @@ use crate::executor::script::{self, ScriptStyle, SectionStyle};
 use crate::executor::stages::artifacts::{blocking, disk};
 use crate::executor::stages::files;
 use crate::forge::Reporter;
+use crate::pipeline::duration::in_words;
 use crate::pipeline::{FailureReason, JobFailure, PipelineStep, Secret, StepKind};
 use crate::state::Moved;
 

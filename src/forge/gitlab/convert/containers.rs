@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{Context, on_host, refuse, variables};
 use crate::forge::gitlab::wire::Image;
 use crate::pipeline::definition::{ContainerOptions, ImageSpec, PullPolicy, ServiceSpec};
+use crate::pipeline::duration::in_words;
 use crate::pipeline::{JobFailure, Variable, Variables};
 
 /// The image of the steps; none on the host.
@@ -181,7 +182,7 @@ pub(super) fn labels(cx: &Context<'_>) -> Vec<(String, String)> {
         ("job.sha", git.sha.clone()),
         ("job.before_sha", git.before_sha.clone()),
         ("job.ref", git.ref_name.clone()),
-        ("job.timeout", super::timeouts::go_duration(timeout)),
+        ("job.timeout", in_words(timeout)),
         ("project.id", info.project_id.to_string()),
         ("project.runner_id", cx.facts.concurrent_project_id.to_string()),
         ("pipeline.id", info.pipeline_id.to_string()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Context;
 use crate::forge::gitlab::wire::JobResponse;
 use crate::pipeline::definition::{Attempts, Timeouts};
+use crate::pipeline::duration::in_words;
 
 const DEFAULT_JOB: Duration = Duration::from_secs(7200);
 const DEFAULT_AFTER_SCRIPT: Duration = Duration::from_secs(300);
@@ -45,7 +46,7 @@ fn stage_timeout(cx: &Context<'_>, name: &str, job: Duration, warnings: &mut Vec
             if limit > job {
                 warnings.push(format!(
                     "{name} ({text}) is longer than the job's own timeout ({}), which applies",
-                    go_duration(job)
+                    in_words(job)
                 ));
             }
             Some(limit)
@@ -109,17 +110,6 @@ pub(super) fn parse_go_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(total).ok()
 }
 
-/// A duration as Go prints it, in whole seconds: `1h0m0s`.
-pub(super) fn go_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds}s"),
-        (0, _) => format!("{minutes}m{seconds}s"),
-        _ => format!("{hours}h{minutes}m{seconds}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,7 +135,5 @@ mod tests {
         ] {
             assert_eq!(parse_go_duration(text).map(|d| d.as_secs_f64()), want, "{text}");
         }
-        assert_eq!(go_duration(Duration::from_secs(3600)), "1h0m0s");
-        assert_eq!(go_duration(Duration::from_secs(61)), "1m1s");
     }
 }

@@ -109,3 +109,22 @@ pub const EXPORTED: [&str; 30] = [
     "workflow_sha",
     "workspace",
 ];
+
+/// Its other keys.
+pub const NOT_EXPORTED: [&str; 15] = [
+    "action_path",
+    "action_ref",
+    "action_repository",
+    "action_status",
+    "artifact_cache_size_limit",
+    "env",
+    "event",
+    "job_workflow_sha",
+    "output",
+    "path",
+    "repository_visibility",
+    "repositoryUrl",
+    "secret_source",
+    "state",
+    "token",
+];

@@ -24,6 +24,7 @@ use crate::parser::diagnostics::{Diagnostic, Diagnostics};
 use crate::parser::document::Node;
 
 pub use model::Configuration;
+pub(super) use root::DEFAULT_KEYS;
 
 /// Whether the tree is all there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -27,8 +27,8 @@ pub(super) const ROOT_KEYS: [&str; 10] = [
     "cache",
     "workflow",
 ];
-/// Keys of `default`.
-pub(super) const DEFAULT_KEYS: [&str; 13] = [
+/// Keys of `default`: what jobs inherit from there, or from the top of the file.
+pub const DEFAULT_KEYS: [&str; 13] = [
     "before_script",
     "after_script",
     "image",

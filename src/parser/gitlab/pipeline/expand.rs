@@ -3,25 +3,10 @@
 use serde_yaml::{Mapping as YamlMapping, Value as Yaml};
 
 use super::super::compose::Composed;
+use super::super::config::DEFAULT_KEYS;
 use super::super::config::model::{Configuration, Inherited, Job, Variable, Variables};
 use crate::parser::document::{self, Node, Schema};
 
-/// What jobs inherit from `default:` or the top of the file.
-const INHERITED: [&str; 13] = [
-    "before_script",
-    "after_script",
-    "image",
-    "services",
-    "cache",
-    "artifacts",
-    "tags",
-    "retry",
-    "timeout",
-    "interruptible",
-    "hooks",
-    "id_tokens",
-    "identity",
-];
 /// Keys at the top that are no jobs and go into the jobs.
 const GONE: [&str; 8] = ["default", "include", "before_script", "after_script", "image", "services", "cache", "spec"];
 
@@ -66,7 +51,7 @@ pub fn processed_job(root: &Node, job: &Job) -> YamlMapping {
         };
         keys.insert(key.text.as_str().into(), value);
     }
-    for key in INHERITED {
+    for key in DEFAULT_KEYS {
         if keys.contains_key(key) || !inherits(&job.inherit.default, key, job) {
             continue;
         }
