@@ -200,6 +200,11 @@ impl<'c> Cross<'c, '_, '_> {
     }
 
     fn not_later(&mut self, job: &Job, stage: Option<usize>, other: &Job, name: &Name, key: &str) {
+        // A stage that is not written may be in what is left out.
+        let unknown = |job: &Job| job.stage.span == job.span;
+        if self.incomplete && (unknown(job) || unknown(other)) {
+            return;
+        }
         let there = self.stages.get(other.stage.value.as_str()).copied();
         if let (Some(here), Some(there)) = (stage, there)
             && there > here

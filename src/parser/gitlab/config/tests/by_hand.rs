@@ -70,13 +70,14 @@ fn a_part_is_not_blamed_for_what_it_lacks() {
     let root = node(
         "b: {script: ls, stage: other, needs: [elsewhere]}\n\
          c: {extends: .there, image: {entrypoint: ['']}, environment: {url: 'https://a.b'}, release: {tag_name: v1}}\n\
-         build: {when: delayed, parallel: {}}\n",
+         build: {when: delayed, parallel: {}}\n\
+         e: {stage: .pre, script: ls, needs: [c]}\n",
     );
     let mut diagnostics = Diagnostics::new();
     let configuration = check_as(&root, Completeness::Part, &mut diagnostics).unwrap();
     assert_eq!(errors(&diagnostics), [""; 0]);
     // Their scripts are elsewhere: they are jobs all the same.
-    assert_eq!(configuration.jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["b", "c", "build"]);
+    assert_eq!(configuration.jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["b", "c", "build", "e"]);
     let root = node("varibles: {A: b}\nc: 1\nd: {extends: .there, scirpt: [x]}\n");
     let mut diagnostics = Diagnostics::new();
     check_as(&root, Completeness::Part, &mut diagnostics);
