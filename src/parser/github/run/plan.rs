@@ -58,10 +58,10 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, Vec<Sta
     while let Some(next) = moves.pop_front() {
         match next {
             Move::Start(id) => {
-                if let Some(leg) = playbook.leg(id) {
+                moves.extend(playbook.ended(id, LegEnd::without_steps(Conclusion::Success)));
+                if let Some(leg) = playbook.take_leg(id) {
                     add(&mut planned, &mut groups, leg, &playbook);
                 }
-                moves.extend(playbook.ended(id, LegEnd::without_steps(Conclusion::Success)));
             }
             Move::Never(never) if never.conclusion == Conclusion::Failure => {
                 let fault = never.reason.into();
@@ -80,7 +80,7 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, Vec<Sta
 /// Places of groups in the definition by the jobs that they come from.
 type Groups = HashMap<JobId, usize>;
 
-fn add(planned: &mut Planned, groups: &mut Groups, leg: &Leg, playbook: &Playbook) {
+fn add(planned: &mut Planned, groups: &mut Groups, leg: Leg, playbook: &Playbook) {
     let definition = &mut planned.definition;
     let group = leg.strategy.filter(|(_, _, total)| *total > 1).and_then(|_| playbook.group_of(leg.id));
     let group = group.map(|(job, group)| {
@@ -91,12 +91,12 @@ fn add(planned: &mut Planned, groups: &mut Groups, leg: &Leg, playbook: &Playboo
     });
     planned.places.extend(leg.span.map(|span| (leg.name.clone(), span)));
     definition.jobs.push(PlannedJob {
-        name: leg.name.clone(),
-        waits: Waits::Jobs(leg.needs.clone()),
+        name: leg.name,
+        waits: Waits::Jobs(leg.needs),
         start: if playbook.has_condition(leg.id) { StartCondition::Decided } else { StartCondition::OnSuccess },
         may_fail: if leg.continue_on_error { MayFail::Always } else { MayFail::Never },
         timeout: Some(leg.timeout),
-        resource_group: leg.concurrency.as_ref().map(|concurrency| concurrency.group.clone()),
+        resource_group: leg.concurrency.map(|concurrency| concurrency.group),
         group,
         ..PlannedJob::default()
     });

@@ -1,6 +1,6 @@
 //! Whether a job runs, and as what.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::super::{Conclusion, Fault, Leg, LegId, Move, NeverRan, Trouble};
 use super::Playbook;
@@ -97,7 +97,9 @@ impl Playbook {
         leg.name = self.naming.give(shown, &leg.path, scene.index());
         leg.needs = self.shown_needs(id);
         let member = Member::Leg(leg.id);
-        self.legs.push(LegState { leg, job: id, scene, phase: Phase::Waiting });
+        let has_condition = scene.condition_text().is_some();
+        let scene = Some(scene).filter(|_| !self.is_rehearsal);
+        self.legs.push(LegState { leg, job: id, scene, has_condition, phase: Phase::Waiting });
         member
     }
 
@@ -135,7 +137,7 @@ impl Playbook {
         if job.needs.is_empty() {
             return flow.caller.map(|caller| self.shown_needs(caller)).unwrap_or_default();
         }
-        let mut names = Vec::new();
+        let mut names = Vec::with_capacity(job.needs.len());
         for need in &job.needs {
             self.leg_names(JobId { flow: id.flow, at: *need }, &mut names);
         }
@@ -261,7 +263,18 @@ impl JobResults for Flow {
     }
 }
 
+/// What most jobs come to that have outputs for nobody.
+static SUCCEEDED: LazyLock<Value> = LazyLock::new(|| made_value(Some(Conclusion::Success), &[]));
+
+/// The result and the outputs of a job as others see them.
 pub(super) fn result_value(result: Option<Conclusion>, outputs: &[(String, String)]) -> Value {
+    match (result, outputs) {
+        (Some(Conclusion::Success), []) => SUCCEEDED.clone(),
+        _ => made_value(result, outputs),
+    }
+}
+
+fn made_value(result: Option<Conclusion>, outputs: &[(String, String)]) -> Value {
     let outputs = outputs.iter().map(|(key, value)| (key.as_str(), Value::text(value.as_str())));
     Value::object([("result", Value::text(result.map_or("", Conclusion::as_str))), ("outputs", Value::object(outputs))])
 }

@@ -131,10 +131,17 @@ impl Playbook {
         self.state(id).map(|state| &state.leg)
     }
 
+    /// A leg that is over, of which nothing will be asked but its name.
+    pub(super) fn take_leg(&mut self, id: LegId) -> Option<Leg> {
+        let state = self.legs.get_mut(id.0 as usize)?;
+        let rest = Leg::unknown(id, state.leg.name.clone(), Vec::new(), state.leg.span);
+        Some(std::mem::replace(&mut state.leg, rest))
+    }
+
     /// The steps of a leg, for whoever runs it at `place`.
     pub fn program(&self, id: LegId, place: Place) -> Option<Program> {
         let state = self.state(id)?;
-        Some(Program::new(state.scene.clone(), place))
+        Some(Program::new(state.scene.clone()?, place))
     }
 
     /// The matrix that a leg belongs to.
@@ -147,7 +154,7 @@ impl Playbook {
 
     /// Whether a condition is written on a leg's job.
     pub(super) fn has_condition(&self, id: LegId) -> bool {
-        self.state(id).is_some_and(|state| state.scene.condition_text().is_some())
+        self.state(id).is_some_and(|state| state.has_condition)
     }
 
     fn state(&self, id: LegId) -> Option<&LegState> {

@@ -13,14 +13,15 @@ pub struct Naming {
 /// A job by the keys that lead to it, and its number in its matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Owner {
-    path: Vec<String>,
+    /// Joined by `/`, which no key has in it.
+    path: Box<str>,
     index: Option<u32>,
 }
 
 impl Naming {
     /// The name of a job that is shown as `shown`: that, unless another job has it. Who asks again gets the same.
     pub(super) fn give(&mut self, shown: String, path: &[String], index: Option<u32>) -> String {
-        let owner = Owner { path: path.to_vec(), index };
+        let owner = Owner { path: path.join("/").into(), index };
         let first = match self.given.get(&shown) {
             None => {
                 self.given.insert(shown.clone(), owner);
@@ -31,8 +32,8 @@ impl Naming {
         };
         let leg = index.map(|index| format!("leg {}", index + 1));
         let of_same_job = first.path == owner.path;
-        let parts = [Some(path.join("/")).filter(|_| !of_same_job), leg.filter(|_| of_same_job)];
-        let mark = parts.into_iter().flatten().next().unwrap_or_else(|| path.join("/"));
+        let parts = [Some(owner.path.to_string()).filter(|_| !of_same_job), leg.filter(|_| of_same_job)];
+        let mark = parts.into_iter().flatten().next().unwrap_or_else(|| owner.path.to_string());
         self.numbered(&format!("{shown} ({mark})"), owner)
     }
 

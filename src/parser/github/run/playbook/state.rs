@@ -72,7 +72,10 @@ pub(super) struct JobState {
 pub(super) struct LegState {
     pub leg: Leg,
     pub job: JobId,
-    pub scene: Arc<JobScene>,
+    /// What its steps are evaluated with; a rehearsal has no use for it.
+    pub scene: Option<Arc<JobScene>>,
+    /// Whether a condition is written on its job.
+    pub has_condition: bool,
     pub phase: Phase,
 }
 
