@@ -97,8 +97,8 @@ fn in_container(
     limits(container, &mut words);
     work_tree(evidence, container, files, made, &mut words);
     mounts(container, &mut words);
-    words.extend(["-v".into(), format!("{}:{LAUNCHER}:ro", word(&files.launcher.to_string_lossy()))]);
-    words.extend(["-v".into(), format!("{}:{SCRIPT}:ro", word(&files.script.to_string_lossy()))]);
+    words.extend(bind(&files.launcher.to_string_lossy(), LAUNCHER, true));
+    words.extend(bind(&files.script.to_string_lossy(), SCRIPT, true));
     words.extend(["-w".into(), word(&step.cwd)]);
     words.extend(environment(&step.env));
     let (entrypoint, first) = entrypoint(container);
@@ -264,16 +264,23 @@ fn work_tree(
                 "tree=$(mktemp -d) && cp -a {} \"$tree\" && chmod 777 \"$tree\"",
                 quote(&from.to_string_lossy())
             ));
-            made.notes
-                .push("without the first command the checkout itself is mounted, and the step writes there".into());
-            // `tree` is a path without blanks, and quotes within the braces hold.
-            let target = word(&places.project);
-            words.extend(["-v".into(), format!("${{tree:-{}}}:{target}", quote(&checkout.to_string_lossy()))]);
+            let (checkout, target) = (checkout.to_string_lossy(), word(&places.project));
+            // `tree` is a path without blanks, and quotes within the braces hold. A checkout with a colon in its path cannot
+            // stand in its place.
+            let source = match checkout.contains(':') {
+                true => "\"${tree:?run the command before it}\"".to_owned(),
+                false => {
+                    let words = "without the first command the checkout itself is mounted, and the step writes there";
+                    made.notes.push(words.into());
+                    format!("${{tree:-{}}}", quote(&checkout))
+                }
+            };
+            words.extend(["-v".into(), format!("{source}:{target}")]);
         }
         None => {
             let source = container.mounts.iter().find(|mount| mount.role == MountRole::Workspace);
             let source = source.map_or_else(|| places.workspace.to_string_lossy().into_owned(), |m| m.source.clone());
-            words.extend(["-v".into(), format!("{}:{}", word(&source), word(&places.builds))]);
+            words.extend(bind(&source, &places.builds, false));
         }
     }
 }
@@ -291,6 +298,22 @@ fn mounts(container: &ContainerEvidence, words: &mut Vec<String>) {
         let options = if options.is_empty() { String::new() } else { format!(":{options}") };
         words.extend(["--tmpfs".into(), word(&format!("{folder}{options}"))]);
     }
+}
+
+/// A folder or file of the machine. The short form parts its words at colons, so that a path with one needs the long form.
+fn bind(source: &str, target: &str, read_only: bool) -> [String; 2] {
+    if source.contains(':') {
+        let mount = MountEvidence {
+            kind: "bind".into(),
+            source: source.to_owned(),
+            target: target.to_owned(),
+            read_only,
+            ..MountEvidence::default()
+        };
+        return ["--mount".into(), word(&mount_option(&mount))];
+    }
+    let mode = if read_only { ":ro" } else { "" };
+    ["-v".into(), format!("{}:{}{mode}", word(source), word(target))]
 }
 
 fn mount_option(mount: &MountEvidence) -> String {

@@ -145,3 +145,13 @@ fn an_image_without_a_digest_is_named_by_its_id_and_a_cleared_entrypoint_stays_c
     evidence.step = None;
     assert_eq!(of(&evidence, &files(None)), None);
 }
+
+#[test]
+fn paths_of_the_machine_with_a_colon_are_mounted_by_the_long_form() {
+    let given = Files { launcher: Path::new("/s/a:b/k.run"), ..files(Some(Path::new("/home/me/a:b"))) };
+    let made = of(&evidence(), &given).unwrap();
+    let words = words(&made.command.replace("${tree:?run the command before it}", "/t"));
+    let long = ["--mount", "type=bind,source=/s/a:b/k.run,target=/forgehand/run,readonly"];
+    assert!(words.windows(2).any(|pair| pair == long), "{words:?}");
+    assert!(!made.command.contains("/home/me/a:b"), "only the copy is mounted: {}", made.command);
+}
