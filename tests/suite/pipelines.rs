@@ -160,6 +160,33 @@ fn a_plan_holds_the_jobs_that_the_event_creates() {
 }
 
 #[test]
+fn a_plan_says_what_the_rule_that_held_makes_of_a_job() {
+    let text = "variables: {RUNNER: k8s}\n\
+        a:\n  script: [x]\n  tags: [docker, $RUNNER, $UNKNOWN]\n  variables: {A: own, B: own}\n  \
+        parallel: {matrix: [{B: [row]}]}\n  \
+        rules:\n    - if: $CI_COMMIT_BRANCH\n      when: delayed\n      start_in: 4 hours\n      variables: {A: rule}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    let job = &project.json(&["plan", "--json"])["jobs"]["a: [row]"];
+    assert_eq!(job["start_in"], json!("4 hours"));
+    assert_eq!(job["variables"], json!({"A": "rule", "B": "row"}));
+    assert_eq!(job["tags"], json!(["docker", "k8s", "$UNKNOWN"]));
+}
+
+#[test]
+fn lint_is_for_every_event() {
+    let text = "include:\n  - local: ci/nightly.yml\n    rules:\n      - if: $CI_PIPELINE_SOURCE == \"schedule\"\n\
+        report: {extends: .report, needs: [nightly], rules: [!reference [.nightly, rules]]}\n";
+    let nightly = ".report: {script: [x]}\n.nightly: {rules: [{when: always}]}\nnightly: {script: [x]}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text), ("ci/nightly.yml", nightly)]);
+    let output = project.run(&["lint", "."]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    // A push has no such jobs: GitLab refuses it.
+    assert_eq!(project.run(&["plan"]).status.code(), Some(2));
+    let plan = project.json(&["plan", "--json", "--event", "schedule"]);
+    assert_eq!(plan["levels"], json!([["nightly"], ["report"]]));
+}
+
+#[test]
 fn a_workflow_that_the_event_does_not_start_has_no_jobs_and_a_note() {
     let text = "on: {push: {branches: [release]}}\njobs:\n  a:\n    runs-on: x\n    steps: [{run: 'true'}]\n";
     let project = Project::new(&[(".github/workflows/ci.yml", text)]);
