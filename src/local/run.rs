@@ -338,7 +338,8 @@ fn forge(order: &Order) -> Result<GitLab, String> {
         Sandbox::Host => Executor::Host,
     };
     settings.default_image = order.image.clone();
-    // A local run is the user's own: its log is not cut.
+    // A local run is the user's own: its log is not cut, and it may lie where it wants to.
     settings.output_limit = u64::MAX / 2;
+    settings.custom_build_dir = Some(true);
     GitLab::new(settings, Outbound::new(OutboundSettings::default()).map_err(words)?).map_err(words)
 }

@@ -465,7 +465,7 @@ fn what_is_not_honoured_is_said_once_and_is_an_error_where_that_is_asked_for() {
     assert_eq!(strict.status.code(), Some(2), "{}", said(&strict));
     assert!(!String::from_utf8_lossy(&strict.stdout).contains("starts"), "{}", said(&strict));
     let workflow = "on: push\njobs:\n  a:\n    runs-on: tiny\n    steps: [{uses: actions/setup-go@v5}]\n  b:\n    runs-on: \
-                    tiny\n    container: {image: x, options: --user 1}\n    services: {s: {image: y, ports: ['80']}}\n    steps: \
+                    tiny\n    container: {image: x, options: --privileged, ports: ['80']}\n    steps: \
                     [{run: x}]\n";
     let project = Project::new(&[(".github/workflows/ci.yml", workflow)]);
     let strict = project.run(&["exec", "--strict"]);
@@ -473,8 +473,8 @@ fn what_is_not_honoured_is_said_once_and_is_an_error_where_that_is_asked_for() {
     for part in [
         "`runs-on: tiny` of `a`: no image stands for it",
         "`uses: actions/setup-go@v5` of `a`",
-        "`options` of `b`: options of `docker create` have no effect",
-        "`ports` of `b`: ports are not published",
+        "--privileged` of `b`",
+        "`ports` of `b`: ports of the job's own container are not published",
     ] {
         assert!(said(&strict).contains(part), "{part}: {}", said(&strict));
     }
