@@ -143,13 +143,37 @@ fn output_of_many_times_the_disk_ends_well_and_a_killed_agent_finds_its_end() {
     house.wait_for_output(id, "exceeded limit");
     house.agent.kill9();
     house.agent.run();
+    go(&house);
+    house.end(id).failed("script_failure").exit_code(4).said("exceeded limit of 1048576 bytes");
+    house.close();
+    drop(disk);
+}
+
+#[test]
+fn an_agent_that_starts_on_a_full_disk_comes_back_to_its_job() {
+    let (mut house, disk) = house_on_a_small_disk();
+    let id = house.queue(&["echo here", "while [ ! -e /go ]; do sleep 0.1; done; echo gone on"], json!({}));
+    house.wait_for_output(id, "here");
+    disk.fill();
+    house.agent.kill9();
+    house.agent.run();
+    let log = house.agent.stderr_file();
+    let serves =
+        || fs::read_to_string(&log).is_ok_and(|log| log.matches("the agent serves").count() == 2).then_some(());
+    house.agent.wait_until(Duration::from_secs(60), "the next agent serves", serves);
+    disk.make_room();
+    go(&house);
+    house.end(id).succeeded().said("gone on");
+    house.close();
+    drop(disk);
+}
+
+/// Tells the one job that runs to go on.
+fn go(house: &House) {
     let of_forge = format!("label=forgehand.forge={}", house.forge.url().trim_end_matches('/'));
     let containers = docker::docker(&["ps", "--quiet", "--filter", &of_forge, "--filter", "label=forgehand.job"]);
     assert_eq!(containers.len(), 1, "{containers:?}");
     docker::docker(&["exec", &containers[0], "sh", "-c", "echo >/go"]);
-    house.end(id).failed("script_failure").exit_code(4).said("exceeded limit of 1048576 bytes");
-    house.close();
-    drop(disk);
 }
 
 #[test]

@@ -64,7 +64,12 @@ impl Docker {
             what: format!("writing a probe into {}", folder.display()),
             message: error.to_string(),
         };
-        tokio::fs::write(&probe, &nonce).await.map_err(failed)?;
+        let content = match tokio::fs::write(&probe, &nonce).await {
+            Ok(()) => nonce.as_str(),
+            // On a full disk there is still its name, which nobody else can have: an agent must come back to jobs that filled it.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull && probe.exists() => "",
+            Err(error) => return Err(failed(error)),
+        };
         let seen = self.read_through_engine(&probe).await;
         tokio::fs::remove_file(&probe).await.map_err(failed)?;
         let strange = |why: String| {
@@ -75,7 +80,7 @@ impl Docker {
             ))
         };
         match seen {
-            Ok(text) if String::from_utf8_lossy(&text).contains(&nonce) => Ok(()),
+            Ok(text) if String::from_utf8_lossy(&text).contains(content) => Ok(()),
             Ok(_) => Err(strange("a file there has another content for it".into())),
             Err(error @ (EngineError::Refused { .. } | EngineError::NotFound { .. } | EngineError::Failed { .. })) => {
                 Err(strange(error.words()))

@@ -5,7 +5,8 @@
 //!
 //! **A full disk.** A write that fails is repeated for [`PATIENCE`]; meanwhile the pipes are not read, so the step
 //! waits and nothing is lost. After that the step is ended, its remaining output is counted, and the spool says how
-//! many bytes are missing where there is room again; the exit file says it in any case.
+//! many bytes are missing where there is room again; the exit file says it in any case. A step that has printed much takes the
+//! disk for full a little earlier: the agent has its journal there, without which it could not give the spool's room back.
 
 use std::fs::File;
 use std::io;
@@ -32,6 +33,10 @@ const PATIENCE_AT_END: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(200);
 /// How long a pipe is emptied after the last process of the step has gone: somebody else may hold it and write on.
 const LAST_READ: Duration = Duration::from_secs(2);
+/// A spool beyond this size leaves [`LEFT`] bytes of its disk to others.
+const MUCH: u64 = 8 << 20;
+/// Room for the agent's journal and the end of a log.
+const LEFT: u64 = 4 << 20;
 /// Frames are collected up to here before they are written.
 const BATCH: usize = 256 << 10;
 
@@ -288,7 +293,7 @@ impl Work {
         let mut done = 0;
         let mut stalled: Option<Instant> = None;
         while done < self.batch.len() {
-            match self.files.spool.write_at(&self.batch[done..], self.at + done as u64) {
+            match self.write_from(done) {
                 Ok(more @ 1..) => {
                     done += more;
                     stalled = None;
@@ -306,6 +311,18 @@ impl Work {
             }
         }
         done
+    }
+
+    /// Writes the batch from `done` on, as far as it goes; nothing where others need what is left of the disk.
+    fn write_from(&self, done: usize) -> io::Result<usize> {
+        let rest = &self.batch[done..];
+        let is_scarce = |disk: rustix::fs::StatVfs| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) < LEFT + rest.len() as u64 // a batch is small
+        };
+        if self.at > MUCH && rustix::fs::fstatvfs(&self.files.spool).is_ok_and(is_scarce) {
+            return Ok(0);
+        }
+        self.files.spool.write_at(rest, self.at + done as u64)
     }
 
     fn record(&mut self) {
