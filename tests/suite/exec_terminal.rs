@@ -18,6 +18,9 @@ use crate::support::docker;
 /// How long anything may take to appear.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A sequence that nobody else writes.
+const LAST: &[u8] = b"\x1b]7777;the end\x07";
+
 /// A checkout and a state directory.
 struct Place {
     folder: TempDir,
@@ -123,13 +126,15 @@ impl Terminal {
         self.ours.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for all that it wrote before.
     fn end(&mut self) -> i32 {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // The last of the output is on its way.
-                std::thread::sleep(Duration::from_millis(200));
+                // What is written last comes last; no terminal shows it, and it is not the program's.
+                self.its.write_all(LAST).unwrap();
+                self.hear(std::str::from_utf8(LAST).unwrap());
+                self.shown.lock().unwrap().1.truncate(self.heard - LAST.len());
                 return status.code().unwrap();
             }
             assert!(Instant::now() < end, "it does not end:\n{}", self.all());
@@ -229,9 +234,11 @@ job:
 fn mend(terminal: &mut Terminal) {
     terminal.hear("step `script` of job `job` failed: exit code 1");
     terminal.hear("leaves it.");
-    terminal.type_in("echo \"<$WORD $CI_JOB_NAME>\"; stty size; sleep 300\n");
+    // What is to be interrupted says itself that it is in the foreground now.
+    terminal.type_in("echo \"<$WORD $CI_JOB_NAME>\"; stty size; sh -c 'echo part $((1 + 1)); exec sleep 300'\n");
     terminal.hear("<told job>");
     terminal.hear("30 100");
+    terminal.hear("part 2");
     terminal.type_in("\x03");
     terminal.hear("^C");
     terminal.type_in("echo mended > fixed; exit\n");

@@ -10,10 +10,10 @@ use std::time::Duration;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use ipnet::Ipv4Net;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
-use super::stock::{Released, Stock, Taken, Upkeep};
+use super::stock::{Answer, Released, Stock, Taken, Upkeep};
 use super::subnets::{self, Subnet, Subnets};
 use crate::executor::sandbox::docker::engine::{CHANGE, Engine, LOOK};
 use crate::executor::sandbox::docker::error::EngineError;
@@ -122,7 +122,8 @@ impl NetworkPool {
                 }
                 self.refill(shape);
                 let stopped = || EngineError::Unsupported("the pool of networks is closed: the agent ends".into());
-                return answer.await.map_err(|_| stopped())?;
+                let mut waiting = Waiting { pool: self, answer };
+                return (&mut waiting.answer).await.map_err(|_| stopped())?;
             }
         };
         self.refill(shape);
@@ -307,6 +308,21 @@ impl NetworkPool {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic in another holder leaves lists of networks, at worst one too many.
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who waits for a network. Who gives up in the very moment of the answer gives it back: nobody else knows of it.
+struct Waiting<'a> {
+    pool: &'a NetworkPool,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Ok(Ok(network)) = self.answer.try_recv() {
+            self.pool.release(&network.id);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A network a job.
 
+use futures_util::FutureExt as _;
 use futures_util::future::{join_all, try_join_all};
 
 use super::fixtures::{House, container_of};
@@ -56,6 +57,21 @@ async fn a_network_is_never_given_to_another_owner() {
     assert!(pool.take("owner-1", &shape, 100).await.unwrap_err().to_string().contains("network_size"));
     pool.release(&same.id);
     pool.release(&other.id);
+    house.leave().await;
+}
+
+#[tokio::test]
+async fn who_gives_up_in_the_moment_of_the_answer_keeps_no_network() {
+    let house = House::new().await;
+    let pool = house.docker.networks();
+    let shape = Shape::default();
+    let first = pool.take("me", &shape, 1).await.unwrap();
+    let mut second = Box::pin(pool.take("me", &shape, 1));
+    assert!((&mut second).now_or_never().is_none(), "there is none yet");
+    assert!(pool.release(&first.id));
+    drop(second);
+    pool.close().await;
+    assert_eq!(house.made().await, Vec::<String>::new());
     house.leave().await;
 }
 

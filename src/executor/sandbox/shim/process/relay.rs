@@ -67,16 +67,21 @@ fn accept(listener: &TcpListener, target: &Arc<Target>) {
 }
 
 fn pass_on(client: &TcpStream, target: &Target) -> io::Result<()> {
-    let service = connect(target)?;
-    let (mut from_service, mut to_client) = (service.try_clone()?, client.try_clone()?);
-    thread("relay", move || {
-        let _ = io::copy(&mut from_service, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Write);
-    })?;
-    let (mut from_client, mut to_service) = (client, &service);
-    let copied = io::copy(&mut from_client, &mut to_service);
-    service.shutdown(Shutdown::Write)?;
-    copied.map(drop)
+    let service = &connect(target)?;
+    // It counts as a connection until both ways have ended.
+    std::thread::scope(|scope| {
+        let back = std::thread::Builder::new().name("relay".into()).stack_size(STACK);
+        back.spawn_scoped(scope, || {
+            let (mut from_service, mut to_client) = (service, client);
+            let copied = io::copy(&mut from_service, &mut to_client);
+            let _ = client.shutdown(if copied.is_ok() { Shutdown::Write } else { Shutdown::Both });
+        })?;
+        let (mut from_client, mut to_service) = (client, service);
+        let copied = io::copy(&mut from_client, &mut to_service);
+        // A client that is gone hears no answer: the service need not give one.
+        let _ = service.shutdown(if copied.is_ok() { Shutdown::Write } else { Shutdown::Both });
+        copied.map(drop)
+    })
 }
 
 fn connect(target: &Target) -> io::Result<TcpStream> {
