@@ -28,6 +28,11 @@ use crate::state::{JobJournal, JournalError, Moved};
 /// How long a shim may take to say that it is there.
 pub(super) const SHIM_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the journal waits for room on a full disk: as long as a step's output does.
+const DISK_PATIENCE: Duration = super::sandbox::shim::process::spooler::PATIENCE;
+/// How often it looks.
+const DISK_RETRY: Duration = Duration::from_millis(200);
+
 /// Everything one job needs to run, or to go on where an earlier agent was cut.
 pub struct JobRun<R> {
     /// What should happen.
@@ -92,14 +97,15 @@ impl From<JobFailure> for StageError {
 }
 
 impl<R: Reporter> Running<R> {
-    /// Writes how far the job has come.
+    /// Writes how far the job has come. Waits a while for room on a full disk: what filled it may be gone in a
+    /// moment, and a job that an agent comes back to is not to fail for it.
     pub(super) async fn journal(&self) -> Result<(), JobFailure> {
-        self.run.journal.set_progress(&self.run.progress).await.map_err(unwritten)
+        patiently(|| self.run.journal.set_progress(&self.run.progress)).await
     }
 
     /// The same at a turn of the job.
     pub(super) async fn journal_at(&self, moved: Moved) -> Result<(), JobFailure> {
-        self.run.journal.set_progress_at(&self.run.progress, moved).await.map_err(unwritten)
+        patiently(|| self.run.journal.set_progress_at(&self.run.progress, moved.clone())).await
     }
 
     /// Where the log is final, with nothing held back.
@@ -189,6 +195,23 @@ impl<R: Reporter> Running<R> {
     pub(super) fn section<'a>(&'a self, name: &'a str, title: &str) -> Section<'a> {
         self.run.log.begin_section(name, title);
         Section { log: &self.run.log, name }
+    }
+}
+
+/// Writes into the journal, again and again while the disk is full and there is patience left.
+async fn patiently<W: Future<Output = Result<(), JournalError>>>(write: impl Fn() -> W) -> Result<(), JobFailure> {
+    let until = Instant::now() + DISK_PATIENCE;
+    let mut is_told = false;
+    loop {
+        match write().await {
+            Err(error @ JournalError::DiskFull { .. }) if Instant::now() < until => {
+                if !std::mem::replace(&mut is_told, true) {
+                    warn!(%error, "a job waits for room on the disk");
+                }
+                tokio::time::sleep(DISK_RETRY).await;
+            }
+            written => return written.map_err(unwritten),
+        }
     }
 }
 

@@ -158,9 +158,9 @@ fn an_agent_that_starts_on_a_full_disk_comes_back_to_its_job() {
     house.agent.kill9();
     house.agent.run();
     let log = house.agent.stderr_file();
-    let serves =
-        || fs::read_to_string(&log).is_ok_and(|log| log.matches("the agent serves").count() == 2).then_some(());
-    house.agent.wait_until(Duration::from_secs(60), "the next agent serves", serves);
+    let waits =
+        || fs::read_to_string(&log).is_ok_and(|log| log.contains("a job waits for room on the disk")).then_some(());
+    house.agent.wait_until(Duration::from_secs(60), "the next agent has met the full disk", waits);
     disk.make_room();
     go(&house);
     house.end(id).succeeded().said("gone on");
