@@ -13,9 +13,10 @@
 //! Dependencies point one way: `cli` -> `agent` -> `forge` | `executor` | `artifact` -> `pipeline`.
 //! [`pipeline`] is pure: no I/O, no async, no clock. Start reading there. [`outbound`] is the one door to the network,
 //! [`local`] runs a pipeline of a checkout without a forge, by the same engine.
-//! [`config`] what the operator wrote, [`emulator`] a forge of our own for the demo and the tests.
+//! [`config`] what the operator wrote, [`allocator`] where memory comes from, [`emulator`] a forge of our own for the demo and the tests.
 
 pub mod agent;
+pub mod allocator;
 pub mod artifact;
 pub mod cli;
 pub mod config;

@@ -10,8 +10,7 @@ use std::ops::Range;
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        // SAFETY: takes and returns plain numbers.
-        unsafe { libc::malloc_trim(0) };
+        crate::allocator::give_back();
         for pages in program_pages() {
             let_go(&pages);
         }

@@ -192,7 +192,7 @@ impl Exec<'_> {
             Ok(report) => report,
             Err(RunError::Findings(found)) => {
                 let (diagnostics, sources) = *found;
-                pipelines::tell(&diagnostics, &sources, self.global);
+                pipelines::tell(diagnostics, &sources, self.global);
                 return Ok(Verdict::BadInput);
             }
             Err(RunError::Nothing(note)) => {
@@ -342,7 +342,7 @@ fn order(
         docker,
         note: Box::new(|text| eprintln!("note: {text}")),
         on_failure: None,
-        tell: Box::new(move |diagnostics, sources| pipelines::tell(diagnostics, sources, &global)),
+        tell: Box::new(move |diagnostics, sources| pipelines::tell(diagnostics.clone(), sources, &global)),
     })
 }
 

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::allocator;
 use crate::config::{Locations, LogFormat, LogLevel, Overrides};
 use crate::telemetry::{self, LogSettings};
 pub use verdict::Verdict;
@@ -164,6 +165,13 @@ pub fn main() -> Verdict {
     }
 }
 
+impl Command {
+    /// Whether it reads a pipeline, tells of it and ends.
+    fn reads_pipelines(&self) -> bool {
+        matches!(self, Self::Lint(_) | Self::Plan(_) | Self::Expand(_) | Self::Graph(_))
+    }
+}
+
 impl CommandLine {
     fn run(self) -> Result<Verdict, miette::Report> {
         let locations = match Locations::resolve(self.global.config.clone(), self.global.state_dir.clone()) {
@@ -176,6 +184,9 @@ impl CommandLine {
         let global = &self.global;
         if !matches!(self.command, Command::Run(_)) {
             global.log_quietly();
+        }
+        if self.command.reads_pipelines() {
+            allocator::expect_much();
         }
         match self.command {
             Command::Register(args) => register::run(&args, &locations),

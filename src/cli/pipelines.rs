@@ -8,7 +8,7 @@ use crate::local::history::History;
 use crate::local::includes::Includes;
 use crate::local::project::{PipelineFile, Project};
 use crate::local::request::Request;
-use crate::parser::diagnostics::{Checked, Diagnostics, Severity, render};
+use crate::parser::diagnostics::{Checked, Diagnostics, render};
 use crate::parser::dialect::Dialect;
 use crate::parser::document::Sources;
 
@@ -42,7 +42,7 @@ pub fn read<T>(
     note_unused(file.dialect, &request);
     let checked = what(&project, &file, &request);
     note_includes(&request.includes);
-    tell(&checked.diagnostics, &checked.sources, global);
+    tell(checked.diagnostics, &checked.sources, global);
     checked.value
 }
 
@@ -81,16 +81,16 @@ pub fn note_includes(includes: &Includes) {
 }
 
 /// Errors and warnings in full; notes are for `lint`, or for those who ask for more.
-pub fn tell(diagnostics: &Diagnostics, sources: &Sources, global: &GlobalArgs) {
-    let mut shown = Diagnostics::new();
-    let wanted = |severity| severity != Severity::Note || global.verbose > 0;
-    diagnostics.iter().filter(|finding| wanted(finding.severity)).for_each(|finding| shown.push(finding.clone()));
+pub fn tell(mut shown: Diagnostics, sources: &Sources, global: &GlobalArgs) {
+    if global.verbose == 0 {
+        shown.drop_notes();
+    }
     shown.sort();
     let hidden = shown.keep_of_each_warning(MOST_OF_A_WARNING);
     if !shown.is_empty() {
         eprint!("{}", render::all(&shown, sources, render::Look { color: global.color(), width: 120 }));
     }
     for (code, count) in hidden {
-        eprintln!("warning: {count} more of {}: `forgehand lint` lists them all\n", code.0);
+        eprintln!("warning: {count} more of {}: `forgehand lint` lists more\n", code.0);
     }
 }

@@ -42,6 +42,8 @@ pub fn run(args: &PlanArgs, locations: &Locations, global: &GlobalArgs) -> Resul
         true => println!("{}", serde_json::to_string(&as_json(&plan)).into_diagnostic()?),
         false => print!("{}", as_text(&plan)),
     }
+    // The process ends: a big plan is not taken apart piece by piece before that.
+    std::mem::forget(plan);
     Ok(Verdict::Success)
 }
 
@@ -62,9 +64,10 @@ fn as_json(plan: &Plan) -> Value {
     let durations = Durations::estimated(&plan.definition);
     let levels: Vec<Value> = graph.levels().iter().map(|level| json!(names(level))).collect();
     let mut jobs = Map::new();
+    let mut details = (plan.details)(&plan.definition);
     for (index, planned) in graph.jobs().zip(&plan.definition.jobs) {
-        let mut job = match plan.details.get(&planned.name) {
-            Some(Value::Object(details)) => details.clone(),
+        let mut job = match details.get_mut(&planned.name) {
+            Some(Value::Object(details)) => std::mem::take(details),
             _ => Map::new(),
         };
         if !planned.stage.is_empty() {

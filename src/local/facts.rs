@@ -65,29 +65,41 @@ pub struct Remote {
     pub path: String,
 }
 
-impl Facts {
-    /// Asks git about the work tree at `root`. What git does not say is left out: a folder without commits has no commit.
-    pub fn of(root: &Path) -> Self {
-        // Together: each takes a few milliseconds of starting.
-        let refs = start(
-            root,
-            &["for-each-ref", "--format=%(HEAD)%00%(refname)%00%(symref)", "refs/heads", "refs/remotes/origin/HEAD"],
-        );
-        let log = start(root, &["log", "-1", "--no-show-signature", "--format=%H%x00%P%x00%an%x00%ae%x00%cI%x00%B"]);
-        let url = start(root, &["config", "--get", "remote.origin.url"]);
-        let tags = start(root, &["tag", "--points-at", "HEAD"]);
-        let head = start(root, &["symbolic-ref", "--quiet", "--short", "HEAD"]);
-        let refs = Refs::parse(&answer(refs).unwrap_or_default());
-        let branch = answer(head).map(|text| text.trim().to_owned()).filter(|name| !name.is_empty());
-        let mut tags: Vec<String> = answer(tags).unwrap_or_default().lines().map(str::to_owned).collect();
-        tags.sort();
-        Self {
+/// Questions that git is working on.
+pub struct Asked<'p> {
+    root: &'p Path,
+    refs: Option<Child>,
+    log: Option<Child>,
+    url: Option<Child>,
+}
+
+impl<'p> Asked<'p> {
+    /// Asks git about the work tree at `root`: all at once, as each question takes a few milliseconds of starting.
+    pub fn about(root: &'p Path) -> Self {
+        Self { root, refs: start(root, &REFS), log: start(root, &LOG), url: start(root, &URL) }
+    }
+
+    /// What it says. What it does not is left out: a folder without commits has no commit.
+    pub fn answers(self) -> Facts {
+        let refs = Refs::parse(&answer(self.refs).unwrap_or_default());
+        let (commit, tags) = answer(self.log).as_deref().and_then(parse_commit).unzip();
+        // A branch before its first commit is no ref.
+        let unborn = || git(self.root, &["symbolic-ref", "--quiet", "--short", "HEAD"]).filter(|name| !name.is_empty());
+        let branch = refs.current.clone().or_else(|| if commit.is_none() { unborn() } else { None });
+        Facts {
             default_branch: refs.default_branch().or_else(|| branch.clone()),
             branch,
-            commit: answer(log).as_deref().and_then(parse_commit),
-            remote: answer(url).as_deref().and_then(|url| Remote::parse(url.trim())),
-            tags,
+            commit,
+            remote: answer(self.url).as_deref().and_then(|url| Remote::parse(url.trim())),
+            tags: tags.unwrap_or_default(),
         }
+    }
+}
+
+impl Facts {
+    /// Asks git about the work tree at `root`, and waits.
+    pub fn of(root: &Path) -> Self {
+        Asked::about(root).answers()
     }
 
     /// The files that differ from where this work began: from the default branch's fork point on another branch, from the commit
@@ -135,9 +147,28 @@ fn differing(root: &Path, base: &str) -> Option<Vec<String>> {
     Some(files)
 }
 
+/// Where `origin` is.
+const URL: [&str; 3] = ["config", "--get", "remote.origin.url"];
+
+/// The branches, and which of them `origin` takes for its own.
+const REFS: [&str; 4] =
+    ["for-each-ref", "--format=%(HEAD)%00%(refname)%00%(symref)", "refs/heads", "refs/remotes/origin/HEAD"];
+
+/// The commit that is checked out, with the tags that name it.
+const LOG: [&str; 6] = [
+    "log",
+    "-1",
+    "--no-show-signature",
+    "--decorate=full",
+    "--decorate-refs=refs/tags/",
+    "--format=%H%x00%P%x00%an%x00%ae%x00%cI%x00%D%x00%B",
+];
+
 /// The branches there are.
 #[derive(Debug, Default)]
 struct Refs {
+    /// The one that is checked out.
+    current: Option<String>,
     branches: Vec<String>,
     origin_head: Option<String>,
 }
@@ -147,9 +178,12 @@ impl Refs {
         let mut refs = Self::default();
         for line in text.lines() {
             let mut fields = line.split('\0');
-            let (_, name, target) =
+            let (mark, name, target) =
                 (fields.next(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
             if let Some(branch) = name.strip_prefix("refs/heads/") {
+                if mark == Some("*") {
+                    refs.current = Some(branch.to_owned());
+                }
                 refs.branches.push(branch.to_owned());
             } else if let Some(branch) = target.strip_prefix("refs/remotes/origin/") {
                 refs.origin_head = Some(branch.to_owned());
@@ -204,17 +238,25 @@ impl Remote {
     }
 }
 
-fn parse_commit(text: &str) -> Option<Commit> {
-    let mut fields = text.splitn(6, '\0').map(str::to_owned);
+/// A commit as [`LOG`] tells it, and its tags, sorted.
+fn parse_commit(text: &str) -> Option<(Commit, Vec<String>)> {
+    let mut fields = text.splitn(7, '\0');
     let mut next = || fields.next();
-    Some(Commit {
-        sha: next()?,
+    let mut commit = Commit {
+        sha: next()?.to_owned(),
         parent: next()?.split(' ').next().filter(|sha| !sha.is_empty()).map(str::to_owned),
-        author_name: next()?,
-        author_email: next()?,
-        committed_at: next()?,
-        message: next()?.trim_end().to_owned(),
-    })
+        author_name: next()?.to_owned(),
+        author_email: next()?.to_owned(),
+        committed_at: next()?.to_owned(),
+        message: String::new(),
+    };
+    // No name of a ref has a comma and a space in it: no space at all.
+    let decorations = next()?.split(", ");
+    let mut tags: Vec<String> =
+        decorations.filter_map(|name| Some(name.strip_prefix("tag: refs/tags/")?.to_owned())).collect();
+    tags.sort();
+    next()?.trim_end().clone_into(&mut commit.message);
+    Some((commit, tags))
 }
 
 /// git with the checkout's own configuration, but nothing of it that starts programs for questions like these.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 
-use super::facts::{self, Facts};
+use super::facts::{self, Asked, Facts};
 use super::project::Project;
 use super::request::Request;
 
@@ -22,9 +22,17 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Asks git.
+    /// Asks git, and waits.
     pub fn of(project: &Project, request: &Request) -> Self {
-        let facts = if project.is_git() { Facts::of(project.root()) } else { Facts::default() };
+        Self::ask(project).answered(request)
+    }
+
+    /// Asks git. There is time for other work until it has answered.
+    pub fn ask(project: &Project) -> Awaited<'_> {
+        Awaited { project, asked: project.is_git().then(|| Asked::about(project.root())) }
+    }
+
+    fn with(project: &Project, request: &Request, facts: Facts) -> Self {
         let facts = Arc::new(facts);
         let changes = Changes { root: project.root().to_owned(), facts: Arc::clone(&facts), found: OnceLock::new() };
         Self { project: project.clone(), facts, request: request.clone(), changes: Arc::new(changes) }
@@ -90,6 +98,20 @@ impl Surroundings {
     /// What changed, asked for when it is needed.
     pub fn changes(&self) -> Arc<Changes> {
         Arc::clone(&self.changes)
+    }
+}
+
+/// A checkout that git is asked about.
+pub struct Awaited<'p> {
+    project: &'p Project,
+    asked: Option<Asked<'p>>,
+}
+
+impl Awaited<'_> {
+    /// All there is to know, when git has answered.
+    pub fn answered(self, request: &Request) -> Surroundings {
+        let facts = self.asked.map(Asked::answers).unwrap_or_default();
+        Surroundings::with(self.project, request, facts)
     }
 }
 

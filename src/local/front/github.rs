@@ -19,7 +19,7 @@ use crate::parser::github::run::{
 };
 use crate::parser::github::workflow::model::Workflow;
 use crate::parser::github::{CheckOptions, Dialect, check};
-use crate::pipeline::PipelineDefinition;
+use crate::pipeline::{PipelineDefinition, PlannedJob};
 
 /// The file and the workflows that it calls.
 pub(super) fn lint(project: &Project, file: &PipelineFile) -> Checked<()> {
@@ -29,11 +29,12 @@ pub(super) fn lint(project: &Project, file: &PipelineFile) -> Checked<()> {
 
 /// The jobs of the run that the request starts.
 pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) -> Checked<Planned> {
+    let awaited = Surroundings::ask(project);
     let Checked { value, mut diagnostics, sources } = checked(project, file, false);
     let Some(workflow) = value.filter(|_| !diagnostics.has_errors()).map(Arc::new) else {
         return Checked { value: None, diagnostics, sources };
     };
-    let facts = run_facts(&Surroundings::of(project, request));
+    let facts = run_facts(&awaited.answered(request));
     let planned = match plan_run(workflow, facts) {
         Ok(planned) => planned,
         Err(problems) => {
@@ -44,22 +45,29 @@ pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) ->
     for trouble in &planned.troubles {
         diagnostics.push(trouble_of(trouble, planned.places.get(&trouble.job)));
     }
-    let details = planned.definition.jobs.iter().map(|job| {
-        let mut all = Map::new();
-        if let Some(group) = job.group.and_then(|at| planned.definition.groups.get(at)) {
-            all.insert("of".to_owned(), json!(group.name));
-        }
-        (job.name.clone(), Value::Object(all))
-    });
-    let details = details.collect();
     let notes = notes(file, &planned);
     let places = planned.places;
     let place = move |job: &str, _: Option<&str>| places.get(job).copied();
     Checked {
-        value: Some(Planned { definition: planned.definition, place: Box::new(place), details, notes }),
+        value: Some(Planned {
+            definition: planned.definition,
+            place: Box::new(place),
+            details: Box::new(details),
+            notes,
+        }),
         diagnostics,
         sources,
     }
+}
+
+/// The job of the file that each comes from, where it is one of many.
+fn details(definition: &PipelineDefinition) -> Map<String, Value> {
+    let of = |job: &PlannedJob| {
+        let group = job.group.and_then(|at| definition.groups.get(at));
+        let all: Map<String, Value> = group.map(|group| ("of".to_owned(), json!(group.name))).into_iter().collect();
+        (job.name.clone(), Value::Object(all))
+    };
+    definition.jobs.iter().map(of).collect()
 }
 
 /// Why there are no jobs, or not all of the file.

@@ -12,7 +12,7 @@ use crate::local::request::Request;
 use crate::local::surroundings::{Changes, Surroundings};
 use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, Severity, did_you_mean};
 use crate::parser::document::{FileId, Span};
-use crate::parser::gitlab::compose::{Event, Unavailable};
+use crate::parser::gitlab::compose::{Event, ReadAhead, Unavailable};
 use crate::parser::gitlab::config::Configuration;
 use crate::parser::gitlab::config::model::{AllowFailure, Job, Need, NeedWhat, Variables, When};
 use crate::parser::gitlab::pipeline::context::{
@@ -42,12 +42,15 @@ pub(super) fn lint(project: &Project, file: &PipelineFile, includes: &Includes) 
 
 /// The pipeline that the request creates.
 pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) -> Checked<Planned> {
-    let surroundings = Surroundings::of(project, request);
-    let context = match pipeline_context(&surroundings, &file.path) {
+    let awaited = Surroundings::ask(project);
+    let ahead = ReadAhead::of(file.text.as_bytes());
+    let context = match pipeline_context(&awaited.answered(request), &file.path) {
         Ok(context) => context,
         Err(problem) => return refused(file, problem),
     };
-    let checked = load_pipeline(project, file, request, &context, Unavailable::Note);
+    let options = LoadOptions { ahead, ..options(request) };
+    let remote = request.includes.of_server(|| context.server.url.clone());
+    let checked = load(&file.path, project, &remote, &options, &context);
     let Checked { value, diagnostics, sources } = checked;
     let value = value.map(|pipeline| planned(pipeline, &diagnostics));
     Checked { value, diagnostics, sources }
@@ -97,18 +100,22 @@ fn options(request: &Request) -> LoadOptions {
 
 fn planned(pipeline: Pipeline, diagnostics: &Diagnostics) -> Planned {
     let definition = pipeline.to_definition();
-    let details = pipeline.jobs.iter().map(|job| (job.name.to_string(), details(&pipeline, job))).collect();
     let notes = match pipeline.jobs.is_empty() {
         true => {
             diagnostics.iter().filter(|one| one.severity == Severity::Note).map(|one| one.message.clone()).collect()
         }
         false => Vec::new(),
     };
+    let pipeline = Arc::new(pipeline);
+    let described = Arc::clone(&pipeline);
     let place = move |job: &str, need: Option<&str>| {
         let source = pipeline.source(pipeline.job(job)?)?;
         place_of(source, need)
     };
-    Planned { definition, place: Box::new(place), details, notes }
+    let details = move |_: &PipelineDefinition| {
+        described.jobs.iter().map(|job| (job.name.to_string(), details(&described, job))).collect()
+    };
+    Planned { definition, place: Box::new(place), details: Box::new(details), notes }
 }
 
 /// What a plan tells of a job beyond its place.

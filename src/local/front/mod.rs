@@ -20,24 +20,26 @@ use crate::pipeline::PipelineDefinition;
 use crate::pipeline::graph::{GraphProblem, JobGraph};
 
 /// The pipeline that an event makes of a file.
-#[derive(Debug)]
 pub struct Plan {
     /// Its jobs.
     pub definition: PipelineDefinition,
     /// Which of them waits for which.
     pub graph: JobGraph,
-    /// What there is to say of each job beyond its place, by name.
-    pub details: Map<String, Value>,
+    /// What there is to say of each job beyond its place.
+    pub details: Box<Details>,
     /// What the user should know: why there are no jobs.
     pub notes: Vec<String>,
 }
+
+/// What there is to say of each job of a definition beyond its place, by name: worked out for those who ask.
+pub type Details = dyn Fn(&PipelineDefinition) -> Map<String, Value>;
 
 /// What the language makes of a file and an event, before the graph is looked at.
 pub(super) struct Planned {
     pub(super) definition: PipelineDefinition,
     /// Where a job stands, or a name in its list of needs.
     pub(super) place: Box<Place>,
-    pub(super) details: Map<String, Value>,
+    pub(super) details: Box<Details>,
     pub(super) notes: Vec<String>,
 }
 

@@ -52,6 +52,7 @@ pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) ->
     planned.definition.name.clone_from(&pipeline.name);
     let place = places(&pipeline, &planned);
     let details = details(&pipeline, &planned);
+    let details = Box::new(move |_: &PipelineDefinition| details.clone());
     let value = Planned { definition: planned.definition, place, details, notes };
     Checked { value: Some(value), diagnostics, sources }
 }

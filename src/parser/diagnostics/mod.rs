@@ -168,6 +168,12 @@ impl Diagnostics {
         self.list.len()
     }
 
+    /// Keeps errors and warnings.
+    pub fn drop_notes(&mut self) {
+        self.list.retain(|diagnostic| diagnostic.severity != Severity::Note);
+        self.count();
+    }
+
     /// Keeps the first `most` warnings of each code. Returns the codes of those that went, and how many.
     pub fn keep_of_each_warning(&mut self, most: usize) -> Vec<(Code, usize)> {
         let mut seen: BTreeMap<Code, usize> = BTreeMap::new();

@@ -22,6 +22,8 @@ pub struct LoadOptions {
     pub event: compose::Event,
     /// The forge's limits.
     pub limits: compose::ForgeLimits,
+    /// The root file's YAML, where it was read before.
+    pub ahead: Option<compose::ReadAhead>,
 }
 
 /// A configuration that was put together and checked.
@@ -90,5 +92,6 @@ pub fn compose_context(options: &LoadOptions, context: &PipelineContext, is_chil
         unavailable: options.unavailable,
         event: options.event,
         limits: options.limits,
+        ahead: options.ahead.clone(),
     }
 }

@@ -52,7 +52,9 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, Vec<Sta
     let mut playbook = Playbook::rehearsal(Arc::clone(&run));
     let mut planned = Planned::default();
     planned.definition.name = run.workflow_name().to_owned();
-    planned.definition.jobs.reserve(run.root_scope().workflow.jobs.len());
+    let jobs = run.root_scope().workflow.jobs.len();
+    planned.definition.jobs.reserve(jobs);
+    planned.places.reserve(jobs);
     let mut groups = HashMap::new();
     let mut moves = VecDeque::from(playbook.start());
     while let Some(next) = moves.pop_front() {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use smol_str::SmolStr;
+use smol_str::{SmolStr, StrExt as _};
 
 use super::definition::{Def, MappingDef, Mappings, Property, Shape};
 use super::events::passes_over_keys;
@@ -143,7 +143,7 @@ impl<'d> Reader<'d> {
         if is_jobs {
             jobs.expect(mapping.len());
         }
-        let many = (mapping.len() >= MANY).then(HashSet::new);
+        let many = (mapping.len() >= MANY).then(|| HashSet::with_capacity(mapping.len()));
         let mut open = Open { mappings, seen: Seen { from: self.seen.len(), many }, has_expression: false };
         mapping.take_each(|entry| match self.entry(entry, &mut open, scope, jobs) {
             Some(job) if is_jobs => jobs.take(self, job),
@@ -365,7 +365,7 @@ struct Seen {
     /// Where this mapping's begin in the reader's pile.
     from: usize,
     /// Those of a long mapping, in upper case.
-    many: Option<HashSet<String>>,
+    many: Option<HashSet<SmolStr>>,
 }
 
 /// From so many keys on, a set is faster than a list.
@@ -375,7 +375,7 @@ impl Seen {
     /// Whether it is new.
     fn add(&mut self, name: &SmolStr, pile: &mut Vec<SmolStr>) -> bool {
         match &mut self.many {
-            Some(set) => set.insert(name.to_uppercase()),
+            Some(set) => set.insert(name.to_uppercase_smolstr()),
             None => {
                 let is_new = !self.has(name, pile);
                 if is_new {
@@ -388,7 +388,7 @@ impl Seen {
 
     fn has(&self, name: &str, pile: &[SmolStr]) -> bool {
         match &self.many {
-            Some(set) => set.contains(&name.to_uppercase()),
+            Some(set) => set.contains(&name.to_uppercase_smolstr()),
             None => pile.get(self.from..).unwrap_or_default().iter().any(|known| is_same(known, name)),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ahead::ReadAhead;
 use super::codes;
 use crate::parser::diagnostics::Diagnostic;
 use crate::parser::document::Span;
@@ -25,6 +26,8 @@ pub struct ComposeContext {
     pub event: Event,
     /// The forge's limits.
     pub limits: ForgeLimits,
+    /// The root file's YAML, where it was read before.
+    pub ahead: Option<ReadAhead>,
 }
 
 /// A variable that includes can see.

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
-use crate::parser::document::{Entry, FileId, Limits, Merge, Node, Options, Schema, Sources, Span, read};
+use crate::parser::document::{Entry, FileId, Limits, Merge, Node, Options, Schema, Sources, Span, SyntaxError, read};
 
+use super::ahead::ReadAhead;
 use super::context::ForgeLimits;
 use super::{codes, tidy};
 
@@ -20,10 +21,27 @@ pub(super) struct Loaded {
     pub(super) has_references: bool,
 }
 
-/// Adds a file to the sources and reads it. `None` where the findings say why.
+/// The root file: the first of the sources.
+pub(super) const ROOT: FileId = FileId(0);
+
+/// The documents of a file; `None` where it is no text, or no YAML.
+pub(super) fn documents(file: FileId, bytes: &[u8]) -> Option<Vec<Node>> {
+    let (text, fault) = decode(bytes);
+    if fault.is_some() {
+        return None;
+    }
+    yaml(file, &text).ok()
+}
+
+fn yaml(file: FileId, text: &str) -> Result<Vec<Node>, SyntaxError> {
+    read(file, text, Options { merge: Merge::Ruby, limits: Limits::default() })
+}
+
+/// Adds a file to the sources and reads it, unless its YAML was read `ahead`. `None` where the findings say why.
 pub(super) fn load(
     name: &str,
     bytes: &[u8],
+    ahead: Option<&ReadAhead>,
     limits: &ForgeLimits,
     sources: &mut Sources,
     diagnostics: &mut Diagnostics,
@@ -38,7 +56,8 @@ pub(super) fn load(
         let message = format!("the file has {} bytes; GitLab's limit is {}", text.len(), limits.file_bytes);
         diagnostics.push(limits.exceeded(Span::start_of(file), message));
     }
-    let documents = match read(file, &text, Options { merge: Merge::Ruby, limits: Limits::default() }) {
+    let read = ahead.and_then(|ahead| ahead.take(file, bytes)).map_or_else(|| yaml(file, &text), Ok);
+    let documents = match read {
         Ok(documents) => documents,
         Err(error) => {
             diagnostics.push(Diagnostic::error(codes::YAML, error.span, error.problem));

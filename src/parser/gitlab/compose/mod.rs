@@ -11,6 +11,7 @@ pub mod component;
 pub mod context;
 pub mod remote;
 
+mod ahead;
 mod condition;
 mod extends;
 mod include;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use super::super::diagnostics::{Checked, Code, Diagnostic};
 use super::super::document::{FileId, Files, Node, Span};
 
+pub use ahead::ReadAhead;
 pub use context::{ComposeContext, Event, ForgeLimits, Given, IncludeVariable, Unavailable};
 pub use remote::{Fetched, Offline, Remote, RemoteError, RemoteFile};
 pub use stages::EDGES;

@@ -69,9 +69,9 @@ impl Playbook {
         Self {
             run,
             legs: Vec::with_capacity(root.jobs.len()),
+            naming: Naming::with_capacity(root.jobs.len()),
             flows: vec![root],
             groups: Groups::default(),
-            naming: Naming::default(),
             troubles: Vec::new(),
             ready: VecDeque::new(),
             moves: Vec::new(),

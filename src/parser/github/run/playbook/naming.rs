@@ -19,6 +19,11 @@ struct Owner {
 }
 
 impl Naming {
+    /// No names yet, and room for as many.
+    pub(super) fn with_capacity(names: usize) -> Self {
+        Self { given: HashMap::with_capacity(names) }
+    }
+
     /// The name of a job that is shown as `shown`: that, unless another job has it. Who asks again gets the same.
     pub(super) fn give(&mut self, shown: String, path: &[String], index: Option<u32>) -> String {
         let owner = Owner { path: path.join("/").into(), index };

@@ -101,7 +101,14 @@ impl<'a> Work<'a> {
 
     /// The configuration of the root file: its includes merged, its inputs in place.
     pub(in super::super) fn root(&mut self, name: &str, bytes: &[u8], given: &Arguments) -> Option<Node> {
-        let loaded = load(name, bytes, &self.context.limits, &mut self.sources, &mut self.diagnostics)?;
+        let loaded = load(
+            name,
+            bytes,
+            self.context.ahead.as_ref(),
+            &self.context.limits,
+            &mut self.sources,
+            &mut self.diagnostics,
+        )?;
         self.has_references |= loaded.has_references;
         self.bytes += bytes.len();
         let link =

@@ -185,7 +185,7 @@ impl Work<'_> {
             self.diagnostics.push(Diagnostic::error(codes::EMPTY, include.span, message));
             return None;
         }
-        let loaded = load(&name, &bytes, &self.context.limits, &mut self.sources, &mut self.diagnostics)?;
+        let loaded = load(&name, &bytes, None, &self.context.limits, &mut self.sources, &mut self.diagnostics)?;
         Some(Found { content: loaded.content.clone(), loaded, place, component })
     }
 

@@ -120,7 +120,7 @@ fn header_case(case: &Json, header: &str) -> Option<String> {
     let text = format!("{header}x: 1\n");
     let (mut sources, mut diagnostics) =
         (crate::parser::document::Sources::new(), crate::parser::diagnostics::Diagnostics::new());
-    let loaded = load::load("t.yml", text.as_bytes(), &ForgeLimits::default(), &mut sources, &mut diagnostics)?;
+    let loaded = load::load("t.yml", text.as_bytes(), None, &ForgeLimits::default(), &mut sources, &mut diagnostics)?;
     let header = loaded.header?;
     let body = header.get("spec");
     let declared = body.and_then(|body| body.get("inputs")).cloned();

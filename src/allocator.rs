@@ -1,0 +1,76 @@
+//! Where the program's memory comes from.
+//!
+//! A pipeline of thousands of jobs is a million small things: the C library's allocator takes as long for them as libyaml for the
+//! text (`scripts/bench parser`). Huge pages are for commands that read such pipelines and end; the agent and the shim stay small.
+
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Gives what is free back to the machine: what the allocator keeps for the calling thread, and of threads that are gone.
+pub fn give_back() {
+    // SAFETY: takes a plain truth, and may be called at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+}
+
+/// Much memory will be used and the process ends soon: new pages come from the machine in big pieces. Without effect where the
+/// machine has none.
+pub fn expect_much() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = advise_huge_pages() {
+        tracing::debug!(%error, "no huge pages");
+    }
+}
+
+/// What is reserved for the heap from its beginning on, and big enough to be that.
+#[cfg(target_os = "linux")]
+fn advise_huge_pages() -> std::io::Result<()> {
+    use rustix::mm::{Advice, madvise};
+    /// The allocator reserves a GiB; a smaller mapping is none of its own.
+    const SMALLEST: usize = 64 << 20;
+    let somewhere = Box::new(0_u64);
+    let somewhere = std::ptr::from_ref(&*somewhere).addr();
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let Some(heap) = maps.lines().filter_map(addresses).find(|range| range.contains(&somewhere)) else { return Ok(()) };
+    if heap.len() < SMALLEST {
+        return Ok(());
+    }
+    // SAFETY: advice about how pages are backed; what is in them stays as it is.
+    Ok(unsafe { madvise(std::ptr::with_exposed_provenance_mut(heap.start), heap.len(), Advice::LinuxHugepage) }?)
+}
+
+/// The addresses at the beginning of a line of `/proc/self/maps`.
+#[cfg(target_os = "linux")]
+fn addresses(line: &str) -> Option<std::ops::Range<usize>> {
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_heap_may_have_huge_pages_and_works_on() {
+        // Refused only by a kernel that was built without them.
+        let advised = advise_huge_pages();
+        assert!(
+            advised.as_ref().is_ok_and(|()| true)
+                || advised.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+        );
+        let many: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
+        assert_eq!(many.iter().map(String::len).sum::<usize>(), 488_890);
+        drop(many);
+        give_back();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_line_of_maps_begins_with_its_addresses() {
+        let range = addresses("559c2000000-559c4000000 rw-p 00000000 00:00 0 [anon]");
+        assert_eq!(range, Some(0x559_c200_0000..0x559_c400_0000));
+        assert_eq!(addresses("nothing"), None);
+    }
+}
