@@ -45,6 +45,8 @@ const LANGUAGES: [Language; 3] = [
 fn main() {
     // `cargo bench` passes flags of the usual harness; a filter chooses rows.
     let rows: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    // As the commands do that read pipelines.
+    forgehand::allocator::expect_much();
     let wanted = |row: &str| rows.is_empty() || rows.iter().any(|wanted| row.contains(wanted.as_str()));
     println!("| what | size | bare events | parse, check and plan | ratio |\n| --- | --- | --- | --- | --- |");
     for language in LANGUAGES {
