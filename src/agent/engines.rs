@@ -31,6 +31,8 @@ pub struct Engines {
     process: String,
     /// How many networks are made ahead and kept; `None`: as for an agent, whose next job may be anybody's.
     upkeep: Option<Upkeep>,
+    /// File that remembers that an engine sees our folders; `None`: each is asked.
+    proof: Option<PathBuf>,
     connected: Arc<Mutex<BTreeMap<String, Docker>>>,
 }
 
@@ -39,13 +41,19 @@ impl Engines {
     pub fn new(dir: StateDir, shim: ShimBinary) -> io::Result<Self> {
         let agent = agent_id(&dir)?;
         let process = uuid::Uuid::new_v4().simple().to_string();
-        Ok(Self { dir, agent, shim, process, upkeep: None, connected: Arc::default() })
+        Ok(Self { dir, agent, shim, process, upkeep: None, proof: None, connected: Arc::default() })
     }
 
     /// For jobs of one Owner, of which so many run at a time.
     #[must_use]
     pub fn of_one_owner(self, parallel: usize) -> Self {
         Self { upkeep: Some(Upkeep { ready: parallel, most: Some(parallel) }), ..self }
+    }
+
+    /// Connects at less cost while `file` remembers that an engine sees our folders.
+    #[must_use]
+    pub fn remembering(self, file: PathBuf) -> Self {
+        Self { proof: Some(file), ..self }
     }
 
     /// The engine that `docker` names; connected to at the first call.
@@ -57,6 +65,7 @@ impl Engines {
         }
         let mut settings = settings(&self.dir, &self.agent, &self.shim.path, docker, &address).await?;
         settings.process = Some(self.process.clone());
+        settings.proof.clone_from(&self.proof);
         settings.pool.upkeep = self.upkeep.unwrap_or(settings.pool.upkeep);
         let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;
         for warning in engine.caps().warnings() {
@@ -164,6 +173,7 @@ async fn settings(
         agent: agent.to_owned(),
         process: None,
         folder: folder(dir).await?,
+        proof: None,
         auth: MachineAuth { config: user_config(), helper_path: None },
         pool: PoolSettings { range: docker.network_pool, prefix: docker.network_size, ..PoolSettings::default() },
         utility: UtilityProgram { path: program.to_owned(), args: Vec::new() },

@@ -35,6 +35,34 @@ pub enum Sandbox {
     Host,
 }
 
+/// The ground that a run's house stands on: its state directory, which nobody else has.
+pub struct Ground {
+    dir: StateDir,
+    journal: Journal,
+    home: PathBuf,
+    lock: StateLock,
+}
+
+impl Ground {
+    /// Makes the state directory. The error is for people.
+    pub async fn take(state_dir: &Path) -> Result<Self, String> {
+        let home = state_dir.join("exec");
+        blocking(move || {
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            let dir = StateDir::open(home.join("runs").join(id)).map_err(words)?;
+            let lock = StateLock::take(&dir, jiff::Timestamp::now()).map_err(words)?;
+            let journal = Journal::open_for_a_run(&dir, jiff::Timestamp::now).map_err(words)?;
+            Ok(Self { dir, journal, home, lock })
+        })
+        .await
+    }
+
+    /// The state directory.
+    pub fn dir(&self) -> &StateDir {
+        &self.dir
+    }
+}
+
 /// What all jobs of a local run work with.
 pub struct House {
     /// Its state directory.
@@ -52,27 +80,18 @@ pub struct House {
 }
 
 impl House {
-    /// Makes the state directory and connects to the engine. The error is for people: what is missing of the environment.
+    /// Connects to the engine and gets ready what jobs are offered. The error is for people: what is missing of the environment.
     pub async fn open(
-        state_dir: &Path,
+        ground: Ground,
         sandbox: Sandbox,
         docker: &DockerConfig,
         parallel: usize,
     ) -> Result<Self, String> {
-        let home = state_dir.join("exec");
-        let (dir, lock, journal) = {
-            let home = home.clone();
-            blocking(move || {
-                let id = uuid::Uuid::new_v4().simple().to_string();
-                let dir = StateDir::open(home.join("runs").join(id)).map_err(words)?;
-                let lock = StateLock::take(&dir, jiff::Timestamp::now()).map_err(words)?;
-                let journal = Journal::open_for_a_run(&dir, jiff::Timestamp::now).map_err(words)?;
-                Ok((dir, lock, journal))
-            })
-            .await?
-        };
+        let Ground { dir, journal, home, lock } = ground;
+        let offers = tokio::spawn(Offers::get_ready(home.join("cache")));
         let shim = ShimBinary::install(&home.join("shim")).await.map_err(words)?;
         let engines = Engines::new(dir.clone(), shim.clone()).map_err(words)?.of_one_owner(parallel);
+        let engines = engines.remembering(home.join("engine-seen"));
         let (place, builds_dir) = match sandbox {
             Sandbox::Docker => {
                 let engine = engines.get(docker).await?;
@@ -89,21 +108,11 @@ impl House {
                 (Place::Host(Box::new(place)), String::new())
             }
         };
-        let cache = home.join("cache");
-        let caches = blocking(move || {
-            LocalCache::open(&cache, CacheSettings::default(), Arc::new(jiff::Timestamp::now)).map_err(words)
-        })
-        .await?;
-        let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
-        let outbound = Outbound::new(OutboundSettings {
-            environment: ProxyEnvironment::from_process(),
-            ..OutboundSettings::default()
-        })
-        .map_err(words)?;
+        let Offers { caches, git, outbound } = offers.await.map_err(words)??;
         let tools = Tools {
             place,
             caches: Arc::new(caches),
-            git: GitProgram::find(&path).map_err(words)?,
+            git,
             mirrors: Arc::new(Mirrors::new(dir.mirrors())),
             outbound,
             builds_dir,
@@ -138,6 +147,33 @@ impl House {
         {
             tracing::warn!(%error, folder = %root.display(), "a folder of this run stays");
         }
+    }
+}
+
+/// What jobs are offered beside a place.
+struct Offers {
+    caches: LocalCache,
+    git: GitProgram,
+    outbound: Outbound,
+}
+
+impl Offers {
+    /// All at the same time.
+    async fn get_ready(cache: PathBuf) -> Result<Self, String> {
+        let caches = blocking(move || {
+            LocalCache::open(&cache, CacheSettings::default(), Arc::new(jiff::Timestamp::now)).map_err(words)
+        });
+        let git = blocking(|| {
+            let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
+            GitProgram::find(&path).map_err(words)
+        });
+        // Reads the machine's certificates.
+        let outbound = blocking(|| {
+            let environment = ProxyEnvironment::from_process();
+            Outbound::new(OutboundSettings { environment, ..OutboundSettings::default() }).map_err(words)
+        });
+        let (caches, git, outbound) = tokio::try_join!(caches, git, outbound)?;
+        Ok(Self { caches, git, outbound })
     }
 }
 

@@ -14,7 +14,7 @@ use super::front::github::begin_workflow;
 use super::front::native::begin_native;
 use super::gitlab::GitLabJobs;
 use super::history::History;
-use super::house::{House, Sandbox, blocking, sweep, words};
+use super::house::{Ground, House, Sandbox, blocking, sweep, words};
 use super::ledger;
 use super::native::NativeJobs;
 use super::project::{PipelineFile, Project};
@@ -30,7 +30,7 @@ use crate::executor::pipeline::fixed::FixedPlaybook;
 use crate::executor::pipeline::{Control, Limits, drive};
 use crate::forge::gitlab::GitLab;
 use crate::forge::gitlab::settings::{Executor, GitLabSettings};
-use crate::outbound::{Outbound, OutboundSettings};
+use crate::outbound::Outbound;
 use crate::parser::diagnostics::{Checked, Diagnostics};
 use crate::parser::dialect::Dialect;
 use crate::parser::document::Sources;
@@ -115,35 +115,22 @@ pub struct Report {
 /// Runs a pipeline.
 pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Result<Report, RunError> {
     let began = Instant::now();
-    // The engine is connected to while git is asked.
-    let house = House::open(&order.state_dir, order.sandbox, &order.docker, order.parallel);
-    let surroundings = blocking({
-        let (project, request) = (order.project.clone(), order.request.clone());
-        move || Ok(Surroundings::of(&project, &request))
-    });
-    let (house, surroundings) = tokio::join!(house, surroundings);
-    let surroundings = surroundings.map_err(RunError::Environment)?;
-    let house = match house {
-        Ok(house) => house,
-        Err(error) => return Err(RunError::Environment(error)),
-    };
-    let (dir, root, file) = (house.dir.clone(), order.project.root().to_owned(), order.file.path.to_string());
+    let ground = Ground::take(&order.state_dir).await.map_err(RunError::Environment)?;
+    let dir = ground.dir().clone();
+    let shelf = Shelf::new(order.project.root().join(".forgehand").join("artifacts"), dir.root().join("artifacts"));
+    // The engine is connected to while git is asked and the file read.
+    let house = House::open(ground, order.sandbox, &order.docker, order.parallel);
+    let (house, read) = tokio::join!(house, read(&order, shelf.clone()));
+    let house = house.map_err(RunError::Environment)?;
     let described = blocking({
-        let dir = dir.clone();
+        let (dir, root, file) = (dir.clone(), order.project.root().to_owned(), order.file.path.to_string());
         move || ledger::begin(&dir, &root, &file).map_err(words)
     });
     described.await.map_err(RunError::Environment)?;
     let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
-    let prepared = prepare(&order, house, surroundings, narrator.clone(), control.clone()).await;
-    let (made, bench) = match prepared {
-        Ok((made, bench)) => match say_unhonoured(&order, &made, &bench) {
-            Ok(()) => (made, bench),
-            Err(error) => {
-                bench.house.close().await;
-                return Err(error);
-            }
-        },
-        Err((error, house)) => {
+    let (made, snapshot, forge) = match prepare(&order, &house, read).await {
+        Ok(prepared) => prepared,
+        Err(error) => {
             house.close().await;
             if matches!(error, RunError::Nothing(_)) {
                 narrator.finished(PipelineEnd::Success, began.elapsed());
@@ -151,8 +138,11 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
             return Err(error);
         }
     };
-    let shelf = bench.shelf.clone();
-    let mut bench = bench;
+    let mut bench = bench(&order, house, forge, snapshot, shelf.clone(), narrator.clone(), control.clone());
+    if let Err(error) = say_unhonoured(&order, &made, &bench) {
+        bench.house.close().await;
+        return Err(error);
+    }
     if let Made::Native(_, jobs) = &made {
         bench.limits.timeout = jobs.timeout();
     }
@@ -209,8 +199,6 @@ impl Made {
         }
     }
 }
-
-type Prepared = (Made, Bench);
 
 /// Says what the file asks for and a local run cannot give.
 fn say_unhonoured(order: &Order, made: &Made, bench: &Bench) -> Result<(), RunError> {
@@ -285,34 +273,48 @@ fn whole<T>(checked: Checked<T>, order: &Order) -> Result<T, RunError> {
     })
 }
 
+/// The jobs of the file, and whether there are commits.
+type Read = (Made, bool);
+
+/// Reads the file, after git was asked: what needs no engine.
+async fn read(order: &Order, shelf: Shelf) -> Result<Read, RunError> {
+    let surroundings = blocking({
+        let (project, request) = (order.project.clone(), order.request.clone());
+        move || Ok(Surroundings::of(&project, &request))
+    });
+    let surroundings = surroundings.await.map_err(RunError::Environment)?;
+    let has_commits = surroundings.facts.commit.is_some();
+    Ok((make(order, surroundings, shelf)?, has_commits))
+}
+
+/// What jobs need of their project: its work tree, copied once they are known to run, and the forge's words.
 async fn prepare(
     order: &Order,
-    house: House,
-    surroundings: Surroundings,
-    narrator: Arc<Narrator>,
-    control: Control,
-) -> Result<Prepared, (RunError, House)> {
-    let root = order.project.root();
-    let shelf = Shelf::new(root.join(".forgehand").join("artifacts"), house.dir.root().join("artifacts"));
-    let has_commits = surroundings.facts.commit.is_some();
-    let made = match make(order, surroundings, shelf.clone()) {
-        Ok(made) => made,
-        Err(error) => return Err((error, house)),
-    };
+    house: &House,
+    read: Result<Read, RunError>,
+) -> Result<(Made, Snapshot, GitLab), RunError> {
+    let (made, has_commits) = read?;
     let snapshot = blocking({
         let project = order.project.clone();
-        let to = house.dir.root().join("snapshot");
-        move || Snapshot::take(&project, has_commits, &to).map_err(words)
+        let (to, private) = (house.dir.root().join("snapshot"), order.state_dir.clone());
+        move || Snapshot::take(&project, has_commits, &to, &private).map_err(words)
     });
-    let snapshot = match snapshot.await {
-        Ok(snapshot) => snapshot,
-        Err(error) => return Err((RunError::Environment(format!("the work tree cannot be copied: {error}")), house)),
-    };
-    let forge = match forge(order) {
-        Ok(forge) => forge,
-        Err(error) => return Err((RunError::Environment(error), house)),
-    };
-    let bench = Bench {
+    let uncopied = |error| RunError::Environment(format!("the work tree cannot be copied: {error}"));
+    let snapshot = snapshot.await.map_err(uncopied)?;
+    let forge = forge(order, house.tools.outbound.clone()).map_err(RunError::Environment)?;
+    Ok((made, snapshot, forge))
+}
+
+fn bench(
+    order: &Order,
+    house: House,
+    forge: GitLab,
+    snapshot: Snapshot,
+    shelf: Shelf,
+    narrator: Arc<Narrator>,
+    control: Control,
+) -> Bench {
+    Bench {
         house,
         forge,
         snapshot,
@@ -325,11 +327,10 @@ async fn prepare(
         control,
         on_failure: order.on_failure.clone(),
         children: Mutex::default(),
-    };
-    Ok((made, bench))
+    }
 }
 
-fn forge(order: &Order) -> Result<GitLab, String> {
+fn forge(order: &Order, outbound: Outbound) -> Result<GitLab, String> {
     let url = Url::parse("https://gitlab.local.invalid").map_err(words)?;
     let mut settings =
         GitLabSettings::new("exec", url, Secret::new(uuid::Uuid::new_v4().simple().to_string()), "local");
@@ -341,5 +342,5 @@ fn forge(order: &Order) -> Result<GitLab, String> {
     // A local run is the user's own: its log is not cut, and it may lie where it wants to.
     settings.output_limit = u64::MAX / 2;
     settings.custom_build_dir = Some(true);
-    GitLab::new(settings, Outbound::new(OutboundSettings::default()).map_err(words)?).map_err(words)
+    GitLab::new(settings, outbound).map_err(words)
 }

@@ -30,14 +30,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Copies what is committed or not ignored to `to`, which does not exist. Blocking.
-    pub fn take(project: &Project, has_commits: bool, to: &Path) -> io::Result<Self> {
+    /// Copies what is committed or not ignored to `to`, which does not exist. No job is given what is below `private`: the
+    /// state directory, which may lie in the work tree. Blocking.
+    pub fn take(project: &Project, has_commits: bool, to: &Path, private: &Path) -> io::Result<Self> {
         fs::create_dir_all(to)?;
+        let private = below(project.root(), private);
         let list = project.paths().map_err(io::Error::other)?;
         let mut entries = Vec::with_capacity(list.len());
         let mut submodules = Vec::new();
         for path in list {
-            if path.starts_with(OURS) {
+            if path.starts_with(OURS) || private.as_ref().is_some_and(|private| path.starts_with(private)) {
                 continue;
             }
             let from = project.root().join(&path);
@@ -94,6 +96,12 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// The path of `folder` below `root`, whatever links lead to either. `None`: it lies elsewhere, or is the root itself.
+fn below(root: &Path, folder: &Path) -> Option<PathBuf> {
+    let (root, folder) = (root.canonicalize().ok()?, folder.canonicalize().ok()?);
+    folder.strip_prefix(root).ok().filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned)
 }
 
 /// Copies what a submodule holds, by its own rules of what is ignored, beside the snapshot. One that was never fetched has nothing.
@@ -226,21 +234,25 @@ mod tests {
         fs::write(tree.join("a"), "changed").unwrap();
         fs::write(tree.join("new"), "3").unwrap();
         fs::remove_file(tree.join("deep/er/b")).unwrap();
+        fs::create_dir(tree.join("state")).unwrap();
+        fs::write(tree.join("state/key"), "secret").unwrap();
         let before = run(&["status", "--porcelain"]);
 
         let project = Project::containing(&tree).unwrap();
-        let snapshot = Snapshot::take(&project, true, &folder.path().join("snapshot")).unwrap();
+        let snapshot = Snapshot::take(&project, true, &folder.path().join("snapshot"), &tree.join("state")).unwrap();
         let copy = folder.path().join("job");
         snapshot.copy_to(&copy, 0).unwrap();
         assert_eq!(fs::read_to_string(copy.join("a")).unwrap(), "changed");
+        assert!(!copy.join("state").exists(), "keys of other jobs");
         assert!(copy.join("new").exists() && !copy.join("junk").exists() && !copy.join("deep/er/b").exists());
         assert_eq!(git(&copy, &["log", "-1", "--format=%s"]).unwrap(), "one");
-        assert_eq!(git(&copy, &["status", "--porcelain"]).unwrap(), before);
+        let in_copy = git(&copy, &["status", "--porcelain"]).unwrap();
+        assert_eq!(format!("{in_copy}\n?? state/"), before);
         assert_eq!(run(&["status", "--porcelain"]), before);
         assert_eq!(git(&copy, &["remote"]).unwrap(), "");
 
         run(&["remote", "add", "origin", "https://me:secret@git.example.com/a/b.git"]);
-        let snapshot = Snapshot::take(&project, true, &folder.path().join("again")).unwrap();
+        let snapshot = Snapshot::take(&project, true, &folder.path().join("again"), folder.path()).unwrap();
         let remote = git(snapshot.root(), &["remote", "get-url", "origin"]).unwrap();
         assert_eq!(remote, "https://git.example.com/a/b.git");
         assert_eq!(without_password("git@git.example.com:a/b.git"), "git@git.example.com:a/b.git");
@@ -276,7 +288,7 @@ mod tests {
         fs::write(at("tree").join(odd), "odd").unwrap();
 
         let project = Project::containing(&at("tree")).unwrap();
-        let snapshot = Snapshot::take(&project, true, &at("snapshot")).unwrap();
+        let snapshot = Snapshot::take(&project, true, &at("snapshot"), folder.path()).unwrap();
         assert!(at("snapshot").join(odd).exists());
         assert_eq!(fs::read_dir(at("snapshot/middle")).unwrap().count(), 0, "an empty folder");
         assert!(submodules_of(&at("snapshot"), false).join("middle/of-middle").exists());

@@ -214,6 +214,7 @@ impl House {
         let place = match image {
             Some(_) => {
                 let engine = Docker::connect(EngineSettings {
+                    proof: None,
                     agent: format!("steps-{id}"),
                     host: None,
                     process: None,

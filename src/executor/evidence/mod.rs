@@ -301,7 +301,7 @@ pub struct MountEvidence {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MountRole {
-    /// forgehand's own: run directory, shim.
+    /// forgehand's own: run directory, shim, names of hosts.
     Own,
     /// The job's work tree.
     Workspace,

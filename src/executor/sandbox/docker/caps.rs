@@ -8,6 +8,8 @@ use super::error::EngineError;
 /// What the engine said about itself when the agent connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineCaps {
+    /// What it calls itself; empty where it does not say.
+    pub id: String,
     /// Its version.
     pub version: String,
     /// The newest API it speaks.
@@ -24,6 +26,8 @@ pub struct EngineCaps {
     pub has_seccomp: bool,
     /// It is Podman's imitation.
     pub is_podman: bool,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// Where it keeps images and containers.
     pub root_dir: String,
     /// Which limits it enforces.
@@ -63,6 +67,7 @@ impl EngineCaps {
                 .any(|option| option.split(',').any(|part| part == name || part == format!("name={name}")))
         };
         let caps = Self {
+            id: info.id.clone().unwrap_or_default(),
             version: version.version.clone().or_else(|| info.server_version.clone()).unwrap_or_default(),
             api_version: version.api_version.clone().unwrap_or_default(),
             architecture: architecture(info.architecture.as_deref().unwrap_or_default()),
@@ -74,6 +79,7 @@ impl EngineCaps {
             has_userns_remap: has_option("userns"),
             has_seccomp: has_option("seccomp"),
             is_podman: version.components.iter().flatten().any(|part| part.name.to_lowercase().contains("podman")),
+            default_runtime: info.default_runtime.clone().unwrap_or_default(),
             root_dir: info.docker_root_dir.clone().unwrap_or_default(),
             limits: EnforcedLimits {
                 memory: info.memory_limit.unwrap_or(false),

@@ -1,13 +1,15 @@
 //! A container as the engine describes it, in the words of [`crate::executor::evidence`].
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bollard::models::{ContainerInspectResponse, HostConfig, ImageInspect, MountPoint};
 
-use super::container::mounts::HOME;
+use super::container::mounts::{HOME, RUN};
 use super::engine::{Engine, LOOK};
 use super::error::EngineError;
 use super::lifecycle::{EndState, end_state_of};
+use super::network::alone::HOSTS;
 use super::{ANSWER, Docker, labels};
 use crate::executor::evidence::{
     ContainerEvidence, LimitsEvidence, MountEvidence, MountRole, NetworkEvidence, RightsEvidence,
@@ -70,7 +72,7 @@ fn described(inspect: ContainerInspectResponse, image: ImageInspect) -> Looked {
         user: config.user.filter(|user| Some(user) != image_config.user.as_ref()).unwrap_or_default(),
         hostname: config.hostname.unwrap_or_default(),
         limits: limits(&host),
-        mounts: inspect.mounts.unwrap_or_default().into_iter().map(mount).collect(),
+        mounts: mounts(inspect.mounts.unwrap_or_default()),
         tmpfs: host.tmpfs.clone().unwrap_or_default().into_iter().collect(),
         network_mode: host.network_mode.clone().unwrap_or_default(),
         networks: networks(inspect.network_settings.unwrap_or_default()),
@@ -136,6 +138,17 @@ fn without_profile(option: String) -> String {
         Some(profile) if profile.trim_start().starts_with('{') => "seccomp=(a profile of the operator's)".to_owned(),
         _ => option,
     }
+}
+
+fn mounts(points: Vec<MountPoint>) -> Vec<MountEvidence> {
+    let mut all: Vec<MountEvidence> = points.into_iter().map(mount).collect();
+    // The names of hosts are ours where they lie beside the run directory; an operator may mount some of his own.
+    let of_job = |mount: &MountEvidence| Path::new(&mount.source).parent().map(Path::to_owned);
+    let home = all.iter().find(|mount| mount.target == RUN).and_then(of_job);
+    for mount in all.iter_mut().filter(|mount| mount.target == HOSTS && home.is_some() && of_job(mount) == home) {
+        mount.role = MountRole::Own;
+    }
+    all
 }
 
 fn mount(point: MountPoint) -> MountEvidence {

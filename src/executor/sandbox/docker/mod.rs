@@ -34,6 +34,7 @@ mod lifecycle;
 mod names;
 pub mod network;
 mod prepare;
+mod proof;
 mod service;
 mod settings;
 mod shell;
@@ -59,6 +60,7 @@ pub use utility::UtilityProgram;
 pub use image::auth::MachineAuth;
 use image::owner::ImageOwners;
 use network::pool::{NetworkPool, Shape};
+use proof::Proof;
 
 /// How long an engine may take to say that it is there.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -75,6 +77,8 @@ pub struct EngineSettings {
     pub process: Option<String>,
     /// A folder of the state directory for records and volumes kept from job to job.
     pub folder: PathBuf,
+    /// File that remembers that the engine sees that folder; `None`: it is asked.
+    pub proof: Option<PathBuf>,
     /// Credentials that the machine has for registries.
     pub auth: MachineAuth,
     /// Networks of jobs.
@@ -117,8 +121,22 @@ impl Docker {
         let kept_volumes = settings.folder.join("volumes");
         let docker =
             Self { inner: Arc::new(Inner { engine, caps, settings, kept_volumes, owners, networks, boot_id }) };
-        docker.prove_shared(&docker.inner.settings.folder).await?;
+        docker.prove().await?;
         Ok(docker)
+    }
+
+    /// Proves that the engine sees our folder, where that is not remembered.
+    async fn prove(&self) -> Result<(), EngineError> {
+        let EngineSettings { folder, proof, .. } = &self.inner.settings;
+        let proof = proof.as_ref().and_then(|file| Proof::of(file, folder, &self.caps().id, self.boot_id()));
+        if proof.as_ref().is_some_and(Proof::holds) {
+            return Ok(());
+        }
+        self.prove_shared(folder).await?;
+        if let Some(proof) = proof {
+            proof.remember();
+        }
+        Ok(())
     }
 
     /// Whether the engine answers now.

@@ -150,6 +150,7 @@ impl Docker {
             user: Some("0:0".into()),
             labels: Some(labels),
             host_config: Some(host_config),
+            network_disabled: Some(true),
             ..ContainerCreateBody::default()
         };
         let name = names::utility_container(self.agent(), purpose);

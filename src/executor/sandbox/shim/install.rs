@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::SHIM_NAME;
 
+mod seen;
+
 const BLOCK: usize = 256 << 10;
 /// An agent's binary is not longer, bytes.
 const LIMIT: u64 = 1 << 30;
@@ -36,7 +38,8 @@ pub struct InstallError {
 }
 
 impl ShimBinary {
-    /// Copies the running binary below `folder` (`STATE/shim`), if it is not there already, and verifies the copy.
+    /// Copies the running binary below `folder` (`STATE/shim`), if it is not there already, and verifies the copy. Neither is
+    /// read again while the file system says that both are what was verified before.
     pub async fn install(folder: &Path) -> Result<Self, InstallError> {
         Self::install_from(Path::new("/proc/self/exe"), folder).await
     }
@@ -61,11 +64,15 @@ impl ShimBinary {
 
 fn install(source: &Path, folder: &Path) -> io::Result<ShimBinary> {
     let mut source = File::open(source)?;
+    if let Some(installed) = seen::unchanged(&source, folder) {
+        return Ok(installed);
+    }
     let sha256 = hash_of(&mut source)?;
     let home = folder.join(&sha256);
     let path = home.join(SHIM_NAME);
     let installed = ShimBinary { path: path.clone(), sha256: sha256.clone() };
     if is_sound(&path, &sha256) {
+        seen::note(&source, &installed, folder);
         return Ok(installed);
     }
     // A container's root may be an ordinary user of the machine (userns-remap): it must pass these folders.
@@ -86,6 +93,7 @@ fn install(source: &Path, folder: &Path) -> io::Result<ShimBinary> {
     }
     written?;
     File::open(&home)?.sync_all()?;
+    seen::note(&source, &installed, folder);
     Ok(installed)
 }
 

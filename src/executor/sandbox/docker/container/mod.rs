@@ -37,6 +37,8 @@ pub(super) struct Attachment {
     pub aliases: Vec<String>,
     /// Whether the network takes aliases.
     pub is_user_defined: bool,
+    /// Whether the engine does not see to the network, for there is none.
+    pub is_alone: bool,
     /// Hosts to write into `/etc/hosts`, `name:address`.
     pub hosts: Vec<String>,
 }
@@ -110,6 +112,7 @@ pub(super) fn body(parts: Parts<'_>) -> Result<ContainerCreateBody, JobFailure> 
         labels: Some(parts.labels),
         host_config: Some(host_config),
         networking_config,
+        network_disabled: attachment.is_alone.then_some(true),
         ..ContainerCreateBody::default()
     };
     options::apply(&mut body, parts.options, parts.settings, parts.role);

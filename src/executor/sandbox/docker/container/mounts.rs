@@ -252,7 +252,8 @@ pub(in crate::executor::sandbox::docker) fn make_folders(folders: &[PathBuf]) ->
     Ok(())
 }
 
-fn bind(source: &Path, target: &str, read_only: bool) -> Mount {
+/// A mount of a file or folder of the machine.
+pub(in crate::executor::sandbox::docker) fn bind(source: &Path, target: &str, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source.display().to_string()),

@@ -1,8 +1,10 @@
 //! How the containers of a job are connected.
 //!
 //! - [`subnets`]: a range of addresses free of the machine's routes, cut into small nets. Pure.
+//! - [`alone`]: no network, without the engine taking part.
 //! - [`pool`]: networks from that range, made ahead of need, one a job; `stock`: which there are, and whose. The latter pure.
 
+pub(super) mod alone;
 pub mod pool;
 mod stock;
 pub mod subnets;
@@ -24,6 +26,8 @@ pub(super) enum Connection {
     Bridge,
     /// The machine's network: everybody is at the loopback address.
     Host,
+    /// No network, and the engine does not see to that, see [`alone`].
+    Alone,
     /// No network, or another container's: services cannot be found by a name.
     Unnamed(String),
 }
@@ -43,7 +47,11 @@ impl Connection {
 
     /// Whether the job can reach services at all.
     pub(super) fn reaches_services(&self) -> bool {
-        !matches!(self, Self::Unnamed(mode) if mode == "none")
+        match self {
+            Self::Alone => false,
+            Self::Unnamed(mode) => mode != "none",
+            Self::UserDefined(_) | Self::Bridge | Self::Host => true,
+        }
     }
 
     /// Whether the job's container must wait for the services' addresses.
@@ -51,12 +59,21 @@ impl Connection {
         matches!(self, Self::Bridge)
     }
 
+    /// How the services of a job that is connected so are connected.
+    pub(super) fn of_services(&self) -> Self {
+        match self {
+            Self::Alone => Self::Unnamed("none".into()),
+            other => other.clone(),
+        }
+    }
+
     /// How a container that is to be found as `aliases` is attached.
     pub(super) fn attach(&self, aliases: Vec<String>, hosts: Vec<String>) -> Attachment {
         match self {
             Self::UserDefined(name) => {
-                Attachment { mode: name.clone(), aliases, is_user_defined: true, hosts: Vec::new() }
+                Attachment { mode: name.clone(), aliases, is_user_defined: true, ..Attachment::default() }
             }
+            Self::Alone => Attachment { mode: "none".into(), is_alone: true, ..Attachment::default() },
             Self::Bridge => Attachment { mode: "bridge".into(), hosts, ..Attachment::default() },
             Self::Host => Attachment { mode: "host".into(), hosts, ..Attachment::default() },
             // The engine refuses hosts where another container's network is shared.

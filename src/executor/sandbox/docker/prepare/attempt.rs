@@ -12,8 +12,8 @@ use super::super::error::EngineError;
 use super::super::image::LocalImage;
 use super::super::image::pull::JobImages;
 use super::super::lifecycle::GONE;
-use super::super::network::Connection;
 use super::super::network::pool::Shape;
+use super::super::network::{Connection, alone};
 use super::super::service::health;
 use super::super::service::plan::{self, ServicePlan};
 use super::super::service::start::{StartedService, Surroundings};
@@ -168,22 +168,48 @@ impl<'a> Preparation<'a> {
             mounts.remarks.extend(own.remarks.iter().map(|remark| format!("{}: {remark}", container.name)));
             mounts.own.push((container.options.volumes.clone(), own.mounts));
         }
-        if mounts.folders.is_empty() {
+        let hosts = self.hosts_file();
+        if let Some(hosts) = &hosts {
+            mounts.job.push(mounts::bind(hosts, alone::HOSTS, false));
+        }
+        // A container beside the job's has the names that are there.
+        let hosts = hosts.filter(|_| self.beside.is_none());
+        if mounts.folders.is_empty() && hosts.is_none() {
             return Ok(mounts);
         }
         let folders = mounts.folders.clone();
-        let made = tokio::task::spawn_blocking(move || mounts::make_folders(&folders)).await;
-        match made {
+        let made = tokio::task::spawn_blocking(move || {
+            mounts::make_folders(&folders)?;
+            hosts.map_or(Ok(()), |hosts| alone::write_hosts(&hosts))
+        });
+        match made.await {
             Ok(Ok(())) => Ok(mounts),
             Ok(Err(why)) => Err(JobFailure::system(why).into()),
             Err(error) => Err(JobFailure::system(format!("making folders for volumes: {error}")).into()),
         }
     }
 
+    /// The job's own file of host names, where the engine writes none.
+    fn hosts_file(&self) -> Option<std::path::PathBuf> {
+        let file = alone::hosts_file(self.spec.paths);
+        let is_ours = match self.beside {
+            Some(_) => file.exists(),
+            None => self.is_alone(),
+        };
+        is_ours.then_some(file)
+    }
+
+    /// Whether the job's container has no network without the engine's taking part.
+    fn is_alone(&self) -> bool {
+        let options = self.spec.job.image.as_ref().map(|image| &image.options);
+        alone::suits(self.docker.caps(), self.spec.settings, options)
+    }
+
     async fn connect_network(&self, services: usize) -> Result<Connection, Attempt> {
         let settings = self.spec.settings;
         if settings.network_mode != NetworkMode::Job {
-            return Ok(Connection::of(&settings.network_mode, None));
+            let connection = Connection::of(&settings.network_mode, None);
+            return Ok(if self.is_alone() { Connection::Alone } else { connection });
         }
         let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
         let owner = self.spec.job.owner.slug();
@@ -221,6 +247,7 @@ impl<'a> Preparation<'a> {
         connection: &Connection,
         mounts: &Mounts,
     ) -> Result<Vec<StartedService>, Attempt> {
+        let connection = &connection.of_services();
         let surroundings =
             Surroundings { changes: &self.changes, spec: self.spec, images: self.images, connection, mounts };
         let starts = plan.services.iter().enumerate().map(|(index, service)| surroundings.start(index, service));
@@ -304,6 +331,6 @@ fn local_hosts(plan: &ServicePlan, connection: &Connection) -> Vec<String> {
         Connection::Host => {
             plan.services.iter().flat_map(|s| &s.aliases).map(|alias| format!("{alias}:127.0.0.1")).collect()
         }
-        Connection::UserDefined(_) | Connection::Bridge | Connection::Unnamed(_) => Vec::new(),
+        Connection::UserDefined(_) | Connection::Alone | Connection::Bridge | Connection::Unnamed(_) => Vec::new(),
     }
 }

@@ -109,6 +109,7 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let agent = format!("test-{}", uuid::Uuid::new_v4().simple());
         let mut settings = EngineSettings {
+            proof: None,
             host: None,
             agent: agent.clone(),
             process: Some(uuid::Uuid::new_v4().to_string()),
