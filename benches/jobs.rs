@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig, NetworkCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptions, EventsOptionsBuilder, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
+    CreateContainerOptions, EventsOptionsBuilder, LogsOptions, RemoveContainerOptions, StartContainerOptions,
+    WaitContainerOptions,
 };
 use forgehand::emulator::record::Endpoint;
 use forgehand::emulator::repository::RepositoryFile;
@@ -25,6 +26,9 @@ const IMAGE: &str = "case/sh:1";
 const LIMIT: Duration = Duration::from_secs(300);
 /// How long an idle agent is watched.
 const IDLE: Duration = Duration::from_secs(10);
+/// What each job of `exec` runs, and what it prints.
+const EXEC_SCRIPT: &str = "echo done";
+const EXEC_OUTPUT: &str = "done\n";
 /// Bytes of output for the log row.
 const LOG_BYTES: u64 = 64 << 20;
 
@@ -360,36 +364,96 @@ async fn container(
     Ok(began.elapsed())
 }
 
-/// `exec` of a pipeline of 20 jobs, from the command to its end, beside 20 bare containers at once: without a network, or all
-/// on one that is made for them and removed.
-async fn exec_twenty(docker: &Docker, network_mode: &str, rounds: usize) -> Result<(), Failure> {
+/// One job through the raw API as a client would do it that has nothing but the engine: a network made for it in mode `job`,
+/// a container with the work tree mounted where a shell runs the one-line script, its output read and its exit code waited
+/// for, both removed. No copy of the work tree, no pull policy, no journal, no masking.
+async fn raw_job(docker: &Docker, number: usize, tree: &Path, mode: &str) -> Result<(), Failure> {
+    let network = format!("forgehand-bench-{number}");
+    let mut network_mode = mode;
+    if mode == "job" {
+        let request = NetworkCreateRequest { name: network.clone(), ..NetworkCreateRequest::default() };
+        docker.create_network(request).await?;
+        network_mode = &network;
+    }
+    let ended = raw_container(docker, tree, network_mode).await;
+    if mode == "job" {
+        docker.remove_network(&network).await?;
+    }
+    ended
+}
+
+async fn raw_container(docker: &Docker, tree: &Path, network_mode: &str) -> Result<(), Failure> {
+    let body = ContainerCreateBody {
+        image: Some(IMAGE.to_owned()),
+        cmd: Some(["sh", "-c", EXEC_SCRIPT].map(str::to_owned).to_vec()),
+        working_dir: Some("/builds".to_owned()),
+        host_config: Some(HostConfig {
+            network_mode: Some(network_mode.to_owned()),
+            binds: Some(vec![format!("{}:/builds", tree.display())]),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    };
+    let id = docker.create_container(None::<CreateContainerOptions>, body).await?.id;
+    docker.start_container(&id, None::<StartContainerOptions>).await?;
+    let mut ended = docker.wait_container(&id, None::<WaitContainerOptions>);
+    while let Some(end) = ended.next().await {
+        end?;
+    }
+    let options = LogsOptions { stdout: true, stderr: true, ..LogsOptions::default() };
+    let mut output = docker.logs(&id, Some(options));
+    let mut bytes = Vec::new();
+    while let Some(piece) = output.next().await {
+        bytes.extend_from_slice(&piece?.into_bytes());
+    }
+    docker.remove_container(&id, Some(RemoveContainerOptions { force: true, ..Default::default() })).await?;
+    if bytes == EXEC_OUTPUT.as_bytes() { Ok(()) } else { Err("a container did not print what it should".into()) }
+}
+
+/// 20 containers at once that do less than a job: the program itself in place of a shell, nothing mounted, no output read,
+/// and one network for all in mode `job`, so that they see each other.
+async fn lean_twenty(docker: &Docker, mode: &str) -> Result<(), Failure> {
     const NETWORK: &str = "forgehand-bench";
+    let of_its_own = mode == "job";
+    if of_its_own {
+        let network = NetworkCreateRequest { name: NETWORK.to_owned(), ..NetworkCreateRequest::default() };
+        docker.create_network(network).await?;
+    }
+    let network = if of_its_own { NETWORK } else { mode };
+    let all = (0..20).map(|_| container(docker, &["true"], None, network));
+    let ended = futures_util::future::join_all(all).await;
+    if of_its_own {
+        docker.remove_network(NETWORK).await?;
+    }
+    ended.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+}
+
+/// `exec` of a pipeline of 20 independent one-line jobs, from the command to its end, beside two floors that run all 20 at
+/// once: the raw API doing the same ([`raw_job`]), and less than that ([`lean_twenty`]).
+async fn exec_twenty(docker: &Docker, mode: &str, rounds: usize) -> Result<(), Failure> {
     let dir = tempfile::tempdir()?;
-    let jobs: String = (0..20).map(|job| format!("job-{job}:\n  image: {IMAGE}\n  script: ['true']\n")).collect();
+    let jobs: String =
+        (0..20).map(|job| format!("job-{job}:\n  image: {IMAGE}\n  script: ['{EXEC_SCRIPT}']\n")).collect();
     fs::write(dir.path().join(".gitlab-ci.yml"), jobs)?;
     let config = dir.path().join("forgehand.toml");
-    fs::write(&config, format!("[docker]\nnetwork_mode = \"{network_mode}\"\n"))?;
-    let (mut floor, mut ours) = (Vec::new(), Vec::new());
+    fs::write(&config, format!("[docker]\nnetwork_mode = \"{mode}\"\n"))?;
+    let tree = tempfile::tempdir()?;
+    // Not in the work tree, which jobs are given a copy of.
+    let state = tempfile::tempdir()?;
+    let (mut raw, mut lean, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let began = Instant::now();
-        let of_its_own = network_mode == "job";
-        if of_its_own {
-            let network = NetworkCreateRequest { name: NETWORK.to_owned(), ..NetworkCreateRequest::default() };
-            docker.create_network(network).await?;
-        }
-        let network = if of_its_own { NETWORK } else { network_mode };
-        let all = (0..20).map(|_| container(docker, &["true"], None, network));
-        let ended = futures_util::future::join_all(all).await;
-        if of_its_own {
-            docker.remove_network(NETWORK).await?;
-        }
-        ended.into_iter().collect::<Result<Vec<_>, _>>()?;
-        floor.push(began.elapsed());
+        let all = (0..20).map(|number| raw_job(docker, number, tree.path(), mode));
+        futures_util::future::join_all(all).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        raw.push(began.elapsed());
+        let began = Instant::now();
+        lean_twenty(docker, mode).await?;
+        lean.push(began.elapsed());
         let began = Instant::now();
         let status = Command::new(BINARY)
             .arg("exec")
             .current_dir(dir.path())
-            .env("FORGEHAND_STATE_DIR", dir.path().join("state"))
+            .env("FORGEHAND_STATE_DIR", state.path())
             .env("FORGEHAND_CONFIG", &config)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -399,7 +463,8 @@ async fn exec_twenty(docker: &Docker, network_mode: &str, rounds: usize) -> Resu
         }
         ours.push(began.elapsed());
     }
-    row(&format!("exec of 20 jobs, network `{network_mode}`, to its end"), &mut floor, &mut ours);
+    row(&format!("exec of 20 jobs, network `{mode}`, to its end"), &mut raw, &mut ours.clone());
+    row("beside bare containers that do less", &mut lean, &mut ours);
     Ok(())
 }
 
