@@ -3,14 +3,12 @@
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
 use crate::parser::expression::{Expr, Node, NodeKind};
 use crate::parser::github::codes;
-use crate::parser::github::workflow::model::{Condition, Workflow};
+use crate::parser::github::workflow::model::{Condition, Job};
 
-pub(super) fn check(workflow: &Workflow, diagnostics: &mut Diagnostics) {
-    for job in &workflow.jobs {
-        one(&job.condition, Some(&job.id), diagnostics);
-        for step in job.steps() {
-            one(&step.condition, None, diagnostics);
-        }
+pub(super) fn check(job: &Job, diagnostics: &mut Diagnostics) {
+    one(&job.condition, Some(&job.id), diagnostics);
+    for step in job.steps() {
+        one(&step.condition, None, diagnostics);
     }
 }
 

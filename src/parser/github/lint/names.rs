@@ -219,22 +219,20 @@ fn inputs(workflow: &Workflow, key: &str) -> Finding {
 }
 
 /// Jobs that a job needs twice.
-pub(super) fn check_needs(workflow: &Workflow, diagnostics: &mut Diagnostics) {
+pub(super) fn check_needs(job: &Job, diagnostics: &mut Diagnostics) {
     /// So many names are compared one by one.
     const FEW: usize = 12;
-    for job in &workflow.jobs {
-        let needs = job.needs.as_slice();
-        let mut seen: HashSet<String> = HashSet::new();
-        for (at, (need, span)) in needs.iter().enumerate() {
-            let is_new = match needs.len() <= FEW {
-                true => !needs.iter().take(at).any(|(before, _)| before.eq_ignore_ascii_case(need)),
-                false => seen.insert(need.to_ascii_lowercase()),
-            };
-            if !is_new {
-                let message = format!("job `{}` needs `{need}` twice", job.id);
-                let help = "take one of the two out";
-                diagnostics.push(Diagnostic::warning(codes::REPEATED_NEED, *span, message).help(help));
-            }
+    let needs = job.needs.as_slice();
+    let mut seen: HashSet<String> = HashSet::new();
+    for (at, (need, span)) in needs.iter().enumerate() {
+        let is_new = match needs.len() <= FEW {
+            true => !needs.iter().take(at).any(|(before, _)| before.eq_ignore_ascii_case(need)),
+            false => seen.insert(need.to_ascii_lowercase()),
+        };
+        if !is_new {
+            let message = format!("job `{}` needs `{need}` twice", job.id);
+            let help = "take one of the two out";
+            diagnostics.push(Diagnostic::warning(codes::REPEATED_NEED, *span, message).help(help));
         }
     }
 }

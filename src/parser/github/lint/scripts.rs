@@ -214,16 +214,14 @@ fn shortened(line: &str) -> String {
 }
 
 /// What the texts of scripts say, whatever their expressions are.
-pub(super) fn check_texts(workflow: &Workflow, diagnostics: &mut Diagnostics) {
-    for job in &workflow.jobs {
-        let job_env = job.as_steps().and_then(|steps| steps.env.as_ref());
-        for step in job.steps() {
-            let StepKind::Run(run) = &step.kind else { continue };
-            let text = run.script.source();
-            deprecated(&text, run.script.span, diagnostics);
-            let env = [workflow.env.as_ref(), job_env, step.env()];
-            printed_variables(&text, step, &env, diagnostics);
-        }
+pub(super) fn check_texts(workflow: &Workflow, job: &Job, diagnostics: &mut Diagnostics) {
+    let job_env = job.as_steps().and_then(|steps| steps.env.as_ref());
+    for step in job.steps() {
+        let StepKind::Run(run) = &step.kind else { continue };
+        let text = run.script.source();
+        deprecated(&text, run.script.span, diagnostics);
+        let env = [workflow.env.as_ref(), job_env, step.env()];
+        printed_variables(&text, step, &env, diagnostics);
     }
 }
 

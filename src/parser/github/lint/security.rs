@@ -9,41 +9,59 @@ use crate::parser::expression::Expr;
 use crate::parser::expression::origins::origins;
 use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
-use crate::parser::github::workflow::model::{Condition, JobKind, Step, StepKind, UsesStep, Workflow};
+use crate::parser::github::workflow::model::{Condition, Job, JobKind, Step, StepKind, UsesStep, Workflow};
 use crate::parser::github::workflow::token::Token;
 
 /// Events that give a workflow secrets and a token that can write, though strangers cause them.
 const PRIVILEGED: [&str; 3] = ["pull_request_target", "workflow_run", "issue_comment"];
 
-pub(super) fn check(workflow: &Workflow, dialect: Dialect, diagnostics: &mut Diagnostics) {
-    let privileged: Vec<&str> = PRIVILEGED.into_iter().filter(|event| workflow.event(event).is_some()).collect();
-    // Each action once, where it stands first: the same change mends all of its places.
-    let mut told: HashSet<&str> = HashSet::new();
-    for job in &workflow.jobs {
-        if let JobKind::Call(call) = &job.kind
-            && told.insert(&call.uses)
-        {
-            pin(&call.uses, call.span, dialect, diagnostics);
+/// What was seen so far.
+pub(super) struct Security<'w> {
+    dialect: Dialect,
+    /// The events of the workflow that are [`PRIVILEGED`].
+    privileged: Vec<&'static str>,
+    /// Each action once, where it stands first: the same change mends all of its places.
+    told: HashSet<&'w str>,
+}
+
+impl<'w> Security<'w> {
+    pub(super) fn new(workflow: &Workflow, dialect: Dialect) -> Self {
+        let privileged = PRIVILEGED.into_iter().filter(|event| workflow.event(event).is_some()).collect();
+        Self { dialect, privileged, told: HashSet::new() }
+    }
+
+    pub(super) fn check(&mut self, job: &'w Job, diagnostics: &mut Diagnostics) {
+        if let JobKind::Call(call) = &job.kind {
+            self.pin(&call.uses, call.span, diagnostics);
         }
-        let is_open = |condition: &Condition, event: &str| !guard::keeps_strangers_out(&condition.expr, event);
         for step in job.steps() {
-            if let StepKind::Uses(uses) = &step.kind
-                && told.insert(&uses.action)
-            {
-                pin(&uses.action, uses.span, dialect, diagnostics);
+            if let StepKind::Uses(uses) = &step.kind {
+                self.pin(&uses.action, uses.span, diagnostics);
             }
-            let open =
-                privileged.iter().filter(|event| is_open(&job.condition, event) && is_open(&step.condition, event));
-            let found = open.filter_map(|event| Some((event, checked_out(step, event)?))).next();
-            let Some((event, place)) = found else { continue };
-            let message = format!(
-                "`{event}` runs with secrets and a token that can write, and this checks out what a stranger proposes: its scripts, \
-                 build files and hooks run with all of it"
-            );
-            let help = "use `pull_request` for what builds or tests the proposal, and hand its results over as an artifact; if it has \
-                        to be here, check it out with `persist-credentials: false` into a folder from which nothing is run";
-            diagnostics.push(Diagnostic::warning(codes::UNTRUSTED_CHECKOUT, place, message).help(help));
+            self.checkout(job, step, diagnostics);
         }
+    }
+
+    fn pin(&mut self, uses: &'w str, span: Span, diagnostics: &mut Diagnostics) {
+        if self.told.insert(uses) {
+            pin(uses, span, self.dialect, diagnostics);
+        }
+    }
+
+    fn checkout(&self, job: &Job, step: &Step, diagnostics: &mut Diagnostics) {
+        let is_open = |condition: &Condition, event: &str| !guard::keeps_strangers_out(&condition.expr, event);
+        let open =
+            self.privileged.iter().filter(|event| is_open(&job.condition, event) && is_open(&step.condition, event));
+        let Some((event, place)) = open.filter_map(|event| Some((event, checked_out(step, event)?))).next() else {
+            return;
+        };
+        let message = format!(
+            "`{event}` runs with secrets and a token that can write, and this checks out what a stranger proposes: its scripts, \
+             build files and hooks run with all of it"
+        );
+        let help = "use `pull_request` for what builds or tests the proposal, and hand its results over as an artifact; if it has \
+                    to be here, check it out with `persist-credentials: false` into a folder from which nothing is run";
+        diagnostics.push(Diagnostic::warning(codes::UNTRUSTED_CHECKOUT, place, message).help(help));
     }
 }
 

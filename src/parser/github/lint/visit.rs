@@ -32,8 +32,8 @@ pub(super) enum Place {
     Other,
 }
 
-/// Calls `visit` with every expression.
-pub(super) fn sites<'a>(workflow: &'a Workflow, visit: &mut dyn FnMut(Site<'a>)) {
+/// Calls `visit` with every expression that stands in no job.
+pub(super) fn outside_jobs<'a>(workflow: &'a Workflow, visit: &mut impl FnMut(Site<'a>)) {
     for token in [&workflow.run_name, &workflow.env, &workflow.concurrency].into_iter().flatten() {
         each(token, None, None, Place::Other, visit);
     }
@@ -42,10 +42,10 @@ pub(super) fn sites<'a>(workflow: &'a Workflow, visit: &mut dyn FnMut(Site<'a>))
             interface.outputs.iter().for_each(|(_, value)| each(value, None, None, Place::AfterSteps, visit));
         }
     }
-    workflow.jobs.iter().for_each(|job| of_job(job, visit));
 }
 
-fn of_job<'a>(job: &'a Job, visit: &mut dyn FnMut(Site<'a>)) {
+/// Calls `visit` with every expression of a job.
+pub(super) fn of_job<'a>(job: &'a Job, visit: &mut impl FnMut(Site<'a>)) {
     condition(&job.condition, job, None, visit);
     for token in [&job.name, &job.concurrency, &job.strategy].into_iter().flatten() {
         each(token, Some(job), None, Place::Other, visit);
@@ -81,7 +81,7 @@ fn of_job<'a>(job: &'a Job, visit: &mut dyn FnMut(Site<'a>)) {
     }
 }
 
-fn of_step<'a>(job: &'a Job, at: (usize, &'a Step), visit: &mut dyn FnMut(Site<'a>)) {
+fn of_step<'a>(job: &'a Job, at: (usize, &'a Step), visit: &mut impl FnMut(Site<'a>)) {
     let step = at.1;
     condition(&step.condition, job, Some(at), visit);
     let own = [step.name(), step.env(), step.continue_on_error(), step.timeout()];
@@ -112,7 +112,7 @@ fn condition<'a>(
     condition: &'a Condition,
     job: &'a Job,
     step: Option<(usize, &'a Step)>,
-    visit: &mut dyn FnMut(Site<'a>),
+    visit: &mut impl FnMut(Site<'a>),
 ) {
     let Some(span) = condition.span else { return };
     visit(Site { expr: &condition.expr, span, within: None, job: Some(job), step, place: Place::Other });
@@ -123,7 +123,7 @@ fn each<'a>(
     job: Option<&'a Job>,
     step: Option<(usize, &'a Step)>,
     place: Place,
-    visit: &mut dyn FnMut(Site<'a>),
+    visit: &mut impl FnMut(Site<'a>),
 ) {
     token.templates(&mut |template, span| {
         for (expr, offset) in template.exprs() {
