@@ -43,7 +43,7 @@ pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) ->
         }
     };
     for trouble in &planned.troubles {
-        diagnostics.push(trouble_of(trouble, planned.places.get(&trouble.job)));
+        diagnostics.push(trouble_of(trouble, planned.places.get(trouble.job.as_str())));
     }
     let notes = notes(file, &planned);
     let places = planned.places;
@@ -144,7 +144,7 @@ pub fn begin_workflow(
         Ok((planned, Ok(run))) => {
             for trouble in &planned.troubles {
                 // The job will fail and say so; the others run.
-                let told = trouble_of(trouble, planned.places.get(&trouble.job));
+                let told = trouble_of(trouble, planned.places.get(trouble.job.as_str()));
                 diagnostics.push(Diagnostic { severity: told.severity.max(Severity::Warning), ..told });
             }
             Some((planned.definition, Playbook::new(run).named(planned.naming)))

@@ -1,10 +1,12 @@
 //! What a run would be, without running it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::playbook::JobId;
-use super::{Conclusion, Leg, LegEnd, Move, Naming, Playbook, Trouble};
+use super::{Conclusion, Leg, Naming, Playbook, Trouble};
 use crate::parser::document::Span;
 use crate::parser::github::contexts::Run;
 use crate::parser::github::events::{RunFacts, StartProblem, Started, start, told};
@@ -24,7 +26,7 @@ pub struct Planned {
     /// Jobs that are known never to run: name and reason.
     pub left_out: Vec<(String, String)>,
     /// Where the jobs stand, in their own files, by name.
-    pub places: HashMap<String, Span>,
+    pub places: HashMap<SmolStr, Span>,
     /// The names that were given.
     pub naming: Naming,
 }
@@ -56,23 +58,21 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, Vec<Sta
     planned.definition.jobs.reserve(jobs);
     planned.places.reserve(jobs);
     let mut groups = HashMap::new();
-    let mut moves = VecDeque::from(playbook.start());
-    while let Some(next) = moves.pop_front() {
-        match next {
-            Move::Start(id) => {
-                moves.extend(playbook.ended(id, LegEnd::without_steps(Conclusion::Success)));
-                if let Some(leg) = playbook.take_leg(id) {
-                    add(&mut planned, &mut groups, leg, &playbook);
-                }
+    let (mut failed, mut left_out) = (Vec::new(), Vec::new());
+    playbook.rehearse(
+        |playbook, id| {
+            if let Some(leg) = playbook.take_leg(id) {
+                add(&mut planned, &mut groups, leg, playbook);
             }
-            Move::Never(never) if never.conclusion == Conclusion::Failure => {
-                let fault = never.reason.into();
-                planned.troubles.push(Trouble { job: never.name, span: None, fault });
+        },
+        |never| match never.conclusion {
+            Conclusion::Failure => {
+                failed.push(Trouble { job: never.name, span: None, fault: never.reason.into() });
             }
-            Move::Never(never) => planned.left_out.push((never.name, never.reason)),
-            Move::Cancel { .. } => {}
-        }
-    }
+            _ => left_out.push((never.name, never.reason)),
+        },
+    );
+    (planned.troubles, planned.left_out) = (failed, left_out);
     let (naming, troubles) = playbook.into_findings();
     planned.naming = naming;
     planned.troubles.extend(troubles);
@@ -91,7 +91,7 @@ fn add(planned: &mut Planned, groups: &mut Groups, leg: Leg, playbook: &Playbook
             definition.groups.len() - 1
         })
     });
-    planned.places.extend(leg.span.map(|span| (leg.name.clone(), span)));
+    planned.places.extend(leg.span.map(|span| (SmolStr::new(&leg.name), span)));
     definition.jobs.push(PlannedJob {
         name: leg.name,
         waits: Waits::Jobs(leg.needs),

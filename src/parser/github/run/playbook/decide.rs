@@ -259,7 +259,7 @@ impl Playbook {
 
 impl JobResults for Flow {
     fn of(&self, key: &str) -> Option<Conclusion> {
-        self.jobs.get(*self.index.get(&key.to_lowercase())?)?.result
+        self.jobs.get(*self.index.get(key.to_lowercase().as_str())?)?.result
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::concurrency::Groups;
-use super::{Conclusion, Leg, LegId, Move, Place, Program, Trouble};
+use super::{Conclusion, Leg, LegId, Move, NeverRan, Place, Program, Trouble};
 use crate::parser::github::contexts::Run;
 use crate::parser::github::workflow::model::Workflow;
 use crate::pipeline::definition::JobGroup;
@@ -167,5 +167,27 @@ impl Playbook {
             self.decide(job);
         }
         std::mem::take(&mut self.moves)
+    }
+
+    /// Plays the whole run, in which each leg succeeds as soon as it starts: `over` gets those legs, `never` what is known never to
+    /// run. One job after the other, so that what is made of a job is still at hand when it is over.
+    pub(super) fn rehearse(&mut self, mut over: impl FnMut(&mut Self, LegId), mut never: impl FnMut(NeverRan)) {
+        self.enter(FlowId(0));
+        let mut moves = VecDeque::new();
+        loop {
+            moves.extend(self.moves.drain(..));
+            match moves.pop_front() {
+                Some(Move::Start(leg)) => {
+                    self.leg_ended(leg, super::LegEnd::without_steps(Conclusion::Success));
+                    over(self, leg);
+                }
+                Some(Move::Never(job)) => never(job),
+                Some(Move::Cancel { .. }) => {}
+                None => match self.ready.pop_front() {
+                    Some(job) => self.decide(job),
+                    None => return,
+                },
+            }
+        }
     }
 }

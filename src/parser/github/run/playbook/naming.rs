@@ -4,17 +4,19 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use smol_str::SmolStr;
+
 /// The names that were given, and to whom.
 #[derive(Clone, Debug, Default)]
 pub struct Naming {
-    given: HashMap<String, Owner>,
+    given: HashMap<SmolStr, Owner>,
 }
 
 /// A job by the keys that lead to it, and its number in its matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Owner {
     /// Joined by `/`, which no key has in it.
-    path: Box<str>,
+    path: SmolStr,
     index: Option<u32>,
 }
 
@@ -26,10 +28,11 @@ impl Naming {
 
     /// The name of a job that is shown as `shown`: that, unless another job has it. Who asks again gets the same.
     pub(super) fn give(&mut self, shown: String, path: &[String], index: Option<u32>) -> String {
-        let owner = Owner { path: path.join("/").into(), index };
-        let first = match self.given.get(&shown) {
+        let path = if let [only] = path { SmolStr::new(only) } else { path.join("/").into() };
+        let owner = Owner { path, index };
+        let first = match self.given.get(shown.as_str()) {
             None => {
-                self.given.insert(shown.clone(), owner);
+                self.given.insert(SmolStr::new(&shown), owner);
                 return shown;
             }
             Some(first) if *first == owner => return shown,
@@ -47,13 +50,13 @@ impl Naming {
         let mut number = 1_u32;
         loop {
             let tried = if number == 1 { name.to_owned() } else { format!("{name} {number}") };
-            match self.given.entry(tried) {
+            match self.given.entry(tried.into()) {
                 Entry::Vacant(free) => {
-                    let name = free.key().clone();
+                    let name = free.key().to_string();
                     free.insert(owner);
                     return name;
                 }
-                Entry::Occupied(known) if *known.get() == owner => return known.key().clone(),
+                Entry::Occupied(known) if *known.get() == owner => return known.key().to_string(),
                 Entry::Occupied(_) => number = number.saturating_add(1),
             }
         }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use smol_str::{SmolStr, StrExt as _};
+
 use super::super::{Conclusion, Leg, LegId};
 use crate::parser::expression::Value;
 use crate::parser::github::contexts::{JobScene, Run, Scope};
@@ -32,7 +34,7 @@ pub(super) struct Flow {
     pub caller: Option<JobId>,
     pub jobs: Vec<JobState>,
     /// The places of its jobs by their keys in lower case.
-    pub index: HashMap<String, usize>,
+    pub index: HashMap<SmolStr, usize>,
     /// Jobs that have not ended.
     pub left: usize,
     /// Its first jobs were made ready.
@@ -98,14 +100,14 @@ impl Flow {
 
     pub fn new(scope: Arc<Scope>, caller: Option<JobId>) -> Self {
         let keys = scope.workflow.jobs.iter().enumerate();
-        let index = keys.map(|(at, job)| (job.key().to_lowercase(), at)).collect();
+        let index = keys.map(|(at, job)| (job.key().to_lowercase_smolstr(), at)).collect();
         let jobs = links(&scope, &index);
         Self { left: jobs.len(), scope, caller, jobs, index, has_begun: false, cancelled: None }
     }
 }
 
 /// The jobs of a workflow with who needs whom. What is unknown or the job itself was refused when the workflow was checked.
-fn links(scope: &Scope, index: &HashMap<String, usize>) -> Vec<JobState> {
+fn links(scope: &Scope, index: &HashMap<SmolStr, usize>) -> Vec<JobState> {
     let jobs = &scope.workflow.jobs;
     let mut states: Vec<JobState> =
         jobs.iter().map(|_| JobState { chain_succeeded: true, ..JobState::default() }).collect();
