@@ -23,7 +23,7 @@ pub fn expect_much() {
     }
 }
 
-/// What is reserved for the heap from its beginning on, and big enough to be that.
+/// Asks for huge pages where the allocator has reserved addresses for the heap. Where it has not, nothing is done.
 #[cfg(target_os = "linux")]
 fn advise_huge_pages() -> std::io::Result<()> {
     use rustix::mm::{Advice, madvise};
@@ -53,17 +53,27 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_heap_may_have_huge_pages_and_works_on() {
-        // Refused only by a kernel that was built without them.
-        let advised = advise_huge_pages();
-        assert!(
-            advised.as_ref().is_ok_and(|()| true)
-                || advised.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
-        );
+    fn the_heap_is_given_huge_pages_and_works_on() {
+        match advise_huge_pages() {
+            Ok(()) => assert!(heap_flags().split_whitespace().any(|flag| flag == "hg"), "{}", heap_flags()),
+            // Refused by kernels that were built without them, and by them alone.
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EINVAL)),
+        }
         let many: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
         assert_eq!(many.iter().map(String::len).sum::<usize>(), 488_890);
         drop(many);
         give_back();
+    }
+
+    /// What the kernel says of the mapping that the heap is in.
+    #[cfg(target_os = "linux")]
+    fn heap_flags() -> String {
+        let somewhere = Box::new(0_u64);
+        let somewhere = std::ptr::from_ref(&*somewhere).addr();
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines();
+        lines.find(|line| addresses(line).is_some_and(|range| range.contains(&somewhere))).unwrap();
+        lines.find_map(|line| line.strip_prefix("VmFlags:")).unwrap().to_owned()
     }
 
     #[test]

@@ -8,12 +8,10 @@ use std::ops::Range;
 
 /// Gives back free memory of the allocator, and the program's own pages that nobody may write.
 pub fn give_back() {
+    crate::allocator::give_back();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        crate::allocator::give_back();
-        for pages in program_pages() {
-            let_go(&pages);
-        }
+    for pages in program_pages() {
+        let_go(&pages);
     }
 }
 

@@ -9,6 +9,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "agent",
+            "allocator",
             "artifact",
             "cli",
             "config",
@@ -26,6 +27,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "parser",
         &[
             "agent",
+            "allocator",
             "artifact",
             "cli",
             "config",

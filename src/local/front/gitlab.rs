@@ -12,7 +12,7 @@ use crate::local::request::Request;
 use crate::local::surroundings::{Changes, Surroundings};
 use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, Severity, did_you_mean};
 use crate::parser::document::{FileId, Span};
-use crate::parser::gitlab::compose::{Event, ReadAhead, Unavailable};
+use crate::parser::gitlab::compose::{Event, ReadAhead};
 use crate::parser::gitlab::config::Configuration;
 use crate::parser::gitlab::config::model::{AllowFailure, Job, Need, NeedWhat, Variables, When};
 use crate::parser::gitlab::pipeline::context::{
@@ -48,24 +48,22 @@ pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) ->
         Ok(context) => context,
         Err(problem) => return refused(file, problem),
     };
-    let options = LoadOptions { ahead, ..options(request) };
-    let remote = request.includes.of_server(|| context.server.url.clone());
-    let checked = load(&file.path, project, &remote, &options, &context);
+    let checked = load_pipeline(project, file, request, &context, LoadOptions { ahead, ..LoadOptions::default() });
     let Checked { value, diagnostics, sources } = checked;
     let value = value.map(|pipeline| planned(pipeline, &diagnostics));
     Checked { value, diagnostics, sources }
 }
 
-/// The pipeline that `context` creates of a file.
+/// The pipeline that `context` creates of a file, with the request's inputs.
 pub fn load_pipeline(
     project: &Project,
     file: &PipelineFile,
     request: &Request,
     context: &PipelineContext,
-    unavailable: Unavailable,
+    options: LoadOptions,
 ) -> Checked<Pipeline> {
     let remote = request.includes.of_server(|| context.server.url.clone());
-    load(&file.path, project, &remote, &LoadOptions { unavailable, ..options(request) }, context)
+    load(&file.path, project, &remote, &LoadOptions { inputs: request.inputs.clone(), ..options }, context)
 }
 
 /// GitLab's merged or processed form.

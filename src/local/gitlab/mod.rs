@@ -19,6 +19,7 @@ use super::surroundings::Surroundings;
 use super::worker::{JobSteps, LocalEnd, LocalJob, LocalWork};
 use crate::executor::pipeline::fixed::Language;
 use crate::parser::diagnostics::Checked;
+use crate::parser::gitlab::LoadOptions;
 use crate::parser::gitlab::compose::Unavailable;
 use crate::parser::gitlab::config::model::NeedWhat;
 use crate::parser::gitlab::pipeline::cache_key::LastCommits;
@@ -68,7 +69,8 @@ impl GitLabJobs {
         }
         let Checked { value, diagnostics, sources } = match pipeline_context(&surroundings, &file.path) {
             Ok(context) => {
-                load_pipeline(&surroundings.project, file, &surroundings.request, &context, Unavailable::Error)
+                let options = LoadOptions { unavailable: Unavailable::Error, ..LoadOptions::default() };
+                load_pipeline(&surroundings.project, file, &surroundings.request, &context, options)
             }
             Err(problem) => super::front::refused(file, problem),
         };
