@@ -66,7 +66,10 @@ impl Engines {
         let mut settings = settings(&self.dir, &self.agent, &self.shim.path, docker, &address).await?;
         settings.process = Some(self.process.clone());
         settings.proof.clone_from(&self.proof);
-        settings.pool.upkeep = self.upkeep.unwrap_or(settings.pool.upkeep);
+        if let Some(upkeep) = self.upkeep {
+            settings.pool.upkeep = upkeep;
+            settings.pool.has_common = true;
+        }
         let engine = Docker::connect(settings).await.map_err(|error| error.to_string())?;
         for warning in engine.caps().warnings() {
             warn!(engine = %address, "{warning}");
@@ -175,9 +178,18 @@ async fn settings(
         folder: folder(dir).await?,
         proof: None,
         auth: MachineAuth { config: user_config(), helper_path: None },
-        pool: PoolSettings { range: docker.network_pool, prefix: docker.network_size, ..PoolSettings::default() },
+        pool: pool(docker),
         utility: UtilityProgram { path: program.to_owned(), args: Vec::new() },
     })
+}
+
+fn pool(docker: &DockerConfig) -> PoolSettings {
+    PoolSettings {
+        range: docker.network_pool,
+        prefix: docker.network_size,
+        are_held: docker.hold_networks,
+        ..PoolSettings::default()
+    }
 }
 
 /// Where the engines' records are kept.

@@ -166,6 +166,8 @@ pub struct DockerConfig {
     /// Prefix length of one job's network.
     #[schemars(range(min = 8, max = 29))]
     pub network_size: u8,
+    /// Whether a container that does nothing keeps each network's namespace for one job after the other.
+    pub hold_networks: bool,
     /// MTU of jobs' networks. Absent: the engine's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 68, max = 65535))]
@@ -337,6 +339,7 @@ impl Default for DockerConfig {
             services_tmpfs: BTreeMap::new(),
             network_mode: NetworkMode::Job,
             network_pool: None,
+            hold_networks: false,
             network_size: 26,
             mtu: None,
             ipv6: false,

@@ -40,7 +40,7 @@ impl Changes {
         let made = self.to_the_end(async move {
             match create(&docker, &name, body.clone()).await {
                 Err(EngineError::Conflict { .. }) => {
-                    docker.remove_container(&name).await?;
+                    docker.engine().remove_container(&name).await?;
                     create(&docker, &name, body).await
                 }
                 answer => answer,

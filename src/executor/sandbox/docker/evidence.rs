@@ -9,7 +9,7 @@ use super::container::mounts::{HOME, RUN};
 use super::engine::{Engine, LOOK};
 use super::error::EngineError;
 use super::lifecycle::{EndState, end_state_of};
-use super::network::alone::HOSTS;
+use super::network::files::NameFile;
 use super::{ANSWER, Docker, labels};
 use crate::executor::evidence::{
     ContainerEvidence, LimitsEvidence, MountEvidence, MountRole, NetworkEvidence, RightsEvidence,
@@ -26,7 +26,7 @@ pub(in crate::executor) struct Looked {
 impl Docker {
     /// Describes a container. `None`: it is gone.
     pub(in crate::executor) async fn look_at(&self, container: &str) -> Result<Option<Looked>, EngineError> {
-        let Some(inspect) = self.inspect(container).await? else { return Ok(None) };
+        let Some(inspect) = self.engine().inspect(container).await? else { return Ok(None) };
         let image = match &inspect.image {
             Some(id) => {
                 let asked = self.engine().api().inspect_image(id);
@@ -142,10 +142,11 @@ fn without_profile(option: String) -> String {
 
 fn mounts(points: Vec<MountPoint>) -> Vec<MountEvidence> {
     let mut all: Vec<MountEvidence> = points.into_iter().map(mount).collect();
-    // The names of hosts are ours where they lie beside the run directory; an operator may mount some of his own.
+    // The files of names are ours where they lie beside the run directory; an operator may mount some of his own.
     let of_job = |mount: &MountEvidence| Path::new(&mount.source).parent().map(Path::to_owned);
     let home = all.iter().find(|mount| mount.target == RUN).and_then(of_job);
-    for mount in all.iter_mut().filter(|mount| mount.target == HOSTS && home.is_some() && of_job(mount) == home) {
+    let is_name_file = |mount: &MountEvidence| NameFile::ALL.iter().any(|file| file.target() == mount.target);
+    for mount in all.iter_mut().filter(|mount| is_name_file(mount) && home.is_some() && of_job(mount) == home) {
         mount.role = MountRole::Own;
     }
     all

@@ -12,19 +12,24 @@ pub const FORGE: &str = "forgehand.forge";
 pub const JOB: &str = "forgehand.job";
 /// On whose behalf: the Owner's slug.
 pub const OWNER: &str = "forgehand.owner";
-/// What it is for: `job`, `service`, `pool`, `utility`, `volume`.
+/// What it is for: `job`, `service`, `pool`, `hold`, `utility`, `volume`.
 pub const ROLE: &str = "forgehand.role";
 /// The process of the agent that made it, on what is made for a moment.
 pub const PROCESS: &str = "forgehand.process";
+/// The network whose namespace a container holds.
+pub const NETWORK: &str = "forgehand.network";
 /// The names by which a service is found, separated by commas.
 pub const SERVICE: &str = "forgehand.service";
 /// The prefix of labels that GitLab's users know (protocols: GitLab 9.3).
 const GITLAB: &str = "com.gitlab.gitlab-runner.";
 
+/// [`ROLE`] of containers that hold a network's namespace.
+pub(super) const HOLDER: &str = "hold";
+
 /// A set of labels.
 pub(super) type Labels = HashMap<String, String>;
 
-/// What carries no job: pooled networks, utility containers and images.
+/// What carries no job: pooled networks, what holds their namespaces, utility containers and images.
 pub(super) fn of_agent(agent: &str, role: &str) -> Labels {
     Labels::from([(AGENT.into(), agent.into()), (ROLE.into(), role.into())])
 }
@@ -73,6 +78,11 @@ pub(super) fn add_configured<'a>(
 /// A filter of the engine's lists: what this agent made.
 pub(super) fn made_by(agent: &str) -> HashMap<String, Vec<String>> {
     HashMap::from([("label".into(), vec![format!("{AGENT}={agent}")])])
+}
+
+/// A filter of the engine's lists: what holds the namespace of `network`.
+pub(super) fn holders_of(agent: &str, network: &str) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".into(), vec![format!("{AGENT}={agent}"), format!("{NETWORK}={network}")])])
 }
 
 /// A filter of the engine's lists: what belongs to `job`.

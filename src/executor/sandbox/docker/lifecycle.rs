@@ -1,31 +1,20 @@
 //! A sandbox after it was made: found again, looked at, ended, removed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::container::LogOutput;
-use bollard::errors::Error as Bollard;
-use bollard::models::{ContainerInspectResponse, ContainerSummary};
-use bollard::query_parameters::{
-    ListContainersOptions, LogsOptions, RemoveContainerOptions, StopContainerOptions, WaitContainerOptions,
-};
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{LogsOptions, StopContainerOptions};
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::Instant;
 
 use super::engine::{CHANGE, LOOK};
 use super::error::EngineError;
 use super::{Docker, labels};
 use crate::executor::sandbox::SandboxRecord;
 use crate::pipeline::JobKey;
-
-/// The exit code of a container that is gone, which nobody knows.
-pub(super) const GONE: i32 = -1;
-/// How long a removal that another call has begun may take.
-const REMOVAL: Duration = Duration::from_secs(120);
-/// How often such a removal is looked at.
-const REMOVAL_PAUSE: Duration = Duration::from_millis(200);
 
 /// What became of a sandbox while nobody looked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +59,7 @@ impl Docker {
         if boot_id != self.boot_id() {
             return Ok(Reattached::Gone { cause: "the machine was restarted while the job ran".into() });
         }
-        let Some(inspect) = self.inspect(container).await? else {
+        let Some(inspect) = self.engine().inspect(container).await? else {
             return Ok(Reattached::Gone { cause: "its container was removed by another program".into() });
         };
         let state = end_state_of(&inspect);
@@ -88,26 +77,7 @@ impl Docker {
     /// How the job's container stands or ended. `None`: it is gone.
     pub async fn end_state(&self, record: &SandboxRecord) -> Result<Option<EndState>, EngineError> {
         let SandboxRecord::Docker { container, .. } = record else { return Ok(None) };
-        Ok(self.inspect(container).await?.as_ref().map(end_state_of))
-    }
-
-    /// Waits until the container has ended and returns its exit code, [`GONE`] where it is gone. No deadline of its own: the caller
-    /// waits beside something else. Cancel-safe.
-    pub async fn wait_exit(&self, container: &str) -> Result<i32, EngineError> {
-        let options = WaitContainerOptions { condition: "not-running".into() };
-        let waited = std::pin::pin!(self.engine().api().wait_container(container, Some(options))).next().await;
-        match waited {
-            Some(Ok(ended)) => Ok(ended.status_code as i32), // the 32 bits that the kernel gave
-            Some(Err(Bollard::DockerContainerWaitError { code, .. })) => Ok(code as i32),
-            Some(Err(error)) => match self.engine().explain("waiting for the container's end", error) {
-                error if error.is_not_found() => Ok(GONE),
-                error => Err(error),
-            },
-            None => Err(EngineError::Protocol {
-                what: "waiting for the container's end".into(),
-                message: "the answer was empty".into(),
-            }),
-        }
+        Ok(self.engine().inspect(container).await?.as_ref().map(end_state_of))
     }
 
     /// The last `most` bytes of what a container printed so far, both streams in order. Empty where it is gone.
@@ -143,7 +113,7 @@ impl Docker {
         let follow = |container: &String| {
             let (docker, container) = (self.clone(), container.clone());
             async move {
-                let inspect = docker.inspect(&container).await?;
+                let inspect = docker.engine().inspect(&container).await?;
                 let names = inspect.and_then(|i| i.config?.labels?.remove(labels::SERVICE)).unwrap_or_default();
                 let aliases: Vec<String> = names.split(',').map(str::to_owned).collect();
                 let options = LogsOptions {
@@ -180,7 +150,7 @@ impl Docker {
     /// and repeatedly.
     pub async fn remove(&self, record: &SandboxRecord) -> Result<(), EngineError> {
         let SandboxRecord::Docker { container, services, network, .. } = record else { return Ok(()) };
-        let removals = services.iter().chain([container]).map(|id| self.remove_container(id));
+        let removals = services.iter().chain([container]).map(|id| self.engine().remove_container(id));
         // All are tried, whatever becomes of one.
         join_all(removals).await.into_iter().collect::<Result<Vec<()>, _>>()?;
         match network {
@@ -191,46 +161,9 @@ impl Docker {
 
     /// Removes every container that carries the job's label, known or not.
     pub async fn remove_job(&self, job: &JobKey) -> Result<(), EngineError> {
-        let found = self.containers(labels::made_for(self.agent(), job)).await?;
+        let found = self.engine().containers(labels::made_for(self.agent(), job)).await?;
         let ids = found.into_iter().filter_map(|container| container.id);
-        join_all(ids.map(|id| async move { self.remove_container(&id).await })).await.into_iter().collect()
-    }
-
-    /// Removes a container by id or name, running or not, with its anonymous volumes. One that is gone is no error.
-    pub(super) async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
-        let deadline = Instant::now() + REMOVAL;
-        loop {
-            let options = RemoveContainerOptions { v: true, force: true, link: false };
-            let call = self.engine().api().remove_container(id, Some(options));
-            match self.engine().call("removing a container", CHANGE, call).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_not_found() => return Ok(()),
-                // Another call is removing it; removed it is only when the engine does not know it any more.
-                Err(EngineError::Conflict { .. }) if Instant::now() < deadline => {
-                    tokio::time::sleep(REMOVAL_PAUSE).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// What the engine knows of a container; `None`: it is gone.
-    pub(super) async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
-        match self.engine().call("looking at a container", LOOK, self.engine().api().inspect_container(id, None)).await
-        {
-            Ok(inspect) => Ok(Some(inspect)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Containers that pass the filters, running or not.
-    pub(super) async fn containers(
-        &self,
-        filters: HashMap<String, Vec<String>>,
-    ) -> Result<Vec<ContainerSummary>, EngineError> {
-        let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
-        self.engine().call("listing containers", LOOK, self.engine().api().list_containers(Some(options))).await
+        join_all(ids.map(|id| async move { self.engine().remove_container(&id).await })).await.into_iter().collect()
     }
 }
 

@@ -12,7 +12,7 @@
 //! not need (a one-step job without services: inspect the image, create, start, wait, remove).
 //!
 //! - [`image`]: names, credentials, pulls, and whose an image is.
-//! - `container`: the body of `create`: isolation, limits, mounts.
+//! - `container`: the body of `create`: isolation, limits, mounts. `containers`: what is done with one that is there.
 //! - [`network`]: a small network a job, from a pool.
 //! - `service`: containers beside the job.
 //! - [`leftovers`], [`utility`]: removing what only root can remove.
@@ -24,6 +24,7 @@ use std::time::Duration;
 mod caps;
 mod changes;
 mod container;
+mod containers;
 mod engine;
 mod error;
 pub mod evidence;
@@ -117,7 +118,13 @@ impl Docker {
             what: "reading the engine's records".into(),
             message: error.to_string(),
         })??;
-        let networks = NetworkPool::new(engine.clone(), settings.agent.clone(), settings.pool.clone());
+        let networks = NetworkPool::new(
+            engine.clone(),
+            settings.agent.clone(),
+            settings.process.clone(),
+            settings.utility.clone(),
+            settings.pool.clone(),
+        );
         let kept_volumes = settings.folder.join("volumes");
         let docker =
             Self { inner: Arc::new(Inner { engine, caps, settings, kept_volumes, owners, networks, boot_id }) };
@@ -161,7 +168,7 @@ impl Docker {
     /// Makes networks for jobs of a registration ahead of the first one. Returns at once; they are made beside.
     pub async fn make_networks_ready(&self, settings: &DockerSettings) {
         if settings.network_mode == NetworkMode::Job {
-            let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
+            let shape = Shape::new(settings.network_mtu, settings.enable_ipv6);
             self.inner.networks.make_ready(&shape).await;
         }
     }
@@ -169,7 +176,7 @@ impl Docker {
     /// So many jobs of a registration are still to come, and no other: networks are made ahead and kept for these only.
     pub async fn expect_jobs(&self, settings: &DockerSettings, jobs: usize) {
         if settings.network_mode == NetworkMode::Job {
-            let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
+            let shape = Shape::new(settings.network_mtu, settings.enable_ipv6);
             self.inner.networks.expect(jobs, &shape).await;
         }
     }

@@ -24,6 +24,19 @@ pub(super) fn pool_network(agent: &str, index: u32) -> String {
     format!("{}-net-{index}", prefix(agent))
 }
 
+/// The container that holds the namespace of the network of this name, or of a place in it.
+pub(super) fn holder(network: &str, place: Option<u32>) -> String {
+    match place {
+        Some(place) => format!("{network}-hold-{place}"),
+        None => format!("{network}-hold"),
+    }
+}
+
+/// Host name of the jobs in a held namespace, the `number`-th.
+pub(super) fn held_host_name(number: u32) -> String {
+    format!("job-net-{number}")
+}
+
 /// A container of our own for a moment: a probe, a removal.
 pub(super) fn utility_container(agent: &str, purpose: &str) -> String {
     format!("{}-{purpose}-{}", prefix(agent), uuid::Uuid::new_v4().simple())

@@ -36,13 +36,20 @@ impl Docker {
     /// anything is made for it until it is removed; `known` is asked after what is there was listed.
     pub async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<Swept, EngineError> {
         let mut swept = Swept::default();
-        let containers = self.containers(labels::made_by(self.agent())).await?;
+        let containers = self.engine().containers(labels::made_by(self.agent())).await?;
         // Asked after the list was made: a job that came in between is known.
         let known = known();
         let known: BTreeSet<&str> = known.iter().map(JobKey::as_str).collect();
-        let (leftovers, kept): (Vec<_>, Vec<_>) =
-            containers.into_iter().partition(|found| is_leftover(found, &known, self.process()));
-        let removals = leftovers.iter().map(|found| self.remove_container(found.id.as_deref().unwrap_or_default()));
+        let (holders, others): (Vec<_>, Vec<_>) = containers.into_iter().partition(is_holder);
+        let (mut leftovers, mut kept): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|found| is_leftover(found, &known, self.process()));
+        let ours = self.networks().known_holders();
+        let (used, unused): (Vec<_>, Vec<_>) =
+            holders.into_iter().partition(|holder| ours.contains(&name_of(holder)) || is_joined(holder, &kept));
+        kept.extend(used);
+        leftovers.extend(unused);
+        let removals =
+            leftovers.iter().map(|found| self.engine().remove_container(found.id.as_deref().unwrap_or_default()));
         for (found, removed) in leftovers.iter().zip(join_all(removals).await) {
             note(removed, name_of(found), &mut swept.containers, &mut swept.failures);
         }
@@ -54,7 +61,7 @@ impl Docker {
 
     /// The shims that containers of this agent run, by their paths on the machine.
     pub async fn shims(&self) -> Result<Vec<PathBuf>, EngineError> {
-        let containers = self.containers(labels::made_by(self.agent())).await?;
+        let containers = self.engine().containers(labels::made_by(self.agent())).await?;
         let mounts = containers.into_iter().flat_map(|found| found.mounts.unwrap_or_default());
         let shims = mounts.filter(|mount| mount.destination.as_deref() == Some(SHIM));
         Ok(shims.filter_map(|mount| mount.source.map(PathBuf::from)).collect())
@@ -108,6 +115,18 @@ fn is_leftover(found: &ContainerSummary, known: &BTreeSet<&str>, process: Option
         (None, Some(theirs), Some(ours)) if theirs != ours => true,
         (None, _, _) => age_of(found) > MOMENT,
     }
+}
+
+/// Whether a container is there to hold a network's namespace.
+fn is_holder(found: &ContainerSummary) -> bool {
+    found.labels.as_ref().and_then(|labels| labels.get(labels::ROLE)).is_some_and(|role| role == labels::HOLDER)
+}
+
+/// Whether one of `kept` is in the namespace that this one holds.
+fn is_joined(holder: &ContainerSummary, kept: &[ContainerSummary]) -> bool {
+    let mode = holder.id.as_ref().map(|id| format!("container:{id}"));
+    let mode_of = |found: &ContainerSummary| found.host_config.as_ref().and_then(|config| config.network_mode.clone());
+    mode.is_some() && kept.iter().any(|found| mode_of(found) == mode)
 }
 
 fn age_of(found: &ContainerSummary) -> Duration {

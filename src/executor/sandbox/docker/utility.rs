@@ -1,8 +1,10 @@
-//! A container of our own, for what the agent cannot do from outside: see what the engine sees, and act as root.
+//! A container of our own, for what the agent cannot do from outside: see what the engine sees, act as root, and keep a network's
+//! namespace.
 //!
 //! Its image is empty, made here once and labelled ours; its program is this very program, mounted and started under
 //! another name ([`is_utility`]).
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,10 +15,11 @@ use futures_util::StreamExt;
 use super::engine::{CHANGE, LOOK};
 use super::error::EngineError;
 use super::image::pull;
-use super::{Docker, labels, leftovers, names};
+use super::network::files::NameFiles;
+use super::{Docker, Engine, labels, leftovers, names};
 
 /// The empty image. Its number changes with its content.
-const IMAGE: &str = "forgehand-utility:1";
+pub(super) const IMAGE: &str = "forgehand-utility:1";
 /// The name under which this program does a utility container's work.
 const NAME: &str = "forgehand-utility";
 /// The same as a path in the container.
@@ -42,8 +45,31 @@ pub fn is_utility() -> bool {
     std::env::args_os().next().is_some_and(|program| Path::new(&program).file_name().is_some_and(|name| name == NAME))
 }
 
-/// Empties the folder `/work` and ends: 0, or 1 with a line on stderr.
+/// What a utility container does: its last argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Empties the folder `/work` and ends: 0, or 1 with a line on stderr.
+    Empty,
+    /// Says what the engine wrote for it, and is there until it is removed.
+    Hold,
+}
+
+impl Work {
+    const HOLD: &str = "hold";
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Hold => Self::HOLD,
+        }
+    }
+}
+
+/// Does a utility container's work.
 pub fn main() -> ! {
+    if std::env::args().next_back().is_some_and(|word| word == Work::HOLD) {
+        hold();
+    }
     let code = match leftovers::empty(Path::new(WORK)) {
         Ok(()) => 0,
         Err(error) => {
@@ -52,6 +78,21 @@ pub fn main() -> ! {
         }
     };
     std::process::exit(code)
+}
+
+fn hold() -> ! {
+    let said = NameFiles::here().and_then(|files| {
+        let line = files.to_line()?;
+        let mut stdout = std::io::stdout();
+        stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush())
+    });
+    if let Err(error) = said {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 impl Docker {
@@ -97,19 +138,17 @@ impl Docker {
         let mut archive = Vec::new();
         let read =
             self.engine().drain("reading a probe", LOOK, stream, |piece| archive.extend_from_slice(&piece)).await;
-        self.remove_container(&id).await?;
+        self.engine().remove_container(&id).await?;
         read.map(|()| archive)
     }
 
     /// Empties `folder` as root in a container: what jobs left there as other users, or without the right to write.
     pub async fn empty_as_root(&self, folder: &Path) -> Result<(), EngineError> {
         let program = self.utility_program();
-        let mut command = vec![PROGRAM.to_owned()];
-        command.extend(program.args.iter().cloned());
-        let mounts = vec![bind(&program.path, PROGRAM, true), bind(folder, WORK, false)];
-        let id = self.make_utility("empty", mounts, command).await?;
+        let mounts = vec![program_mount(program), bind(folder, WORK, false)];
+        let id = self.make_utility("empty", mounts, command(program, Work::Empty)).await?;
         let done = self.run_utility(&id, folder).await;
-        self.remove_container(&id).await?;
+        self.engine().remove_container(&id).await?;
         done
     }
 
@@ -117,7 +156,7 @@ impl Docker {
         let engine = self.engine();
         engine.call("starting a container", CHANGE, engine.api().start_container(id, None)).await?;
         let what = || format!("emptying {} as root", folder.display());
-        let code = tokio::time::timeout(PATIENCE, self.wait_exit(id))
+        let code = tokio::time::timeout(PATIENCE, self.engine().wait_exit(id))
             .await
             .map_err(|_elapsed| EngineError::Timeout { what: what(), after: PATIENCE })??;
         if code == 0 {
@@ -133,7 +172,7 @@ impl Docker {
         mounts: Vec<Mount>,
         command: Vec<String>,
     ) -> Result<String, EngineError> {
-        self.ensure_utility_image().await?;
+        ensure_image(self.engine()).await?;
         let host_config = HostConfig {
             mounts: Some(mounts),
             network_mode: Some("none".into()),
@@ -158,27 +197,36 @@ impl Docker {
         let call = self.engine().api().create_container(Some(options), body);
         Ok(self.engine().call("making a container", CHANGE, call).await?.id)
     }
+}
 
-    async fn ensure_utility_image(&self) -> Result<(), EngineError> {
-        let engine = self.engine();
-        if pull::inspect(engine, IMAGE).await?.is_some() {
-            return Ok(());
-        }
-        let (repo, tag) = IMAGE.split_once(':').unwrap_or((IMAGE, "latest"));
-        let options = CreateImageOptions {
-            from_src: Some("-".into()),
-            repo: Some(repo.to_owned()),
-            tag: Some(tag.to_owned()),
-            changes: vec![format!("LABEL {}=utility", labels::ROLE)],
-            ..CreateImageOptions::default()
-        };
-        let archive = empty_root().map_err(|error| EngineError::State {
-            what: "packing the utility image".into(),
-            message: error.to_string(),
-        })?;
-        let stream = engine.api().create_image(Some(options), Some(bollard::body_full(archive.into())), None);
-        engine.drain("making the utility image", LOOK, stream, |_progress| {}).await
+/// The program where utility containers look for it.
+pub(super) fn program_mount(program: &UtilityProgram) -> Mount {
+    bind(&program.path, PROGRAM, true)
+}
+
+/// The command of a utility container.
+pub(super) fn command(program: &UtilityProgram, work: Work) -> Vec<String> {
+    let words = [PROGRAM].into_iter().chain(program.args.iter().map(String::as_str)).chain([work.word()]);
+    words.map(str::to_owned).collect()
+}
+
+/// Makes the image where it is not there.
+pub(super) async fn ensure_image(engine: &Engine) -> Result<(), EngineError> {
+    if pull::inspect(engine, IMAGE).await?.is_some() {
+        return Ok(());
     }
+    let (repo, tag) = IMAGE.split_once(':').unwrap_or((IMAGE, "latest"));
+    let options = CreateImageOptions {
+        from_src: Some("-".into()),
+        repo: Some(repo.to_owned()),
+        tag: Some(tag.to_owned()),
+        changes: vec![format!("LABEL {}=utility", labels::ROLE)],
+        ..CreateImageOptions::default()
+    };
+    let archive = empty_root()
+        .map_err(|error| EngineError::State { what: "packing the utility image".into(), message: error.to_string() })?;
+    let stream = engine.api().create_image(Some(options), Some(bollard::body_full(archive.into())), None);
+    engine.drain("making the utility image", LOOK, stream, |_progress| {}).await
 }
 
 /// A root file system with nothing but the places of mounts: the engine makes none in a read-only one.

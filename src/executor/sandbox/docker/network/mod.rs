@@ -2,15 +2,25 @@
 //!
 //! - [`subnets`]: a range of addresses free of the machine's routes, cut into small nets. Pure.
 //! - [`alone`]: no network, without the engine taking part.
-//! - [`pool`]: networks from that range, made ahead of need, one a job; `stock`: which there are, and whose. The latter pure.
+//! - `common`: one network for the jobs of a local run that need no names on it.
+//! - [`held`]: a network's namespace that is there before its job and after it.
+//! - [`files`]: hosts, name servers and host name, where a container has its own and not the engine's.
+//! - [`pool`]: networks from that range, made ahead of need, one a job; `making`: how one is made and removed; `stock`: which there
+//!   are, and whose. The latter pure.
 
 pub(super) mod alone;
+mod common;
+pub(super) mod files;
+pub(super) mod held;
+mod making;
 pub mod pool;
 mod stock;
 pub mod subnets;
 
 pub use stock::Upkeep;
 
+use self::files::NameFiles;
+use self::held::Held;
 use super::container::Attachment;
 use super::settings::NetworkMode;
 
@@ -22,6 +32,8 @@ pub(super) const BUILD_ALIAS: &str = "build";
 pub(super) enum Connection {
     /// A network with names: the job's own, or one that the operator made.
     UserDefined(String),
+    /// The network that the jobs of a run have in common: they are not to find each other by a name.
+    Common(String),
     /// The engine's default bridge: no names, so that hosts are written into `/etc/hosts`.
     Bridge,
     /// The machine's network: everybody is at the loopback address.
@@ -30,6 +42,30 @@ pub(super) enum Connection {
     Alone,
     /// No network, or another container's: services cannot be found by a name.
     Unnamed(String),
+}
+
+/// A connection, and what the container must know that the engine does not tell it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Connected {
+    pub connection: Connection,
+    /// Files of the job's own.
+    pub files: Option<NameFiles>,
+    /// Its host name, where that is the network's.
+    pub hostname: Option<String>,
+}
+
+impl From<Connection> for Connected {
+    fn from(connection: Connection) -> Self {
+        let files = (connection == Connection::Alone).then(NameFiles::of_nobody_else);
+        Self { connection, files, hostname: None }
+    }
+}
+
+impl From<&Held> for Connected {
+    fn from(held: &Held) -> Self {
+        let connection = Connection::Unnamed(format!("container:{}", held.container));
+        Self { connection, files: Some(held.files.clone()), hostname: Some(held.hostname.clone()) }
+    }
 }
 
 impl Connection {
@@ -50,7 +86,7 @@ impl Connection {
         match self {
             Self::Alone => false,
             Self::Unnamed(mode) => mode != "none",
-            Self::UserDefined(_) | Self::Bridge | Self::Host => true,
+            Self::UserDefined(_) | Self::Common(_) | Self::Bridge | Self::Host => true,
         }
     }
 
@@ -73,6 +109,7 @@ impl Connection {
             Self::UserDefined(name) => {
                 Attachment { mode: name.clone(), aliases, is_user_defined: true, ..Attachment::default() }
             }
+            Self::Common(name) => Attachment { mode: name.clone(), is_user_defined: true, ..Attachment::default() },
             Self::Alone => Attachment { mode: "none".into(), is_alone: true, ..Attachment::default() },
             Self::Bridge => Attachment { mode: "bridge".into(), hosts, ..Attachment::default() },
             Self::Host => Attachment { mode: "host".into(), hosts, ..Attachment::default() },

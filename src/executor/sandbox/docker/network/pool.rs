@@ -1,32 +1,26 @@
-//! Networks of jobs: small bridges from the pool's range, made ahead of need.
+//! Networks of jobs, made ahead of need.
 //!
 //! A network serves one Owner only: when its job has ended it waits for the same Owner's next job, or is removed. It
 //! carries no job's label, since labels cannot be changed and networks are made before their job is known.
+//!
+//! Where all jobs are one Owner's (a local run), those that need no names on their network have places in a common one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
-use bollard::query_parameters::ListNetworksOptions;
 use ipnet::Ipv4Net;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use super::common::Common;
+use super::held::{Held, Holders};
+use super::making::Maker;
 use super::stock::{Answer, Released, Stock, Taken, Upkeep};
-use super::subnets::{self, Subnet, Subnets};
-use crate::executor::sandbox::docker::engine::{CHANGE, Engine, LOOK};
+use super::subnets;
+use crate::executor::sandbox::docker::engine::Engine;
 use crate::executor::sandbox::docker::error::EngineError;
-use crate::executor::sandbox::docker::{labels, names};
-
-/// How many networks are made or removed at once. The engine does them one after the other anyway; more calls would only
-/// wait there with their deadline running.
-const AT_ONCE: usize = 4;
-/// How many nets are tried where others took the same addresses without our knowing.
-const TRIES: usize = 64;
-/// How often, and with which pause, a network that still has a container is tried to be removed.
-const REMOVALS: u32 = 5;
-const REMOVAL_PAUSE: Duration = Duration::from_millis(300);
+use crate::executor::sandbox::docker::names;
+use crate::executor::sandbox::docker::utility::UtilityProgram;
 
 /// What the operator decided about the pool.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,11 +31,16 @@ pub struct PoolSettings {
     pub prefix: u8,
     /// How many are kept.
     pub upkeep: Upkeep,
+    /// Whether a container that does nothing keeps each network's namespace.
+    pub are_held: bool,
+    /// Whether jobs may have a place in a common network: all are one Owner's.
+    pub has_common: bool,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { range: None, prefix: subnets::DEFAULT_PREFIX, upkeep: Upkeep { ready: 2, most: None } }
+        let upkeep = Upkeep { ready: 2, most: None };
+        Self { range: None, prefix: subnets::DEFAULT_PREFIX, upkeep, are_held: false, has_common: false }
     }
 }
 
@@ -52,19 +51,80 @@ pub struct Shape {
     pub mtu: Option<u32>,
     /// Whether there is IPv6 too.
     pub ipv6: bool,
+    /// Whose it is.
+    pub(super) kind: Kind,
 }
 
-/// One network of the pool.
+impl Shape {
+    /// The shape of a job's own network.
+    pub fn new(mtu: Option<u32>, ipv6: bool) -> Self {
+        Self { mtu, ipv6, kind: Kind::Own }
+    }
+
+    pub(super) fn of_kind(&self, kind: Kind) -> Self {
+        Self { kind, ..self.clone() }
+    }
+}
+
+/// Whose a network is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// One job's at a time.
+    #[default]
+    Own,
+    /// Of several jobs at a time, which do not reach each other.
+    Common,
+    /// One job's place in the common network at a time: a namespace that is held.
+    Place,
+}
+
+/// One network of the pool, or a place in its common one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PooledNetwork {
-    /// The engine's id.
+    /// What the pool knows it by.
     pub id: String,
-    /// Its name.
+    /// Its name at the engine.
     pub name: String,
+    /// The engine's id.
+    pub(super) network: String,
     pub(super) subnet: u32,
+    /// Which place it is.
+    pub(super) place: Option<u32>,
     pub(super) shape: Shape,
     /// The Owner that has used it; `None`: nobody yet.
     pub(super) owner: Option<String>,
+}
+
+impl PooledNetwork {
+    pub(super) fn new(network: String, name: String, subnet: u32, shape: Shape) -> Self {
+        Self { id: network.clone(), name, network, subnet, place: None, shape, owner: None }
+    }
+
+    /// The so-manieth place in this network.
+    pub(super) fn place(&self, number: u32) -> Self {
+        let id = format!("{}#{number}", self.network);
+        Self { id, place: Some(number), shape: self.shape.of_kind(Kind::Place), ..self.clone() }
+    }
+
+    /// Name of the container that holds its namespace.
+    pub(super) fn holder_name(&self) -> String {
+        names::holder(&self.name, self.place)
+    }
+
+    /// Host name of the jobs in its namespace.
+    pub(super) fn held_host_name(&self) -> String {
+        names::held_host_name(self.place.unwrap_or(self.subnet))
+    }
+}
+
+/// How a job that needs no names on its network joins the others in the common one.
+pub(in crate::executor::sandbox::docker) enum Joined {
+    /// By the namespace of a place; the place is to be given back.
+    Place(PooledNetwork, Arc<Held>),
+    /// By a connection of its own to the network of this name.
+    Connected(String),
+    /// Not at all: there is none.
+    No,
 }
 
 /// The pool. Cheap to clone.
@@ -74,48 +134,50 @@ pub struct NetworkPool {
 }
 
 struct Inner {
-    engine: Engine,
-    agent: String,
     settings: PoolSettings,
-    state: Mutex<State>,
-    turns: Semaphore,
+    maker: Maker,
+    stock: Mutex<Stock>,
+    common: Common,
+    holders: Arc<Holders>,
     /// Networks that are made ahead or removed after a job.
     background: TaskTracker,
 }
 
-struct State {
-    /// `None`: the range has not been chosen yet.
-    subnets: Option<Subnets>,
-    stock: Stock,
-}
-
 impl NetworkPool {
     /// A pool of `agent`'s networks. Nothing is made before the first job asks.
-    pub fn new(engine: Engine, agent: String, settings: PoolSettings) -> Self {
+    pub fn new(
+        engine: Engine,
+        agent: String,
+        process: Option<String>,
+        program: UtilityProgram,
+        settings: PoolSettings,
+    ) -> Self {
         let inner = Inner {
-            engine,
-            agent,
-            state: Mutex::new(State { subnets: None, stock: Stock::new(settings.upkeep) }),
-            settings,
-            turns: Semaphore::new(AT_ONCE),
+            maker: Maker::new(engine.clone(), agent.clone(), settings.range, settings.prefix),
+            stock: Mutex::new(Stock::new(settings.upkeep)),
+            common: Common::new(),
+            holders: Arc::new(Holders::new(engine, agent, process, program)),
             background: TaskTracker::new(),
+            settings,
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// A network for a job of `owner` (its slug) that holds at least `containers` containers.
     pub async fn take(&self, owner: &str, shape: &Shape, containers: usize) -> Result<PooledNetwork, EngineError> {
-        self.choose_range().await?;
-        let is_large = self.lock().subnets.as_ref().is_some_and(|subnets| containers > subnets.room());
-        if is_large {
+        self.inner.maker.choose_range().await?;
+        if !self.inner.maker.has_room(containers) {
             return Err(EngineError::Unsupported(format!(
                 "{containers} containers do not fit into a network of /{}: set `docker.network_size` to a smaller number",
                 self.inner.settings.prefix
             )));
         }
-        let taken = self.lock().stock.take(owner, shape);
+        let taken = self.lock().take(owner, shape);
         let network = match taken {
-            Taken::Here(network) => Ok(network),
+            Taken::Here(network) => {
+                self.hold(&network);
+                Ok(network)
+            }
             Taken::Later { answer, is_missing } => {
                 if is_missing {
                     self.make_in_background(shape);
@@ -130,16 +192,76 @@ impl NetworkPool {
         network
     }
 
+    /// The common network for a job of `owner` that needs no names on it.
+    pub(in crate::executor::sandbox::docker) async fn join(&self, owner: &str, shape: &Shape) -> Joined {
+        // Room for those that go and those that come.
+        let most = 2 * self.inner.settings.upkeep.most.unwrap_or_default();
+        if !self.inner.settings.has_common || !self.inner.maker.has_room(most) {
+            return Joined::No;
+        }
+        if self.inner.maker.choose_range().await.is_err() {
+            return Joined::No;
+        }
+        self.begin_common(shape);
+        let Some(common) = self.inner.common.network().await else { return Joined::No };
+        if self.inner.common.has_places() {
+            return match self.take(owner, &shape.of_kind(Kind::Place), 1).await {
+                Ok(place) => match self.held(&place.id).await {
+                    Some(held) => Joined::Place(place, held),
+                    None => {
+                        self.release(&place.id);
+                        Joined::Connected(common.name.clone())
+                    }
+                },
+                Err(_) => Joined::Connected(common.name.clone()),
+            };
+        }
+        self.lock().pass();
+        Joined::Connected(common.name.clone())
+    }
+
     /// So many jobs are still to ask for a network: no more are made ahead or kept than these can use, and those are made.
     pub async fn expect(&self, jobs: usize, shape: &Shape) {
-        self.lock().stock.expect(jobs);
-        self.make_ready(shape).await;
+        let are_many = {
+            let mut stock = self.lock();
+            stock.expect(jobs);
+            stock.expects_many()
+        };
+        if !self.inner.settings.has_common {
+            return self.make_ready(shape).await;
+        }
+        if let Err(error) = self.inner.maker.choose_range().await {
+            tracing::warn!(%error, "no network could be made ahead of need");
+            return;
+        }
+        self.begin_common(shape);
+        if are_many {
+            self.inner.common.make_places();
+            self.refill(&shape.of_kind(Kind::Place));
+        }
+    }
+
+    /// The namespace of the network `id`, where it is held.
+    pub(in crate::executor::sandbox::docker) async fn held(&self, id: &str) -> Option<Arc<Held>> {
+        self.inner.holders.of(id).await
+    }
+
+    /// Holds the namespace of the network `id` no more: a job could not join it.
+    pub(in crate::executor::sandbox::docker) async fn refuse_held(&self, id: &str) {
+        if let Err(error) = self.inner.holders.refuse(id).await {
+            tracing::warn!(%error, "the container that held a network's namespace stays for the sweeper");
+        }
+    }
+
+    /// Names of the containers that this process has to hold namespaces.
+    pub(in crate::executor::sandbox::docker) fn known_holders(&self) -> BTreeSet<String> {
+        self.inner.holders.known()
     }
 
     /// Takes back the network `id` after its job. It waits for its Owner's next job where there is room, else it is removed,
     /// both without the caller waiting. `false`: the pool does not know it (an earlier agent made it).
     pub fn release(&self, id: &str) -> bool {
-        let released = self.lock().stock.release(id);
+        let released = self.lock().release(id);
         match released {
             Released::Unknown => return false,
             Released::Kept => {}
@@ -154,7 +276,7 @@ impl NetworkPool {
     /// Makes networks of this shape ahead of the first job that needs one. Failures are told in the log only: the job that
     /// needs a network tries again.
     pub async fn make_ready(&self, shape: &Shape) {
-        match self.choose_range().await {
+        match self.inner.maker.choose_range().await {
             Ok(()) => self.refill(shape),
             Err(error) => tracing::warn!(%error, "no network could be made ahead of need"),
         }
@@ -162,48 +284,49 @@ impl NetworkPool {
 
     /// Leaves a network whose job could not be removed to the sweeper.
     pub fn forget(&self, id: &str) {
-        self.lock().stock.forget(id);
+        self.lock().forget(id);
+        self.inner.holders.forget(id);
     }
 
-    /// Ids of all networks that this process knows.
+    /// The engine's ids of all networks that this process knows.
     pub fn known(&self) -> BTreeSet<String> {
-        self.lock().stock.known()
+        let common = self.inner.common.known().map(|network| network.network.clone());
+        self.lock().known().into_iter().chain(common).collect()
     }
 
     /// Removes what no job uses and waits for what is under way. Networks in use stay for the next agent.
     pub async fn close(&self) {
-        let idle = self.lock().stock.close();
+        let idle = self.lock().close();
         self.inner.background.close();
         self.inner.background.wait().await;
         // What was under way when the pool closed has removed itself (see `Stock::arrived`).
         futures_util::future::join_all(idle.into_iter().map(|network| self.discard(network))).await;
+        if let Some(common) = self.inner.common.known() {
+            self.discard(common.as_ref().clone()).await;
+        }
+        self.inner.holders.close().await;
     }
 
     /// The networks that the engine has of this agent and nobody here knows: an earlier agent's.
     pub async fn strangers(&self) -> Result<Vec<(String, String)>, EngineError> {
-        let inner = &self.inner;
-        // Nothing is being made while all turns are held, so that each network is either known or a stranger.
-        let _all = inner.turns.acquire_many(AT_ONCE as u32).await.ok();
-        let options = ListNetworksOptions { filters: Some(labels::made_by(&inner.agent)) };
-        let networks =
-            inner.engine.call("listing networks", LOOK, inner.engine.api().list_networks(Some(options))).await?;
-        let known = self.known();
-        Ok(networks
-            .into_iter()
-            .filter_map(|network| Some((network.id?, network.name.unwrap_or_default())))
-            .filter(|(id, _)| !known.contains(id))
-            .collect())
+        self.inner.maker.strangers(|| self.known()).await
     }
 
     /// Removes the network `id`, whoever made it. One that is gone already is no error.
     pub async fn remove(&self, id: &str) -> Result<(), EngineError> {
-        let _turn = self.turn().await;
-        remove(&self.inner.engine, id).await
+        self.inner.holders.let_go(id).await?;
+        // Held by a container of an earlier process.
+        self.inner.maker.remove(id, self.inner.holders.let_go_of_others(id)).await
     }
 
     async fn discard(&self, network: PooledNetwork) {
-        match self.remove(&network.id).await {
-            Ok(()) => self.lock().give_back(network.subnet),
+        let removed = match network.shape.kind {
+            Kind::Place => self.inner.holders.let_go(&network.id).await,
+            Kind::Own | Kind::Common => self.remove(&network.id).await,
+        };
+        match removed {
+            Ok(()) if network.place.is_some() => {}
+            Ok(()) => self.inner.maker.give_back(network.subnet),
             // The sweeper tries again; until then its addresses stay taken.
             Err(error) => tracing::warn!(network = %network.name, %error, "a network could not be removed"),
         }
@@ -211,7 +334,7 @@ impl NetworkPool {
 
     /// Makes networks ahead of need, in the background.
     fn refill(&self, shape: &Shape) {
-        let missing = self.lock().stock.missing(shape);
+        let missing = self.lock().missing(shape);
         (0..missing).for_each(|_| self.make_in_background(shape));
     }
 
@@ -224,7 +347,7 @@ impl NetworkPool {
                 Ok(None) => {}
                 Ok(Some(surplus)) => pool.discard(surplus).await,
                 Err(error) => {
-                    let unheard = pool.lock().stock.failed(&shape, error);
+                    let unheard = pool.lock().failed(&shape, error);
                     if let Some(error) = unheard {
                         tracing::warn!(%error, "no network could be made ahead of need");
                     }
@@ -235,79 +358,46 @@ impl NetworkPool {
 
     /// Makes one and puts it into the stock, which returns it where nobody needs it any more.
     async fn make(&self, shape: &Shape) -> Result<Option<PooledNetwork>, EngineError> {
-        let _turn = self.turn().await;
-        for _ in 0..TRIES {
-            let Some(subnet) = self.lock().subnets.as_mut().and_then(Subnets::take) else { break };
-            match self.make_at(subnet, shape).await {
-                // Known before the turn ends: the sweeper looks when nobody has a turn.
-                Ok(network) => return Ok(self.lock().stock.arrived(network)),
-                // Somebody else's network overlaps: its addresses stay marked as taken.
-                Err(error) if is_overlap(&error) => {
-                    tracing::debug!(subnet = %subnet.net, "another network has these addresses");
-                }
-                // One of an earlier agent that was not swept yet bears the name.
-                Err(EngineError::Conflict { .. }) => {}
-                Err(error) => {
-                    self.lock().give_back(subnet.index);
-                    return Err(error);
-                }
-            }
+        if shape.kind == Kind::Place {
+            return self.make_place().await;
         }
-        let range = self.lock().subnets.as_ref().map(|s| s.range().to_string()).unwrap_or_default();
-        Err(EngineError::Unsupported(format!(
-            "no free network is left in {range}: set `docker.network_pool` to a larger range"
-        )))
-    }
-
-    async fn make_at(&self, subnet: Subnet, shape: &Shape) -> Result<PooledNetwork, EngineError> {
-        let inner = &self.inner;
-        let name = names::pool_network(&inner.agent, subnet.index);
-        let body = request(&name, &inner.agent, subnet, shape);
-        let made =
-            inner.engine.call("making the job's network", CHANGE, inner.engine.api().create_network(body)).await?;
-        Ok(PooledNetwork { id: made.id, name, subnet: subnet.index, shape: shape.clone(), owner: None })
-    }
-
-    /// Chooses the range when the first network is wanted, and learns which of its nets are in use.
-    async fn choose_range(&self) -> Result<(), EngineError> {
-        if self.lock().subnets.is_some() {
-            return Ok(());
-        }
-        let networks = networks_of(&self.inner.engine).await?;
-        let mut used = match std::fs::read_to_string("/proc/net/route") {
-            Ok(table) => subnets::routes(&table),
-            Err(_) => Vec::new(),
+        let arrived = |network: PooledNetwork| {
+            self.hold(&network);
+            self.lock().arrived(network)
         };
-        let routes_of_ours = |net: &Ipv4Net| networks.iter().any(|(theirs, ours)| *ours && theirs == net);
-        let others: Vec<Ipv4Net> = used
-            .iter()
-            .filter(|net| !routes_of_ours(net))
-            .chain(networks.iter().filter(|(_, ours)| !ours).map(|(net, _)| net))
-            .copied()
-            .collect();
-        let range = self.inner.settings.range.or_else(|| subnets::free_range(&others)).ok_or_else(|| {
-            EngineError::Unsupported(
-                "every range of 10.201.0.0/16 to 10.254.0.0/16 is in use on this machine: name a free one in \
-                 `docker.network_pool`"
-                    .into(),
-            )
-        })?;
-        let mut subnets = Subnets::new(range, self.inner.settings.prefix);
-        used.extend(networks.iter().map(|(net, _)| *net));
-        // A route that holds the whole configured range is not about single nets of it.
-        used.iter().filter(|net| net.prefix_len() > range.prefix_len()).for_each(|net| subnets.exclude(net));
-        self.lock().subnets.get_or_insert(subnets);
-        Ok(())
+        self.inner.maker.make(shape, arrived).await
     }
 
-    async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        // Never closed.
-        self.inner.turns.acquire().await.ok()
+    async fn make_place(&self) -> Result<Option<PooledNetwork>, EngineError> {
+        let none = || EngineError::Unsupported("there is no common network".into());
+        let place = self.inner.common.next_place().await.ok_or_else(none)?;
+        self.inner.holders.begin(&place);
+        // Whoever has it finds out whether it is held.
+        Ok(self.lock().arrived(place))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Makes the common network, once.
+    fn begin_common(&self, shape: &Shape) {
+        let Some(begun) = self.inner.common.begin() else { return };
+        let (pool, shape) = (self.clone(), shape.of_kind(Kind::Common));
+        self.inner.background.spawn(async move {
+            let made = pool.inner.maker.make(&shape, |network| begun.made(network)).await;
+            if let Err(error) = made {
+                tracing::info!(%error, "there is no common network for jobs; each has one of its own");
+            }
+        });
+    }
+
+    /// Has the network's namespace held where that is wanted. One that ended with the engine is made anew.
+    fn hold(&self, network: &PooledNetwork) {
+        if self.inner.settings.are_held || network.shape.kind == Kind::Place {
+            self.inner.holders.begin(network);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stock> {
         // A panic in another holder leaves lists of networks, at worst one too many.
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -324,69 +414,4 @@ impl Drop for Waiting<'_> {
             self.pool.release(&network.id);
         }
     }
-}
-
-impl State {
-    fn give_back(&mut self, subnet: u32) {
-        if let Some(subnets) = &mut self.subnets {
-            subnets.give_back(subnet);
-        }
-    }
-}
-
-/// The address ranges of the engine's networks, and whether each was made by a pool of ours.
-async fn networks_of(engine: &Engine) -> Result<Vec<(Ipv4Net, bool)>, EngineError> {
-    let networks = engine.call("listing networks", LOOK, engine.api().list_networks(None)).await?;
-    Ok(networks
-        .into_iter()
-        .flat_map(|network| {
-            let ours = network.labels.is_some_and(|labels| labels.get(labels::ROLE).is_some_and(|role| role == "pool"));
-            let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-            configs.into_iter().filter_map(move |config| Some((config.subnet?.parse().ok()?, ours)))
-        })
-        .collect())
-}
-
-/// Removes a network; a container that is just being removed may hold it for a moment longer.
-async fn remove(engine: &Engine, id: &str) -> Result<(), EngineError> {
-    for attempt in 1.. {
-        match engine.call("removing the job's network", CHANGE, engine.api().remove_network(id)).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(EngineError::Refused { .. } | EngineError::Conflict { .. }) if attempt < REMOVALS => {
-                tokio::time::sleep(REMOVAL_PAUSE).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// The engine answers 403 with these words, of the bridge driver or of its address management.
-fn is_overlap(error: &EngineError) -> bool {
-    let words = error.words().to_lowercase();
-    words.contains("overlap") || words.contains("conflicts with network")
-}
-
-fn request(name: &str, agent: &str, subnet: Subnet, shape: &Shape) -> NetworkCreateRequest {
-    let mut config = vec![IpamConfig { subnet: Some(subnet.net.to_string()), ..IpamConfig::default() }];
-    if shape.ipv6 {
-        config.push(IpamConfig { subnet: Some(ipv6_of(agent, subnet.index)), ..IpamConfig::default() });
-    }
-    let options = shape.mtu.map(|mtu| HashMap::from([("com.docker.network.driver.mtu".to_owned(), mtu.to_string())]));
-    NetworkCreateRequest {
-        name: name.to_owned(),
-        driver: Some("bridge".into()),
-        enable_ipv6: Some(shape.ipv6),
-        ipam: Some(Ipam { driver: Some("default".into()), config: Some(config), options: None }),
-        options,
-        labels: Some(labels::of_agent(agent, "pool")),
-        ..NetworkCreateRequest::default()
-    }
-}
-
-/// A /64 of the unique local addresses (RFC 4193), its global id made from the agent's.
-fn ipv6_of(agent: &str, index: u32) -> String {
-    let digest = names::digest(agent);
-    format!("fd{}:{}:{}:{:x}::/64", &digest[..2], &digest[2..6], &digest[6..10], index & 0xffff)
 }

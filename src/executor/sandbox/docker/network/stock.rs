@@ -82,9 +82,20 @@ impl Stock {
         self.expected = Some(jobs);
     }
 
+    /// Whether more jobs are to ask than there can be networks twice over.
+    pub(super) fn expects_many(&self) -> bool {
+        let networks = self.upkeep.most.unwrap_or(self.upkeep.ready);
+        self.expected.is_some_and(|jobs| jobs > 2 * networks)
+    }
+
+    /// A job has come that takes none.
+    pub(super) fn pass(&mut self) {
+        self.expected = self.expected.map(|jobs| jobs.saturating_sub(1));
+    }
+
     /// One that the same Owner has used, else a clean one.
     pub(super) fn take(&mut self, owner: &str, shape: &Shape) -> Taken {
-        self.expected = self.expected.map(|jobs| jobs.saturating_sub(1));
+        self.pass();
         let fits = |wanted: Option<&str>| {
             self.idle.iter().position(|idle| idle.shape == *shape && idle.owner.as_deref() == wanted)
         };
@@ -161,9 +172,9 @@ impl Stock {
         self.used.remove(id);
     }
 
-    /// Ids of all that are there.
+    /// The engine's ids of all that are there.
     pub(super) fn known(&self) -> BTreeSet<String> {
-        self.idle.iter().map(|network| network.id.clone()).chain(self.used.keys().cloned()).collect()
+        self.idle.iter().chain(self.used.values()).map(|network| network.network.clone()).collect()
     }
 
     /// From now on none is kept. Those are returned that nobody uses.
@@ -229,7 +240,8 @@ mod tests {
     use super::*;
 
     fn network(id: &str) -> PooledNetwork {
-        PooledNetwork { id: id.to_owned(), name: id.to_owned(), subnet: 0, shape: Shape::default(), owner: None }
+        let (id, shape) = (id.to_owned(), Shape::default());
+        PooledNetwork { network: id.clone(), name: id.clone(), id, subnet: 0, place: None, shape, owner: None }
     }
 
     fn error() -> EngineError {
@@ -308,6 +320,19 @@ mod tests {
         assert!(matches!(stock.release(&used[0]), Released::Surplus(_)), "the last job has one that waits for it");
         assert!(matches!(stock.take("me", &Shape::default()), Taken::Here(_)));
         assert!(matches!(stock.release(&used[1]), Released::Surplus(_)));
+    }
+
+    #[test]
+    fn many_jobs_are_more_than_twice_the_networks() {
+        let mut two = stock(2, Some(2));
+        assert!(!two.expects_many(), "nobody knows");
+        two.expect(4);
+        assert!(!two.expects_many());
+        two.expect(6);
+        two.pass();
+        assert!(two.expects_many());
+        two.pass();
+        assert!(!two.expects_many());
     }
 
     #[test]

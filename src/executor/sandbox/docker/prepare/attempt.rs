@@ -8,12 +8,13 @@ use super::super::Docker;
 use super::super::changes::Changes;
 use super::super::container::mounts::{self, Mounts, MountsOf};
 use super::super::container::{Role, options};
+use super::super::containers::GONE;
 use super::super::error::EngineError;
 use super::super::image::LocalImage;
 use super::super::image::pull::JobImages;
-use super::super::lifecycle::GONE;
-use super::super::network::pool::Shape;
-use super::super::network::{Connection, alone};
+use super::super::network::files::{NameFile, NameFiles};
+use super::super::network::pool::{Joined, Shape};
+use super::super::network::{Connected, Connection, alone, held};
 use super::super::service::health;
 use super::super::service::plan::{self, ServicePlan};
 use super::super::service::start::{StartedService, Surroundings};
@@ -53,12 +54,12 @@ impl<'a> Preparation<'a> {
     pub(super) async fn run<S>(&self, hooks: &Hooks<'_, '_, S>) -> Result<Prepared<S>, Attempt> {
         let (job, settings) = (self.spec.job, self.spec.settings);
         let plan = plan::plan(job, settings)?;
-        let mounts = self.mounts().await?;
+        let Connected { connection, files, hostname } = self.connect_network(plan.services.len()).await?;
+        let mounts = self.mounts(files).await?;
         let refusals = self.refusals(&plan);
         for remark in plan.remarks.iter().chain(&mounts.remarks).chain(&refusals) {
             self.log.say(Tone::Warning, remark);
         }
-        let connection = self.connect_network(plan.services.len()).await?;
         if !plan.services.is_empty() && !connection.reaches_services() {
             let words = "The job's network mode is `none`: its services cannot be reached by it";
             self.log.say(Tone::Warning, words);
@@ -81,7 +82,7 @@ impl<'a> Preparation<'a> {
             record,
             shim,
             entrypoint_output,
-            hostname: self.hostname(),
+            hostname: hostname.or_else(|| self.hostname()),
             services: services.into_iter().map(|service| service.aliases).collect(),
         })
     }
@@ -102,7 +103,7 @@ impl<'a> Preparation<'a> {
 
     /// A container of the spec's image that shares the network of `other`.
     pub(super) async fn run_beside<S>(&self, other: &str, hooks: &Hooks<'_, '_, S>) -> Result<(String, S), Attempt> {
-        let mounts = self.mounts().await?;
+        let mounts = self.mounts(None).await?;
         let connection = match self.spec.settings.network_mode {
             NetworkMode::Host => Connection::Host,
             _ => Connection::Unnamed(format!("container:{other}")),
@@ -119,7 +120,7 @@ impl<'a> Preparation<'a> {
         let name = super::super::names::beside_container(self.docker.agent(), &self.spec.job.key, number);
         let removal = async {
             self.changes.settle().await;
-            self.docker.remove_container(&name).await
+            self.docker.engine().remove_container(&name).await
         };
         if let Ok(Err(error)) = tokio::time::timeout(UNDO, removal).await {
             tracing::warn!(name, %error, "a step's container could not be removed; it goes with the job's");
@@ -150,7 +151,14 @@ impl<'a> Preparation<'a> {
         }
     }
 
-    async fn mounts(&self) -> Result<Mounts, Attempt> {
+    /// The engine spoiled this attempt. If it was for a held namespace, the next one goes without.
+    pub(super) async fn distrust_network(&self) {
+        if let Some(network) = self.network.get() {
+            self.docker.networks().refuse_held(network).await;
+        }
+    }
+
+    async fn mounts(&self, files: Option<NameFiles>) -> Result<Mounts, Attempt> {
         let of = MountsOf {
             agent: self.docker.agent(),
             job: self.spec.job,
@@ -168,19 +176,17 @@ impl<'a> Preparation<'a> {
             mounts.remarks.extend(own.remarks.iter().map(|remark| format!("{}: {remark}", container.name)));
             mounts.own.push((container.options.volumes.clone(), own.mounts));
         }
-        let hosts = self.hosts_file();
-        if let Some(hosts) = &hosts {
-            mounts.job.push(mounts::bind(hosts, alone::HOSTS, false));
+        let private = self.spec.paths.private.clone();
+        for file in self.files_of_job(files.as_ref()) {
+            mounts.job.push(mounts::bind(&file.of_job(&private), file.target(), false));
         }
-        // A container beside the job's has the names that are there.
-        let hosts = hosts.filter(|_| self.beside.is_none());
-        if mounts.folders.is_empty() && hosts.is_none() {
+        if mounts.folders.is_empty() && files.is_none() {
             return Ok(mounts);
         }
         let folders = mounts.folders.clone();
         let made = tokio::task::spawn_blocking(move || {
             mounts::make_folders(&folders)?;
-            hosts.map_or(Ok(()), |hosts| alone::write_hosts(&hosts))
+            files.map_or(Ok(()), |files| files.write(&private))
         });
         match made.await {
             Ok(Ok(())) => Ok(mounts),
@@ -189,37 +195,48 @@ impl<'a> Preparation<'a> {
         }
     }
 
-    /// The job's own file of host names, where the engine writes none.
-    fn hosts_file(&self) -> Option<std::path::PathBuf> {
-        let file = alone::hosts_file(self.spec.paths);
-        let is_ours = match self.beside {
-            Some(_) => file.exists(),
-            None => self.is_alone(),
-        };
-        is_ours.then_some(file)
-    }
-
-    /// Whether the job's container has no network without the engine's taking part.
-    fn is_alone(&self) -> bool {
-        let options = self.spec.job.image.as_ref().map(|image| &image.options);
-        alone::suits(self.docker.caps(), self.spec.settings, options)
-    }
-
-    async fn connect_network(&self, services: usize) -> Result<Connection, Attempt> {
-        let settings = self.spec.settings;
-        if settings.network_mode != NetworkMode::Job {
-            let connection = Connection::of(&settings.network_mode, None);
-            return Ok(if self.is_alone() { Connection::Alone } else { connection });
+    /// The files of names that are the job's own. A container beside the job's has those that are there.
+    fn files_of_job(&self, made: Option<&NameFiles>) -> Vec<NameFile> {
+        let private = &self.spec.paths.private;
+        match self.beside {
+            Some(_) => NameFile::ALL.into_iter().filter(|file| file.of_job(private).exists()).collect(),
+            None => made.map_or_else(Vec::new, NameFiles::files),
         }
-        let shape = Shape { mtu: settings.network_mtu, ipv6: settings.enable_ipv6 };
+    }
+
+    async fn connect_network(&self, services: usize) -> Result<Connected, Attempt> {
+        let (settings, caps) = (self.spec.settings, self.docker.caps());
+        if settings.network_mode != NetworkMode::Job {
+            let options = self.spec.job.image.as_ref().map(|image| &image.options);
+            let is_alone = alone::suits(caps, settings, options);
+            let connection = Connection::of(&settings.network_mode, None);
+            return Ok(if is_alone { Connection::Alone } else { connection }.into());
+        }
+        let shape = Shape::new(settings.network_mtu, settings.enable_ipv6);
         let owner = self.spec.job.owner.slug();
-        let network = match self.docker.networks().take(&owner, &shape, services + 1).await {
+        let networks = self.docker.networks();
+        // Services are reached by names of the network, which are those of its own containers.
+        let needs_no_names = services == 0 && held::suits(caps, settings, self.spec.job);
+        if needs_no_names {
+            match networks.join(&owner, &shape).await {
+                Joined::Place(place, held) => {
+                    self.network.get_or_init(|| place.id);
+                    return Ok(held.as_ref().into());
+                }
+                Joined::Connected(common) => return Ok(Connection::Common(common).into()),
+                Joined::No => {}
+            }
+        }
+        let network = match networks.take(&owner, &shape, services + 1).await {
             // No room, in the range or in one network: trying again does not make any.
             Err(EngineError::Unsupported(words)) => return Err(JobFailure::system(words).into()),
             taken => taken?,
         };
         self.network.get_or_init(|| network.id.clone());
-        Ok(Connection::of(&settings.network_mode, Some(&network.name)))
+        if needs_no_names && let Some(held) = networks.held(&network.id).await {
+            return Ok(held.as_ref().into());
+        }
+        Ok(Connection::of(&settings.network_mode, Some(&network.name)).into())
     }
 
     /// Services up and answering, and the job's container made. At the same time, where the job's container does not need
@@ -267,7 +284,8 @@ impl<'a> Preparation<'a> {
     async fn bridge_hosts(&self, services: &[StartedService]) -> Result<Vec<String>, Attempt> {
         let mut hosts = Vec::new();
         for service in services {
-            let found = self.docker.inspect(&service.container).await?.map(|inspect| health::Found::of(&inspect));
+            let found =
+                self.docker.engine().inspect(&service.container).await?.map(|inspect| health::Found::of(&inspect));
             let Some(address) = found.and_then(|found| found.address) else { continue };
             let id: String = service.container.chars().take(12).collect();
             hosts.extend(service.aliases.iter().chain([&id]).map(|name| format!("{name}:{address}")));
@@ -284,7 +302,7 @@ impl<'a> Preparation<'a> {
             let ended = tokio::select! {
                 biased;
                 shim = &mut connect => return Ok(shim?),
-                ended = self.docker.wait_exit(container) => ended,
+                ended = self.docker.engine().wait_exit(container) => ended,
             };
             match ended {
                 Ok(exit_code) => return Err(self.ended(container, exit_code, lost_sight).await),
@@ -331,6 +349,10 @@ fn local_hosts(plan: &ServicePlan, connection: &Connection) -> Vec<String> {
         Connection::Host => {
             plan.services.iter().flat_map(|s| &s.aliases).map(|alias| format!("{alias}:127.0.0.1")).collect()
         }
-        Connection::UserDefined(_) | Connection::Alone | Connection::Bridge | Connection::Unnamed(_) => Vec::new(),
+        Connection::UserDefined(_)
+        | Connection::Common(_)
+        | Connection::Alone
+        | Connection::Bridge
+        | Connection::Unnamed(_) => Vec::new(),
     }
 }

@@ -175,6 +175,9 @@ impl Docker {
                     Err(_elapsed) => Ended::TimedOut,
                 },
             };
+            if matches!(ended, Ended::Badly(Attempt::Engine(_))) {
+                preparation.distrust_network().await;
+            }
             if !matches!(ended, Ended::Ready(_)) {
                 preparation.undo().await;
             }
@@ -247,7 +250,7 @@ impl Docker {
 
     /// Removes one container, with its anonymous volumes. One that is gone is no error.
     pub async fn remove_one(&self, container: &str) -> Result<(), EngineError> {
-        self.remove_container(container).await
+        self.engine().remove_container(container).await
     }
 
     /// Waits until it is worth trying again after `error` and returns the number of the next attempt. Those that an engine

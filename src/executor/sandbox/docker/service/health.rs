@@ -149,7 +149,7 @@ async fn until_ready(
 }
 
 async fn look(docker: &Docker, service: &StartedService) -> Result<Found, Unready> {
-    let inspect = docker.inspect(&service.container).await.map_err(Unready::Engine)?;
+    let inspect = docker.engine().inspect(&service.container).await.map_err(Unready::Engine)?;
     let Some(inspect) = inspect else { return Err(Unready::Ended { code: -1 }) };
     let found = Found::of(&inspect);
     if found.is_running {

@@ -27,7 +27,7 @@ async fn a_sandbox_against_docker_run() {
             case.settings.network_mode = mode.clone();
             let (before, begun) = (house.docker.engine().calls(), Instant::now());
             let prepared = house.start(&case).await.unwrap();
-            house.docker.wait_exit(super::fixtures::container_of(&prepared.record)).await.unwrap();
+            house.docker.engine().wait_exit(super::fixtures::container_of(&prepared.record)).await.unwrap();
             house.docker.remove(&prepared.record).await.unwrap();
             ours.push(begun.elapsed());
             calls = house.docker.engine().calls() - before;

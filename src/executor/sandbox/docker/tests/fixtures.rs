@@ -190,7 +190,8 @@ impl House {
     /// Waits for the end of a sandbox's container.
     pub(super) async fn end_of(&self, record: &SandboxRecord) -> (i32, String) {
         let id = container_of(record);
-        let code = tokio::time::timeout(Duration::from_secs(60), self.docker.wait_exit(id)).await.unwrap().unwrap();
+        let code =
+            tokio::time::timeout(Duration::from_secs(60), self.docker.engine().wait_exit(id)).await.unwrap().unwrap();
         let output = self.docker.output_of(id, 1 << 20).await.unwrap();
         (code, String::from_utf8_lossy(&output).trim().to_owned())
     }

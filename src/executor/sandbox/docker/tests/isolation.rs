@@ -86,7 +86,7 @@ async fn cpu_ulimits_shm_and_sysctls_reach_the_container() {
     case.settings.sysctls.insert("net.ipv4.ip_default_ttl".into(), "77".into());
     let prepared = house.start(&case).await.unwrap();
     assert_eq!(house.end_of(&prepared.record).await.1, "123\n8192\n77");
-    let inspect = house.docker.inspect(container_of(&prepared.record)).await.unwrap().unwrap();
+    let inspect = house.docker.engine().inspect(container_of(&prepared.record)).await.unwrap().unwrap();
     assert_eq!(inspect.host_config.unwrap().nano_cpus, Some(1_500_000_000));
     house.docker.remove(&prepared.record).await.unwrap();
     house.leave().await;
@@ -112,7 +112,7 @@ async fn devices_memory_files_and_processors_are_the_operator_s() {
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!(lines[..3], ["given", "1024", "0"], "{output}");
     assert!(lines[3].split(' ').any(|group| group == "4242"), "{output}");
-    let inspect = house.docker.inspect(container_of(&prepared.record)).await.unwrap().unwrap();
+    let inspect = house.docker.engine().inspect(container_of(&prepared.record)).await.unwrap().unwrap();
     let host = inspect.host_config.unwrap();
     assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(96 << 20)));
     assert_eq!((host.memory_reservation, host.cpu_shares), (Some(32 << 20), Some(512)));
@@ -175,7 +175,7 @@ async fn namespaces_runtime_and_rules_are_the_operator_s() {
     let ours = std::fs::read_link("/proc/self/ns/pid").unwrap();
     assert_ne!(Some(lines[0]), ours.to_str(), "a namespace of its own");
     assert_eq!(lines[1..], ["docker-init", "321"], "{output}");
-    let inspect = house.docker.inspect(container_of(&prepared.record)).await.unwrap().unwrap();
+    let inspect = house.docker.engine().inspect(container_of(&prepared.record)).await.unwrap().unwrap();
     let host = inspect.host_config.unwrap();
     assert_eq!((host.ipc_mode.as_deref(), host.runtime.as_deref()), (Some("shareable"), Some("runc")));
     assert_eq!(host.device_cgroup_rules, Some(vec!["c 42:* rmw".to_owned()]));

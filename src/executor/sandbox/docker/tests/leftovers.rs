@@ -62,9 +62,9 @@ async fn what_a_dead_agent_made_for_a_moment_goes_at_once() {
     let in_use = doctor.make_utility("probe", Vec::new(), vec!["none".into()]).await.unwrap();
     let swept = house.next_agent().await.sweep(&Vec::new).await.unwrap();
     assert_eq!((swept.containers.len(), swept.failures.len()), (1, 0), "{swept:?}");
-    assert!(house.docker.inspect(&left).await.unwrap().is_none());
-    assert!(house.docker.inspect(&in_use).await.unwrap().is_some(), "whose maker may live");
-    house.docker.remove_container(&in_use).await.unwrap();
+    assert!(house.docker.engine().inspect(&left).await.unwrap().is_none());
+    assert!(house.docker.engine().inspect(&in_use).await.unwrap().is_some(), "whose maker may live");
+    house.docker.engine().remove_container(&in_use).await.unwrap();
     house.leave().await;
 }
 

@@ -2,6 +2,7 @@
 
 mod cost;
 mod fixtures;
+mod held;
 mod images;
 mod isolation;
 mod leftovers;

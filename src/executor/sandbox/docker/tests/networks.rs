@@ -10,7 +10,7 @@ use crate::executor::sandbox::docker::{DockerSettings, NetworkMode};
 
 /// The address of a sandbox's container.
 async fn address_of(house: &House, record: &SandboxRecord) -> String {
-    let inspect = house.docker.inspect(container_of(record)).await.unwrap().unwrap();
+    let inspect = house.docker.engine().inspect(container_of(record)).await.unwrap().unwrap();
     let networks = inspect.network_settings.unwrap().networks.unwrap();
     networks.into_values().find_map(|endpoint| endpoint.ip_address).unwrap()
 }
@@ -79,7 +79,7 @@ async fn who_gives_up_in_the_moment_of_the_answer_keeps_no_network() {
 async fn a_hundred_networks_at_once() {
     let house = House::new().await;
     let pool = house.docker.networks();
-    let shape = Shape { mtu: Some(1400), ipv6: false };
+    let shape = Shape::new(Some(1400), false);
     let taken = try_join_all((0..100).map(|owner| {
         let shape = &shape;
         async move { pool.take(&owner.to_string(), shape, 3).await }
@@ -138,7 +138,7 @@ async fn a_job_without_a_network_has_its_own_loopback_and_its_own_names() {
     let prepared = house.start(&case).await.unwrap();
     let (_, output) = house.end_of(&prepared.record).await;
     assert_eq!(output, "lo\n2\nreached\nNetwork is unreachable\n0\ncalled\ncalled");
-    let inspect = house.docker.inspect(container_of(&prepared.record)).await.unwrap().unwrap();
+    let inspect = house.docker.engine().inspect(container_of(&prepared.record)).await.unwrap().unwrap();
     assert_eq!(inspect.config.unwrap().network_disabled, Some(true), "the engine has no part in it");
     house.docker.remove(&prepared.record).await.unwrap();
     // The next try of the job begins with the names of a fresh container.

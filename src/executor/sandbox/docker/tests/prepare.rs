@@ -60,7 +60,7 @@ async fn everything_made_for_a_job_carries_its_labels() {
     case.settings.container_labels.insert("team".into(), "$TEAM".into());
     case.settings.container_labels.insert(labels::JOB.into(), "another".into());
     let prepared = house.start(&case).await.unwrap();
-    let inspect = house.docker.inspect(container_of(&prepared.record)).await.unwrap().unwrap();
+    let inspect = house.docker.engine().inspect(container_of(&prepared.record)).await.unwrap().unwrap();
     let found = inspect.config.unwrap().labels.unwrap();
     assert_eq!(found[labels::AGENT], house.agent);
     assert_eq!(found[labels::JOB], case.job.key.as_str());

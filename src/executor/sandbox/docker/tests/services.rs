@@ -92,7 +92,7 @@ async fn an_image_s_own_health_check_is_waited_for() {
     let case = case(&house, NetworkMode::Job, "echo ran", vec![service(images::HEALTH, "db")]);
     let prepared = house.start(&case).await.unwrap();
     let SandboxRecord::Docker { services, .. } = &prepared.record else { panic!("no docker record") };
-    let inspect = house.docker.inspect(&services[0]).await.unwrap().unwrap();
+    let inspect = house.docker.engine().inspect(&services[0]).await.unwrap().unwrap();
     let health = inspect.state.unwrap().health.unwrap().status.unwrap().to_string();
     assert_eq!(health, "healthy", "{}", house.log.text());
     assert!(!house.log.text().contains("WARNING"), "{}", house.log.text());
@@ -136,7 +136,7 @@ async fn services_have_limits_devices_and_entrypoints_of_their_own() {
     let prepared = house.start(&case).await.unwrap();
     assert_eq!(house.end_of(&prepared.record).await.1, "served", "{}", house.log.text());
     let SandboxRecord::Docker { services, .. } = &prepared.record else { panic!("no docker record") };
-    let inspect = house.docker.inspect(&services[0]).await.unwrap().unwrap();
+    let inspect = house.docker.engine().inspect(&services[0]).await.unwrap().unwrap();
     let host = inspect.host_config.unwrap();
     assert_eq!((host.memory, host.pids_limit), (Some(48 << 20), Some(77)));
     assert!(host.tmpfs.is_some_and(|tmpfs| tmpfs.contains_key("/scratch")));
