@@ -262,9 +262,12 @@ fn parse_commit(text: &str) -> Option<(Commit, Vec<String>)> {
 /// git with the checkout's own configuration, but nothing of it that starts programs for questions like these.
 fn start(root: &Path, words: &[&str]) -> Option<Child> {
     Command::new("git")
+        // git goes there itself: for a command with a working directory the standard library copies this process, with all its
+        // memory.
+        .arg("-C")
+        .arg(root)
         .args(["-c", "core.fsmonitor=false", "--no-optional-locks"])
         .args(words)
-        .current_dir(root)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
