@@ -159,7 +159,8 @@ fn child_context(
 ) -> PipelineContext {
     let mut context = (*pipeline.context).clone();
     context.source = Source::ParentPipeline;
-    let mut handed: Vec<Variable> = Vec::new();
+    // Every trigger that is meant for it hands it down by this name; here it is known anyway.
+    let mut handed = vec![Variable::public("PARENT_PIPELINE_ID", context.ids.id.to_string())];
     if trigger.forward_yaml_variables != Some(false)
         && let Some(job) = pipeline.source(created)
     {
