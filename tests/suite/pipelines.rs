@@ -709,6 +709,18 @@ fn a_workflow_runs_on_this_machine_with_outputs_command_files_and_a_matrix() {
 }
 
 #[test]
+fn a_secret_in_the_name_of_a_step_is_hidden_wherever_the_name_is_told() {
+    let text = "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n      - run: echo \"${{ secrets.K }}\"\n      - {name: \"log in as ${{ secrets.K }}\", run: exit 3}\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", text)]);
+    for words in [&["--json"][..], &[]] {
+        let output = project.run(&[&["exec", "--executor", "host", "--secret", "K=hush-hush-99"], words].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(!said(&output).contains("hush-hush-99"), "{}", said(&output));
+        assert!(words.is_empty() || said(&output).contains("log in as ***"), "{}", said(&output));
+    }
+}
+
+#[test]
 fn an_action_that_cannot_be_run_fails_its_step_by_name() {
     let text = "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{uses: docker/login-action@v3}]\n";
     let project = Project::new(&[(".github/workflows/ci.yml", text)]);
