@@ -375,7 +375,7 @@ fn needed_names(
 ) -> Vec<SmolStr> {
     let NeedWhat::Job { name, matrix } = &need.what else { return Vec::new() };
     match (matrix, expansions.get(name.value.as_str())) {
-        (Some(rows), _) => {
+        (Some(rows), Some(_)) => {
             let row = own.map_or(&[][..], |own| &own.variables);
             let picked = rows.iter().flat_map(matrix::combinations).take(10_000);
             picked
@@ -392,7 +392,8 @@ fn needed_names(
                 .collect()
         }
         (None, Some(instances)) => instances.iter().map(|(name, _)| name.clone()).collect(),
-        (None, None) => vec![name.value.clone()],
+        // Of a job that is one only, no row is asked.
+        (_, None) => vec![name.value.clone()],
     }
 }
 

@@ -5,6 +5,7 @@ use serde_yaml::{Mapping as YamlMapping, Value as Yaml};
 use super::super::compose::Composed;
 use super::super::config::DEFAULT_KEYS;
 use super::super::config::model::{Configuration, Inherited, Job, Variable, Variables};
+use super::super::config::values::{flat, flat_items};
 use crate::parser::document::{self, Node, Schema};
 
 /// Keys at the top that are no jobs and go into the jobs.
@@ -97,9 +98,9 @@ fn value_of(key: &str, node: &Node) -> Yaml {
         "hooks" => each(node, script),
         "inputs" => each(node, input),
         "allow_failure" => listed(to_yaml(node), "exit_codes"),
-        "services" => flat(node).into_iter().map(named).collect(),
-        "needs" => flat(node).into_iter().map(need).collect(),
-        "cache" => flat(node).into_iter().filter_map(cache).collect(),
+        "services" => flat_items(node).map(named).collect(),
+        "needs" => flat_items(node).map(need).collect(),
+        "cache" => flat_items(node).filter_map(cache).collect(),
         "rules" | "tags" | "dependencies" => flat(node).into_iter().map(to_yaml).collect(),
         _ => to_yaml(node),
     }
@@ -181,19 +182,6 @@ fn cache(node: &Node) -> Option<Yaml> {
         }
     }
     Some(Yaml::Mapping(keys))
-}
-
-/// The items of nested lists; of what is no list, itself.
-fn flat(node: &Node) -> Vec<&Node> {
-    let mut items = Vec::new();
-    let mut waiting = vec![node];
-    while let Some(node) = waiting.pop() {
-        match node.as_sequence() {
-            Some(inner) => waiting.extend(inner.iter().rev()),
-            None => items.push(node),
-        }
-    }
-    items
 }
 
 /// Lines in one list.
