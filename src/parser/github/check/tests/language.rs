@@ -57,6 +57,8 @@ fn what_is_wrong_besides_is_told_in_the_same_pass() {
     // The unknown key right behind the container is none of its own.
     let image = "on: push\njobs:\n  a:\n    runs-on: x\n    container:\n      env: {A: x}\n    stepps: []\n";
     assert!(messages(image, Dialect::GitHub).contains(&"Container image cannot be empty".to_owned()));
+    let needs = "on: push\njobs:\n  a: {needs: '${{ env.X }}', runs-on: x, steps: [{run: x}]}\n";
+    assert_eq!(messages(needs, Dialect::GitHub).len(), 1);
 }
 
 #[test]

@@ -238,7 +238,7 @@ impl FileHasher for NoFiles {
         Err("`hashFiles` cannot be used here".into())
     }
 
-    fn sha256(&self, _: &str) -> Result<[u8; 32], String> {
+    fn sha256(&self, _: &str) -> Result<Option<[u8; 32]>, String> {
         Err("`hashFiles` cannot be used here".into())
     }
 }
