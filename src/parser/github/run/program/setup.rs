@@ -137,6 +137,8 @@ impl Program {
             ("environment", "self-hosted".to_owned()),
             ("tool_cache", self.place.tool_cache.clone()),
             ("temp", self.place.temp.clone()),
+            // The folder around the work tree, as the forge's runner has it.
+            ("workspace", self.place.workspace.rsplit_once('/').map_or("", |(around, _)| around).to_owned()),
         ];
         if self.scene.is_debug() {
             entries.push(("debug", "1".to_owned()));
