@@ -404,6 +404,16 @@ all:
 }
 
 #[test]
+fn a_job_with_a_release_runs_without_making_one() {
+    let text = "r: {script: [echo done], release: {tag_name: v1, description: first}}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    let jobs = jobs_of(&output);
+    assert_eq!((jobs["r"].0.as_str(), stdout_of(&jobs, "r")), ("success", vec!["done"]), "{}", said(&output));
+    assert!(said(&output).contains("no release is made"));
+}
+
+#[test]
 fn coverage_is_what_the_pattern_finds_last_in_the_log() {
     let text = "
 c:

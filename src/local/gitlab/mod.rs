@@ -157,6 +157,10 @@ impl GitLabJobs {
         let history = History { surroundings };
         let mut response = response(&self.pipeline, created, &facts, &surroundings.project, &history);
         response["features"]["trace_sections"] = json!(false);
+        if let Some(steps) = response["steps"].as_array_mut() {
+            // There is no forge to make a release on.
+            steps.retain(|step| step["name"] != "release");
+        }
         if surroundings.facts.commit.is_none() {
             // Nothing is fetched, but a commit has to look like one.
             response["git_info"]["sha"] = json!("0".repeat(40));

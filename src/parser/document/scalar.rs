@@ -62,6 +62,11 @@ impl Scalar {
     }
 }
 
+/// Whether a text that stands without quotes is read as something else than text; an empty one is not asked about.
+pub fn is_other_than_text(text: &str, schema: Schema) -> bool {
+    !text.is_empty() && !matches!(plain(text, schema), Typed::Text(_))
+}
+
 fn plain(text: &str, schema: Schema) -> Typed<'_> {
     // Most words of a pipeline are neither numbers nor one of the short words: one look at the first byte tells.
     let Some(first) = text.bytes().next() else { return Typed::Null };
