@@ -288,7 +288,7 @@ mod tests {
     fn what_ruby_reads_as_something_else_is_quoted() {
         let values = ["on", "No", "1:30", "1_000", "2024-01-01", ":sym", "~", "0x1F", "ON", "a: b", "plain", "it's"];
         let list: Vec<String> = values.iter().map(|value| format!("'{}'", value.replace('\'', "''"))).collect();
-        let text = format!("j: {{script: [{}], variables: {{on: 'off'}}}}\n", list.join(", "));
+        let text = format!("j: {{script: [{}], variables: {{'on': 'off'}}}}\n", list.join(", "));
         let files = BTreeMap::from([("ci.yml".to_owned(), text.clone())]);
         let checked = check("ci.yml", &files, &Offline, &LoadOptions::default(), &PipelineContext::default());
         let loaded = checked.value.unwrap();
