@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::coverage::CoveragePattern;
 use super::live::board::Expected;
 use super::live::text::tame;
 use super::live::{Lent, Live};
@@ -28,7 +29,7 @@ pub enum Style {
 }
 
 /// A job as it ended, for the summary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// Its name.
     pub job: String,
@@ -40,6 +41,8 @@ pub struct Line {
     pub took: Duration,
     /// The last lines that it wrote; kept of failed jobs only.
     pub output: Vec<String>,
+    /// What its log tells of its coverage, in percent.
+    pub coverage: Option<f64>,
 }
 
 /// Tells what happens, whole lines, as they come. A reader that is gone is no reason to stop.
@@ -65,6 +68,13 @@ pub struct Look {
 struct Inner {
     ended: Vec<Line>,
     tails: HashMap<String, VecDeque<String>>,
+    coverage: HashMap<String, Coverage>,
+}
+
+/// What is looked for in a job's log, and what was found last.
+struct Coverage {
+    pattern: CoveragePattern,
+    found: Option<f64>,
 }
 
 /// How many lines of a job's output are kept for reports.
@@ -86,7 +96,7 @@ impl Narrator {
     }
 
     fn of(face: Face) -> Self {
-        Self { face, inner: Mutex::new(Inner { ended: Vec::new(), tails: HashMap::new() }) }
+        Self { face, inner: Mutex::new(Inner { ended: Vec::new(), tails: HashMap::new(), coverage: HashMap::new() }) }
     }
 
     /// The jobs that have ended, in that order.
@@ -100,6 +110,13 @@ impl Narrator {
         let lines =
             inner.tails.get(job).map(|tail| tail.iter().skip(tail.len().saturating_sub(most)).cloned().collect());
         lines.unwrap_or_default()
+    }
+
+    /// A try of a job begins; its coverage is what `pattern` finds in its log.
+    pub fn look_for_coverage(&self, job: &str, pattern: Option<CoveragePattern>) {
+        if let Some(pattern) = pattern {
+            self.lock().coverage.insert(job.to_owned(), Coverage { pattern, found: None });
+        }
     }
 
     /// Says what is to come.
@@ -169,17 +186,25 @@ impl Narrator {
                 }
             }
             PipelineEvent::JobFinished { job, status, reason, took } => {
+                let (output, coverage) = {
+                    let mut inner = self.lock();
+                    let coverage = inner.coverage.remove(job).and_then(|coverage| coverage.found);
+                    (inner.tails.remove(job).unwrap_or_default(), coverage)
+                };
                 self.object(|| {
-                    json!({
+                    let mut object = json!({
                         "event": "job_finished", "at": now(), "job": job, "status": status.to_string(),
                         "reason": reason, "seconds": took.as_secs_f64(),
-                    })
+                    });
+                    if let Some(coverage) = coverage {
+                        object["coverage"] = coverage.into();
+                    }
+                    object
                 });
                 let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-                self.text(job, &format!("{status}{why} ({})", seconds(*took)));
-                let output = self.lock().tails.remove(job).unwrap_or_default();
+                self.text(job, &format!("{status}{why} ({}){}", seconds(*took), covered(coverage)));
                 let (job, status, reason, took) = (job.clone(), *status, reason.clone(), *took);
-                let line = Line { job, status, reason, took, output: output.into() };
+                let line = Line { job, status, reason, took, output: output.into(), coverage };
                 if let Face::Live { live, look } = &self.face {
                     live.show(|board, _| board.ended(&line.job, line.status));
                     live.print(told(&line, *look));
@@ -216,6 +241,7 @@ impl Narrator {
                 if stream != LineStream::Command {
                     self.keep(job, text);
                 }
+                self.measure(job, text);
             }
             JobEvent::StepFinished { step, status, exit_code, reason, at_us } => {
                 self.object(|| {
@@ -228,6 +254,16 @@ impl Narrator {
                     live.show(|board, _| board.step_ended(job, &step.name));
                 }
             }
+        }
+    }
+
+    /// Looks for a job's coverage in a line of its log.
+    fn measure(&self, job: &str, text: &str) {
+        let mut inner = self.lock();
+        if let Some(coverage) = inner.coverage.get_mut(job)
+            && let Some(found) = coverage.pattern.in_line(text)
+        {
+            coverage.found = Some(found);
         }
     }
 
@@ -314,7 +350,8 @@ fn told(line: &Line, look: Look) -> Vec<String> {
     };
     let status = paint(color, &format!("{:<9}", line.status.to_string()), look.color);
     let why = line.reason.as_ref().map(|reason| format!("  {}", tame(reason, false))).unwrap_or_default();
-    let mut lines = vec![format!("{status}  {}  {}{why}", tame(&line.job, false), seconds(line.took))];
+    let (job, took, coverage) = (tame(&line.job, false), seconds(line.took), covered(line.coverage));
+    let mut lines = vec![format!("{status}  {job}  {took}{coverage}{why}")];
     if line.status == JobStatus::Failed && !look.verbose {
         let hidden = line.output.len().saturating_sub(SHOWN);
         if hidden > 0 {
@@ -333,6 +370,11 @@ fn write(out: &Mutex<Box<dyn Write + Send>>, line: &str) {
     let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
     // Whoever reads may have gone; the jobs go on.
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+}
+
+/// A job's coverage for people, behind its time.
+pub fn covered(coverage: Option<f64>) -> String {
+    coverage.map(|coverage| format!("  coverage {coverage}%")).unwrap_or_default()
 }
 
 /// A short duration for people.

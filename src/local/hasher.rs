@@ -32,11 +32,15 @@ impl FileHasher for CheckoutHasher {
         self.project()?.list().map_err(|error| error.problem)
     }
 
-    fn sha256(&self, path: &str) -> Result<[u8; 32], String> {
+    fn sha256(&self, path: &str) -> Result<Option<[u8; 32]>, String> {
         match self.project()?.read(path) {
-            Ok(Some(bytes)) => Ok(Sha256::digest(bytes).into()),
-            Ok(None) => Err(format!("{path} is not there any more")),
+            Ok(Some(bytes)) => Ok(Some(Sha256::digest(bytes).into())),
+            Ok(None) => Ok(None),
             Err(error) => Err(format!("{path} cannot be read: {}", error.problem)),
         }
+    }
+
+    fn workspace(&self) -> Option<&str> {
+        self.project().ok()?.root().to_str()
     }
 }

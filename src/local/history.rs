@@ -183,7 +183,14 @@ mod tests {
     use crate::pipeline::{PlannedJob, Waits};
 
     fn line(job: &str, status: JobStatus, seconds: u64) -> Line {
-        Line { job: job.to_owned(), status, reason: None, took: Duration::from_secs(seconds), output: Vec::new() }
+        Line {
+            job: job.to_owned(),
+            status,
+            reason: None,
+            took: Duration::from_secs(seconds),
+            output: Vec::new(),
+            coverage: None,
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! - [`run`]: one run from its request to its end. [`watch`]: when the next one begins.
 
 pub mod choice;
+pub mod coverage;
 pub mod events;
 pub mod facts;
 pub mod front;

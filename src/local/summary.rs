@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::events::{Line, seconds};
+use super::events::{Line, covered, seconds};
 use super::live::text::{columns, pad, tame};
 use super::run::Report;
 use crate::pipeline::graph::{Durations, JobGraph};
@@ -18,7 +18,8 @@ pub fn of(report: &Report, jobs: &[Line]) -> String {
         let why = line.reason.as_ref().map(|reason| format!("  {}", tame(reason, false))).unwrap_or_default();
         let job = pad(&tame(&line.job, false), width);
         // Writing to a text does not fail.
-        let _ = writeln!(text, "{:<9} {job} {:>7}{why}", line.status.to_string(), seconds(line.took));
+        let coverage = covered(line.coverage);
+        let _ = writeln!(text, "{:<9} {job} {:>7}{coverage}{why}", line.status.to_string(), seconds(line.took));
     }
     let end = match report.end {
         PipelineEnd::Success => "success",

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::coverage::CoveragePattern;
 use super::events::Narrator;
 use super::gitlab::child::ChildPipeline;
 use super::house::{House, Sandbox, blocking, words};
@@ -63,12 +64,20 @@ pub enum LocalWork {
 
 /// The steps of a job, by where they are written.
 pub enum JobSteps {
-    /// What GitLab would send a runner.
-    GitLab(String),
+    /// A job of a GitLab pipeline.
+    GitLab(GitLabSteps),
     /// A job of a workflow.
     Workflow(Box<WorkflowJob>),
     /// A job of a `forgehand.yml`.
     Native(Box<NativeJob>),
+}
+
+/// A job of a GitLab pipeline.
+pub struct GitLabSteps {
+    /// What GitLab would send a runner.
+    pub response: String,
+    /// What finds its coverage in what it prints.
+    pub coverage: Option<CoveragePattern>,
 }
 
 /// Which job it is.
@@ -199,7 +208,8 @@ impl LocalWorker {
         make_folders(&paths).map_err(|error| system(format!("the job's folders cannot be made: {error}")))?;
         page.set_facts(&facts, &paths).await.map_err(|error| system(words(error)))?;
         let (job, program) = match steps {
-            JobSteps::GitLab(_) => {
+            JobSteps::GitLab(steps) => {
+                self.inner.narrator.look_for_coverage(&who.name, steps.coverage.clone());
                 let mut job = forge.define(&assignment, &facts)?;
                 let sources = &mut job.sources;
                 if matches!(sources.strategy, SourceStrategy::Clone | SourceStrategy::Fetch) {
@@ -296,7 +306,7 @@ fn assignment(who: &Who, steps: &JobSteps) -> Assignment {
         project_path: who.project_path.clone(),
         owner: Owner { forge, project: ProjectId::new(who.project.to_string()), trust: Trust::Member },
         payload: match steps {
-            JobSteps::GitLab(payload) => Bytes::from(payload.clone()),
+            JobSteps::GitLab(steps) => Bytes::from(steps.response.clone()),
             JobSteps::Workflow(_) | JobSteps::Native(_) => Bytes::from_static(b"{}"),
         },
         correlation_id: String::new(),

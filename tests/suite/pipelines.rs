@@ -376,6 +376,83 @@ fn child_pipelines_run_with_the_artifacts_and_variables_they_are_given() {
 }
 
 #[test]
+fn a_trigger_hands_down_its_variables_and_those_of_the_pipeline_as_the_server_does() {
+    let parent = "
+variables: {YAML: global, BOTH: global}
+report:
+  stage: build
+  script: ['echo VERSION=7 > report']
+  artifacts: {reports: {dotenv: report}}
+down:
+  variables: {UP: 'v$VERSION-$NOTHING', OF: $CI_PIPELINE_ID, RAW: {value: $VERSION, expand: false}}
+  trigger: {include: child.yml, strategy: depend}
+all:
+  variables: {BOTH: job}
+  trigger: {include: other.yml, strategy: depend, forward: {pipeline_variables: true, yaml_variables: true}}
+";
+    let child = "c: {script: ['echo \"$UP $YAML $BOTH,$VERSION\"', 'test -n \"$OF\" && echo known']}\n";
+    let other = "o: {script: ['echo \"$YAML $BOTH $VERSION\"']}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", parent), ("child.yml", child), ("other.yml", other)]);
+    let output = project.run(&["exec", "--executor", "host", "--json", "--var", "BOTH=pipeline"]);
+    let jobs = jobs_of(&output);
+    assert_eq!(stdout_of(&jobs, "c"), ["v7- global global,", "known"], "{}", said(&output));
+    assert_eq!(
+        stdout_of(&jobs, "o"),
+        ["global pipeline 7"],
+        "what was given to the pipeline is stronger than the file"
+    );
+}
+
+#[test]
+fn a_job_with_a_release_runs_without_making_one() {
+    let text = "r: {script: [echo done], release: {tag_name: v1, description: first}}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    let jobs = jobs_of(&output);
+    assert_eq!((jobs["r"].0.as_str(), stdout_of(&jobs, "r")), ("success", vec!["done"]), "{}", said(&output));
+    assert!(said(&output).contains("no release is made"));
+}
+
+#[test]
+fn coverage_is_what_the_pattern_finds_last_in_the_log() {
+    let text = "
+c:
+  coverage: '/TOTAL.* (\\d+)%/'
+  script: [echo TOTAL 10%, echo TOTAL 4 81%, echo end]
+none: {coverage: '/zzz/', script: [echo 1]}
+";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    let events = String::from_utf8(output.stdout.clone()).unwrap();
+    let ends: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |job: &str| ends.iter().find(|event| event["event"] == "job_finished" && event["job"] == job).unwrap();
+    assert_eq!(of("c")["coverage"], json!(81.0), "{}", said(&output));
+    assert_eq!(of("none").get("coverage"), None);
+    let output = project.run(&["exec", "--executor", "host"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("coverage 81%"), "{}", said(&output));
+}
+
+#[test]
+fn the_first_failure_ends_the_others_where_the_file_asks_for_it_and_hooks_are_no_output() {
+    let text = "
+workflow: {auto_cancel: {on_job_failure: all}}
+default: {hooks: {pre_get_sources_script: [echo hooked]}}
+may: {script: [exit 1], allow_failure: true}
+red: {script: [sleep 1, exit 1]}
+long: {script: [sleep 60]}
+always: {stage: deploy, when: always, script: [echo no]}
+";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    let output = project.run(&["exec", "--executor", "host", "--json"]);
+    let jobs = jobs_of(&output);
+    let status = |job: &str| jobs[job].0.as_str();
+    let all = ["may", "red", "long", "always"].map(status);
+    assert_eq!(all, ["failed", "failed", "cancelled", "cancelled"], "{}", said(&output));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout_of(&jobs, "red"), ["hooked"]);
+}
+
+#[test]
 fn a_job_that_depends_on_its_child_pipeline_ends_as_that_does() {
     let text = "t:\n  trigger: {include: red.yml, strategy: depend}\n";
     let project = Project::new(&[(".gitlab-ci.yml", text), ("red.yml", "red:\n  script: [exit 1]\n")]);
@@ -639,6 +716,18 @@ fn a_workflow_runs_on_this_machine_with_outputs_command_files_and_a_matrix() {
     assert!(jobs["legs (right)"].1.contains(&line("stdout", "number 42 right")));
     let one = project.run(&["exec", "--executor", "host", "--json", "--job", "build"]);
     assert_eq!(jobs_of(&one).keys().collect::<Vec<_>>(), ["build"], "{}", said(&one));
+}
+
+#[test]
+fn a_secret_in_the_name_of_a_step_is_hidden_wherever_the_name_is_told() {
+    let text = "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n      - run: echo \"${{ secrets.K }}\"\n      - {name: \"log in as ${{ secrets.K }}\", run: exit 3}\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", text)]);
+    for words in [&["--json"][..], &[]] {
+        let output = project.run(&[&["exec", "--executor", "host", "--secret", "K=hush-hush-99"], words].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(!said(&output).contains("hush-hush-99"), "{}", said(&output));
+        assert!(words.is_empty() || said(&output).contains("log in as ***"), "{}", said(&output));
+    }
 }
 
 #[test]

@@ -139,6 +139,16 @@ impl JobLog {
         String::from_utf8_lossy(&out).into_owned()
     }
 
+    /// Commands run that are no step; their script shows them by the lines `echoes`.
+    pub fn begin_aside(&self, echoes: &[String]) {
+        let mut inner = self.lock();
+        inner.flush(now_us());
+        if inner.ears.is_some() {
+            let echoes = observer::masked(inner.rules.chain_without_stamps(), echoes.iter().map(String::as_str));
+            inner.with_ears(|ears, _| ears.begin_aside(echoes));
+        }
+    }
+
     /// A step begins that runs alone. Its script shows its commands by the lines `echoes`.
     pub fn begin_step(&self, step: StepName, echoes: &[String]) {
         let mut inner = self.lock();

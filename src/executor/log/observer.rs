@@ -210,6 +210,11 @@ impl Ears {
         });
     }
 
+    /// Commands run that are no step; their script shows them by the lines `echoes`.
+    pub(super) fn begin_aside(&mut self, echoes: HashSet<Vec<u8>>) {
+        self.echoes = echoes;
+    }
+
     /// A step begins that runs alone; its script shows its commands by the lines `echoes`.
     pub(super) fn begin_step(&mut self, step: StepName, echoes: HashSet<Vec<u8>>, at_us: u64) {
         self.observer.hear(JobEvent::StepStarted { step: &step, at_us });

@@ -264,6 +264,7 @@ pub(super) async fn run_aside<R: Reporter>(
         grace: GRACE,
     };
     let cannot = |what: &str, error: &dyn std::fmt::Display| JobFailure::system(format!("{what}: {error}"));
+    running.run.log.begin_aside(&script::shown(commands));
     shim.start(&request).await.map_err(|error| cannot("the commands could not be started", &error))?;
     match Output::open(running, &id, None)?.drain(running).await? {
         StepExit::Code(0) => Ok(()),

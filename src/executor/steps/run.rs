@@ -136,8 +136,12 @@ impl<'a, R: Reporter> Steps<'a, R> {
                 break Err(JobFailure::system("the job's steps do not come to an end: a defect of the runner"));
             }
             match next(self.program.clone(), self.tree.clone()).await {
-                Next::Start(step) => self.start(step).await,
+                Next::Start(mut step) => {
+                    step.name = self.running.run.log.masked(&step.name);
+                    self.start(step).await;
+                }
                 Next::Over(report) => {
+                    let report = self.shown(report);
                     // A step that is skipped is no news; in a long list they would be most of it.
                     if report.status != StepStatus::Skipped {
                         note_end(self.running, &report, None).await;
@@ -196,13 +200,21 @@ impl<'a, R: Reporter> Steps<'a, R> {
     async fn done(&mut self, done: Done) {
         self.idle = 0;
         self.stops.remove(&done.number);
-        let report = lock(self.program).ended(done.number, done.ended);
+        let ended = lock(self.program).ended(done.number, done.ended);
+        let report = self.shown(ended);
         note_end(self.running, &report, done.failed).await;
         let mut voice = done.voice;
         for remark in &report.remarks {
             voice.say(remark.tone, &remark.text);
         }
         voice.end(report.status, report.exit_code, report.reason.as_deref());
+    }
+
+    /// As others may see it: a name may be made of secrets, a reason be what a script printed.
+    fn shown(&self, report: StepReport) -> StepReport {
+        let log = &self.running.run.log;
+        let reason = report.reason.as_deref().map(|reason| log.masked(reason));
+        StepReport { name: log.masked(&report.name), reason, ..report }
     }
 
     fn tell_over(&self, report: &StepReport) {

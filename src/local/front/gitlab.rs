@@ -133,11 +133,11 @@ fn details(pipeline: &Pipeline, job: &CreatedJob) -> Value {
             all.insert("variables".to_owned(), Value::Object(variables));
         }
         if let Some(scope) = pipeline.scope(job) {
-            if let Some(environment) = &source.environment {
-                all.insert("environment".to_owned(), json!(scope.expand(&environment.name.value)));
+            if let Some(environment) = scope.environment() {
+                all.insert("environment".to_owned(), json!(environment));
             }
             if let Some(tags) = source.tags.as_ref().filter(|tags| !tags.is_empty()) {
-                all.insert("tags".to_owned(), tags.iter().map(|tag| scope.expand(&tag.value)).collect());
+                all.insert("tags".to_owned(), tags.iter().map(|tag| scope.expand_once(&tag.value)).collect());
             }
         }
         if source.is_bridge() {

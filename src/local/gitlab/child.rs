@@ -20,7 +20,7 @@ use crate::parser::diagnostics::Diagnostics;
 use crate::parser::gitlab::LoadOptions;
 use crate::parser::gitlab::compose::{Fetched, Remote, RemoteError, RemoteFile};
 use crate::parser::gitlab::config::model::{Trigger, TriggerTarget};
-use crate::parser::gitlab::downstream::{self, Reading};
+use crate::parser::gitlab::downstream::{self, Place, Reading};
 use crate::parser::gitlab::pipeline::CreatedJob;
 use crate::pipeline::schedule::{PipelineEnd, Schedule};
 use crate::pipeline::{FailureReason, JobFailure, JobOutcome, PipelineDefinition, Waits};
@@ -63,7 +63,9 @@ impl GitLabJobs {
         let options = LoadOptions::default();
         let reading = Reading { files: &self.common.surroundings.project, remote: &remote, options: &options };
         let mut found = Diagnostics::new();
-        let child = downstream::child(&self.pipeline, created, reading, self.depth + 1, &mut found)?;
+        let reports = self.reports(created);
+        let place = Place { depth: self.depth + 1, reports: &reports };
+        let child = downstream::child(&self.pipeline, created, reading, place, &mut found)?;
         if child.jobs.is_empty() {
             return Err("it has no jobs".to_owned());
         }

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
+use super::coverage::CoveragePattern;
 use super::front::gitlab::{load_pipeline, pipeline_context};
 use super::house::Sandbox;
 use super::project::PipelineFile;
 use super::reporter::Shelf;
 use super::surroundings::Surroundings;
-use super::worker::{JobSteps, LocalEnd, LocalJob, LocalWork};
+use super::worker::{GitLabSteps, JobSteps, LocalEnd, LocalJob, LocalWork};
 use crate::executor::pipeline::fixed::Language;
 use crate::parser::diagnostics::Checked;
 use crate::parser::gitlab::LoadOptions;
@@ -125,7 +126,13 @@ impl GitLabJobs {
         };
         match self.pipeline.source(created).is_some_and(|job| job.is_bridge()) {
             true => self.trigger(created),
-            false => LocalWork::Steps(JobSteps::GitLab(self.response(created).to_string())),
+            false => {
+                let coverage = self.pipeline.source(created).and_then(|job| job.coverage.as_ref());
+                LocalWork::Steps(JobSteps::GitLab(GitLabSteps {
+                    response: self.response(created).to_string(),
+                    coverage: coverage.and_then(|pattern| CoveragePattern::new(&pattern.value)),
+                }))
+            }
         }
     }
 
@@ -137,12 +144,11 @@ impl GitLabJobs {
             started_at: self.pipeline.context.ids.created_at.clone(),
             repo_url: format!("{}/{}.git", self.pipeline.context.server.url, self.pipeline.context.project.path),
             failure_reasons: vec!["script_failure".to_owned()],
+            dotenv: self.reports(created),
             ..JobFacts::default()
         };
         for (needed, id) in self.given(created) {
             let kept = shelf.of(&id.to_string());
-            let reported = kept.dotenv.iter().map(|(key, value)| Variable::public(key.as_str(), value.as_str()));
-            facts.dotenv.extend(reported);
             let archive = kept.archive.map(|(_, name, size)| (name, size));
             if archive.is_some() {
                 facts.dependencies.push(Dependency { id, name: needed.to_string(), token: token.clone(), archive });
@@ -151,6 +157,10 @@ impl GitLabJobs {
         let history = History { surroundings };
         let mut response = response(&self.pipeline, created, &facts, &surroundings.project, &history);
         response["features"]["trace_sections"] = json!(false);
+        if let Some(steps) = response["steps"].as_array_mut() {
+            // There is no forge to make a release on.
+            steps.retain(|step| step["name"] != "release");
+        }
         if surroundings.facts.commit.is_none() {
             // Nothing is fetched, but a commit has to look like one.
             response["git_info"]["sha"] = json!("0".repeat(40));
@@ -161,6 +171,12 @@ impl GitLabJobs {
             response["services"] = json!([]);
         }
         response
+    }
+
+    /// The variables of the reports that a job is given.
+    fn reports(&self, created: &CreatedJob) -> Vec<Variable> {
+        let kept = self.given(created).into_iter().map(|(_, id)| self.common.shelf.of(&id.to_string()));
+        kept.flat_map(|kept| kept.dotenv).map(|(key, value)| Variable::public(key, value)).collect()
     }
 
     /// The jobs whose artifacts and variables a job is given: those of this pipeline, then those of its parent that it names.

@@ -42,7 +42,6 @@ impl GitLabJobs {
             "pages",
             "nothing is published; the files are among the artifacts",
         );
-        add(job.coverage.is_some(), "coverage", "no coverage is computed");
         add(job.dast_configuration.is_some(), "dast_configuration", "profiles lie on the forge");
         if self.common.sandbox == Sandbox::Host {
             add(job.services.as_ref().is_some_and(|all| !all.is_empty()), "services", "the host executor starts none");

@@ -1,4 +1,4 @@
-//! `hashFiles`: the files of a job's work tree, opened by handle, links not followed.
+//! `hashFiles`: the files of a job's work tree, opened by handle. Links to files of the tree count, others do not.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -14,14 +14,21 @@ use crate::parser::expression::FileHasher;
 const MOST: usize = 1_000_000;
 
 /// A work tree.
-pub(super) struct TreeHasher {
+pub(super) struct TreeHasher<'a> {
     root: io::Result<Dir>,
+    /// Its path, as the job's processes see it.
+    workspace: &'a str,
 }
 
-impl TreeHasher {
-    /// The tree at `root`, a folder of this machine.
-    pub(super) fn new(root: &Path) -> Self {
-        Self { root: Dir::open_ambient_dir(root, ambient_authority()) }
+impl<'a> TreeHasher<'a> {
+    /// The tree at `root`, a folder of this machine, which the job knows as `workspace`.
+    pub(super) fn new(root: &Path, workspace: &'a str) -> Self {
+        Self { root: Dir::open_ambient_dir(root, ambient_authority()), workspace }
+    }
+
+    /// Whether a link leads to a file of the tree. Those that lead out of it are none.
+    fn leads_to_a_file(&self, path: &str) -> bool {
+        self.root.as_ref().is_ok_and(|root| root.metadata(path).is_ok_and(|meta| meta.is_file()))
     }
 
     fn root(&self) -> Result<&Dir, String> {
@@ -29,7 +36,7 @@ impl TreeHasher {
     }
 }
 
-impl FileHasher for TreeHasher {
+impl FileHasher for TreeHasher<'_> {
     fn files(&self) -> Result<Arc<[String]>, String> {
         let words = |error: io::Error| format!("the work tree cannot be listed: {error}");
         let mut found = Vec::new();
@@ -42,7 +49,7 @@ impl FileHasher for TreeHasher {
                 let kind = entry.file_type().map_err(words)?;
                 if kind.is_dir() {
                     open.push((entry.open_dir().map_err(words)?, format!("{path}/")));
-                } else if kind.is_file() {
+                } else if kind.is_file() || kind.is_symlink() && self.leads_to_a_file(&path) {
                     found.push(path);
                 }
                 if found.len() > MOST {
@@ -53,16 +60,46 @@ impl FileHasher for TreeHasher {
         Ok(found.into())
     }
 
-    fn sha256(&self, path: &str) -> Result<[u8; 32], String> {
+    fn sha256(&self, path: &str) -> Result<Option<[u8; 32]>, String> {
         let words = |error: io::Error| format!("{path} cannot be read: {error}");
         let mut file = self.root()?.open(path).map_err(words)?;
         let mut digest = Sha256::new();
         let mut buffer = vec![0; 64 << 10];
         loop {
             match file.read(&mut buffer).map_err(words)? {
-                0 => return Ok(digest.finalize().into()),
+                0 => return Ok(Some(digest.finalize().into())),
                 read => digest.update(buffer.get(..read).unwrap_or_default()),
             }
         }
+    }
+
+    fn workspace(&self) -> Option<&str> {
+        Some(self.workspace).filter(|workspace| !workspace.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parser::expression::hash_files;
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_files_of_the_tree_count_and_others_do_not() {
+        use std::os::unix::fs::symlink;
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        let tree = tempfile::tempdir().unwrap();
+        let at = |name: &str| tree.path().join(name);
+        std::fs::create_dir(at("d")).unwrap();
+        std::fs::write(at("d/a.lock"), "1").unwrap();
+        let files = TreeHasher::new(tree.path(), "/builds/p");
+        let one = hash_files(["**"], &files).unwrap();
+        for (name, to) in [("folder", at("d")), ("out.lock", outside.path().into()), ("broken", "nowhere".into())] {
+            symlink(to, at(name)).unwrap();
+        }
+        assert_eq!(hash_files(["**"], &files).unwrap(), one);
+        assert_eq!(hash_files(["/builds/p/d/*.lock"], &files).unwrap(), one);
+        symlink("d/a.lock", at("link.lock")).unwrap();
+        assert_ne!(hash_files(["**"], &files).unwrap(), one);
     }
 }

@@ -23,12 +23,14 @@ pub struct WorkflowSteps {
     services: Vec<(String, Vec<(u16, u16)>)>,
     readers: HashMap<StepNumber, Reader>,
     end: Option<LegEnd>,
+    /// The work tree, as the job's processes see it.
+    workspace: String,
 }
 
 impl WorkflowSteps {
     /// The steps of a program that has no place yet.
     pub fn new(program: Program, services: Vec<(String, Vec<(u16, u16)>)>) -> Self {
-        Self { program, services, readers: HashMap::new(), end: None }
+        Self { program, services, readers: HashMap::new(), end: None, workspace: String::new() }
     }
 
     /// How the job ended, once its steps are over.
@@ -140,6 +142,7 @@ impl WorkflowSteps {
 impl StepProgram for WorkflowSteps {
     fn begin(&mut self, place: &JobPlace) -> Beginning {
         let placed = self.placed(place);
+        self.workspace.clone_from(&placed.workspace);
         self.program.settle(placed);
         Beginning {
             hide: self.program.masks(),
@@ -149,7 +152,7 @@ impl StepProgram for WorkflowSteps {
 
     fn next(&mut self, tree: &WorkTree) -> Next {
         let numbers = |ids: Vec<StepId>| ids.into_iter().map(|id| StepNumber(id.0)).collect();
-        match self.program.next(&TreeHasher::new(&tree.root)) {
+        match self.program.next(&TreeHasher::new(&tree.root, &self.workspace)) {
             rules::Next::Start(ready) => self.start(*ready),
             rules::Next::Over(over) => Next::Over(report(over)),
             rules::Next::Wait(ids) => Next::Wait(numbers(ids)),
@@ -199,7 +202,7 @@ impl StepProgram for WorkflowSteps {
     }
 
     fn cancel(&mut self, _cause: HaltCause, tree: &WorkTree) -> Vec<StepNumber> {
-        let ids = self.program.cancel(&TreeHasher::new(&tree.root));
+        let ids = self.program.cancel(&TreeHasher::new(&tree.root, &self.workspace));
         ids.into_iter().map(|id| StepNumber(id.0)).collect()
     }
 }

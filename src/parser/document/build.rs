@@ -75,6 +75,7 @@ pub fn read(file: FileId, text: &str, options: Options) -> Result<Vec<Node>, Syn
         anchors: HashMap::new(),
         documents: Vec::new(),
         nodes: 0,
+        quoted: None,
     };
     loop {
         let taken = events.next(|event, start, end| match event {
@@ -101,6 +102,8 @@ struct Builder {
     documents: Vec<Node>,
     /// Nodes so far, aliases expanded.
     nodes: usize,
+    /// The last text in quotes, if it took more than a line: its beginning and end.
+    quoted: Option<(Mark, Mark)>,
 }
 
 /// A list or a mapping that has begun.
@@ -142,7 +145,12 @@ impl Builder {
         match event {
             Event::DocumentStart => self.anchors.clear(),
             Event::Frame | Event::StreamEnd => {}
-            Event::Scalar(scalar) => self.scalar(scalar, span)?,
+            Event::Scalar(scalar) => {
+                if scalar.style == Style::Quoted && start.line != end.line {
+                    self.quoted = Some((start, end));
+                }
+                self.scalar(scalar, span)?;
+            }
             Event::SequenceStart(name) => self.begin(span, name, Kind::Sequence)?,
             Event::MappingStart(name) => self.begin(span, name, Kind::Mapping)?,
             Event::End => self.end(end),
@@ -289,7 +297,7 @@ impl Builder {
     }
 
     fn syntax(&self, text: &str, error: EventError) -> SyntaxError {
-        let (at, problem) = explain(text, &error);
+        let (at, problem) = explain(text, &error, self.quoted);
         let mark = at.unwrap_or_else(|| place(text, error.offset));
         SyntaxError { span: Span::point(self.file, mark.line + 1, mark.column + 1), problem }
     }

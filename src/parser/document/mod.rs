@@ -20,7 +20,7 @@ pub mod yaml;
 pub use build::{Limits, Merge, Options, SyntaxError, read};
 pub use files::{FileError, Files, NoFiles};
 pub use node::{Entry, Mapping, Node, Scalar, Style, Tag, Value, take_each};
-pub use scalar::{Schema, Typed};
+pub use scalar::{Schema, Typed, big_whole, is_other_than_text, ruby_float_text};
 pub use span::{FileId, SourceFile, Sources, Span};
 
 #[cfg(test)]

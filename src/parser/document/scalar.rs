@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::node::{Scalar, Style};
 
 /// Whose reading of plain text.
@@ -58,6 +60,11 @@ impl Scalar {
             _ => plain(text, schema),
         }
     }
+}
+
+/// Whether a text that stands without quotes is read as something else than text; an empty one is not asked about.
+pub fn is_other_than_text(text: &str, schema: Schema) -> bool {
+    !text.is_empty() && !matches!(plain(text, schema), Typed::Text(_))
 }
 
 fn plain(text: &str, schema: Schema) -> Typed<'_> {
@@ -205,6 +212,34 @@ fn sexagesimal(unsigned: &str, sign: i64) -> Option<Typed<'static>> {
             Some(Typed::Float((total as f64 + fraction) * sign as f64))
         }
     }
+}
+
+/// A float as Ruby writes it: with a point, and an exponent from 10^16 on.
+pub fn ruby_float_text(number: f64) -> SmolStr {
+    if number.is_nan() {
+        return SmolStr::new_static("NaN");
+    }
+    if number.is_infinite() {
+        return SmolStr::new_static(if number > 0.0 { "Infinity" } else { "-Infinity" });
+    }
+    let size = number.abs();
+    if size != 0.0 && !(1e-4..1e16).contains(&size) {
+        let text = format!("{number:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let point = if mantissa.contains('.') { "" } else { ".0" };
+        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+        return format_smolstr!("{mantissa}{point}e{sign}{digits:0>2}");
+    }
+    format_smolstr!("{number:?}")
+}
+
+/// The digits of a whole number in base ten that 64 bits do not hold, for Ruby's numbers have no limit.
+pub fn big_whole(text: &str) -> Option<String> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let is_whole = unsigned.starts_with(|c: char| matches!(c, '1'..='9'))
+        && unsigned.chars().all(|c| c.is_ascii_digit() || matches!(c, '_' | ','));
+    let digits = || unsigned.chars().filter(char::is_ascii_digit);
+    (is_whole && digits().count() > 18).then(|| text.chars().take_while(|c| *c == '-').chain(digits()).collect())
 }
 
 fn ruby_integer(unsigned: &str, sign: i64) -> Option<Typed<'static>> {

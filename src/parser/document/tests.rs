@@ -99,6 +99,17 @@ fn complaints_say_what_to_do() {
         ("a: b: c\n", (1, 5), "second"),
         ("a:\n    b: c\n   d: e\n", (3, 4), "indentation"),
         ("a: {b: c\nd: e\n", (2, 2), "`}`"),
+        ("a: 'b\nc: d\ne: echo 'f'\n", (1, 4), "line 3, column 9"),
+        ("a: 'it's'\n", (1, 8), "double quotes"),
+        ("a: \"b\" c\n", (1, 8), "single quotes"),
+        ("a: [b] c\n", (1, 8), "`]`"),
+        ("a: \"b\" && c\n", (1, 9), "`&`"),
+        ("a: *\n", (1, 5), "`*`"),
+        ("- a: b\n  c\n- d: e\n", (2, 3), "`:`"),
+        ("-a: b\n c: d\n", (2, 3), "`- a:`"),
+        ("a: - b\n", (1, 4), "own"),
+        ("a: \"\\d\"\n", (1, 5), "backslash"),
+        ("a: |x\n  b\n", (1, 5), "next line"),
     ] {
         let (line, column, problem) = problem(text);
         assert_eq!((line, column), place, "{text:?}: {problem}");

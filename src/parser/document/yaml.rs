@@ -3,7 +3,7 @@
 use serde_yaml::{Mapping, Value};
 
 use super::node::{self, Node};
-use super::scalar::{Schema, Typed};
+use super::scalar::{Schema, Typed, big_whole};
 
 /// A node as YAML, its plain scalars as `schema` reads them. Keys that are no scalars are left out. The limit on the levels of
 /// documents bounds the depth of this.
@@ -19,7 +19,11 @@ pub fn to_yaml(node: &Node, schema: Schema) -> Value {
             Some(Typed::Null) => Value::Null,
             Some(Typed::Bool(truth)) => truth.into(),
             Some(Typed::Int(number)) => number.into(),
-            Some(Typed::Float(number)) => number.into(),
+            Some(Typed::Float(number)) => match big_whole(&scalar.text).filter(|_| schema == Schema::Ruby) {
+                // As text: other programs' numbers end at 64 bits.
+                Some(digits) => digits.into(),
+                None => number.into(),
+            },
             // Ruby's symbols are names like any other where a configuration has them.
             Some(Typed::Symbol(name)) => name.as_ref().into(),
             _ => scalar.text.as_str().into(),

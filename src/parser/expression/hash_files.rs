@@ -16,20 +16,27 @@ pub trait FileHasher {
     /// Why they cannot be listed.
     fn files(&self) -> Result<Arc<[String]>, String>;
 
-    /// The SHA-256 of a file's content.
+    /// The SHA-256 of a file's content; `None` for a link to a folder, which counts as none.
     ///
     /// # Errors
     /// Why it cannot be read.
-    fn sha256(&self, path: &str) -> Result<[u8; 32], String>;
+    fn sha256(&self, path: &str) -> Result<Option<[u8; 32]>, String>;
+
+    /// The workspace's own path, as expressions know it: patterns may begin with it.
+    fn workspace(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// The digest of the files that patterns match, in hexadecimal; empty where they match none.
 ///
 /// # Errors
-/// What cannot be listed or read.
+/// What cannot be listed or read, and patterns that go up by `..`.
 pub fn hash_files<'a>(patterns: impl IntoIterator<Item = &'a str>, files: &dyn FileHasher) -> Result<String, String> {
     let lines = patterns.into_iter().flat_map(str::lines);
-    let patterns: Vec<Pattern> = lines.filter_map(Pattern::parse).collect();
+    let workspace = files.workspace();
+    let patterns = lines.filter_map(|line| Pattern::parse(line, workspace).transpose());
+    let patterns: Vec<Pattern> = patterns.collect::<Result<_, _>>()?;
     let all = files.files()?;
     let mut matched: Vec<(usize, Vec<&str>, &str)> = Vec::new();
     let starts = starts(&patterns);
@@ -40,13 +47,16 @@ pub fn hash_files<'a>(patterns: impl IntoIterator<Item = &'a str>, files: &dyn F
             matched.push((start, names, path));
         }
     }
-    if matched.is_empty() {
-        return Ok(String::new());
-    }
     matched.sort();
-    let mut digest = Sha256::new();
+    let (mut digest, mut any) = (Sha256::new(), false);
     for (_, _, path) in &matched {
-        digest.update(files.sha256(path)?);
+        if let Some(hash) = files.sha256(path)? {
+            digest.update(hash);
+            any = true;
+        }
+    }
+    if !any {
+        return Ok(String::new());
     }
     let mut text = String::with_capacity(64);
     for byte in digest.finalize() {
@@ -114,30 +124,36 @@ enum Piece {
 
 impl Pattern {
     /// `None` for blank lines, comments, and what lies outside the workspace.
-    fn parse(line: &str) -> Option<Self> {
+    fn parse(line: &str, workspace: Option<&str>) -> Result<Option<Self>, String> {
         let mut text = line.trim();
         if text.is_empty() || text.starts_with('#') {
-            return None;
+            return Ok(None);
         }
         let mut negated = false;
         while let Some(rest) = text.strip_prefix('!') {
             negated = !negated;
             text = rest.trim_start();
         }
-        if text.is_empty() || text.starts_with(['/', '~']) {
-            return None;
+        let parts = text.split('/').filter(|name| !name.is_empty());
+        if parts.enumerate().any(|(at, name)| name == ".." || (name == "." && at > 0)) {
+            return Err(format!(
+                "the pattern `{text}` goes by `.` or `..`, which is not allowed: write it from the workspace"
+            ));
         }
-        let mut names = Vec::new();
-        for name in text.split('/').filter(|name| !name.is_empty() && *name != ".") {
-            match name {
-                ".." => {
-                    names.pop()?;
-                }
-                "**" => names.push(Name::Any),
-                name => names.push(Name::parse(name)),
+        if text.starts_with('/') {
+            let below = workspace.and_then(|workspace| text.strip_prefix(workspace.trim_end_matches('/')));
+            match below.filter(|below| below.is_empty() || below.starts_with('/')) {
+                Some(below) => text = below,
+                None => return Ok(None),
             }
+        } else if text.is_empty() || text.starts_with('~') {
+            return Ok(None);
         }
-        Some(Self { negated, names, folder: text.ends_with('/') })
+        let names = text.split('/').filter(|name| !name.is_empty() && *name != ".").map(|name| match name {
+            "**" => Name::Any,
+            name => Name::parse(name),
+        });
+        Ok(Some(Self { negated, names: names.collect(), folder: text.ends_with('/') }))
     }
 
     /// Whether a file of this path is matched: by itself or by one of its folders.

@@ -153,6 +153,9 @@ fn short(message: &str) -> String {
     message.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned()
 }
 
+/// How often RE2 repeats something by a number.
+const MOST_TIMES: u64 = 1000;
+
 /// RE2's language to that of the crate `regex`.
 fn translate(pattern: &str) -> Result<String, PatternError> {
     let mut translated = String::with_capacity(pattern.len() + 16);
@@ -165,6 +168,12 @@ fn translate(pattern: &str) -> Result<String, PatternError> {
         rest = match c {
             '*' | '+' | '?' | '{' if c != '{' || is_repetition(tail) => {
                 let (operator, tail) = repetition(rest);
+                if operator
+                    .split(|c: char| !c.is_ascii_digit())
+                    .any(|count| count.parse().is_ok_and(|count: u64| count > MOST_TIMES))
+                {
+                    return Err(PatternError(format!("`{operator}` repeats more than {MOST_TIMES} times")));
+                }
                 if was_repeated {
                     return Err(PatternError(format!("`{operator}` repeats what is repeated already")));
                 }
@@ -233,9 +242,24 @@ fn escape<'a>(tail: &'a str, in_class: bool, out: &mut String) -> Result<&'a str
         ('S', _) => out.push_str("[^\\t\\n\\f\\r ]"),
         ('b', false) => out.push_str("(?-u:\\b)"),
         ('Q', false) => return Ok(quoted(after, out)),
-        ('0', _) => {
+        ('p' | 'P' | 'x', _) if after.starts_with('{') => {
+            let (name, rest) = after.get(1..).and_then(|after| after.split_once('}')).unwrap_or((after, ""));
+            let (name, is_other) = name.strip_prefix('^').map_or((name, false), |name| (name, c != 'x'));
+            let c = if !is_other {
+                c
+            } else if c == 'p' {
+                'P'
+            } else {
+                'p'
+            };
+            let _ = write!(out, "\\{c}{{{name}}}");
+            return Ok(rest);
+        }
+        ('C', false) => out.push_str("(?s:.)"),
+        // One digit alone names a group, which RE2 cannot look back at.
+        ('0', _) | ('1'..='7', _) if c == '0' || after.starts_with(|c: char| c.is_digit(8)) => {
             let digits: String = after.chars().take(2).take_while(|c| c.is_digit(8)).collect();
-            let code = u32::from_str_radix(&format!("0{digits}"), 8).unwrap_or(0);
+            let code = u32::from_str_radix(&format!("{c}{digits}"), 8).unwrap_or(0);
             // Writing to a string cannot fail.
             let _ = write!(out, "\\x{{{code:x}}}");
             return Ok(after.get(digits.len()..).unwrap_or(""));
@@ -304,4 +328,33 @@ fn class<'a>(tail: &'a str, out: &mut String) -> Result<&'a str, PatternError> {
         };
     }
     Err(PatternError("missing closing `]`".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As RE2 reads them; each was tried with it.
+    #[test]
+    fn classes_octal_numbers_and_counts_are_those_of_re2() {
+        let cases = [
+            (r"^\p{L}+$", "aé", Some(true)),
+            (r"\p{Lu}", "a", Some(false)),
+            (r"\p{^Lu}", "a", Some(true)),
+            (r"[^\p{Greek}]", "α", Some(false)),
+            (r"\P{Latin}", "α", Some(true)),
+            (r"\pN", "1", Some(true)),
+            (r"^\x{1F600}$", "\u{1F600}", Some(true)),
+            (r"\141", "a", Some(true)),
+            (r"[\141]", "a", Some(true)),
+            (r"\1", "a", None),
+            (r"^\C$", "a", Some(true)),
+            (r"a{1000}", "a", Some(false)),
+            (r"a{1001}", "a", None),
+            (r"a{1,1001}", "a", None),
+        ];
+        for (pattern, text, matches) in cases {
+            assert_eq!(Pattern::raw(pattern).ok().map(|pattern| pattern.is_match(text)), matches, "{pattern}");
+        }
+    }
 }

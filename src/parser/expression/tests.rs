@@ -131,8 +131,12 @@ impl FileHasher for Texts {
         Ok(self.0.keys().cloned().collect())
     }
 
-    fn sha256(&self, path: &str) -> Result<[u8; 32], String> {
-        Ok(Sha256::digest(self.0.get(path).ok_or("no such file")?).into())
+    fn sha256(&self, path: &str) -> Result<Option<[u8; 32]>, String> {
+        Ok(Some(Sha256::digest(self.0.get(path).ok_or("no such file")?).into()))
+    }
+
+    fn workspace(&self) -> Option<&str> {
+        Some("/w/s")
     }
 }
 
@@ -174,9 +178,16 @@ fn hash_files_is_the_digest_of_digests_in_the_order_of_the_walk() {
         ("hashFiles('a*')", &["2", "1"]),
         ("hashFiles('a.txt/')", &[]),
         ("hashFiles('b/')", &["3", "4"]),
+        ("hashFiles('/w/s/a.txt', '/w/s/b/**/')", &["1", "3", "4"]),
+        ("hashFiles('/w/other/a.txt', '/w/sa.txt', '~/a.txt')", &[]),
     ] {
         let want = if texts.is_empty() { String::new() } else { digest_of(texts) };
         assert_eq!(hash_of(&files, call), want, "{call}");
+    }
+    for pattern in ["../a.txt", "b/../a.txt", "b/./c.lock", "!b/.."] {
+        let expr = parse(&format!("hashFiles('{pattern}')"), Dialect::GitHub).unwrap();
+        let error = evaluate(&expr, &Texts(BTreeMap::new()), &Budget::default()).unwrap_err();
+        assert!(error.to_string().contains("not allowed"), "{pattern}: {error}");
     }
     for case in cases("github/expressions/hashfiles") {
         let files = case["files"].as_object().unwrap();
@@ -432,16 +443,18 @@ fn files_are_hashed_where_there_are_some() {
     struct One;
     impl FileHasher for One {
         fn files(&self) -> Result<std::sync::Arc<[String]>, String> {
-            Ok(["a.txt".to_owned()].into())
+            Ok(["a.txt".to_owned(), "link.txt".to_owned()].into())
         }
-        fn sha256(&self, _: &str) -> Result<[u8; 32], String> {
-            Ok([0; 32])
+        fn sha256(&self, path: &str) -> Result<Option<[u8; 32]>, String> {
+            Ok(Some([0; 32]).filter(|_| path == "a.txt"))
         }
     }
     let of = |text: &str| eval_json_among(text, Dialect::GitHub, &Json::Null, &Budget::default(), Some(&One)).unwrap();
     // The SHA-256 of 32 zero bytes.
     assert_eq!(of("hashFiles('*.txt')"), "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925");
     assert_eq!(of("hashFiles('*.md')"), "");
+    // A link to a folder is no file.
+    assert_eq!(of("hashFiles('link.*')"), "");
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct PipelineDefinition {
     pub groups: Vec<JobGroup>,
     /// How long the whole may take; `None`: the file does not say.
     pub timeout: Option<Duration>,
+    /// Whether a job that fails, and may not, ends all the others.
+    pub fail_fast: bool,
     /// What there is for all jobs together, as far as the file says.
     pub limits: ResourceRequest,
 }

@@ -281,8 +281,23 @@ impl Schedule {
             return;
         }
         self.close(job, if allowed { End::FailedAllowed } else { End::Failed });
-        if let Some(group) = group.filter(|_| !allowed) {
+        if allowed {
+            return;
+        }
+        if self.definition.fail_fast {
+            self.fail_all(&name, moves);
+        } else if let Some(group) = group {
             self.fail_group(group, &name, moves);
+        }
+    }
+
+    /// Ends all that runs or is to run by itself; a job that waits for a person is none of these.
+    fn fail_all(&mut self, name: &str, moves: &mut Vec<Move>) {
+        let reason = format!("`{name}` failed");
+        for index in 0..self.places.len() {
+            if self.doing(JobIndex(index)) != Doing::Held {
+                self.withdraw(JobIndex(index), &reason, moves);
+            }
         }
     }
 

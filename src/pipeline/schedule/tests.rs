@@ -155,6 +155,22 @@ fn a_matrix_keeps_to_its_limit_and_ends_with_its_first_failure() {
 }
 
 #[test]
+fn a_pipeline_that_fails_fast_ends_all_with_the_first_failure_that_counts() {
+    let mut jobs = vec![job("a", &[]), job("b", &[]), job("c", &["a"]), job("d", &["c"]), job("m", &[])];
+    jobs[0].may_fail = crate::pipeline::MayFail::Always;
+    jobs[3].start = StartCondition::Always;
+    jobs[4].start = StartCondition::Manual { blocks: false };
+    let definition = PipelineDefinition { jobs, fail_fast: true, ..Default::default() };
+    let mut all = Schedule::new(definition, &|_| false).unwrap();
+    assert_eq!(start(&mut all), ["start a", "start b", "hold m"]);
+    assert_eq!(end(&mut all, 0, failure()), ["start c"]);
+    assert_eq!(end(&mut all, 1, failure()), ["cancel c", "d Cancelled: `b` failed"]);
+    end(&mut all, 2, JobOutcome::Cancelled);
+    all.give_up_held();
+    assert_eq!((all.is_over(), all.end()), (true, PipelineEnd::Failed));
+}
+
+#[test]
 fn one_of_a_resource_group_runs_at_a_time() {
     let member = |name: &str| PlannedJob { resource_group: Some("prod".into()), ..job(name, &[]) };
     let mut all = schedule(&[], vec![member("a"), member("b"), job("c", &[])]);

@@ -116,11 +116,13 @@ fn pieces(secret: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(super) struct Masker {
     masks: Masks,
     held: Vec<u8>,
+    /// Whether what came out last stands for a phrase.
+    ends_hidden: bool,
 }
 
 impl Masker {
     pub(super) fn new(masks: Masks) -> Self {
-        Self { masks, held: Vec::new() }
+        Self { masks, held: Vec::new(), ends_hidden: false }
     }
 
     /// From now on these are hidden, in what is held back, too.
@@ -140,17 +142,31 @@ impl Masker {
             if found.start() >= undecided {
                 break; // a longer phrase may begin here
             }
-            out.extend_from_slice(&buffer[done..found.start()]);
-            out.extend_from_slice(self.masks.0.word);
+            self.show(&buffer[done..found.start()], &mut out);
+            self.stand_in(&mut out);
             done = found.end();
             if undecided < done {
                 undecided = self.masks.undecided(&buffer, done);
             }
         }
-        out.extend_from_slice(&buffer[done..undecided]);
+        self.show(&buffer[done..undecided], &mut out);
         buffer.drain(..undecided);
         self.held = buffer;
         out
+    }
+
+    fn show(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.ends_hidden &= bytes.is_empty();
+        out.extend_from_slice(bytes);
+    }
+
+    /// Puts the word in place of a phrase. On GitHub one word stands for phrases that follow each other closely.
+    fn stand_in(&mut self, out: &mut Vec<u8>) {
+        let word = self.masks.0.word;
+        if !(self.ends_hidden && word == MaskWord::Stars.bytes()) {
+            out.extend_from_slice(word);
+        }
+        self.ends_hidden = true;
     }
 
     /// Whether nothing is kept back.
@@ -161,15 +177,15 @@ impl Masker {
     /// What was kept back, with complete phrases in it hidden: no more bytes will come.
     pub(super) fn flush(&mut self) -> Vec<u8> {
         let held = std::mem::take(&mut self.held);
-        let Some(finder) = &self.masks.0.finder else { return held };
+        let Some(finder) = self.masks.0.finder.clone() else { return held };
         let mut out = Vec::with_capacity(held.len());
         let mut done = 0;
         for found in finder.find_iter(&held) {
-            out.extend_from_slice(&held[done..found.start()]);
-            out.extend_from_slice(self.masks.0.word);
+            self.show(&held[done..found.start()], &mut out);
+            self.stand_in(&mut out);
             done = found.end();
         }
-        out.extend_from_slice(&held[done..]);
+        self.show(&held[done..], &mut out);
         out
     }
 }
@@ -204,6 +220,17 @@ mod tests {
         out.extend(masker.write(b"secret second-secret"));
         out.extend(masker.flush());
         assert_eq!(String::from_utf8(out).unwrap(), "second-secret *** ***");
+    }
+
+    #[test]
+    fn secrets_side_by_side_have_one_word_where_github_has_one() {
+        let secrets = [Secret::new("abc"), Secret::new("xyz")];
+        let mut stars = Masker::new(Masks::new(secrets.iter(), MaskWord::Stars).unwrap());
+        let mut out = stars.write(b"<abcxyz> abc");
+        out.extend(stars.write(b"xyz abc xyz"));
+        out.extend(stars.flush());
+        assert_eq!(String::from_utf8(out).unwrap(), "<***> *** *** ***");
+        assert_eq!(mask(&["abc", "xyz"], &[b"abcxyz"]), b"[MASKED][MASKED]");
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub trait Lookup {
     /// The value of a variable; `None` where it is not set.
     fn variable(&self, name: &str) -> Option<Cow<'_, str>>;
 
+    /// Whether references in the value of a variable are left as they are.
+    fn is_raw(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
     /// The value of an input; `None` where there is none.
     fn input(&self, name: &str) -> Option<Cow<'_, str>> {
         let _ = name;

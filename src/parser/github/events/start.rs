@@ -38,12 +38,15 @@ pub fn start(workflow: &Workflow, facts: &RunFacts) -> Result<Started, Vec<Start
     if let Some(reason) = refused(event, facts).map_err(told)? {
         return Ok(Started::No(reason));
     }
-    let given = given_action(facts).map_err(told)?;
+    let Given { action: given, workflow: run } = Given::of(facts).map_err(told)?;
     let types = event.filters.types.as_deref();
-    if let (Some(given), Some(types)) = (&given, types)
-        && !types.iter().any(|known| known.eq_ignore_ascii_case(given))
+    if let Some(reason) = given.as_deref().and_then(|given| other_activity(event, given)) {
+        return Ok(Started::No(reason));
+    }
+    if let (Some(run), Some(workflows)) = (&run, &event.filters.workflows)
+        && !workflows.iter().any(|known| known == run)
     {
-        return Ok(Started::No(format!("its `types` do not hold `{given}`")));
+        return Ok(Started::No(format!("its `workflows` do not hold `{run}`")));
     }
     let (mut schedule, mut values) = (None, Value::Null);
     match &event.detail {
@@ -95,12 +98,39 @@ fn compile(filters: &EventFilters) -> Result<Filters, String> {
     })
 }
 
-/// The activity that the given payload tells.
-fn given_action(facts: &RunFacts) -> Result<Option<String>, String> {
-    let Some(text) = &facts.payload else { return Ok(None) };
-    let payload: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("the event's payload is not JSON: {error}"))?;
-    Ok(payload.get("action").and_then(|action| action.as_str()).map(str::to_owned))
+/// What the given payload tells of the event itself.
+#[derive(Default)]
+struct Given {
+    /// The activity.
+    action: Option<String>,
+    /// Of `workflow_run`: the name of the workflow that ran.
+    workflow: Option<String>,
+}
+
+impl Given {
+    fn of(facts: &RunFacts) -> Result<Self, String> {
+        let Some(text) = &facts.payload else { return Ok(Self::default()) };
+        let payload: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| format!("the event's payload is not JSON: {error}"))?;
+        let says = |pointer| payload.pointer(pointer).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let is_run = facts.event == "workflow_run";
+        let workflow = if is_run { says("/workflow/name").or_else(|| says("/workflow_run/name")) } else { None };
+        Ok(Self { action: says("/action"), workflow })
+    }
+}
+
+/// What pull requests start without `types`.
+const PROPOSED: [&str; 3] = ["opened", "synchronize", "reopened"];
+
+/// Why an activity is none that the workflow asks for.
+fn other_activity(event: &Event, given: &str) -> Option<String> {
+    if let Some(types) = &event.filters.types {
+        let known = types.iter().any(|known| known.eq_ignore_ascii_case(given));
+        return (!known).then(|| format!("its `types` do not hold `{given}`"));
+    }
+    let is_proposal = matches!(event.name.as_str(), "pull_request" | "pull_request_target");
+    (is_proposal && !PROPOSED.contains(&given))
+        .then(|| format!("without `types` it is started by {}, not by `{given}`", listed(&PROPOSED)))
 }
 
 /// The activity that an event has when nobody says which.

@@ -27,6 +27,9 @@ pub fn told(mut facts: RunFacts) -> Result<RunFacts, String> {
             if let Some(before) = says("/before") {
                 facts.before = if is_none(before) { String::new() } else { before.to_owned() };
             }
+            if let Some(files) = changed(&payload) {
+                facts.changed_files = Some(files);
+            }
         }
         "workflow_run" => set(&mut facts.head_branch, says("/workflow_run/head_branch")),
         "merge_group" => {
@@ -50,6 +53,19 @@ pub fn told(mut facts: RunFacts) -> Result<RunFacts, String> {
         inputs(&mut facts, payload.get("inputs"));
     }
     Ok(facts)
+}
+
+/// The files that the commits of a push changed, where they say so.
+fn changed(payload: &Value) -> Option<Vec<String>> {
+    let commits = payload.get("commits")?.as_array()?;
+    let lists = commits
+        .iter()
+        .flat_map(|commit| ["added", "modified", "removed"].into_iter().filter_map(|key| commit.get(key)?.as_array()));
+    let mut files: Option<Vec<String>> = None;
+    for list in lists {
+        files.get_or_insert_default().extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
+    }
+    files
 }
 
 /// Inputs that were given beside the payload stand.

@@ -96,9 +96,10 @@ impl<'d> Reader<'d> {
     }
 
     fn scalar(&mut self, node: &Node, def: &'static Def, scope: ScopeSet) -> Token {
-        if let Some(problem) = node.tag.as_deref().and_then(|tag| tags::problem(node, tag)) {
-            let help = Some("take the tag out; text that looks like something else stands in quotes".to_owned());
-            self.error(codes::SYNTAX, node.span, problem, help);
+        if let Some(tag) = node.tag.as_deref()
+            && let Some(problem) = tags::problem(node, tag)
+        {
+            self.error(codes::SYNTAX, node.span, problem, Some(tags::help(tag)));
             return Token { span: node.span, kind: TokenKind::Null };
         }
         let token = self.text(literal(node), node, scope);
@@ -335,9 +336,12 @@ impl<'d> Reader<'d> {
     /// Whether an error stands in this stretch of text.
     pub fn has_error_within(&self, span: Span) -> bool {
         let within = |at: Span| {
-            at.file == span.file
-                && (at.line, at.column) >= (span.line, span.column)
-                && (at.line, at.column) <= (span.end_line, span.end_column)
+            if at.file != span.file {
+                return false;
+            }
+            // What stands right behind a block begins where the block ends.
+            let (at, start, end) = ((at.line, at.column), (span.line, span.column), (span.end_line, span.end_column));
+            at == start || (at > start && at < end)
         };
         self.diagnostics.has_errors() && self.diagnostics.iter().any(|finding| within(finding.span))
     }

@@ -4,6 +4,14 @@ use crate::parser::document::{Node, Schema, Style, Typed};
 
 const YAML: &str = "tag:yaml.org,2002:";
 
+/// What to do about a tag that has no place here.
+pub(super) fn help(tag: &str) -> String {
+    match tag.strip_prefix('!').filter(|name| !name.is_empty()) {
+        Some(_) => format!("to YAML, `!` begins a tag: write `\"{tag} …\"` in quotes, or inside of `${{{{ }}}}`"),
+        None => "take the tag out; text that looks like something else stands in quotes".to_owned(),
+    }
+}
+
 /// What is wrong with a tag, in the official parser's words.
 pub(super) fn problem(node: &Node, tag: &str) -> Option<String> {
     let scalar = node.as_scalar()?;

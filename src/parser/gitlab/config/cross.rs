@@ -117,11 +117,30 @@ impl<'c> Cross<'c, '_, '_> {
         }
     }
 
+    /// A job of `parallel` that is needed by its own name, beside all of them.
+    fn parts_of_wholes(&mut self, job: &Job, needs: &[Need]) {
+        let named = |need: &'_ Need| match &need.what {
+            NeedWhat::Job { name, matrix } => Some((name.clone(), matrix.is_some())),
+            _ => None,
+        };
+        let named: Vec<(Name, bool)> = needs.iter().filter_map(named).collect();
+        let wholes: HashSet<&str> =
+            named.iter().filter(|(_, is_part)| !is_part).map(|(name, _)| name.value.as_str()).collect();
+        for (name, is_part) in &named {
+            let Some(other) = self.find(&name.value).filter(|other| other.parallel.is_some()) else { continue };
+            if (*is_part || other.name != name.value) && wholes.contains(other.name.as_str()) {
+                let what = format!("names `{}`, and `{}` with all its jobs", name.value, other.name);
+                self.checker.error(codes::DUPLICATE_NEED, name.span, At::job(&job.name).key("needs"), what);
+            }
+        }
+    }
+
     fn duplicates(&mut self, job: &Job, needs: &[Need]) {
         if needs.len() < 2 {
             return;
         }
         let mut seen: HashSet<SmolStr> = HashSet::with_capacity(needs.len());
+        self.parts_of_wholes(job, needs);
         for need in needs {
             let NeedWhat::Job { name, matrix } = &need.what else { continue };
             let twice = match matrix {
@@ -152,7 +171,8 @@ impl<'c> Cross<'c, '_, '_> {
             .flat_map(|row| &row.variables)
             .flat_map(|(_, values)| values)
             .any(|value| value.contains("$[["));
-        if has_expression || optional || self.incomplete {
+        // A job that has no rows is needed as it is.
+        if has_expression || optional || self.incomplete || other.parallel.is_none() {
             return;
         }
         let mut known = HashSet::new();

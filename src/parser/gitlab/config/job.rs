@@ -133,6 +133,11 @@ impl Checker<'_> {
         if let (Some(_), Some(run)) = (seen.script, seen.run) {
             self.error(codes::CONFLICT, run.key.span, at, "cannot have both `script` and `run`");
         }
+        for key in ["before_script", "after_script"] {
+            if let (Some(entry), Some(_)) = (mapping.entry(key), seen.run) {
+                self.error(codes::CONFLICT, entry.key.span, at, format_args!("cannot have both `{key}` and `run`"));
+            }
+        }
         if seen.script.is_some() || seen.run.is_some() {
             return Some(seen);
         }
@@ -296,6 +301,9 @@ impl Checker<'_> {
     fn among_keys(&mut self, seen: &Seen<'_>, at: At<'_>, job: &mut Job) {
         if let Some(publish) = seen.publish {
             job.publish = self.publish(&publish.value, at.key("publish"), job.deploys_pages()).map(Box::new);
+            if job.pages.as_ref().is_some_and(|pages| pages.get("publish").is_some()) {
+                self.error(codes::CONFLICT, publish.key.span, at, "cannot have both `publish` and `pages:publish`");
+            }
         }
         if seen.rules {
             for (key, entry) in [("only", seen.only), ("except", seen.except), ("start_in", seen.start_in)] {

@@ -16,7 +16,7 @@ mod job;
 mod keywords;
 mod place;
 mod root;
-mod values;
+pub(super) mod values;
 
 use std::collections::HashMap;
 

@@ -206,6 +206,8 @@ impl Checker<'_> {
         let name = self.name(node, at)?;
         if name.value.chars().count() > LONGEST {
             self.error(codes::WRONG_VALUE, name.span, at, format_args!("is longer than {LONGEST} characters"));
+        } else if name.value.is_empty() {
+            self.error(codes::MISSING, name.span, at, "is empty");
         }
         Some(name)
     }

@@ -11,7 +11,7 @@ use super::model::{Name, Spanned, When};
 use super::place::At;
 use super::{Completeness, codes};
 use crate::parser::diagnostics::{Code, Diagnostic, Diagnostics, did_you_mean};
-use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Style, Typed, Value};
+use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Style, Typed, Value, big_whole, ruby_float_text};
 use crate::parser::expression::gitlab::Expr;
 
 /// What the checks share: where findings go.
@@ -28,6 +28,24 @@ pub(super) struct Checker<'d> {
 /// Whether nothing is written.
 pub(super) fn is_null(node: &Node) -> bool {
     matches!(&node.value, Value::Scalar(scalar) if scalar.style == Style::Plain && node.is_null(Schema::Ruby))
+}
+
+/// The items of nested lists; of what is no list, itself.
+pub(in crate::parser::gitlab) fn flat(node: &Node) -> Vec<&Node> {
+    let mut items = Vec::new();
+    let mut waiting = vec![node];
+    while let Some(node) = waiting.pop() {
+        match node.as_sequence() {
+            Some(inner) => waiting.extend(inner.iter().rev()),
+            None => items.push(node),
+        }
+    }
+    items
+}
+
+/// [`flat`] without items that are nothing, as keywords read their lists that GitLab composes of entries.
+pub(in crate::parser::gitlab) fn flat_items(node: &Node) -> impl Iterator<Item = &Node> {
+    flat(node).into_iter().filter(|item| !is_null(item))
 }
 
 /// The text of a key, the colon of a symbol gone.
@@ -58,29 +76,13 @@ pub(super) fn as_string(node: &Node) -> Option<SmolStr> {
         Typed::Null | Typed::Time(_) => None,
         Typed::Bool(is) => Some(SmolStr::new_static(if is { "true" } else { "false" })),
         Typed::Int(number) => Some(format_smolstr!("{number}")),
-        Typed::Float(number) => Some(float(number)),
+        Typed::Float(number) => {
+            let whole = node.as_scalar().and_then(|scalar| big_whole(&scalar.text));
+            Some(whole.map_or_else(|| ruby_float_text(number), SmolStr::from))
+        }
         Typed::Symbol(name) => Some(SmolStr::from(name)),
         Typed::Text(_) => node.as_scalar().map(|scalar| scalar.text.clone()),
     }
-}
-
-/// As Ruby writes it: with a point, and an exponent from 10^16 on.
-fn float(number: f64) -> SmolStr {
-    if number.is_nan() {
-        return SmolStr::new_static("NaN");
-    }
-    if number.is_infinite() {
-        return SmolStr::new_static(if number > 0.0 { "Infinity" } else { "-Infinity" });
-    }
-    let size = number.abs();
-    if size != 0.0 && !(1e-4..1e16).contains(&size) {
-        let text = format!("{number:e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let point = if mantissa.contains('.') { "" } else { ".0" };
-        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-        return format_smolstr!("{mantissa}{point}e{sign}{digits:0>2}");
-    }
-    format_smolstr!("{number:?}")
 }
 
 /// A whole number.

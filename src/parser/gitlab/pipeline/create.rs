@@ -136,7 +136,7 @@ pub fn create_with(
     for error in evaluator.errors.borrow_mut().drain(..) {
         diagnostics.push(Diagnostic::note(codes::RULE, error.span, error.message));
     }
-    let name = configuration.workflow.name.as_ref().map(|name| super::scope::expand_deep(&shared, &name.value));
+    let name = configuration.workflow.name.as_ref().map(|name| super::scope::expand_name(&shared, &name.value));
     drop(evaluator);
     if let Some(name) = &name {
         // As on the server it is known when jobs run, not yet when their rules are asked.
@@ -375,7 +375,7 @@ fn needed_names(
 ) -> Vec<SmolStr> {
     let NeedWhat::Job { name, matrix } = &need.what else { return Vec::new() };
     match (matrix, expansions.get(name.value.as_str())) {
-        (Some(rows), _) => {
+        (Some(rows), Some(_)) => {
             let row = own.map_or(&[][..], |own| &own.variables);
             let picked = rows.iter().flat_map(matrix::combinations).take(10_000);
             picked
@@ -392,7 +392,8 @@ fn needed_names(
                 .collect()
         }
         (None, Some(instances)) => instances.iter().map(|(name, _)| name.clone()).collect(),
-        (None, None) => vec![name.value.clone()],
+        // Of a job that is one only, no row is asked.
+        (_, None) => vec![name.value.clone()],
     }
 }
 
@@ -418,16 +419,20 @@ pub(super) fn variables(
     of_job: Vec<Variable>,
     dotenv: &[Variable],
 ) -> Collection {
+    let mut all: Collection = of_job.into_iter().collect();
+    all.extend(shared.under.iter().cloned());
+    all.extend(of_file(shared, job, created));
+    all.extend(dotenv.iter().cloned());
+    all.extend(shared.over.iter().cloned());
+    all
+}
+
+/// Those that the file gives a job: its own, those it inherits, of its row of the matrix, of the rule that held.
+pub fn of_file(shared: &Shared, job: &Job, created: &CreatedJob) -> Vec<Variable> {
     let own: Vec<Variable> = job.variables.iter().flat_map(|own| own.list.iter().map(Variable::from)).collect();
     let row = created.instance.iter().flat_map(|instance| &instance.variables);
     let row: Vec<Variable> = row.map(|(key, value)| Variable::public(key.clone(), value.clone())).collect();
     let rule = created.rule_variables.iter().flat_map(|rule| rule.list.iter().map(Variable::from));
     let file = super::variables::inherit(&shared.root, &merge(&own, &row), &job.inherit.variables);
-    let file = merge(&file, &rule.collect::<Vec<_>>());
-    let mut all: Collection = of_job.into_iter().collect();
-    all.extend(shared.under.iter().cloned());
-    all.extend(file);
-    all.extend(dotenv.iter().cloned());
-    all.extend(shared.over.iter().cloned());
-    all
+    merge(&file, &rule.collect::<Vec<_>>())
 }

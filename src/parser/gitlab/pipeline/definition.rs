@@ -27,7 +27,8 @@ impl Pipeline {
         let used = |at: usize| used.contains(&at);
         let stages = stages.into_iter().enumerate().filter(|(at, _)| used(*at)).map(|(_, stage)| stage).collect();
         let name = self.name.clone().unwrap_or_else(|| self.context.config_path.clone());
-        PipelineDefinition { name, stages, jobs, groups: groups.list, ..PipelineDefinition::default() }
+        let fail_fast = self.auto_cancel.on_job_failure.as_deref() == Some("all");
+        PipelineDefinition { name, stages, jobs, groups: groups.list, fail_fast, ..PipelineDefinition::default() }
     }
 
     fn planned(&self, job: &CreatedJob, source: &model::Job, groups: &mut Groups) -> PlannedJob {
@@ -35,8 +36,7 @@ impl Pipeline {
             Some(needs) => Waits::Jobs(needs.iter().map(|need| need.name.to_string()).collect()),
             None => Waits::EarlierStages,
         };
-        let resource_group =
-            source.resource_group.as_ref().and_then(|group| Some(self.scope(job)?.expand(&group.value)));
+        let resource_group = self.scope(job).and_then(|scope| scope.resource_group());
         PlannedJob {
             name: job.name.to_string(),
             stage: source.stage.value.to_string(),

@@ -5,6 +5,7 @@ use serde_yaml::{Mapping as YamlMapping, Value as Yaml};
 use super::super::compose::Composed;
 use super::super::config::DEFAULT_KEYS;
 use super::super::config::model::{Configuration, Inherited, Job, Variable, Variables};
+use super::super::config::values::{flat, flat_items};
 use crate::parser::document::{self, Node, Schema};
 
 /// Keys at the top that are no jobs and go into the jobs.
@@ -12,7 +13,7 @@ const GONE: [&str; 8] = ["default", "include", "before_script", "after_script", 
 
 /// The composed tree: what there is before jobs are built.
 pub fn merged(composed: &Composed) -> String {
-    text(&to_yaml(&composed.root))
+    text(to_yaml(&composed.root))
 }
 
 /// The processed form: jobs with all they inherit, hidden ones gone, `parallel` not expanded. `only`: these jobs alone.
@@ -31,7 +32,7 @@ pub fn processed(composed: &Composed, configuration: &Configuration, only: &[Str
             all.insert(job.name.as_str().into(), Yaml::Mapping(processed_job(&composed.root, job)));
         }
     }
-    text(&Yaml::Mapping(all))
+    text(Yaml::Mapping(all))
 }
 
 /// One job with all it inherits.
@@ -97,9 +98,9 @@ fn value_of(key: &str, node: &Node) -> Yaml {
         "hooks" => each(node, script),
         "inputs" => each(node, input),
         "allow_failure" => listed(to_yaml(node), "exit_codes"),
-        "services" => flat(node).into_iter().map(named).collect(),
-        "needs" => flat(node).into_iter().map(need).collect(),
-        "cache" => flat(node).into_iter().filter_map(cache).collect(),
+        "services" => flat_items(node).map(named).collect(),
+        "needs" => flat_items(node).map(need).collect(),
+        "cache" => flat_items(node).filter_map(cache).collect(),
         "rules" | "tags" | "dependencies" => flat(node).into_iter().map(to_yaml).collect(),
         _ => to_yaml(node),
     }
@@ -183,28 +184,66 @@ fn cache(node: &Node) -> Option<Yaml> {
     Some(Yaml::Mapping(keys))
 }
 
-/// The items of nested lists; of what is no list, itself.
-fn flat(node: &Node) -> Vec<&Node> {
-    let mut items = Vec::new();
-    let mut waiting = vec![node];
-    while let Some(node) = waiting.pop() {
-        match node.as_sequence() {
-            Some(inner) => waiting.extend(inner.iter().rev()),
-            None => items.push(node),
-        }
-    }
-    items
-}
-
 /// Lines in one list.
 fn script(node: &Node) -> Yaml {
     flat(node).into_iter().map(to_yaml).collect()
 }
 
-fn text(yaml: &Yaml) -> String {
+/// Stands around the number of a text that has to be quoted, until all is written.
+const MARK: char = '\u{e000}';
+
+/// The text of a document. Texts that Ruby, unlike the crate that writes them, would read as something else (`on`, a date)
+/// are quoted.
+fn text(mut yaml: Yaml) -> String {
+    let mut marked = Vec::new();
+    if holds_mark(&yaml) {
+        return format!("---\n{}", serde_yaml::to_string(&yaml).unwrap_or_default());
+    }
+    mark(&mut yaml, &mut marked);
     // Plain values always have a text.
-    let text = serde_yaml::to_string(yaml).unwrap_or_default();
-    format!("---\n{text}")
+    let written = serde_yaml::to_string(&yaml).unwrap_or_default();
+    let mut text = String::with_capacity(written.len() + 4);
+    text.push_str("---\n");
+    for (at, piece) in written.split(MARK).enumerate() {
+        match piece.parse().ok().filter(|_| at % 2 == 1).and_then(|number: usize| marked.get(number)) {
+            Some(quoted) => {
+                text.push('\'');
+                text.push_str(&quoted.replace('\'', "''"));
+                text.push('\'');
+            }
+            None => text.push_str(piece),
+        }
+    }
+    text
+}
+
+/// Whether somebody's text has the character that marks ours, which nobody uses.
+fn holds_mark(yaml: &Yaml) -> bool {
+    match yaml {
+        Yaml::String(text) => text.contains(MARK),
+        Yaml::Sequence(items) => items.iter().any(holds_mark),
+        Yaml::Mapping(mapping) => mapping.iter().any(|(key, value)| holds_mark(key) || holds_mark(value)),
+        _ => false,
+    }
+}
+
+fn mark(yaml: &mut Yaml, marked: &mut Vec<String>) {
+    match yaml {
+        Yaml::String(text) if document::is_other_than_text(text, Schema::Ruby) => {
+            let number = format!("{MARK}{}{MARK}", marked.len());
+            marked.push(std::mem::replace(text, number));
+        }
+        Yaml::Sequence(items) => items.iter_mut().for_each(|item| mark(item, marked)),
+        Yaml::Mapping(mapping) => {
+            let entries = std::mem::take(mapping).into_iter().map(|(mut key, mut value)| {
+                mark(&mut key, marked);
+                mark(&mut value, marked);
+                (key, value)
+            });
+            *mapping = entries.collect();
+        }
+        _ => {}
+    }
 }
 
 /// A node as YAML, its plain scalars as Ruby reads them.
@@ -243,5 +282,20 @@ mod tests {
         );
         assert_eq!(all["j"]["needs"][0]["optional"], false);
         assert!(all["j"]["needs"][1].get("optional").is_none());
+    }
+
+    #[test]
+    fn what_ruby_reads_as_something_else_is_quoted() {
+        let values = ["on", "No", "1:30", "1_000", "2024-01-01", ":sym", "~", "0x1F", "ON", "a: b", "plain", "it's"];
+        let list: Vec<String> = values.iter().map(|value| format!("'{}'", value.replace('\'', "''"))).collect();
+        let text = format!("j: {{script: [{}], variables: {{'on': 'off'}}}}\n", list.join(", "));
+        let files = BTreeMap::from([("ci.yml".to_owned(), text.clone())]);
+        let checked = check("ci.yml", &files, &Offline, &LoadOptions::default(), &PipelineContext::default());
+        let loaded = checked.value.unwrap();
+        let written = processed(&loaded.composed, &loaded.configuration, &[]);
+        for value in values.iter().filter(|value| !["a: b", "plain", "it's"].contains(value)) {
+            assert!(written.contains(&format!("- '{value}'\n")), "{value}: {written}");
+        }
+        assert!(written.contains("- plain\n") && written.contains("'off'\n"), "{written}");
     }
 }

@@ -13,12 +13,33 @@ use crate::parser::gitlab::config::model::{Environment, Job, When};
 pub fn of_job(pipeline: &Pipeline, created: &CreatedJob, job: &Job, facts: &JobFacts) -> Collection {
     let mut first = persisted(pipeline, facts);
     first.extend(predefined(created, job));
-    let environment = job.environment.as_ref().zip(pipeline.scope(created));
-    if let Some((environment, scope)) = environment {
-        of_environment(environment, &scope.expand(&environment.name.value), &mut first);
-    }
+    with_environment(pipeline, created, job, &mut first);
     first.push(Variable::public("CI_PAGES_URL", pages_url(pipeline)));
     variables(&pipeline.shared, job, created, first, &facts.dotenv)
+}
+
+/// All variables of a job that starts a pipeline, in the server's order. `reports`: those of the jobs that it is given.
+pub fn of_trigger(pipeline: &Pipeline, created: &CreatedJob, job: &Job, reports: &[Variable]) -> Collection {
+    let mut first = of_ids(pipeline);
+    first.extend(predefined(created, job));
+    with_environment(pipeline, created, job, &mut first);
+    variables(&pipeline.shared, job, created, first, reports)
+}
+
+fn with_environment(pipeline: &Pipeline, created: &CreatedJob, job: &Job, all: &mut Vec<Variable>) {
+    let name = pipeline.scope(created).and_then(|scope| scope.environment());
+    if let Some((environment, name)) = job.environment.as_ref().zip(name) {
+        of_environment(environment, &name, all);
+    }
+}
+
+fn of_ids(pipeline: &Pipeline) -> Vec<Variable> {
+    let context = &pipeline.context;
+    let url = format!("{}/{}/-", context.server.url, context.project.path);
+    vec![
+        Variable::public("CI_PIPELINE_ID", context.ids.id.to_string()),
+        Variable::public("CI_PIPELINE_URL", format!("{url}/pipelines/{}", context.ids.id)),
+    ]
 }
 
 fn pages_url(pipeline: &Pipeline) -> String {
@@ -32,9 +53,8 @@ fn persisted(pipeline: &Pipeline, facts: &JobFacts) -> Vec<Variable> {
     let context = &pipeline.context;
     let url = format!("{}/{}/-", context.server.url, context.project.path);
     let secret = |key: &'static str| Variable::masked(key, facts.token.as_str());
-    vec![
-        Variable::public("CI_PIPELINE_ID", context.ids.id.to_string()),
-        Variable::public("CI_PIPELINE_URL", format!("{url}/pipelines/{}", context.ids.id)),
+    let mut list = of_ids(pipeline);
+    list.extend([
         Variable::public("CI_JOB_ID", facts.id.to_string()),
         Variable::public("CI_JOB_URL", format!("{url}/jobs/{}", facts.id)),
         secret("CI_JOB_TOKEN"),
@@ -45,7 +65,8 @@ fn persisted(pipeline: &Pipeline, facts: &JobFacts) -> Vec<Variable> {
         Variable { public: false, ..Variable::public("CI_REPOSITORY_URL", facts.repo_url.as_str()) },
         Variable::public("CI_DEPENDENCY_PROXY_USER", "gitlab-ci-token"),
         secret("CI_DEPENDENCY_PROXY_PASSWORD"),
-    ]
+    ]);
+    list
 }
 
 fn predefined(created: &CreatedJob, job: &Job) -> Vec<Variable> {
@@ -99,7 +120,7 @@ fn tier(name: &str) -> &'static str {
 }
 
 /// A name as part of a host name: at most 24 characters, a letter first; with a hash where it had to be changed.
-fn environment_slug(name: &str) -> String {
+pub(super) fn environment_slug(name: &str) -> String {
     use sha2::Digest;
     let mut slug = String::new();
     for c in name.chars() {

@@ -20,10 +20,10 @@ pub mod scope;
 pub mod variables;
 
 mod definition;
-mod job_variables;
+pub(super) mod job_variables;
 #[cfg(test)]
 mod tests;
 
 pub use context::PipelineContext;
-pub use create::{CreatedJob, CreatedNeed, Pipeline, create};
+pub use create::{CreatedJob, CreatedNeed, Pipeline, create, of_file};
 pub use response::{JobFacts, dependencies, response};

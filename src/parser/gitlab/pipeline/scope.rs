@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 
 use super::super::config::model::{self, Job, When};
 use super::context::PipelineContext;
+use super::job_variables::environment_slug;
 use super::matrix::Instance;
 use super::predefined;
 use super::variables::reference::may_refer;
@@ -67,6 +68,12 @@ impl Lookup for Shared {
             .or_else(|| Self::find(&self.under, &self.under_by_key, name));
         found.map(|variable| Cow::Borrowed(variable.value.as_str()))
     }
+
+    fn is_raw(&self, name: &str) -> bool {
+        let found =
+            Self::find(&self.over, &self.over_by_key, name).or_else(|| Self::find(&self.root, &self.root_by_key, name));
+        found.is_some_and(|variable| variable.raw)
+    }
 }
 
 /// What one job sees.
@@ -109,7 +116,7 @@ impl JobScope<'_> {
             "CI_JOB_MANUAL" if matches!(self.when, When::Manual | When::Delayed) => Cow::Borrowed("true"),
             "CI_NODE_INDEX" => Cow::Owned(self.instance?.index.to_string()),
             "CI_NODE_TOTAL" => Cow::Owned(self.instance.map_or(1, |instance| instance.total).to_string()),
-            "CI_ENVIRONMENT_NAME" => Cow::Borrowed(environment?.name.value.as_str()),
+            "CI_ENVIRONMENT_NAME" => Cow::Owned(self.environment().filter(|name| !name.trim().is_empty())?),
             "CI_ENVIRONMENT_ACTION" => Cow::Borrowed(environment?.action.as_str()),
             "CI_ENVIRONMENT_TIER" => Cow::Borrowed(environment?.deployment_tier.as_deref()?),
             "CI_ENVIRONMENT_URL" => Cow::Borrowed(environment?.url.as_deref()?),
@@ -120,6 +127,38 @@ impl JobScope<'_> {
     /// A text with its references replaced, also those in the values; what is not known stays.
     pub fn expand(&self, text: &str) -> String {
         expand_deep(self, text)
+    }
+
+    /// A text with its references replaced, those in the values not; what is not known stays.
+    pub fn expand_once(&self, text: &str) -> String {
+        expand_text(text, |name| self.variable(name)).into_owned()
+    }
+
+    /// The name of the job's environment; what is not known is left out.
+    pub fn environment(&self) -> Option<String> {
+        Some(expand_name(&WithoutEnvironment(self), &self.job.environment.as_ref()?.name.value))
+    }
+
+    /// The name of the job's resource group; what is not known is left out.
+    pub fn resource_group(&self) -> Option<String> {
+        let slug = self.environment().map(|name| environment_slug(&name));
+        Some(expand_name(&WithSlug(self, slug), &self.job.resource_group.as_ref()?.value))
+    }
+}
+
+/// What a job sees before it is known what its environment is called.
+struct WithoutEnvironment<'a>(&'a JobScope<'a>);
+
+impl Lookup for WithoutEnvironment<'_> {
+    fn variable(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name.starts_with("CI_ENVIRONMENT_") {
+            true => None,
+            false => self.0.variable(name),
+        }
+    }
+
+    fn is_raw(&self, name: &str) -> bool {
+        self.0.is_raw(name)
     }
 }
 
@@ -137,6 +176,38 @@ impl Lookup for JobScope<'_> {
             None => self.of_job(name),
         }
     }
+
+    fn is_raw(&self, name: &str) -> bool {
+        let shared = self.shared;
+        if let Some(over) = Shared::find(&shared.over, &shared.over_by_key, name) {
+            return over.raw;
+        }
+        let is_of_row = || self.instance.is_some_and(|one| one.variables.iter().any(|(key, _)| key == name));
+        match self.rule.and_then(|rule| rule.get(name)) {
+            Some(rule) => rule.expand == Some(false),
+            None if is_of_row() => false,
+            None => match self.job.variables.as_ref().and_then(|own| own.get(name)) {
+                Some(own) => own.expand == Some(false),
+                None => Shared::find(&shared.root, &shared.root_by_key, name).is_some_and(|root| root.raw),
+            },
+        }
+    }
+}
+
+/// What a job sees once its environment is there.
+struct WithSlug<'a>(&'a JobScope<'a>, Option<String>);
+
+impl Lookup for WithSlug<'_> {
+    fn variable(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.0.variable(name).or_else(|| match name {
+            "CI_ENVIRONMENT_SLUG" => self.1.as_deref().map(Cow::Borrowed),
+            _ => None,
+        })
+    }
+
+    fn is_raw(&self, name: &str) -> bool {
+        self.0.is_raw(name)
+    }
 }
 
 /// References in values in values; deeper ones than anybody writes are a circle.
@@ -144,17 +215,37 @@ const DEEPEST: usize = 16;
 /// Bytes of values that come into one text, and references on the way to them; those after that stay.
 const LONGEST: usize = 256 << 10;
 
-/// A text with its references replaced, also those in the values; what is not known stays.
+/// A text with its references replaced, also those in the values. What is not known stays in the text and is left out of the
+/// values, as on the server.
 pub fn expand_deep(lookup: &dyn Lookup, text: &str) -> String {
-    expand_within(lookup, text, 0, &Cell::new(LONGEST)).into_owned()
+    expand_within(lookup, text, Place { depth: 0, keeps_unknown: true }, &Cell::new(LONGEST)).into_owned()
 }
 
-fn expand_within<'t>(lookup: &dyn Lookup, text: &'t str, depth: usize, left: &Cell<usize>) -> Cow<'t, str> {
+/// [`expand_deep`] that leaves out what is not known.
+pub fn expand_name(lookup: &dyn Lookup, text: &str) -> String {
+    expand_within(lookup, text, Place { depth: 0, keeps_unknown: false }, &Cell::new(LONGEST)).into_owned()
+}
+
+/// Where references stand that are replaced.
+#[derive(Clone, Copy)]
+struct Place {
+    /// In how many values.
+    depth: usize,
+    /// Whether those to what is not known stay.
+    keeps_unknown: bool,
+}
+
+fn expand_within<'t>(lookup: &dyn Lookup, text: &'t str, place: Place, left: &Cell<usize>) -> Cow<'t, str> {
     expand_text(text, |name| {
-        let value = lookup.variable(name)?;
+        let Some(value) = lookup.variable(name) else {
+            return if place.keeps_unknown { None } else { Some(Cow::Borrowed("")) };
+        };
         left.set(left.get().checked_sub(1 + value.len())?);
-        match may_refer(&value) && depth < DEEPEST {
-            true => Some(Cow::Owned(expand_within(lookup, &value, depth + 1, left).into_owned())),
+        match may_refer(&value) && place.depth < DEEPEST && !lookup.is_raw(name) {
+            true => {
+                let inner = Place { depth: place.depth + 1, keeps_unknown: false };
+                Some(Cow::Owned(expand_within(lookup, &value, inner, left).into_owned()))
+            }
             false => Some(value),
         }
     })

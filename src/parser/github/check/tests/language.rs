@@ -50,6 +50,28 @@ fn targets_of_waits_are_known_steps() {
 }
 
 #[test]
+fn what_is_wrong_besides_is_told_in_the_same_pass() {
+    let condition = job("      - {name: n, if: nope == 1}\n");
+    let found = messages(&condition, Dialect::GitHub);
+    assert!(found.iter().any(|message| message.starts_with("Unrecognized named-value: 'nope'")), "{found:?}");
+    // The unknown key right behind the container is none of its own.
+    let image = "on: push\njobs:\n  a:\n    runs-on: x\n    container:\n      env: {A: x}\n    stepps: []\n";
+    assert!(messages(image, Dialect::GitHub).contains(&"Container image cannot be empty".to_owned()));
+    let needs = "on: push\njobs:\n  a: {needs: '${{ env.X }}', runs-on: x, steps: [{run: x}]}\n";
+    assert_eq!(messages(needs, Dialect::GitHub).len(), 1);
+}
+
+#[test]
+fn a_tag_where_an_expression_was_meant_is_explained() {
+    let text = job("      - {run: x, if: !cancelled()}\n")
+        .replace("{run: x, if: !cancelled()}", "run: x\n        if: !cancelled()");
+    let options = CheckOptions { lints: false, ..CheckOptions::default() };
+    let checked = check("w.yml", &text, &NoFiles, &options);
+    let help = checked.diagnostics.iter().find_map(|finding| finding.help.as_deref()).unwrap_or_default();
+    assert!(help.contains("`\"!cancelled() …\"`"), "{help}");
+}
+
+#[test]
 fn a_long_queue_does_not_cancel() {
     let of = |queue: &str, cancel: &str| {
         let concurrency = format!("{{group: g, queue: {queue}, cancel-in-progress: {cancel}}}");

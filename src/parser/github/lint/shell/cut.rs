@@ -57,6 +57,8 @@ impl<'a> Cutter<'a> {
                 self.close(GroupEnd::Bracket);
                 self.at += 1;
             }
+            // Process substitution: what stands in it goes to whoever opens the file.
+            [b'<' | b'>', b'(', ..] => self.at = end_of_substitution(self.script.text.as_bytes(), self.at),
             [b'<', b'<', b'<', ..] => self.at += 3,
             [b'<', b'<', ..] => self.document(),
             [b'<', ..] => self.at += 1,

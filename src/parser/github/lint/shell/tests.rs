@@ -64,6 +64,8 @@ fn what_goes_elsewhere() {
         "echo \\\n  § \\\n  > file\n",
         "printf -v X '%s' §",
         "echo \"a\nb §\" > file",
+        "sign --key=<(echo § | base64 -d) --out x",
+        "echo a | tee >(echo § | tool)",
     ] {
         assert!(!prints(script), "{script}");
     }

@@ -79,8 +79,7 @@ impl Program {
 
     /// What a step evaluates with.
     fn names<'a>(&self, id: StepId, files: &'a dyn FileHasher) -> Names<'a> {
-        let (env, action) = self.steps.get(id.0 as usize).map_or((&[][..], ""), |step| (&step.env, &step.action));
-        self.step_names_of(env, action).files(files)
+        self.names_of_step(id).files(files)
     }
 
     fn step_env(&self, id: StepId, step: &Step, files: &dyn FileHasher) -> Result<Vec<(String, String)>, String> {
@@ -157,7 +156,7 @@ impl Program {
         }
     }
 
-    fn command_files(&self, id: StepId) -> CommandFilePaths {
+    pub(super) fn command_files(&self, id: StepId) -> CommandFilePaths {
         let file = |kind: &str| format!("{}/{kind}_{}", self.place.command_files, id.0);
         CommandFilePaths {
             env: file("set_env"),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::{Conclusion, Remark};
+use super::super::{Conclusion, Remark, StepId};
 use super::{Phase, Program, StepState};
 use crate::parser::expression::{FileHasher, Object, Value};
 use crate::parser::github::contexts::{EXPORTED, Names};
@@ -67,9 +67,29 @@ impl Program {
     }
 
     /// What a step evaluates with: all there is but the status functions.
-    pub(super) fn step_names_of(&self, env: &[(String, String)], action: &str) -> Names<'static> {
-        let action = (Arc::from("action"), Value::text(action));
-        let github = Object::new(self.github.iter().cloned().chain([action]));
+    pub(super) fn names_of_step(&self, id: StepId) -> Names<'static> {
+        let (env, action) = self.steps.get(id.0 as usize).map_or((&[][..], ""), |step| (&step.env, &step.action));
+        let files = self.command_files(id);
+        let own: [(&str, &str); 6] = [
+            ("action", action),
+            ("env", &files.env),
+            ("output", &files.output),
+            ("path", &files.path),
+            ("state", &files.state),
+            ("step_summary", &files.summary),
+        ];
+        self.names_with(env, &own)
+    }
+
+    /// What is evaluated with when no step runs.
+    pub(super) fn names_of_job(&self) -> Names<'static> {
+        self.names_with(&[], &[("action", "")])
+    }
+
+    /// `own`: what only this one has in `github`.
+    fn names_with(&self, env: &[(String, String)], own: &[(&str, &str)]) -> Names<'static> {
+        let own = own.iter().map(|(key, value)| (Arc::from(*key), Value::text(*value)));
+        let github = Object::new(self.github.iter().cloned().chain(own));
         self.scene
             .names()
             .with("github", Value::Object(Arc::new(github)))
@@ -117,6 +137,8 @@ impl Program {
             ("environment", "self-hosted".to_owned()),
             ("tool_cache", self.place.tool_cache.clone()),
             ("temp", self.place.temp.clone()),
+            // The folder around the work tree, as the forge's runner has it.
+            ("workspace", self.place.workspace.rsplit_once('/').map_or("", |(around, _)| around).to_owned()),
         ];
         if self.scene.is_debug() {
             entries.push(("debug", "1".to_owned()));
@@ -141,7 +163,7 @@ impl Program {
     pub(super) fn outputs(&mut self, remarks: &mut Vec<Remark>) -> Vec<(String, String)> {
         let scene = Arc::clone(&self.scene);
         let Some(outputs) = scene.outputs() else { return Vec::new() };
-        let pairs = match self.step_names_of(&[], "").pairs(outputs) {
+        let pairs = match self.names_of_job().pairs(outputs) {
             Ok(pairs) => pairs,
             Err(problem) => {
                 remarks.push(Remark::Error(format!("`outputs` cannot be evaluated: {problem}")));
@@ -163,7 +185,7 @@ impl Program {
     /// The address of the deployment environment; none that holds what is to be hidden.
     pub(super) fn environment_url(&mut self, remarks: &mut Vec<Remark>) -> Option<String> {
         let scene = Arc::clone(&self.scene);
-        let url = match self.step_names_of(&[], "").text(scene.environment_url()?) {
+        let url = match self.names_of_job().text(scene.environment_url()?) {
             Ok(url) => url,
             Err(problem) => {
                 remarks.push(Remark::Error(format!("the url of `environment` cannot be evaluated: {problem}")));
@@ -238,7 +260,7 @@ impl FileHasher for NoFiles {
         Err("`hashFiles` cannot be used here".into())
     }
 
-    fn sha256(&self, _: &str) -> Result<[u8; 32], String> {
+    fn sha256(&self, _: &str) -> Result<Option<[u8; 32]>, String> {
         Err("`hashFiles` cannot be used here".into())
     }
 }

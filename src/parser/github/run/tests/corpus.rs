@@ -132,7 +132,7 @@ mod steps {
         fn files(&self) -> Result<std::sync::Arc<[String]>, String> {
             Ok([].into())
         }
-        fn sha256(&self, _: &str) -> Result<[u8; 32], String> {
+        fn sha256(&self, _: &str) -> Result<Option<[u8; 32]>, String> {
             Err("none".into())
         }
     }

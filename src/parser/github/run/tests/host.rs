@@ -144,7 +144,7 @@ impl FileHasher for WorkTree {
         Ok(names.collect())
     }
 
-    fn sha256(&self, path: &str) -> Result<[u8; 32], String> {
-        Ok(Sha256::digest(std::fs::read(self.0.join(path)).unwrap()).into())
+    fn sha256(&self, path: &str) -> Result<Option<[u8; 32]>, String> {
+        Ok(Some(Sha256::digest(std::fs::read(self.0.join(path)).unwrap()).into()))
     }
 }

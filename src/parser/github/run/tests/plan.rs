@@ -148,6 +148,23 @@ fn the_payload_decides() {
     let run = format!("on: {{workflow_run: {{workflows: [w], branches: [main]}}}}\n{jobs}");
     assert!(!starts(&run, "workflow_run", r#"{"workflow_run": {"head_branch": "zzz"}}"#));
     assert!(starts(&run, "workflow_run", r#"{"workflow_run": {"head_branch": "main"}}"#));
+    let named = |name: &str| {
+        format!(r#"{{"action": "completed", "workflow_run": {{"head_branch": "main", "name": "{name}"}}}}"#)
+    };
+    assert!(starts(&run, "workflow_run", &named("w")));
+    assert!(!starts(&run, "workflow_run", &named("other")));
+    for event in ["pull_request", "pull_request_target"] {
+        let any = format!("on: {event}\n{jobs}");
+        for (action, starting) in
+            [("opened", true), ("synchronize", true), ("reopened", true), ("closed", false), ("labeled", false)]
+        {
+            assert_eq!(starts(&any, event, &format!(r#"{{"action": "{action}"}}"#)), starting, "{event} {action}");
+        }
+    }
+    assert!(starts(&format!("on: issues\n{jobs}"), "issues", r#"{"action": "closed"}"#));
+    let paths = format!("on: {{push: {{paths: ['docs/**']}}}}\n{jobs}");
+    assert!(starts(&paths, "push", r#"{"commits": [{"added": ["a"]}, {"modified": [], "removed": ["docs/x"]}]}"#));
+    assert!(!starts(&paths, "push", r#"{"commits": [{"added": ["a"], "modified": ["b"]}]}"#));
     let contexts = "on: pull_request\njobs:\n  a: {if: \"github.base_ref == 'dev' && github.head_ref == 'topic' && github.ref == 'refs/pull/7/merge'\", runs-on: x, steps: [{run: x}]}\n";
     let payload = r#"{"number": 7, "pull_request": {"base": {"ref": "dev"}, "head": {"ref": "topic"}}}"#;
     let facts = RunFacts { payload: Some(payload.to_owned()), ..facts("pull_request") };

@@ -19,6 +19,16 @@ fn lines(steps: &str) -> Vec<String> {
 }
 
 #[test]
+fn command_files_are_known_by_the_context_too() {
+    let said = lines(
+        "      - {id: s, run: 'echo A=1 >> \"${{ github.env }}\"; echo o=2 >> \"${{ github.output }}\"; echo \"$PWD/b\" >> \"${{ github.path }}\"'}\n      - run: 'echo \"$A ${{ steps.s.outputs.o }}\"; case \":$PATH:\" in *\"$PWD/b:\"*) echo found;; esac'\n      - run: 'test \"${{ github.step_summary }}\" = \"$GITHUB_STEP_SUMMARY\" && echo same'\n",
+    );
+    assert_eq!(said, ["1 2", "found", "same"]);
+    let around = "      - run: 'test \"${{ runner.workspace }}/${{ github.workspace }}\" = \"$RUNNER_WORKSPACE/$GITHUB_WORKSPACE\" && case $GITHUB_WORKSPACE in $RUNNER_WORKSPACE/*) echo around;; esac'\n";
+    assert_eq!(lines(around), ["around"]);
+}
+
+#[test]
 fn an_include_joins_what_it_does_not_change() {
     // The example of GitHub's documentation.
     let (_, jobs) = jobs(

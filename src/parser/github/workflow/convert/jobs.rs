@@ -27,7 +27,11 @@ impl Converter<'_, '_> {
         for Pair { key, value } in pairs {
             match key.as_text().unwrap_or_default() {
                 "name" => common.name = Some(value).filter(|name| name.as_text() != Some("")),
-                "needs" => common.needs = value.texts().map(|(id, span)| (id.clone(), span)).collect(),
+                // An expression that was refused is no id; its error is told already.
+                "needs" => {
+                    let ids = value.texts().filter(|(id, _)| !id.contains("${{"));
+                    common.needs = ids.map(|(id, span)| (id.clone(), span)).collect();
+                }
                 "if" => common.condition = self.condition(&value, CONDITION),
                 "permissions" => common.permissions = permissions::read(&value),
                 "concurrency" => common.concurrency = Some(self.check_concurrency(value)),

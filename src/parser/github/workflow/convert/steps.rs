@@ -100,7 +100,6 @@ impl Converter<'_, '_> {
             self.check_parallel(&keys, span);
         }
         let background = keys.background || in_parallel;
-        let Some(kind) = self.step_kind(steps, &mut keys) else { return };
         if let Some(minutes) = &keys.timeout_minutes {
             self.check_minutes("timeout-minutes", minutes);
         }
@@ -108,10 +107,13 @@ impl Converter<'_, '_> {
             Some(condition) => self.condition(condition, CONDITION),
             None => self.no_condition(),
         };
+        let kind = self.step_kind(steps, &mut keys);
         let id = keys.id.map(|(id, _)| id);
         if background && let Some(id) = &id {
             steps.background.push(id.clone());
         }
+        // What it does is wrong or missing: all that it says besides is checked by now.
+        let Some(kind) = kind else { return };
         steps.list.push(Step {
             unique_id: id.clone().unwrap_or_default(),
             id,

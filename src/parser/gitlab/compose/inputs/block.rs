@@ -11,7 +11,8 @@ const MOST_FUNCTIONS: usize = 3;
 
 /// What stands in the place of a block; `None`: the block itself, which is replaced when the job is made (`matrix`).
 pub(super) fn value(data: &str, values: &Values, context: &ComposeContext) -> Result<Option<Node>, Fault> {
-    let mut parts = data.split('|').map(str::trim);
+    // As Ruby splits it, in which nothing at the end is no part.
+    let mut parts = data.trim_end_matches(|c: char| c == '|' || c.is_whitespace()).split('|').map(str::trim);
     let way = parts.next().unwrap_or_default();
     if way.split('.').next() == Some("matrix") {
         return Ok(None);

@@ -124,7 +124,7 @@ impl Check<'_> {
         if let Some(regex) = declared.regex.as_ref().filter(|regex| regex.as_scalar().is_none()) {
             self.error(codes::INPUT_SPEC, regex, format!("`regex` of {what} is text"));
         }
-        if let Some(description) = body.get("description").filter(|node| node.as_scalar().is_none()) {
+        if let Some(description) = body.get("description").filter(|node| !is_words(node)) {
             self.error(codes::INPUT_SPEC, description, format!("`description` of {what} is text"));
         }
         if let Some(node) = body.get("rules").filter(|node| !node.is_null(Schema::Ruby)) {
@@ -211,4 +211,12 @@ impl Check<'_> {
 /// The facts about a component that a header asks for.
 pub(in super::super) fn asked(spec: &Spec, facts: &BTreeMap<SmolStr, Node>) -> BTreeMap<SmolStr, Node> {
     facts.iter().filter(|(name, _)| spec.component.contains(*name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// What a description may be: text, a whole number, or nothing.
+fn is_words(node: &Node) -> bool {
+    matches!(
+        node.typed(Schema::Ruby),
+        Some(Typed::Null | Typed::Int(_) | Typed::Symbol(_) | Typed::Text(_) | Typed::Time(_))
+    )
 }

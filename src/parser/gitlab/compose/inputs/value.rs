@@ -1,6 +1,6 @@
 //! The types of inputs.
 
-use crate::parser::document::{Entry, Node, Schema, Span, Typed, Value};
+use crate::parser::document::{Entry, Node, Schema, Span, Typed, Value, big_whole, ruby_float_text};
 
 /// The type of an input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,17 +62,9 @@ pub(super) fn text_of(value: &Node) -> Option<String> {
         Typed::Null => String::new(),
         Typed::Bool(truth) => truth.to_string(),
         Typed::Int(number) => number.to_string(),
-        Typed::Float(number) if number.is_nan() => "NaN".to_owned(),
-        Typed::Float(number) if number.is_infinite() => {
-            if number < 0.0 {
-                "-Infinity".to_owned()
-            } else {
-                "Infinity".to_owned()
-            }
-        }
         Typed::Float(number) => {
-            let text = number.to_string();
-            if text.contains('.') { text } else { format!("{text}.0") }
+            let whole = value.as_scalar().and_then(|scalar| big_whole(&scalar.text));
+            whole.unwrap_or_else(|| ruby_float_text(number).to_string())
         }
         Typed::Symbol(name) => name.into_owned(),
         Typed::Time(text) | Typed::Text(text) => text.to_owned(),

@@ -13,6 +13,14 @@ fn tree(text: &str, others: &[(&str, &str)]) -> Json {
 }
 
 #[test]
+fn whole_numbers_have_no_limit_and_a_block_may_end_with_a_bar() {
+    let text = "spec: {inputs: {i: {default: 12345678901234567890}}}\n---\nj: {script: 'x $[[ inputs.i | ]]'}\n";
+    assert_eq!(tree(text, &[])["j"]["script"], "x 12345678901234567890");
+    let found = errors("spec: {inputs: {i: {description: true}}}\n---\nj: {script: x}\n", &[]);
+    assert!(found.iter().any(|error| error.contains("`description`")), "{found:?}");
+}
+
+#[test]
 fn a_file_that_stands_alone_is_not_copied() {
     let text = "a: {b: [1, 2]}\nstages: [x]\n";
     let checked = compose_bytes("r.yml", text.as_bytes(), &files(&[]), &Offline, &ComposeContext::default());

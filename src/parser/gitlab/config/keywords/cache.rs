@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use super::super::codes;
 use super::super::model::{Cache, CacheKey};
 use super::super::place::At;
-use super::super::values::{Checker, as_text, is_null, key_text};
+use super::super::values::{Checker, as_text, flat_items, is_null, key_text};
 use super::artifacts::KEPT_WHEN;
 use crate::parser::diagnostics::{Diagnostic, did_you_mean};
 use crate::parser::document::{Mapping, Node, Value};
@@ -15,6 +15,7 @@ use crate::parser::document::{Mapping, Node, Value};
 const KEYS: [&str; 7] = ["key", "untracked", "paths", "when", "policy", "unprotect", "fallback_keys"];
 const POLICIES: [&str; 3] = ["pull-push", "push", "pull"];
 const MOST_CACHES: usize = 4;
+const MOST_FALLBACK_KEYS: usize = 5;
 const MOST_FILES: usize = 10;
 /// What releases before the newest allow, and the newest for `files_commits`.
 const FEWER_FILES: usize = 2;
@@ -28,7 +29,7 @@ impl Checker<'_> {
                     let what = format!("has {} caches, more than the limit of {MOST_CACHES}", items.len());
                     self.error(codes::TOO_MANY, node.span, at, what);
                 }
-                Some(items.iter().filter_map(|item| self.cache(item, at)).collect())
+                Some(flat_items(node).filter_map(|item| self.cache(item, at)).collect())
             }
             _ if is_null(node) => None,
             _ => self.cache(node, at).map(|cache| Arc::from([cache])),
@@ -60,7 +61,7 @@ impl Checker<'_> {
                 "when" => cache.when = self.when(value, below, &KEPT_WHEN).map(|when| when.value),
                 "policy" => cache.policy = self.policy_of_cache(value, below),
                 "unprotect" => cache.unprotect = self.boolean(value, below),
-                "fallback_keys" => cache.fallback_keys = self.texts(value, below),
+                "fallback_keys" => cache.fallback_keys = self.fallback_keys(value, below),
                 _ => self.unknown_key(entry, at, &KEYS),
             }
         }
@@ -76,6 +77,15 @@ impl Checker<'_> {
         let help = did_you_mean(&text, POLICIES);
         self.error_help(codes::WRONG_VALUE, node.span, at, what, help);
         None
+    }
+
+    fn fallback_keys(&mut self, node: &Node, at: At<'_>) -> Option<Arc<[SmolStr]>> {
+        let keys = self.texts(node, at)?;
+        if keys.len() > MOST_FALLBACK_KEYS {
+            let what = format!("has {} keys, more than the limit of {MOST_FALLBACK_KEYS}", keys.len());
+            self.error(codes::TOO_MANY, node.span, at, what);
+        }
+        Some(keys)
     }
 
     fn cache_key(&mut self, node: &Node, at: At<'_>) -> Option<CacheKey> {

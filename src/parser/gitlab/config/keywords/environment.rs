@@ -89,6 +89,9 @@ impl Checker<'_> {
     fn kubernetes(&mut self, node: &Node, at: At<'_>) -> Option<Node> {
         const KEYS: [&str; 5] = ["namespace", "agent", "flux_resource_path", "managed_resources", "dashboard"];
         let mapping = self.mapping_of(node, at, &KEYS)?;
+        if mapping.is_empty() {
+            self.error(codes::MISSING, node.span, at, "is empty");
+        }
         for key in ["namespace", "agent", "flux_resource_path"] {
             if let Some(value) = mapping.get(key) {
                 let text = self.text(value, at.key(key));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::codes;
 use super::super::model::{Image, Name, Service, Spanned};
 use super::super::place::At;
-use super::super::values::{Checker, as_int, as_text, is_blank, is_null, key_text};
+use super::super::values::{Checker, as_int, as_text, flat_items, is_blank, is_null, key_text};
 use crate::parser::document::{Node, Value};
 
 const IMAGE_KEYS: [&str; 6] = ["name", "entrypoint", "ports", "pull_policy", "docker", "kubernetes"];
@@ -24,13 +24,13 @@ impl Checker<'_> {
 
     /// `services`.
     pub fn services(&mut self, node: &Node, at: At<'_>) -> Option<Arc<[Service]>> {
-        let Some(items) = node.as_sequence() else {
+        if node.as_sequence().is_none() {
             if !is_null(node) {
                 self.wrong_type(node, at, "a list");
             }
             return None;
-        };
-        Some(items.iter().filter_map(|item| self.service(item, at)).collect())
+        }
+        Some(flat_items(node).filter_map(|item| self.service(item, at)).collect())
     }
 
     fn service(&mut self, node: &Node, at: At<'_>) -> Option<Service> {

@@ -58,6 +58,7 @@ impl Checker<'_> {
             match &item.value {
                 Value::Sequence(items) => self.need_list(items, at, needs),
                 Value::Mapping(mapping) => needs.extend(self.need_mapping(item, mapping, at)),
+                Value::Scalar(_) if is_null(item) => {}
                 Value::Scalar(_) => match as_text(item) {
                     Some(text) if is_blank(&text) => {
                         self.error(codes::MISSING, item.span, at, "has a blank item");

@@ -110,7 +110,12 @@ impl Checker<'_> {
         let one = std::slice::from_ref(node);
         let items = match &node.value {
             Value::Sequence(items) => items,
-            _ => one,
+            Value::Scalar(_) => one,
+            Value::Mapping(_) => {
+                // Unlike the `include` at the top, which may be a mapping.
+                self.wrong_type(node, at, "a text or a list");
+                return None;
+            }
         };
         if items.len() > MOST_INCLUDES {
             let what = format!("has {} files, more than the limit of {MOST_INCLUDES}", items.len());

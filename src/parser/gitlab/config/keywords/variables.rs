@@ -8,7 +8,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::super::codes;
 use super::super::model::{Variable, Variables};
 use super::super::place::At;
-use super::super::values::{Checker, as_int, as_string, is_null, key_text};
+use super::super::values::{Checker, as_int, as_string, as_text, is_null, key_text};
 use crate::parser::diagnostics::Diagnostic;
 use crate::parser::document::{Entry, Node, Schema, Typed, Value};
 
@@ -117,11 +117,17 @@ impl Checker<'_> {
             let (below, value) = (at.key(key), &entry.value);
             match key {
                 "value" | "description" if is_null(value) => {}
-                "value" | "description" => match (as_string(value), key) {
-                    (Some(text), "value") => variable.value = text,
-                    (Some(text), _) => variable.description = Some(text),
-                    (None, _) => self.wrong_type(value, below, "a text"),
+                "value" => match as_string(value) {
+                    Some(text) => variable.value = text,
+                    None => self.wrong_type(value, below, "a text"),
                 },
+                "description" => {
+                    variable.description =
+                        as_text(value).or_else(|| as_string(value).filter(|_| as_int(value).is_some()));
+                    if variable.description.is_none() {
+                        self.wrong_type(value, below, "a text");
+                    }
+                }
                 "expand" => variable.expand = self.boolean(value, below),
                 "options" => variable.options = self.texts(value, below),
                 _ => {}

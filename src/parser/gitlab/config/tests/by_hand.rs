@@ -28,6 +28,60 @@ fn a_job_has_what_it_inherits() {
     assert_eq!(job("z").tags.as_ref().map(|tags| tags.len()), Some(0));
 }
 
+/// Limits and shapes as GitLab's entries have them.
+#[test]
+fn what_the_server_refuses_is_refused() {
+    let cases = [
+        (
+            "a: {script: x, cache: {fallback_keys: [a, b, c, d, e, f]}}\n",
+            "1:39 job `a`: `cache:fallback_keys` has 6 keys",
+        ),
+        ("a: {script: x, environment: {name: e, kubernetes: {}}}\n", "1:51 job `a`: `environment:kubernetes` is empty"),
+        ("workflow: {name: ''}\na: {script: x}\n", "1:18 `workflow:name` is empty"),
+        ("a: {trigger: {include: {local: b.yml}}}\n", "1:24 job `a`: `trigger:include` should be a text or a list"),
+        (
+            "a: {run: [{name: s, script: x}], before_script: y}\n",
+            "1:34 job `a` cannot have both `before_script` and `run`",
+        ),
+        (
+            "a: {script: x, pages: {publish: d}, publish: e}\n",
+            "1:37 job `a` cannot have both `publish` and `pages:publish`",
+        ),
+        (
+            "a: {script: x, parallel: 2}\nb: {script: x, needs: [a, a 1/2]}\n",
+            "2:27 job `b`: `needs` names `a 1/2`, and `a` with all its jobs",
+        ),
+        ("variables: {A: {description: yes}}\na: {script: x}\n", "1:30 `variables:A:description` should be a text"),
+    ];
+    for (text, words) in cases {
+        let (_, errors) = of(text);
+        assert!(errors.len() == 1 && errors[0].starts_with(words), "{text}: {errors:?}");
+    }
+    let big = right("variables: {A: 12345678901234567890, B: -9223372036854775809, C: 1e20}\na: {script: x}\n");
+    let values: Vec<&str> = big.variables.list.iter().map(|one| one.value.as_str()).collect();
+    assert_eq!(values, ["12345678901234567890", "-9223372036854775809", "1e20"]);
+    right("variables: {A: {description: 1}}\na: {script: x, cache: {fallback_keys: [a, b, c, d, e]}}\n");
+}
+
+/// What GitLab makes of them: lists that it composes of entries are flattened, and nothing is no entry.
+#[test]
+fn nested_lists_are_one_list() {
+    let configuration = right(
+        "default: {services: [[a], b]}\n\
+         x: {script: ls, cache: [[{key: k, paths: [p]}], null]}\n\
+         y: {script: ls, services: [null, [[c]]], needs: [[x], null]}\n\
+         z: {script: ls, needs: [{job: x, parallel: {matrix: [{A: b}]}}]}\n",
+    );
+    let job = |name: &str| configuration.jobs.get(name).unwrap();
+    let services = |name: &str| -> Vec<String> {
+        let services = job(name).services.iter().flat_map(|services| services.iter());
+        services.map(|service| service.image.name.value.to_string()).collect()
+    };
+    assert_eq!((services("x"), services("y")), (vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]));
+    assert_eq!(job("x").cache.as_ref().map(|caches| caches.len()), Some(1));
+    assert_eq!(job("y").needs.as_ref().map(|needs| needs.len()), Some(1));
+}
+
 #[test]
 fn all_errors_in_one_pass() {
     let (_, errors) =
