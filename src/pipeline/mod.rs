@@ -13,7 +13,6 @@
 //! - [`schedule`]: which job of a pipeline starts when, and what becomes of those that do not.
 //! - [`event`]: something happened.
 //! - [`duration`]: durations for people.
-//! - [`names`]: maps by names.
 //! - [`id`], [`secret`]: names and values that must not be mixed up or printed.
 
 pub mod definition;
@@ -22,7 +21,6 @@ pub mod event;
 pub mod exit_code;
 pub mod graph;
 pub mod id;
-pub mod names;
 pub mod outcome;
 pub mod owner;
 pub mod schedule;

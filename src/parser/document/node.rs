@@ -1,12 +1,12 @@
 //! The tree.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use smol_str::SmolStr;
 
 use super::scalar::{Schema, Typed};
 use super::span::Span;
-use crate::pipeline::names::NameMap;
 
 /// A node and its place.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ pub struct Entry {
 pub struct Mapping {
     entries: Arc<[Entry]>,
     /// Of a long one, made when it is first asked for: where the last of each key stands.
-    index: Option<Arc<OnceLock<NameMap<SmolStr, usize>>>>,
+    index: Option<Arc<OnceLock<HashMap<SmolStr, usize>>>>,
 }
 
 /// Below so many entries a search is faster than an index.

@@ -1,13 +1,12 @@
 //! A definition as a graph.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::cycle;
 use super::problem::GraphProblem;
-use crate::pipeline::names::{NameMap, map_for, set_for};
 use crate::pipeline::{PipelineDefinition, Waits};
 
 /// A job by its place in the definition.
@@ -124,7 +123,7 @@ const FEW: usize = 12;
 fn connect(definition: &PipelineDefinition, problems: &mut Vec<GraphProblem>) -> DiGraph<Node, ()> {
     let jobs = &definition.jobs;
     let mut graph = DiGraph::with_capacity(jobs.len() + definition.stages.len(), jobs.len() * 2);
-    let mut by_name: NameMap<&str, JobIndex> = map_for(jobs.len());
+    let mut by_name: HashMap<&str, JobIndex> = HashMap::with_capacity(jobs.len());
     for (at, job) in jobs.iter().enumerate() {
         graph.add_node(Node::Job(JobIndex(at)));
         if by_name.insert(&job.name, JobIndex(at)).is_some() {
@@ -138,7 +137,7 @@ fn connect(definition: &PipelineDefinition, problems: &mut Vec<GraphProblem>) ->
     for (at, job) in jobs.iter().enumerate() {
         let needs = job.named_needs();
         // Few are compared one by one.
-        let mut seen = set_for(if needs.len() > FEW { needs.len() } else { 0 });
+        let mut seen = HashSet::with_capacity(if needs.len() > FEW { needs.len() } else { 0 });
         for (nth, need) in needs.iter().enumerate() {
             let is_new = match needs.len() > FEW {
                 true => seen.insert(need.as_str()),
@@ -161,7 +160,7 @@ fn connect(definition: &PipelineDefinition, problems: &mut Vec<GraphProblem>) ->
 
 /// A line before each stage: the jobs of the stage before lead to it, those that wait for earlier stages leave from it.
 fn connect_stages(definition: &PipelineDefinition, graph: &mut DiGraph<Node, ()>) {
-    let stages: NameMap<&str, usize> =
+    let stages: HashMap<&str, usize> =
         definition.stages.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
     let lines: Vec<NodeIndex> = (0..=definition.stages.len()).map(|at| graph.add_node(Node::Before(at))).collect();
     for pair in lines.windows(2) {
@@ -199,7 +198,7 @@ fn unknown(definition: &PipelineDefinition, job: &str, need: &str) -> GraphProbl
 
 /// Names in a list that another name of the same list waits for directly. Deeper ones are not looked for: the check stays
 /// linear in the length of the lists.
-fn redundant(definition: &PipelineDefinition, by_name: &NameMap<&str, JobIndex>, problems: &mut Vec<GraphProblem>) {
+fn redundant(definition: &PipelineDefinition, by_name: &HashMap<&str, JobIndex>, problems: &mut Vec<GraphProblem>) {
     /// Together the lists of a job's needs may be long; beyond this it is nobody's slip of the pen.
     const LONGEST: usize = FEW;
     for job in &definition.jobs {

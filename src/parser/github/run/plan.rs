@@ -1,5 +1,6 @@
 //! What a run would be, without running it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -12,7 +13,6 @@ use crate::parser::github::events::{RunFacts, StartProblem, Started, start, told
 use crate::parser::github::workflow::model::Workflow;
 use crate::pipeline::PipelineDefinition;
 use crate::pipeline::definition::{MayFail, PlannedJob, StartCondition, Waits};
-use crate::pipeline::names::NameMap;
 
 /// What an event makes of a workflow.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Planned {
     /// Jobs that are known never to run: name and reason.
     pub left_out: Vec<(String, String)>,
     /// Where the jobs stand, in their own files, by name.
-    pub places: NameMap<SmolStr, Span>,
+    pub places: HashMap<SmolStr, Span>,
     /// The names that were given.
     pub naming: Naming,
 }
@@ -57,7 +57,7 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, Vec<Sta
     let jobs = run.root_scope().workflow.jobs.len();
     planned.definition.jobs.reserve(jobs);
     planned.places.reserve(jobs);
-    let mut groups = Groups::default();
+    let mut groups = HashMap::new();
     let (mut failed, mut left_out) = (Vec::new(), Vec::new());
     playbook.rehearse(
         |playbook, id| {
@@ -80,7 +80,7 @@ pub fn plan(workflow: Arc<Workflow>, facts: RunFacts) -> Result<Planned, Vec<Sta
 }
 
 /// Places of groups in the definition by the jobs that they come from.
-type Groups = NameMap<JobId, usize>;
+type Groups = HashMap<JobId, usize>;
 
 fn add(planned: &mut Planned, groups: &mut Groups, leg: Leg, playbook: &Playbook) {
     let definition = &mut planned.definition;

@@ -1,16 +1,15 @@
 //! Names of jobs as they are shown. The forge tells jobs apart by their ids and may show several by one name; here a name is
 //! what a job is known by in plans, events and logs, so that it is given once.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use smol_str::SmolStr;
 
-use crate::pipeline::names::{NameMap, map_for};
-
 /// The names that were given, and to whom.
 #[derive(Clone, Debug, Default)]
 pub struct Naming {
-    given: NameMap<SmolStr, Owner>,
+    given: HashMap<SmolStr, Owner>,
 }
 
 /// A job by the keys that lead to it, and its number in its matrix.
@@ -24,7 +23,7 @@ struct Owner {
 impl Naming {
     /// No names yet, and room for as many.
     pub(super) fn with_capacity(names: usize) -> Self {
-        Self { given: map_for(names) }
+        Self { given: HashMap::with_capacity(names) }
     }
 
     /// The name of a job that is shown as `shown`: that, unless another job has it. Who asks again gets the same.

@@ -1,7 +1,7 @@
 //! What a playbook remembers.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use smol_str::{SmolStr, StrExt as _};
@@ -9,7 +9,6 @@ use smol_str::{SmolStr, StrExt as _};
 use super::super::{Conclusion, Leg, LegId};
 use crate::parser::expression::Value;
 use crate::parser::github::contexts::{JobScene, Run, Scope};
-use crate::pipeline::names::NameMap;
 
 /// A flow: a workflow with what it was called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +34,7 @@ pub(super) struct Flow {
     pub caller: Option<JobId>,
     pub jobs: Vec<JobState>,
     /// The places of its jobs by their keys in lower case.
-    pub index: NameMap<SmolStr, usize>,
+    pub index: HashMap<SmolStr, usize>,
     /// Jobs that have not ended.
     pub left: usize,
     /// Its first jobs were made ready.
@@ -108,7 +107,7 @@ impl Flow {
 }
 
 /// The jobs of a workflow with who needs whom. What is unknown or the job itself was refused when the workflow was checked.
-fn links(scope: &Scope, index: &NameMap<SmolStr, usize>) -> Vec<JobState> {
+fn links(scope: &Scope, index: &HashMap<SmolStr, usize>) -> Vec<JobState> {
     let jobs = &scope.workflow.jobs;
     let mut states: Vec<JobState> =
         jobs.iter().map(|_| JobState { chain_succeeded: true, ..JobState::default() }).collect();

@@ -1,8 +1,8 @@
 //! Ids of jobs and steps.
 
-use smol_str::SmolStr;
+use std::collections::{HashMap, HashSet};
 
-use crate::pipeline::names::{NameMap, NameSet};
+use smol_str::SmolStr;
 
 const MAX_LENGTH: usize = 100;
 
@@ -43,11 +43,11 @@ pub(super) fn proposal(id: &str) -> Option<String> {
 pub(super) struct Ids {
     taken: Vec<SmolStr>,
     /// All of them in lower case, where they are many.
-    index: NameSet<SmolStr>,
+    index: HashSet<SmolStr>,
     /// How often a made id was made.
     made: Vec<(SmolStr, usize)>,
     /// Where in `made` an id stands, where they are many.
-    made_index: NameMap<SmolStr, usize>,
+    made_index: HashMap<SmolStr, usize>,
 }
 
 /// From so many ids on, an index is faster than a list.

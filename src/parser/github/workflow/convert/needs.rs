@@ -8,7 +8,6 @@ use crate::parser::diagnostics::{Diagnostic, did_you_mean};
 use crate::parser::document::Span;
 use crate::parser::github::codes;
 use crate::parser::github::workflow::model::Job;
-use crate::pipeline::names::NameMap;
 
 impl Converter<'_, '_> {
     pub(super) fn check_needs(&mut self, jobs: &[Job], span: Span) {
@@ -69,7 +68,7 @@ impl Converter<'_, '_> {
 /// Jobs and what they need, without needs that are unknown.
 struct Graph<'a> {
     /// Ids in lower case.
-    index: NameMap<Cow<'a, str>, usize>,
+    index: HashMap<Cow<'a, str>, usize>,
     needs: Vec<Vec<usize>>,
     /// Jobs that stand in a circle, or between two.
     stuck: Vec<bool>,
@@ -77,7 +76,7 @@ struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     fn new(jobs: &'a [Job]) -> Self {
-        let index: NameMap<Cow<'_, str>, usize> =
+        let index: HashMap<Cow<'_, str>, usize> =
             jobs.iter().enumerate().map(|(at, job)| (lower(&job.id), at)).collect();
         let known = |job: &Job| job.needs.iter().filter_map(|(need, _)| index.get(&lower(need)).copied()).collect();
         let needs: Vec<Vec<usize>> = jobs.iter().map(known).collect();
