@@ -66,7 +66,10 @@ async fn begin<R: Reporter>(running: &Running<R>, program: &SharedProgram) -> Re
         ..JobPlace::default()
     };
     if let Some(SandboxRecord::Docker { container, services, network, .. }) = &running.run.sandbox {
-        (place.container, place.network, place.services) = (Some(container.clone()), network.clone(), services.clone());
+        // Where it shares its network with others, the engine knows that by the container.
+        let own = network.clone().filter(|network| !network.contains('#'));
+        place.network = own.or_else(|| Some(format!("container:{container}")));
+        (place.container, place.services) = (Some(container.clone()), services.clone());
     }
     let beginning = lock(program).begin(&place);
     running.run.log.hide(&beginning.hide).map_err(|error| {

@@ -177,7 +177,8 @@ impl Docker {
     pub async fn expect_jobs(&self, settings: &DockerSettings, jobs: usize) {
         if settings.network_mode == NetworkMode::Job {
             let shape = Shape::new(settings.network_mtu, settings.enable_ipv6);
-            self.inner.networks.expect(jobs, &shape).await;
+            let may_join = network::held::may_join(self.caps(), settings, None);
+            self.inner.networks.expect(jobs, &shape, may_join).await;
         }
     }
 

@@ -1,5 +1,6 @@
 //! One network for all jobs of a local run that need no names on it: a network costs the engine as much as two containers. The jobs do
-//! not reach each other there, the engine drops what goes from one to another. Where it cannot, there is none.
+//! not reach each other there, the engine drops what goes from one to another. For that the machine's bridges must be filtered; an engine
+//! would have all of them filtered from then on, so where they are not, there is no common network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -46,6 +47,15 @@ impl Drop for Begun {
     }
 }
 
+/// Whether the machine hands what goes over bridges to its packet filter. Blocking, but only memory.
+pub(super) fn are_bridges_filtered(ipv6: bool) -> bool {
+    let is_on = |name: &str| {
+        let value = std::fs::read_to_string(format!("/proc/sys/net/bridge/bridge-nf-call-{name}"));
+        value.is_ok_and(|value| value.trim() == "1")
+    };
+    is_on("iptables") && (!ipv6 || is_on("ip6tables"))
+}
+
 impl Common {
     pub(super) fn new() -> Self {
         let sender = Arc::new(watch::channel(State::Coming).0);
@@ -81,6 +91,11 @@ impl Common {
         }
     }
 
+    /// Whether it could not be made.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(&*self.sender.borrow(), State::Refused)
+    }
+
     /// From now on jobs have places: so many are to come that it pays.
     pub(super) fn make_places(&self) {
         self.has_places.store(true, Ordering::Relaxed);
@@ -95,5 +110,32 @@ impl Common {
     pub(super) async fn next_place(&self) -> Option<PooledNetwork> {
         let network = self.network().await?;
         Some(network.place(self.next_place.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pool::Shape;
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_it_hears_that_it_could_not_be_made() {
+        let common = Common::new();
+        let begun = common.begin().unwrap();
+        assert!(common.begin().is_none(), "once");
+        let (network, ()) = tokio::join!(common.network(), async { drop(begun) });
+        assert!(network.is_none() && common.known().is_none() && common.next_place().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn its_places_differ_in_all_that_tells_them_apart() {
+        let common = Common::new();
+        let begun = common.begin().unwrap();
+        begun.made(PooledNetwork::new("id".into(), "net".into(), 7, Shape::default()));
+        drop(begun);
+        let (first, second) = (common.next_place().await.unwrap(), common.next_place().await.unwrap());
+        assert_eq!(common.network().await.unwrap().id, "id");
+        assert!(first.id != second.id && first.holder_name() != second.holder_name());
+        assert_ne!(first.held_host_name(), second.held_host_name());
     }
 }

@@ -26,6 +26,7 @@ use crate::executor::sandbox::docker::labels;
 use crate::executor::sandbox::docker::settings::DockerSettings;
 use crate::executor::sandbox::docker::utility::{self, UtilityProgram};
 use crate::pipeline::PipelineJob;
+use crate::pipeline::definition::ContainerOptions;
 
 /// What a container that does nothing may use, in bytes and processes.
 const MEMORY: i64 = 64 << 20;
@@ -67,6 +68,8 @@ pub(super) struct Holders {
     program: UtilityProgram,
     /// By the network's id.
     all: Mutex<HashMap<String, Holder>>,
+    /// One looks for the image at a time, and makes it where it is not there.
+    image: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -83,13 +86,22 @@ pub(in crate::executor::sandbox::docker) fn suits(
     job: &PipelineJob,
 ) -> bool {
     let options = job.image.as_ref().map(|image| &image.options);
+    let job_says_nothing = options.is_none_or(|options| options.hostname.is_none() && options.domain.is_none());
+    job_says_nothing && may_join(caps, settings, options)
+}
+
+/// Whether jobs may, as far as the engine and the operator have a say, and `options`.
+pub(in crate::executor::sandbox::docker) fn may_join(
+    caps: &EngineCaps,
+    settings: &DockerSettings,
+    options: Option<&ContainerOptions>,
+) -> bool {
     let operator_says_nothing = settings.hostname.is_none()
         && settings.sysctls.is_empty()
         && settings.userns_mode.is_none()
         && !settings.privileged
         && settings.cap_add.is_empty();
-    let job_says_nothing = options.is_none_or(|options| options.hostname.is_none() && options.domain.is_none());
-    operator_says_nothing && job_says_nothing && files::suit(caps, settings, options)
+    operator_says_nothing && files::suit(caps, settings, options)
 }
 
 impl Holders {
@@ -100,6 +112,7 @@ impl Holders {
             process,
             program,
             all: Mutex::default(),
+            image: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         }
@@ -200,7 +213,10 @@ impl Holders {
 
     /// Makes one and waits for its words: what the engine wrote for it.
     async fn make(&self, name: &str, network: &PooledNetwork) -> Result<Held, EngineError> {
-        utility::ensure_image(&self.engine).await?;
+        {
+            let _one = self.image.lock().await;
+            utility::ensure_image(&self.engine).await?;
+        }
         let hostname = network.held_host_name();
         let container = match self.create(name, network, &hostname).await {
             Err(EngineError::Conflict { .. }) => {
@@ -284,7 +300,7 @@ mod tests {
     use super::super::files::tests::caps;
     use super::*;
     use crate::executor::sandbox::docker::tests::a_job;
-    use crate::pipeline::definition::{ContainerOptions, ImageSpec};
+    use crate::pipeline::definition::ImageSpec;
 
     #[test]
     fn who_could_change_it_or_has_a_word_about_names_does_not_join() {

@@ -12,7 +12,7 @@ use ipnet::Ipv4Net;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use super::common::Common;
+use super::common::{self, Common};
 use super::held::{Held, Holders};
 use super::making::Maker;
 use super::stock::{Answer, Released, Stock, Taken, Upkeep};
@@ -21,6 +21,9 @@ use crate::executor::sandbox::docker::engine::Engine;
 use crate::executor::sandbox::docker::error::EngineError;
 use crate::executor::sandbox::docker::names;
 use crate::executor::sandbox::docker::utility::UtilityProgram;
+
+/// Between a network's id and the number of a place in it.
+const PLACE: char = '#';
 
 /// What the operator decided about the pool.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,7 +105,7 @@ impl PooledNetwork {
 
     /// The so-manieth place in this network.
     pub(super) fn place(&self, number: u32) -> Self {
-        let id = format!("{}#{number}", self.network);
+        let id = format!("{}{PLACE}{number}", self.network);
         Self { id, place: Some(number), shape: self.shape.of_kind(Kind::Place), ..self.clone() }
     }
 
@@ -119,8 +122,8 @@ impl PooledNetwork {
 
 /// How a job that needs no names on its network joins the others in the common one.
 pub(in crate::executor::sandbox::docker) enum Joined {
-    /// By the namespace of a place; the place is to be given back.
-    Place(PooledNetwork, Arc<Held>),
+    /// By a place, which is to be given back: its namespace, where that is held, else a connection of its own to its network.
+    Place(PooledNetwork),
     /// By a connection of its own to the network of this name.
     Connected(String),
     /// Not at all: there is none.
@@ -166,7 +169,7 @@ impl NetworkPool {
     /// A network for a job of `owner` (its slug) that holds at least `containers` containers.
     pub async fn take(&self, owner: &str, shape: &Shape, containers: usize) -> Result<PooledNetwork, EngineError> {
         self.inner.maker.choose_range().await?;
-        if !self.inner.maker.has_room(containers) {
+        if !self.inner.maker.has_room(containers + usize::from(self.inner.settings.are_held)) {
             return Err(EngineError::Unsupported(format!(
                 "{containers} containers do not fit into a network of /{}: set `docker.network_size` to a smaller number",
                 self.inner.settings.prefix
@@ -182,37 +185,26 @@ impl NetworkPool {
                 if is_missing {
                     self.make_in_background(shape);
                 }
-                self.refill(shape);
+                self.refill_after(shape);
                 let stopped = || EngineError::Unsupported("the pool of networks is closed: the agent ends".into());
                 let mut waiting = Waiting { pool: self, answer };
                 return (&mut waiting.answer).await.map_err(|_| stopped())?;
             }
         };
-        self.refill(shape);
+        self.refill_after(shape);
         network
     }
 
     /// The common network for a job of `owner` that needs no names on it.
     pub(in crate::executor::sandbox::docker) async fn join(&self, owner: &str, shape: &Shape) -> Joined {
-        // Room for those that go and those that come.
-        let most = 2 * self.inner.settings.upkeep.most.unwrap_or_default();
-        if !self.inner.settings.has_common || !self.inner.maker.has_room(most) {
-            return Joined::No;
-        }
-        if self.inner.maker.choose_range().await.is_err() {
+        if self.inner.maker.choose_range().await.is_err() || !self.has_common() {
             return Joined::No;
         }
         self.begin_common(shape);
         let Some(common) = self.inner.common.network().await else { return Joined::No };
         if self.inner.common.has_places() {
             return match self.take(owner, &shape.of_kind(Kind::Place), 1).await {
-                Ok(place) => match self.held(&place.id).await {
-                    Some(held) => Joined::Place(place, held),
-                    None => {
-                        self.release(&place.id);
-                        Joined::Connected(common.name.clone())
-                    }
-                },
+                Ok(place) => Joined::Place(place),
                 Err(_) => Joined::Connected(common.name.clone()),
             };
         }
@@ -221,23 +213,27 @@ impl NetworkPool {
     }
 
     /// So many jobs are still to ask for a network: no more are made ahead or kept than these can use, and those are made.
-    pub async fn expect(&self, jobs: usize, shape: &Shape) {
+    /// `may_join`: nothing that the operator says keeps them out of a common network.
+    pub async fn expect(&self, jobs: usize, shape: &Shape, may_join: bool) {
         let are_many = {
             let mut stock = self.lock();
             stock.expect(jobs);
             stock.expects_many()
         };
-        if !self.inner.settings.has_common {
-            return self.make_ready(shape).await;
-        }
         if let Err(error) = self.inner.maker.choose_range().await {
             tracing::warn!(%error, "no network could be made ahead of need");
             return;
         }
-        self.begin_common(shape);
         if are_many {
             self.inner.common.make_places();
-            self.refill(&shape.of_kind(Kind::Place));
+        }
+        if may_join && self.has_common() {
+            self.begin_common(shape);
+        }
+        match may_join && self.has_common() {
+            true if are_many => self.refill(&shape.of_kind(Kind::Place)),
+            true => {}
+            false => self.refill(shape),
         }
     }
 
@@ -315,6 +311,9 @@ impl NetworkPool {
     /// Removes the network `id`, whoever made it. One that is gone already is no error.
     pub async fn remove(&self, id: &str) -> Result<(), EngineError> {
         self.inner.holders.let_go(id).await?;
+        if id.contains(PLACE) {
+            return Ok(());
+        }
         // Held by a container of an earlier process.
         self.inner.maker.remove(id, self.inner.holders.let_go_of_others(id)).await
     }
@@ -329,6 +328,13 @@ impl NetworkPool {
             Ok(()) => self.inner.maker.give_back(network.subnet),
             // The sweeper tries again; until then its addresses stay taken.
             Err(error) => tracing::warn!(network = %network.name, %error, "a network could not be removed"),
+        }
+    }
+
+    /// Makes networks of this shape ahead of those that follow. Beside a common network a job's own is an exception.
+    fn refill_after(&self, shape: &Shape) {
+        if shape.kind == Kind::Place || !self.has_common() {
+            self.refill(shape);
         }
     }
 
@@ -376,9 +382,20 @@ impl NetworkPool {
         Ok(self.lock().arrived(place))
     }
 
+    /// Whether there is a common network, or may be.
+    fn has_common(&self) -> bool {
+        // Room for those that go and those that come.
+        let most = 2 * self.inner.settings.upkeep.most.unwrap_or_default();
+        self.inner.settings.has_common && self.inner.maker.has_room(most) && !self.inner.common.is_refused()
+    }
+
     /// Makes the common network, once.
     fn begin_common(&self, shape: &Shape) {
         let Some(begun) = self.inner.common.begin() else { return };
+        if !common::are_bridges_filtered(shape.ipv6) {
+            tracing::info!("bridges are not filtered on this machine: each job has a network of its own");
+            return;
+        }
         let (pool, shape) = (self.clone(), shape.of_kind(Kind::Common));
         self.inner.background.spawn(async move {
             let made = pool.inner.maker.make(&shape, |network| begun.made(network)).await;
@@ -390,7 +407,15 @@ impl NetworkPool {
 
     /// Has the network's namespace held where that is wanted. One that ended with the engine is made anew.
     fn hold(&self, network: &PooledNetwork) {
-        if self.inner.settings.are_held || network.shape.kind == Kind::Place {
+        // Many jobs of one run that have no network in common.
+        let are_many =
+            || self.inner.settings.has_common && self.inner.common.is_refused() && self.inner.common.has_places();
+        let is_wanted = match network.shape.kind {
+            Kind::Place => true,
+            Kind::Own => self.inner.settings.are_held || are_many(),
+            Kind::Common => false,
+        };
+        if is_wanted {
             self.inner.holders.begin(network);
         }
     }

@@ -117,8 +117,13 @@ impl Stock {
         if self.is_closed {
             return 0;
         }
-        let coming: usize = self.coming.values().sum();
-        let idle = self.idle.len() + coming.saturating_sub(self.waiting.len());
+        // Places in a common network and networks are not in each other's way.
+        let is_like = |other: &Shape| other.kind == shape.kind;
+        let coming: usize = self.coming.iter().filter(|(other, _)| is_like(other)).map(|(_, networks)| networks).sum();
+        let waiting = self.waiting.iter().filter(|waiter| is_like(&waiter.shape)).count();
+        let there = self.idle.iter().filter(|idle| is_like(&idle.shape)).count();
+        let used = self.used.values().filter(|used| is_like(&used.shape)).count();
+        let idle = there + coming.saturating_sub(waiting);
         let clean = self.idle.iter().filter(|idle| idle.owner.is_none() && idle.shape == *shape).count();
         let spare = clean + self.coming(shape).saturating_sub(self.waiting_for(shape));
         let missing = self
@@ -126,11 +131,7 @@ impl Stock {
             .ready
             .saturating_sub(spare)
             .min(self.expected.map_or(usize::MAX, |jobs| jobs.saturating_sub(idle)))
-            .min(
-                self.upkeep
-                    .most
-                    .map_or(usize::MAX, |most| most.saturating_sub(self.idle.len() + coming + self.used.len())),
-            );
+            .min(self.upkeep.most.map_or(usize::MAX, |most| most.saturating_sub(there + coming + used)));
         self.begin(shape, missing);
         missing
     }
@@ -160,7 +161,8 @@ impl Stock {
     pub(super) fn release(&mut self, id: &str) -> Released {
         let Some(network) = self.used.remove(id) else { return Released::Unknown };
         let Some(network) = self.hand_over(network) else { return Released::Kept };
-        let used = self.idle.iter().filter(|idle| idle.owner.is_some()).count();
+        let kind = network.shape.kind;
+        let used = self.idle.iter().filter(|idle| idle.owner.is_some() && idle.shape.kind == kind).count();
         match self.keep(network, used) {
             Some(surplus) => Released::Surplus(surplus),
             None => Released::Kept,
@@ -201,7 +203,8 @@ impl Stock {
     /// Keeps a network beside the `like` it that wait, or returns it.
     fn keep(&mut self, network: PooledNetwork, like: usize) -> Option<PooledNetwork> {
         let most = self.upkeep.most.unwrap_or(self.upkeep.ready);
-        let is_wanted = self.expected.is_none_or(|jobs| self.idle.len() < jobs);
+        let there = self.idle.iter().filter(|idle| idle.shape.kind == network.shape.kind).count();
+        let is_wanted = self.expected.is_none_or(|jobs| there < jobs);
         if self.is_closed || like >= most || !is_wanted {
             return Some(network);
         }

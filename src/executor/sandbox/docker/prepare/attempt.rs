@@ -1,5 +1,6 @@
 //! One attempt to make a sandbox, and its undoing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
@@ -38,6 +39,8 @@ pub(super) struct Preparation<'a> {
     pub(super) beside: Option<u32>,
     /// The job's own network, once it has one.
     network: std::sync::OnceLock<String>,
+    /// Whether its container is to join a namespace that is held.
+    has_joined: AtomicBool,
 }
 
 impl<'a> Preparation<'a> {
@@ -48,7 +51,16 @@ impl<'a> Preparation<'a> {
         images: &'a JobImages<'a>,
     ) -> Self {
         let changes = Changes::new(docker.clone());
-        Self { docker, spec, log, images, changes, beside: None, network: std::sync::OnceLock::new() }
+        Self {
+            docker,
+            spec,
+            log,
+            images,
+            changes,
+            beside: None,
+            network: std::sync::OnceLock::new(),
+            has_joined: AtomicBool::new(false),
+        }
     }
 
     pub(super) async fn run<S>(&self, hooks: &Hooks<'_, '_, S>) -> Result<Prepared<S>, Attempt> {
@@ -130,6 +142,10 @@ impl<'a> Preparation<'a> {
     /// Removes what this attempt made, whatever was under way. An engine that hangs does not hold the job up: then the sweeper
     /// finds it by its labels.
     pub(super) async fn undo(&self) {
+        // The next attempt may be connected otherwise.
+        for file in NameFile::ALL {
+            tokio::fs::remove_file(file.of_job(&self.spec.paths.private)).await.ok();
+        }
         let removal = async {
             self.changes.settle().await;
             self.docker.remove_job(&self.spec.job.key).await
@@ -151,10 +167,11 @@ impl<'a> Preparation<'a> {
         }
     }
 
-    /// The engine spoiled this attempt. If it was for a held namespace, the next one goes without.
+    /// An engine that is there spoiled this attempt. If that was for a held namespace, the next attempt goes without.
     pub(super) async fn distrust_network(&self) {
-        if let Some(network) = self.network.get() {
-            self.docker.networks().refuse_held(network).await;
+        if let Some(network) = self.network.get().filter(|_| self.has_joined.load(Ordering::Relaxed)) {
+            // An engine that hangs does not hold the job up.
+            tokio::time::timeout(UNDO, self.docker.networks().refuse_held(network)).await.ok();
         }
     }
 
@@ -219,9 +236,13 @@ impl<'a> Preparation<'a> {
         let needs_no_names = services == 0 && held::suits(caps, settings, self.spec.job);
         if needs_no_names {
             match networks.join(&owner, &shape).await {
-                Joined::Place(place, held) => {
-                    self.network.get_or_init(|| place.id);
-                    return Ok(held.as_ref().into());
+                Joined::Place(place) => {
+                    // From now on it is given back whatever happens.
+                    let id = self.network.get_or_init(|| place.id);
+                    return Ok(match networks.held(id).await {
+                        Some(held) => self.join(&held),
+                        None => Connection::Common(place.name).into(),
+                    });
                 }
                 Joined::Connected(common) => return Ok(Connection::Common(common).into()),
                 Joined::No => {}
@@ -234,9 +255,14 @@ impl<'a> Preparation<'a> {
         };
         self.network.get_or_init(|| network.id.clone());
         if needs_no_names && let Some(held) = networks.held(&network.id).await {
-            return Ok(held.as_ref().into());
+            return Ok(self.join(&held));
         }
         Ok(Connection::of(&settings.network_mode, Some(&network.name)).into())
+    }
+
+    fn join(&self, held: &held::Held) -> Connected {
+        self.has_joined.store(true, Ordering::Relaxed);
+        held.into()
     }
 
     /// Services up and answering, and the job's container made. At the same time, where the job's container does not need

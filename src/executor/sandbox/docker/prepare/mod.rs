@@ -175,7 +175,7 @@ impl Docker {
                     Err(_elapsed) => Ended::TimedOut,
                 },
             };
-            if matches!(ended, Ended::Badly(Attempt::Engine(_))) {
+            if matches!(&ended, Ended::Badly(Attempt::Engine(error)) if !error.is_engine_gone()) {
                 preparation.distrust_network().await;
             }
             if !matches!(ended, Ended::Ready(_)) {

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fixtures::{House, container_of};
 use super::images;
-use crate::executor::sandbox::docker::{NetworkMode, PrepareError, RUN, SHIM, labels};
+use crate::executor::sandbox::docker::{NetworkMode, PrepareError, RUN, SHIM, labels, names};
 use crate::pipeline::definition::{ImageSpec, PullPolicy};
 use crate::pipeline::{FailureReason, JobFailure, Variable};
 
@@ -80,11 +80,13 @@ async fn an_entrypoint_runs_once_and_its_words_are_fetched() {
     let house = House::new().await;
     let mut case = house.case("echo body-$FROM_ENTRY; touch /builds/started; sleep 600");
     case.job.image = image(images::ENTRY);
-    let started = case.paths.workspace.join("started");
+    let container = names::job_container(&house.agent, &case.job.key);
+    let (docker, started) = (house.docker.clone(), case.paths.workspace.join("started"));
     let connect = move || -> futures_util::future::BoxFuture<'static, _> {
-        let started = started.clone();
+        let (docker, started, container) = (docker.clone(), started.clone(), container.clone());
         Box::pin(async move {
-            while !started.exists() {
+            // What was printed before may come to the engine's log after the file.
+            while !started.exists() || !docker.output_of(&container, 64).await.unwrap().ends_with(b"yes\n") {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             Ok(())
