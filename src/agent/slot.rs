@@ -207,7 +207,8 @@ impl<F: Forge> Slot<'_, F> {
         let pump = LogPump::new(reporter.clone(), log.clone(), start.acked, demand_sender, move |sent| {
             recorder.record(sent);
         });
-        let work = self.work_and_remove(start, &reporter, job, &log, demand, outcome_sender);
+        // In the heap: a job's future is as long as all that a job may do, and each one around it would carry it on its stack.
+        let work = Box::pin(self.work_and_remove(start, &reporter, job, &log, demand, outcome_sender));
         let (end, outcome) = both(pump.run(outcome), work, occupied, &self.drain).await;
         match end {
             Some(PumpEnd::GaveUp) => {
@@ -310,7 +311,7 @@ impl<F: Forge> Slot<'_, F> {
             on_failure: None,
         };
         let line = self.line.clone();
-        let (outcome, sandbox) = job::run(run, resumed, move |event| line.tell(&event)).await;
+        let (outcome, sandbox) = Box::pin(job::run(run, resumed, move |event| line.tell(&event))).await;
         self.line.change(change_to(&outcome));
         (outcome, sandbox)
     }

@@ -63,7 +63,7 @@ impl<R: Reporter> Running<R> {
             let (job, name) = (self.run.job.key.clone(), stage.name());
             (self.tell)(FlowEvent::StageStarted { job: job.clone(), stage: name });
             let began = Stopwatch::now();
-            let result = self.run_stage(stage).await;
+            let result = Box::pin(self.run_stage(stage)).await;
             (self.tell)(FlowEvent::StageFinished { job, stage: name, ok: result.is_ok(), took: began.elapsed() });
             self.note(stage, result).await;
             self.cut_at = None;

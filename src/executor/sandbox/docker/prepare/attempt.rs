@@ -66,7 +66,9 @@ impl<'a> Preparation<'a> {
     pub(super) async fn run<S>(&self, hooks: &Hooks<'_, '_, S>) -> Result<Prepared<S>, Attempt> {
         let (job, settings) = (self.spec.job, self.spec.settings);
         let plan = plan::plan(job, settings)?;
-        let Connected { connection, files, hostname } = self.connect_network(plan.services.len()).await?;
+        // In the heap: the preparation of a job lies in many futures inside each other, and a thread's stack is small.
+        let connected = Box::pin(self.connect_network(plan.services.len())).await?;
+        let Connected { connection, files, hostname } = connected;
         let mounts = self.mounts(files).await?;
         let refusals = self.refusals(&plan);
         for remark in plan.remarks.iter().chain(&mounts.remarks).chain(&refusals) {

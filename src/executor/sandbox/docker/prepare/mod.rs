@@ -169,17 +169,17 @@ impl Docker {
             let ended = tokio::select! {
                 biased;
                 () = cancel.cancelled() => Ended::Cancelled,
-                ended = tokio::time::timeout_at(deadline, preparation.run(hooks)) => match ended {
+                ended = tokio::time::timeout_at(deadline, Box::pin(preparation.run(hooks))) => match ended {
                     Ok(Ok(prepared)) => Ended::Ready(prepared),
                     Ok(Err(error)) => Ended::Badly(error),
                     Err(_elapsed) => Ended::TimedOut,
                 },
             };
             if matches!(&ended, Ended::Badly(Attempt::Engine(error)) if !error.is_engine_gone()) {
-                preparation.distrust_network().await;
+                Box::pin(preparation.distrust_network()).await;
             }
             if !matches!(ended, Ended::Ready(_)) {
-                preparation.undo().await;
+                Box::pin(preparation.undo()).await;
             }
             match ended {
                 Ended::Ready(prepared) => return Ok(prepared),
