@@ -46,7 +46,7 @@ pub enum SandboxRecord {
         container: String,
         /// Ids of service containers.
         services: Vec<String>,
-        /// The job's network, if it has one of its own.
+        /// What it has of the pool, as the pool knows it: a network of its own, or a place in a common one.
         network: Option<String>,
         /// The machine's boot id when it was made: another one means that nothing of it is left.
         boot_id: String,
@@ -60,4 +60,34 @@ pub enum SandboxRecord {
         /// The machine's boot id.
         boot_id: String,
     },
+}
+
+impl SandboxRecord {
+    /// The network mode by which a further container of Docker's comes to the job's network: the network itself where it is the
+    /// job's own, else the job's container.
+    pub fn network_mode(&self) -> Option<String> {
+        let Self::Docker { container, network, .. } = self else { return None };
+        let own = network.clone().filter(|network| !docker::network::pool::is_place(network));
+        own.or_else(|| Some(format!("container:{container}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_come_to_the_job_s_own_network_or_to_its_container() {
+        let mode = |network: Option<&str>| {
+            let network = network.map(str::to_owned);
+            let record =
+                SandboxRecord::Docker { container: "c1".into(), services: Vec::new(), network, boot_id: String::new() };
+            record.network_mode().unwrap()
+        };
+        assert_eq!(mode(Some("n1")), "n1");
+        assert_eq!(mode(Some("n1#3")), "container:c1", "a place in a common one");
+        assert_eq!(mode(None), "container:c1");
+        let host = SandboxRecord::Host { pid: 1, start_time: 1, boot_id: String::new() };
+        assert_eq!(host.network_mode(), None);
+    }
 }

@@ -65,11 +65,9 @@ async fn begin<R: Reporter>(running: &Running<R>, program: &SharedProgram) -> Re
         service_ports: running.run.progress.service_ports.clone(),
         ..JobPlace::default()
     };
-    if let Some(SandboxRecord::Docker { container, services, network, .. }) = &running.run.sandbox {
-        // Where it shares its network with others, the engine knows that by the container.
-        let own = network.clone().filter(|network| !network.contains('#'));
-        place.network = own.or_else(|| Some(format!("container:{container}")));
-        (place.container, place.services) = (Some(container.clone()), services.clone());
+    if let Some(record @ SandboxRecord::Docker { container, services, .. }) = &running.run.sandbox {
+        (place.container, place.network, place.services) =
+            (Some(container.clone()), record.network_mode(), services.clone());
     }
     let beginning = lock(program).begin(&place);
     running.run.log.hide(&beginning.hide).map_err(|error| {

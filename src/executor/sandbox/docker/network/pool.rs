@@ -25,6 +25,11 @@ use crate::executor::sandbox::docker::utility::UtilityProgram;
 /// Between a network's id and the number of a place in it.
 const PLACE: char = '#';
 
+/// Whether the pool means a place in a common network by `id`.
+pub fn is_place(id: &str) -> bool {
+    id.contains(PLACE)
+}
+
 /// What the operator decided about the pool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolSettings {
@@ -311,7 +316,7 @@ impl NetworkPool {
     /// Removes the network `id`, whoever made it. One that is gone already is no error.
     pub async fn remove(&self, id: &str) -> Result<(), EngineError> {
         self.inner.holders.let_go(id).await?;
-        if id.contains(PLACE) {
+        if is_place(id) {
             return Ok(());
         }
         // Held by a container of an earlier process.
