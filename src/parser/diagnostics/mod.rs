@@ -168,6 +168,12 @@ impl Diagnostics {
         self.list.len()
     }
 
+    /// Leaves out those of a code.
+    pub fn drop_of(&mut self, code: Code) {
+        self.list.retain(|diagnostic| diagnostic.code != code);
+        self.count();
+    }
+
     /// Keeps errors and warnings.
     pub fn drop_notes(&mut self) {
         self.list.retain(|diagnostic| diagnostic.severity != Severity::Note);

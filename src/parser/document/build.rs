@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use smol_str::SmolStr;
 
 use super::events::{Event, EventError, Events, Mark, Name, RawScalar};
 use super::explain::explain;
 use super::node::{Entry, Mapping, Node, Scalar, Style, Tag, Value};
+use super::pile::Pile;
 use super::span::{FileId, Span};
 
 /// How a text is read.
@@ -71,7 +71,7 @@ pub fn read(file: FileId, text: &str, options: Options) -> Result<Vec<Node>, Syn
         file,
         options,
         open: Vec::new(),
-        done: Vec::new(),
+        done: Pile::default(),
         anchors: HashMap::new(),
         documents: Vec::new(),
         nodes: 0,
@@ -95,9 +95,8 @@ struct Builder {
     file: FileId,
     options: Options,
     open: Vec<Open>,
-    /// What stands in the open lists and mappings so far, the innermost's last; keys and values take turns. One pile for all
-    /// of them: each gets its own memory once, when it ends and its size is known.
-    done: Vec<Node>,
+    /// What stands in the open lists and mappings so far.
+    done: Pile,
     anchors: HashMap<String, Anchor>,
     documents: Vec<Node>,
     /// Nodes so far, aliases expanded.
@@ -167,12 +166,16 @@ impl Builder {
         if text == "<<" && self.is_key() && is_merge(scalar.style, tag.as_deref(), self.options.merge) {
             self.merges();
         }
-        let at = if self.open.is_empty() { &mut self.documents } else { &mut self.done };
         let style = scalar.style;
-        at.push(Node { span, tag, value: Value::Scalar(Scalar { text: SmolStr::new(text), style }) });
-        if let (Some(anchor), Some(node)) = (scalar.name.anchor.get(), at.last()) {
+        let node = Node { span, tag, value: Value::Scalar(Scalar { text: SmolStr::new(text), style }) };
+        if let Some(anchor) = scalar.name.anchor.get() {
             let ready = Anchor::Ready { node: node.clone(), weight: 1, height: 0 };
             self.anchors.insert(anchor.into_owned(), ready);
+        }
+        if self.open.is_empty() {
+            self.documents.push(node)
+        } else {
+            self.done.push(node)
         }
         Ok(())
     }
@@ -196,12 +199,11 @@ impl Builder {
     fn end(&mut self, end: Mark) {
         // libyaml balances beginnings and ends.
         let Some(open) = self.open.pop() else { return };
-        let inside = self.done.drain(open.from.min(self.done.len())..);
         let value = match open.kind {
-            Kind::Sequence => Value::Sequence(inside.collect()),
-            Kind::Mapping => Value::Mapping(Mapping::new(entries(inside))),
+            Kind::Sequence => Value::Sequence(self.done.list(open.from)),
+            Kind::Mapping => Value::Mapping(Mapping::new(self.done.entries(open.from))),
             Kind::Merging => {
-                let entries = merged(&entries(inside), self.options.merge);
+                let entries = merged(&self.done.entries(open.from), self.options.merge);
                 Value::Mapping(Mapping::new(entries))
             }
         };
@@ -265,8 +267,7 @@ impl Builder {
         if key.is_some_and(|key| self.is_key() && is_merge(key.style, node.tag.as_deref(), self.options.merge)) {
             self.merges();
         }
-        let at = if self.open.is_empty() { &mut self.documents } else { &mut self.done };
-        at.push(node);
+        if self.open.is_empty() { self.documents.push(node) } else { self.done.push(node) }
     }
 
     /// Whether what comes next is a key.
@@ -301,14 +302,6 @@ impl Builder {
         let mark = at.unwrap_or_else(|| place(text, error.offset));
         SyntaxError { span: Span::point(self.file, mark.line + 1, mark.column + 1), problem }
     }
-}
-
-/// Keys and values that take turns, as pairs.
-fn entries(mut nodes: impl ExactSizeIterator<Item = Node>) -> Arc<[Entry]> {
-    let pairs = nodes.len() / 2;
-    let mut next = || nodes.next().unwrap_or_default();
-    // The length of a range is known for sure, so that the pairs go straight to their place.
-    (0..pairs).map(|_| Entry { key: next(), value: next() }).collect()
 }
 
 /// Line and column of a byte.

@@ -13,13 +13,14 @@ mod events;
 mod explain;
 pub mod files;
 pub mod node;
+mod pile;
 pub mod scalar;
 pub mod span;
 pub mod yaml;
 
 pub use build::{Limits, Merge, Options, SyntaxError, read};
 pub use files::{FileError, Files, NoFiles};
-pub use node::{Entry, Mapping, Node, Scalar, Style, Tag, Value, take_each};
+pub use node::{Entry, Mapping, Node, Scalar, Style, Tag, Value, lend};
 pub use scalar::{Schema, Typed, big_whole, is_other_than_text, ruby_float_text};
 pub use span::{FileId, SourceFile, Sources, Span};
 

@@ -57,8 +57,9 @@ pub enum Style {
     Block,
 }
 
-/// A key and its value.
+/// A key and its value, one after the other in memory.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct Entry {
     /// The key.
     pub key: Node,
@@ -96,6 +97,11 @@ impl Node {
     /// Keys and values that stand at `span`.
     pub fn mapping(entries: Vec<Entry>, span: Span) -> Self {
         Self { span, tag: None, value: Value::Mapping(Mapping::new(entries)) }
+    }
+
+    /// What it is, with nothing left in its place.
+    pub fn take_value(&mut self) -> Value {
+        std::mem::replace(&mut self.value, Value::Scalar(Scalar { text: SmolStr::default(), style: Style::Plain }))
     }
 
     /// The scalar, if it is one.
@@ -235,16 +241,14 @@ impl Mapping {
         index.get(key).copied()
     }
 
-    /// Hands over each entry; see [`take_each`].
-    pub fn take_each(self, take: impl FnMut(Entry)) {
-        take_each(self.entries, take);
+    /// Lends the entries to be taken apart; see [`lend`].
+    pub fn lend<R>(self, to: impl FnOnce(&mut [Entry]) -> R) -> R {
+        lend(self.entries, to)
     }
 
     /// The entries, to make others of them; copied only where others share them.
     pub fn into_entries(self) -> Vec<Entry> {
-        let mut entries = Vec::with_capacity(self.len());
-        self.take_each(|entry| entries.push(entry));
-        entries
+        self.lend(|entries| entries.iter_mut().map(std::mem::take).collect())
     }
 
     /// The entries, to make others of them.
@@ -253,11 +257,12 @@ impl Mapping {
     }
 }
 
-/// Hands over what a list holds, each itself where nobody shares the list, else a copy of it.
-pub fn take_each<T: Clone + Default>(mut list: Arc<[T]>, mut take: impl FnMut(T)) {
+/// Lends what a list holds to be taken apart: itself where nobody shares the list, else a copy of it. Handing over each would
+/// cost more than the taking apart: they are big, and hardly any is wanted whole.
+pub fn lend<T: Clone, R>(mut list: Arc<[T]>, to: impl FnOnce(&mut [T]) -> R) -> R {
     match Arc::get_mut(&mut list) {
-        Some(own) => own.iter_mut().for_each(|item| take(std::mem::take(item))),
-        None => list.iter().cloned().for_each(take),
+        Some(own) => to(own),
+        None => to(&mut list.to_vec()),
     }
 }
 

@@ -15,37 +15,56 @@ use crate::parser::github::workflow::token::Token;
 /// Events that give a workflow secrets and a token that can write, though strangers cause them.
 const PRIVILEGED: [&str; 3] = ["pull_request_target", "workflow_run", "issue_comment"];
 
-/// What was seen so far.
-pub(super) struct Security<'w> {
-    dialect: Dialect,
+/// What is looked for in a workflow.
+pub(super) struct Security {
     /// The events of the workflow that are [`PRIVILEGED`].
     privileged: Vec<&'static str>,
-    /// Each action once, where it stands first: the same change mends all of its places.
-    told: HashSet<&'w str>,
 }
 
-impl<'w> Security<'w> {
-    pub(super) fn new(workflow: &Workflow, dialect: Dialect) -> Self {
-        let privileged = PRIVILEGED.into_iter().filter(|event| workflow.event(event).is_some()).collect();
-        Self { dialect, privileged, told: HashSet::new() }
-    }
+/// Each action once, where it stands first: the same change mends all of its places.
+#[derive(Default)]
+pub(super) struct Used<'w> {
+    known: HashSet<&'w str>,
+    first: Vec<(&'w str, Span)>,
+}
 
-    pub(super) fn check(&mut self, job: &'w Job, diagnostics: &mut Diagnostics) {
+impl<'w> Used<'w> {
+    /// What a job uses.
+    pub(super) fn add_of(&mut self, job: &'w Job) {
         if let JobKind::Call(call) = &job.kind {
-            self.pin(&call.uses, call.span, diagnostics);
+            self.add(&call.uses, call.span);
         }
         for step in job.steps() {
             if let StepKind::Uses(uses) = &step.kind {
-                self.pin(&uses.action, uses.span, diagnostics);
+                self.add(&uses.action, uses.span);
             }
-            self.checkout(job, step, diagnostics);
         }
     }
 
-    fn pin(&mut self, uses: &'w str, span: Span, diagnostics: &mut Diagnostics) {
-        if self.told.insert(uses) {
-            pin(uses, span, self.dialect, diagnostics);
+    /// What jobs use that stand behind those that were looked at.
+    pub(super) fn append(&mut self, later: Self) {
+        later.first.into_iter().for_each(|(uses, span)| self.add(uses, span));
+    }
+
+    fn add(&mut self, uses: &'w str, span: Span) {
+        if self.known.insert(uses) {
+            self.first.push((uses, span));
         }
+    }
+
+    /// Tells which of them can change under one's hands.
+    pub(super) fn check(&self, dialect: Dialect, diagnostics: &mut Diagnostics) {
+        self.first.iter().for_each(|(uses, span)| pin(uses, *span, dialect, diagnostics));
+    }
+}
+
+impl Security {
+    pub(super) fn new(workflow: &Workflow) -> Self {
+        Self { privileged: PRIVILEGED.into_iter().filter(|event| workflow.event(event).is_some()).collect() }
+    }
+
+    pub(super) fn check(&self, job: &Job, diagnostics: &mut Diagnostics) {
+        job.steps().iter().for_each(|step| self.checkout(job, step, diagnostics));
     }
 
     fn checkout(&self, job: &Job, step: &Step, diagnostics: &mut Diagnostics) {

@@ -1,18 +1,20 @@
 //! A document to tokens, with every violation of the schema.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use smol_str::{SmolStr, StrExt as _};
+use smol_str::SmolStr;
 
 use super::definition::{Def, MappingDef, Mappings, Property, Shape};
 use super::events::passes_over_keys;
 use super::expressions::{Segment, Segments};
+use super::jobs::TakeJobs;
 use super::scope::{ScopeSet, Scopes};
+use super::seen::Seen;
 use super::tags;
 use super::workflow::{ANY, JOBS};
 use crate::parser::diagnostics::{Diagnostic, Diagnostics, did_you_mean};
-use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Typed, Value, take_each};
+use crate::parser::document::{Entry, Mapping, Node, Schema, Span, Typed, Value, lend};
 use crate::parser::expression::{Template, number_to_text};
 use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
@@ -30,16 +32,6 @@ pub struct Reader<'d> {
     seen: Vec<SmolStr>,
     /// Texts with expressions that were read already, and what they became: big workflows say the same many times.
     templates: HashMap<(SmolStr, ScopeSet), TokenKind>,
-}
-
-/// Who gets the jobs of a workflow, each as soon as it is read: what a job is made of stays in the processor's caches, and its
-/// memory serves for the next one.
-pub trait TakeJobs {
-    /// So many may come.
-    fn expect(&mut self, count: usize);
-
-    /// The next one: its key and what stands there.
-    fn take(&mut self, reader: &mut Reader<'_>, job: Pair);
 }
 
 /// Longer texts are hardly ever repeated.
@@ -61,17 +53,39 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// Reads a whole document. It is taken apart on the way, so that its memory serves for what is made of it. The jobs go to
-    /// `jobs`, and are not in the result.
-    pub fn read(&mut self, node: Node, def: &'static Def, jobs: &mut dyn TakeJobs) -> Token {
-        self.value(node, def, ScopeSet::NONE, jobs)
+    /// One that goes on where this one stands, in another thread; [`Self::rejoin`] takes in what it found.
+    pub(super) fn fork<'o>(&self, diagnostics: &'o mut Diagnostics) -> Reader<'o> {
+        Reader { depth: self.depth, too_deep: self.too_deep, ..Reader::new(self.dialect, self.max_depth, diagnostics) }
     }
 
-    fn value(&mut self, node: Node, def: &'static Def, outer: ScopeSet, jobs: &mut dyn TakeJobs) -> Token {
+    /// What one that was forked found, behind all that was found here; and whether something was too deep, which is told once.
+    pub(super) fn rejoin(&mut self, mut found: Diagnostics, too_deep: bool) {
+        if self.too_deep {
+            found.drop_of(codes::LIMIT);
+        }
+        self.diagnostics.extend(found);
+        self.too_deep |= too_deep;
+    }
+
+    /// Whether there were more levels than may be.
+    pub(super) fn is_too_deep(&self) -> bool {
+        self.too_deep
+    }
+
+    /// Reads a whole document. It is taken apart on the way, so that its memory serves for what is made of it. The jobs go to
+    /// `jobs`, and are not in the result.
+    pub fn read(&mut self, mut node: Node, def: &'static Def, jobs: &mut impl TakeJobs) -> Token {
+        self.value(&mut node, def, ScopeSet::NONE, jobs)
+    }
+
+    fn value(&mut self, node: &mut Node, def: &'static Def, outer: ScopeSet, jobs: &mut impl TakeJobs) -> Token {
         let scope = outer.and(def.scope);
         let span = node.span;
-        match node.value {
-            Value::Scalar(_) => self.scalar(&node, def, scope),
+        if node.as_scalar().is_some() {
+            return self.scalar(node, def, scope);
+        }
+        match node.take_value() {
+            Value::Scalar(_) => self.scalar(node, def, scope),
             // What an anchor and its aliases share is copied, one level at a time.
             Value::Sequence(items) => self.deeper(span, |reader| reader.sequence(span, items, def, scope, jobs)),
             Value::Mapping(mapping) => self.deeper(span, |reader| reader.mapping(span, mapping, def, scope, jobs)),
@@ -112,16 +126,15 @@ impl<'d> Reader<'d> {
         items: Arc<[Node]>,
         def: &'static Def,
         scope: ScopeSet,
-        jobs: &mut dyn TakeJobs,
+        jobs: &mut impl TakeJobs,
     ) -> Token {
         let Some(item) = def.sequence() else {
             let help = shape_help(def);
             self.error(codes::WRONG_SHAPE, span, "A sequence was not expected".into(), help);
             return Token { span, kind: TokenKind::Null };
         };
-        let mut tokens = Vec::with_capacity(items.len());
-        take_each(items, |node| tokens.push(self.value(node, item, scope, jobs)));
-        Token { span, kind: TokenKind::Sequence(tokens.into()) }
+        let tokens = lend(items, |items| items.iter_mut().map(|node| self.value(node, item, scope, jobs)).collect());
+        Token { span, kind: TokenKind::Sequence(tokens) }
     }
 
     fn mapping(
@@ -130,7 +143,7 @@ impl<'d> Reader<'d> {
         mapping: Mapping,
         def: &'static Def,
         scope: ScopeSet,
-        jobs: &mut dyn TakeJobs,
+        jobs: &mut impl TakeJobs,
     ) -> Token {
         let span = mapping_span(span, mapping.entries());
         let mappings = def.mappings();
@@ -139,30 +152,30 @@ impl<'d> Reader<'d> {
             self.error(codes::WRONG_SHAPE, span, "A mapping was not expected".into(), help);
             return Token { span, kind: TokenKind::Null };
         }
-        let is_jobs = std::ptr::eq(def, &JOBS);
-        let mut pairs = Vec::with_capacity(if is_jobs { 0 } else { mapping.len() });
-        if is_jobs {
-            jobs.expect(mapping.len());
-        }
-        let many = (mapping.len() >= MANY).then(|| HashSet::with_capacity(mapping.len()));
-        let mut open = Open { mappings, seen: Seen { from: self.seen.len(), many }, has_expression: false };
-        mapping.take_each(|entry| match self.entry(entry, &mut open, scope, jobs) {
-            Some(job) if is_jobs => jobs.take(self, job),
-            pair => pairs.extend(pair),
+        let seen = Seen::new(mapping.len(), &self.seen);
+        let mut open = Open { mappings, seen, has_expression: false };
+        let pairs = mapping.lend(|entries| {
+            if std::ptr::eq(def, &JOBS) {
+                self.jobs(entries, &mut open, scope, jobs);
+                return Vec::new();
+            }
+            let mut pairs = Vec::with_capacity(entries.len());
+            pairs.extend(entries.iter_mut().filter_map(|entry| self.entry(entry, &mut open, scope, jobs)));
+            pairs
         });
         self.finish(span, def, &open);
-        self.seen.truncate(open.seen.from);
+        open.seen.clear(&mut self.seen);
         Token { span, kind: TokenKind::Mapping(pairs.into()) }
     }
 
-    fn entry(
+    pub(super) fn entry(
         &mut self,
-        Entry { key: key_node, value }: Entry,
+        Entry { key: key_node, value }: &mut Entry,
         open: &mut Open,
         scope: ScopeSet,
-        jobs: &mut dyn TakeJobs,
+        jobs: &mut impl TakeJobs,
     ) -> Option<Pair> {
-        let key = self.text(key_text(&key_node), &key_node, scope);
+        let key = self.text(key_text(key_node), key_node, scope);
         if key.is_expression() {
             return self.expression_key(key, value, open, scope, jobs);
         }
@@ -196,10 +209,10 @@ impl<'d> Reader<'d> {
     fn expression_key(
         &mut self,
         key: Token,
-        value: Node,
+        value: &mut Node,
         open: &mut Open,
         scope: ScopeSet,
-        jobs: &mut dyn TakeJobs,
+        jobs: &mut impl TakeJobs,
     ) -> Option<Pair> {
         open.has_expression = true;
         if scope.is_empty() {
@@ -358,53 +371,14 @@ impl<'d> Reader<'d> {
 }
 
 /// A mapping that is being read.
-struct Open {
-    mappings: Mappings,
-    seen: Seen,
-    has_expression: bool,
-}
-
-/// Keys that came already. As long as they are few, they are compared one by one.
-struct Seen {
-    /// Where this mapping's begin in the reader's pile.
-    from: usize,
-    /// Those of a long mapping, in upper case.
-    many: Option<HashSet<SmolStr>>,
-}
-
-/// From so many keys on, a set is faster than a list.
-const MANY: usize = 24;
-
-impl Seen {
-    /// Whether it is new.
-    fn add(&mut self, name: &SmolStr, pile: &mut Vec<SmolStr>) -> bool {
-        match &mut self.many {
-            Some(set) => set.insert(name.to_uppercase_smolstr()),
-            None => {
-                let is_new = !self.has(name, pile);
-                if is_new {
-                    pile.push(name.clone());
-                }
-                is_new
-            }
-        }
-    }
-
-    fn has(&self, name: &str, pile: &[SmolStr]) -> bool {
-        match &self.many {
-            Some(set) => set.contains(&name.to_uppercase_smolstr()),
-            None => pile.get(self.from..).unwrap_or_default().iter().any(|known| is_same(known, name)),
-        }
-    }
-}
-
-/// Whether two keys are one, whatever their case.
-fn is_same(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b) || !(a.is_ascii() && b.is_ascii()) && a.to_uppercase() == b.to_uppercase()
+pub(super) struct Open {
+    pub(super) mappings: Mappings,
+    pub(super) seen: Seen,
+    pub(super) has_expression: bool,
 }
 
 /// Whether `${{` stands in a text.
-fn has_expression(text: &str) -> bool {
+pub(super) fn has_expression(text: &str) -> bool {
     memchr::memchr_iter(b'$', text.as_bytes()).any(|at| text.as_bytes().get(at..at + 3) == Some(b"${{"))
 }
 
@@ -420,7 +394,7 @@ fn literal(node: &Node) -> TokenKind {
 }
 
 /// A key, which is text whatever it looks like.
-fn key_text(node: &Node) -> TokenKind {
+pub(super) fn key_text(node: &Node) -> TokenKind {
     TokenKind::Text(match literal(node) {
         TokenKind::Text(text) => text,
         TokenKind::Bool(true) => "true".into(),

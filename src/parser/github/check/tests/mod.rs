@@ -2,6 +2,7 @@
 
 mod broken;
 mod language;
+mod many;
 mod official;
 mod real;
 mod robustness;

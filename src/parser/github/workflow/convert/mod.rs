@@ -27,7 +27,8 @@ use crate::parser::document::{Node, Span};
 use crate::parser::expression::{Dialect as Language, Expr, parse};
 use crate::parser::github::codes;
 use crate::parser::github::dialect::Dialect;
-use crate::parser::github::schema::reader::{Reader, TakeJobs};
+use crate::parser::github::schema::jobs::TakeJobs;
+use crate::parser::github::schema::reader::Reader;
 use crate::parser::github::schema::scope::ScopeSet;
 use crate::parser::github::schema::workflow::ROOT;
 
@@ -57,6 +58,14 @@ impl TakeJobs for Jobs {
     fn take(&mut self, reader: &mut Reader<'_>, job: Pair) {
         let mut converter = Converter { reader, dialect: self.dialect, known: &mut self.known };
         self.list.extend(converter.job(job));
+    }
+
+    fn fork(&self) -> Self {
+        Self { known: Known::new(), dialect: self.dialect, list: Vec::new() }
+    }
+
+    fn append(&mut self, later: Self) {
+        self.list.extend(later.list);
     }
 }
 

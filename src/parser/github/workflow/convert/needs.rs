@@ -44,6 +44,10 @@ impl Converter<'_, '_> {
     }
 
     fn unknown_needs(&mut self, jobs: &[Job], graph: &Graph<'_>) {
+        // Mostly there are none, and each is looked up but once.
+        if graph.knows_all {
+            return;
+        }
         for job in jobs {
             for (need, span) in &job.needs {
                 if graph.find(need).is_some() {
@@ -70,6 +74,8 @@ struct Graph<'a> {
     /// Ids in lower case.
     index: HashMap<Cow<'a, str>, usize>,
     needs: Vec<Vec<usize>>,
+    /// No need is unknown.
+    knows_all: bool,
     /// Jobs that stand in a circle, or between two.
     stuck: Vec<bool>,
 }
@@ -80,6 +86,7 @@ impl<'a> Graph<'a> {
             jobs.iter().enumerate().map(|(at, job)| (lower(&job.id), at)).collect();
         let known = |job: &Job| job.needs.iter().filter_map(|(need, _)| index.get(&lower(need)).copied()).collect();
         let needs: Vec<Vec<usize>> = jobs.iter().map(known).collect();
+        let knows_all = jobs.iter().zip(&needs).all(|(job, known)| job.needs.len() == known.len());
         // What can start goes first, from both ends: neither waiting for a circle nor being waited for by one is being in it.
         let mut stuck = vec![true; jobs.len()];
         let mut dependents = vec![Vec::new(); jobs.len()];
@@ -92,7 +99,7 @@ impl<'a> Graph<'a> {
         }
         peel(&needs, &dependents, &mut stuck);
         peel(&dependents, &needs, &mut stuck);
-        Self { index, needs, stuck }
+        Self { index, needs, knows_all, stuck }
     }
 
     /// The job of this id, whatever its case.
