@@ -148,6 +148,10 @@ enum Command {
 
 /// Reads the process's arguments, does what they ask for, and says how it went.
 pub fn main() -> Verdict {
+    // Before the arguments are read: what was used by then stays in small pieces.
+    if reads_pipelines() {
+        allocator::expect_much();
+    }
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
@@ -165,11 +169,9 @@ pub fn main() -> Verdict {
     }
 }
 
-impl Command {
-    /// Whether it reads a pipeline, tells of it and ends.
-    fn reads_pipelines(&self) -> bool {
-        matches!(self, Self::Lint(_) | Self::Plan(_) | Self::Expand(_) | Self::Graph(_))
-    }
+/// Whether the command probably reads a pipeline, tells of it and ends: one of the words is its name.
+fn reads_pipelines() -> bool {
+    std::env::args_os().any(|word| ["lint", "plan", "expand", "graph"].iter().any(|name| word == *name))
 }
 
 impl CommandLine {
@@ -184,9 +186,6 @@ impl CommandLine {
         let global = &self.global;
         if !matches!(self.command, Command::Run(_)) {
             global.log_quietly();
-        }
-        if self.command.reads_pipelines() {
-            allocator::expect_much();
         }
         match self.command {
             Command::Register(args) => register::run(&args, &locations),

@@ -16,3 +16,5 @@ pub mod gitlab;
 mod join;
 pub mod native;
 pub mod variables;
+
+pub use join::join;

@@ -19,6 +19,7 @@ use crate::parser::github::run::{
 };
 use crate::parser::github::workflow::model::Workflow;
 use crate::parser::github::{CheckOptions, Dialect, check};
+use crate::parser::join;
 use crate::pipeline::{PipelineDefinition, PlannedJob};
 
 /// The file and the workflows that it calls.
@@ -29,8 +30,9 @@ pub(super) fn lint(project: &Project, file: &PipelineFile) -> Checked<()> {
 
 /// The jobs of the run that the request starts.
 pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) -> Checked<Planned> {
-    let awaited = Surroundings::ask(project);
-    let Checked { value, mut diagnostics, sources } = checked(project, file, false);
+    // Starting git holds up whoever starts it, so that another does.
+    let (checked, awaited) = join(|| checked(project, file, false), || Surroundings::ask(project));
+    let Checked { value, mut diagnostics, sources } = checked;
     let Some(workflow) = value.filter(|_| !diagnostics.has_errors()).map(Arc::new) else {
         return Checked { value: None, diagnostics, sources };
     };

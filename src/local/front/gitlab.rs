@@ -21,6 +21,7 @@ use crate::parser::gitlab::pipeline::context::{
 use crate::parser::gitlab::pipeline::variables::Variable;
 use crate::parser::gitlab::pipeline::{CreatedJob, Pipeline, PipelineContext, context, expand as expanded};
 use crate::parser::gitlab::{LoadOptions, check, load};
+use crate::parser::join;
 use crate::pipeline::{PipelineDefinition, PlannedJob, Waits};
 
 /// The file and what it includes, by themselves: no rule is evaluated.
@@ -42,8 +43,8 @@ pub(super) fn lint(project: &Project, file: &PipelineFile, includes: &Includes) 
 
 /// The pipeline that the request creates.
 pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) -> Checked<Planned> {
-    let awaited = Surroundings::ask(project);
-    let ahead = ReadAhead::of(file.text.as_bytes());
+    // Starting git holds up whoever starts it, so that another does.
+    let (ahead, awaited) = join(|| ReadAhead::of(file.text.as_bytes()), || Surroundings::ask(project));
     let context = match pipeline_context(&awaited.answered(request), &file.path) {
         Ok(context) => context,
         Err(problem) => return refused(file, problem),

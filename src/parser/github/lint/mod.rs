@@ -17,7 +17,7 @@ use visit::Site;
 use crate::parser::diagnostics::Diagnostics;
 use crate::parser::github::dialect::Dialect;
 use crate::parser::github::workflow::model::{Job, Workflow};
-use crate::parser::join::join;
+use crate::parser::join;
 
 /// From so many jobs on, two threads are sooner done than one.
 const FOR_TWO: usize = 200;

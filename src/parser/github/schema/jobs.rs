@@ -11,7 +11,7 @@ use super::seen::Seen;
 use crate::parser::diagnostics::Diagnostics;
 use crate::parser::document::Entry;
 use crate::parser::github::workflow::token::{Pair, TokenKind};
-use crate::parser::join::join;
+use crate::parser::join;
 
 /// Who gets the jobs of a workflow, each as soon as it is read: what a job is made of stays in the processor's caches, and its
 /// memory serves for the next one.
