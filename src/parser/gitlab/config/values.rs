@@ -25,6 +25,13 @@ pub(super) struct Checker<'d> {
     pub conditions: HashMap<SmolStr, Arc<Expr>>,
 }
 
+impl Checker<'_> {
+    /// One for another thread, whose findings go elsewhere.
+    pub(super) fn fork<'o>(&self, out: &'o mut Diagnostics) -> Checker<'o> {
+        Checker { out, completeness: self.completeness, bases_wrong: self.bases_wrong, conditions: HashMap::new() }
+    }
+}
+
 /// Whether nothing is written.
 pub(super) fn is_null(node: &Node) -> bool {
     matches!(&node.value, Value::Scalar(scalar) if scalar.style == Style::Plain && node.is_null(Schema::Ruby))

@@ -3,6 +3,7 @@
 mod broken;
 mod by_hand;
 mod entries;
+mod many;
 mod mutations;
 mod schema;
 mod whole;
