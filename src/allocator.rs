@@ -8,15 +8,21 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// `mi_option_purge_delay` in mimalloc.h, which the crate does not name: after so many milliseconds free pages go back to the machine;
+/// -1: never. Going back in small pieces breaks big pages.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
 /// Gives what is free back to the machine: what the allocator keeps for the calling thread, and of threads that are gone.
 pub fn give_back() {
     // SAFETY: takes a plain truth, and may be called at any time.
     unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
-/// Much memory will be used and the process ends soon: new pages come from the machine in big pieces. Without effect where the
-/// machine has none.
+/// Much memory will be used and the process ends soon: new pages come from the machine in big pieces, where it has such, and what
+/// is free is kept. To be called first of all: what was used before stays in small pieces.
 pub fn expect_much() {
+    // SAFETY: an option is a number, and may be set at any time.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
     #[cfg(target_os = "linux")]
     if let Err(error) = advise_huge_pages() {
         tracing::debug!(%error, "no huge pages");
@@ -50,6 +56,13 @@ fn addresses(line: &str) -> Option<std::ops::Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The crate's number for an option may become another's with a new version of the allocator.
+    #[test]
+    fn free_pages_go_back_after_a_second() {
+        // SAFETY: reads a number.
+        assert_eq!(unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) }, 1_000);
+    }
 
     #[test]
     #[cfg(target_os = "linux")]
