@@ -1,8 +1,11 @@
-//! Hides secrets in a stream, across the borders of writes.
+//! Hides secrets in a stream, across the borders of writes. Of secrets that overlap, all is hidden.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
+use aho_corasick::automaton::Automaton as _;
+use aho_corasick::nfa::contiguous;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, BuildError, Input, MatchKind};
 
 use super::forms;
 use crate::pipeline::Secret;
@@ -24,7 +27,7 @@ struct Inner {
     word: &'static [u8],
     /// Sorted, so that "could more bytes complete one of them" is a binary search.
     phrases: Vec<Vec<u8>>,
-    finder: Option<AhoCorasick>,
+    finder: Option<Finder>,
     longest: usize,
     /// Whether a phrase begins with this byte.
     begins: [bool; 256],
@@ -64,7 +67,7 @@ impl Masks {
         }
         phrases.sort();
         phrases.dedup();
-        let finder = if phrases.is_empty() { None } else { Some(finder(&phrases, false)?) };
+        let finder = if phrases.is_empty() { None } else { Some(Finder::new(&phrases)?) };
         let longest = phrases.iter().map(Vec::len).max().unwrap_or(0);
         let mut begins = [false; 256];
         for phrase in &phrases {
@@ -73,9 +76,9 @@ impl Masks {
         Ok(Self(Arc::new(Inner { word, phrases, finder, longest, begins })))
     }
 
-    /// Where in `bytes`, not before `from`, a phrase could begin that is not complete yet; the length when nowhere.
-    fn undecided(&self, bytes: &[u8], from: usize) -> usize {
-        let start = from.max(bytes.len().saturating_sub(self.0.longest.saturating_sub(1)));
+    /// Where in `bytes` a phrase could begin that is not complete yet; the length when nowhere.
+    fn undecided(&self, bytes: &[u8]) -> usize {
+        let start = bytes.len().saturating_sub(self.0.longest.saturating_sub(1));
         (start..bytes.len())
             .find(|&at| self.0.begins[usize::from(bytes[at])] && self.is_beginning(&bytes[at..]))
             .unwrap_or(bytes.len())
@@ -90,6 +93,58 @@ impl Masks {
         }
         phrases.get(at).is_some_and(|phrase| phrase.starts_with(bytes))
     }
+}
+
+/// Finds what phrases cover.
+struct Finder {
+    /// Where the next phrase begins: quickly, as there mostly is none.
+    next: AhoCorasick,
+    /// What follows a phrase's beginning, byte by byte, for those that overlap it.
+    overlaps: contiguous::NFA,
+}
+
+impl Finder {
+    fn new(phrases: &[Vec<u8>]) -> Result<Self, BuildError> {
+        let overlaps = contiguous::Builder::new().match_kind(MatchKind::Standard).build(phrases)?;
+        Ok(Self { next: finder(phrases, false)?, overlaps })
+    }
+
+    /// What is covered, in order. Phrases that overlap make one stretch, those that only touch make two.
+    fn covered(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut stretches = Vec::new();
+        let mut from = 0;
+        while let Some(first) = self.next.find(Input::new(bytes).span(from..bytes.len())) {
+            from = self.follow(bytes, first.start(), &mut stretches);
+        }
+        stretches
+    }
+
+    /// Goes on from `start`, where a phrase begins, until none can go on; gives where that is. Each byte costs the same, whatever
+    /// the phrases are.
+    fn follow(&self, bytes: &[u8], start: usize, stretches: &mut Vec<Range<usize>>) -> usize {
+        // It refuses anchored searches alone, and this is none.
+        let Ok(idle) = self.overlaps.start_state(Anchored::No) else { return bytes.len() };
+        let mut state = idle;
+        for (at, byte) in bytes.iter().enumerate().skip(start) {
+            state = self.overlaps.next_state(Anchored::No, state, *byte);
+            if self.overlaps.is_match(state) {
+                // Of those that end here the first is the longest.
+                let length = self.overlaps.pattern_len(self.overlaps.match_pattern(state, 0));
+                cover(at + 1 - length..at + 1, stretches);
+            } else if state == idle {
+                return at + 1;
+            }
+        }
+        bytes.len()
+    }
+}
+
+/// Adds a phrase behind which nothing is covered yet.
+fn cover(mut phrase: Range<usize>, stretches: &mut Vec<Range<usize>>) {
+    while let Some(last) = stretches.pop_if(|last| last.end > phrase.start) {
+        phrase.start = phrase.start.min(last.start);
+    }
+    stretches.push(phrase);
 }
 
 /// Finds the longest of `phrases` wherever one begins. Phrases come from the job, so that the automaton is of the kind
@@ -116,13 +171,15 @@ fn pieces(secret: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(super) struct Masker {
     masks: Masks,
     held: Vec<u8>,
+    /// So many bytes at the beginning of what is held stand under a word that came out already.
+    covered: usize,
     /// Whether what came out last stands for a phrase.
     ends_hidden: bool,
 }
 
 impl Masker {
     pub(super) fn new(masks: Masks) -> Self {
-        Self { masks, held: Vec::new(), ends_hidden: false }
+        Self { masks, held: Vec::new(), covered: 0, ends_hidden: false }
     }
 
     /// From now on these are hidden, in what is held back, too.
@@ -132,26 +189,31 @@ impl Masker {
 
     /// What is certain after `bytes`. Keeps back what could be the beginning of a phrase.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let Some(finder) = self.masks.0.finder.clone() else { return bytes.to_vec() };
         let mut buffer = std::mem::take(&mut self.held);
         buffer.extend_from_slice(bytes);
-        let mut undecided = self.masks.undecided(&buffer, 0);
-        let mut out = Vec::with_capacity(buffer.len());
-        let mut done = 0;
-        for found in finder.find_iter(&buffer) {
-            if found.start() >= undecided {
-                break; // a longer phrase may begin here
-            }
-            self.show(&buffer[done..found.start()], &mut out);
-            self.stand_in(&mut out);
-            done = found.end();
-            if undecided < done {
-                undecided = self.masks.undecided(&buffer, done);
-            }
-        }
-        self.show(&buffer[done..undecided], &mut out);
-        buffer.drain(..undecided);
+        let certain = self.masks.undecided(&buffer);
+        let out = self.hidden(&buffer, certain);
+        buffer.drain(..certain);
         self.held = buffer;
+        out
+    }
+
+    /// The first `certain` bytes with the phrases in them hidden; what a phrase covers behind them is remembered.
+    fn hidden(&mut self, buffer: &[u8], certain: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(certain);
+        let mut done = self.covered;
+        let masks = self.masks.clone();
+        let stretches = masks.0.finder.iter().flat_map(|finder| finder.covered(buffer));
+        // In what begins behind, a longer phrase may begin.
+        for stretch in stretches.take_while(|stretch| stretch.start < certain) {
+            if stretch.start >= done {
+                self.show(&buffer[done..stretch.start], &mut out);
+                self.stand_in(&mut out);
+            }
+            done = done.max(stretch.end);
+        }
+        self.show(buffer.get(done..certain).unwrap_or_default(), &mut out);
+        self.covered = done.saturating_sub(certain);
         out
     }
 
@@ -177,16 +239,7 @@ impl Masker {
     /// What was kept back, with complete phrases in it hidden: no more bytes will come.
     pub(super) fn flush(&mut self) -> Vec<u8> {
         let held = std::mem::take(&mut self.held);
-        let Some(finder) = self.masks.0.finder.clone() else { return held };
-        let mut out = Vec::with_capacity(held.len());
-        let mut done = 0;
-        for found in finder.find_iter(&held) {
-            self.show(&held[done..found.start()], &mut out);
-            self.stand_in(&mut out);
-            done = found.end();
-        }
-        self.show(&held[done..], &mut out);
-        out
+        self.hidden(&held, held.len())
     }
 }
 
@@ -209,6 +262,16 @@ mod tests {
     #[test]
     fn the_longest_phrase_wins_wherever_the_write_ends() {
         assert_eq!(mask(&["abc", "abcdef"], &[b"abc", b"def abc", b"dex"]), b"[MASKED] [MASKED]dex");
+    }
+
+    #[test]
+    fn of_secrets_that_overlap_all_is_hidden() {
+        assert_eq!(mask(&["abcd", "cdef"], &[b"<abcdef>"]), b"<[MASKED]>");
+        assert_eq!(mask(&["abcd", "cdef"], &[b"<abc", b"d", b"e", b"f> cde cdef"]), b"<[MASKED]> cde [MASKED]");
+        assert_eq!(mask(&["abcd", "cdef"], &[b"abcde"]), b"[MASKED]e");
+        assert_eq!(mask(&["aa"], &[b"aaa", b"aa ", b"a"]), b"[MASKED] a");
+        // The third covers the border between the two that only touch.
+        assert_eq!(mask(&["abc", "xyz", "cxyz1"], &[b"abcxyz abcxyz1"]), b"[MASKED][MASKED] [MASKED]");
     }
 
     #[test]
@@ -260,8 +323,20 @@ mod tests {
         /// Whatever the cuts, no secret is left, and cutting does not change the result.
         #[test]
         fn cuts_do_not_matter(text in "[ab]{0,40}", cuts in proptest::collection::vec(0usize..40, 0..6)) {
-            let secrets = ["aba", "abab", "bb"];
+            let secrets = ["aba", "abab", "bb", "baaab"];
             let whole = mask(&secrets, &[text.as_bytes()]);
+            // What is shown are the bytes that no occurrence covers.
+            let mut shown: Vec<Option<u8>> = text.bytes().map(Some).collect();
+            for secret in secrets {
+                for at in 0..text.len() {
+                    if text[at..].starts_with(secret) {
+                        shown[at..at + secret.len()].fill(None);
+                    }
+                }
+            }
+            let shown: Vec<u8> = shown.into_iter().flatten().collect();
+            let left = String::from_utf8(whole.clone()).unwrap().replace("[MASKED]", "").into_bytes();
+            prop_assert_eq!(left, shown);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(text.len())).collect();
             cuts.sort_unstable();
             let mut writes = Vec::new();
