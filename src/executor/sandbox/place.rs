@@ -221,7 +221,7 @@ impl Place {
     /// What the image's entrypoint printed, for a place that an earlier agent made. Empty where it cannot be asked.
     pub async fn greeting(&self, record: &SandboxRecord) -> Vec<u8> {
         let (Place::Docker(place), SandboxRecord::Docker { container, .. }) = (self, record) else { return Vec::new() };
-        place.engine.output_of(container, docker::ENTRYPOINT_OUTPUT).await.unwrap_or_else(|error| {
+        place.engine.greeting(container).await.unwrap_or_else(|error| {
             warn!(%error, "what the image's entrypoint printed cannot be shown");
             Vec::new()
         })

@@ -53,5 +53,8 @@ pub const RUN_NAME: &str = "run";
 pub const SOCKET_NAME: &str = "shim.sock";
 /// Name of the file in which the shim says why it ended.
 pub const END_NAME: &str = "shim.end";
+/// What a shim in a container prints on both streams before it listens: what stands before it in the engine's log is the
+/// entrypoint's.
+pub const ENTERED: &[u8] = b"forgehand-shim: entered\n";
 /// How long processes that a finished step left running have between SIGTERM and SIGKILL.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(1);

@@ -20,7 +20,7 @@ use super::super::service::health;
 use super::super::service::plan::{self, ServicePlan};
 use super::super::service::start::{StartedService, Surroundings};
 use super::super::settings::NetworkMode;
-use super::{Attempt, ENTRYPOINT_OUTPUT, Hooks, Prepared, SandboxSpec, UNDO};
+use super::{Attempt, Hooks, Prepared, SandboxSpec, UNDO};
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::SandboxRecord;
 use crate::pipeline::JobFailure;
@@ -90,7 +90,7 @@ impl<'a> Preparation<'a> {
         let shim = self.hello(&container, hooks).await?;
         let entrypoint_output = match self.entrypoint_of(&image).is_empty() {
             true => Vec::new(),
-            false => self.docker.output_of(&container, ENTRYPOINT_OUTPUT).await?,
+            false => self.docker.greeting(&container).await?,
         };
         Ok(Prepared {
             record,
@@ -364,7 +364,7 @@ impl<'a> Preparation<'a> {
             let message = format!("it ended with exit code {exit_code} while the engine was away ({error})");
             return Attempt::Engine(EngineError::Failed { what: what(), message });
         }
-        let output = self.docker.output_of(container, ENTRYPOINT_OUTPUT).await.unwrap_or_default();
+        let output = self.docker.greeting(container).await.unwrap_or_default();
         let looked = self.docker.look_at(container).await.ok().flatten();
         let container = looked.map(|looked| Box::new(looked.evidence));
         Attempt::EntrypointEnded { exit_code, output, container }

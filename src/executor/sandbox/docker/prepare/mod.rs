@@ -31,8 +31,6 @@ const PAUSE: Duration = Duration::from_secs(3);
 const LOOK_FOR_ENGINE: Duration = Duration::from_secs(3);
 /// How long the removal of a failed attempt may hold its job up.
 const UNDO: Duration = Duration::from_secs(90);
-/// Bytes of what a container prints before its shim says hello.
-pub const ENTRYPOINT_OUTPUT: usize = 256 * 1024;
 
 /// What a sandbox is made for.
 #[derive(Clone)]

@@ -17,11 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{DumpableBehavior, getgid, getpid, getuid, set_child_subreaper, set_dumpable_behavior, setsid};
 
 use super::key::{KEY_LENGTH, SessionKey, ShimKey, random};
 use super::wire::Facts;
-use super::{RUN_NAME, SHIM_NAME};
+use super::{ENTERED, RUN_NAME, SHIM_NAME};
 
 pub mod connection;
 pub mod dns;
@@ -105,6 +106,9 @@ fn run() -> io::Result<server::End> {
     // However its file was reached.
     rustix::thread::set_name(c"forgehand-shim")?;
     let signals = sys::signal_descriptor()?;
+    if mark.is_none() {
+        tell_engine();
+    }
     let listener = folder.listen().map_err(named("cannot listen in the run directory"))?;
     if mark.is_some() {
         // Whoever started us waits for this line.
@@ -131,6 +135,17 @@ fn run() -> io::Result<server::End> {
         oom,
         claim_by: mark.map(|_| Instant::now() + CLAIM_WITHIN),
     })
+}
+
+/// Ends the entrypoint's words in the engine's log. A stream that is closed, or full because nobody reads it, is left alone.
+fn tell_engine() {
+    for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let mut ready = [PollFd::new(&stream, PollFlags::OUT)];
+        let is_ready = poll(&mut ready, Some(&Timespec::default())).is_ok_and(|count| count > 0);
+        if is_ready && ready[0].revents().contains(PollFlags::OUT) {
+            let _ = rustix::io::write(stream, ENTERED);
+        }
+    }
 }
 
 /// Reads the key from standard input and leaves the session and the parent of whoever started us.
