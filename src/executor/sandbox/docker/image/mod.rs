@@ -2,7 +2,7 @@
 //!
 //! - [`reference`]: a name as people write it, parsed.
 //! - [`auth`], [`helper`]: credentials for a registry; the first source that knows it wins.
-//! - [`pull`]: policies in order, attempts, and whose fault a failure is.
+//! - [`pull`]: policies in order, attempts, and whose fault a failure is. `size`: how much one brings.
 //! - [`owner`]: an image that needed credentials belongs to those who showed them.
 //! - [`allow`]: the operator's patterns.
 
@@ -12,6 +12,7 @@ pub mod helper;
 pub mod owner;
 pub mod pull;
 pub mod reference;
+mod size;
 
 use bollard::models::{HealthConfig, ImageInspect};
 

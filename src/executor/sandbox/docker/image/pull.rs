@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptions;
 use rand::RngExt;
 use tokio::sync::{Mutex, OnceCell};
@@ -12,6 +13,7 @@ use super::LocalImage;
 use super::auth::{self, MachineAuth, RegistryLogin};
 use super::owner::{Claim, ImageOwners};
 use super::reference::{ImageName, ImageReference};
+use super::size::PullSize;
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::docker::engine::{Engine, LOOK};
 use crate::executor::sandbox::docker::error::EngineError;
@@ -266,8 +268,19 @@ impl<'a> JobImages<'a> {
             platform: wanted.platform.unwrap_or_default().to_owned(),
             ..CreateImageOptions::default()
         };
+        let mut size = PullSize::default();
         let stream = self.engine.api().create_image(Some(options), None, login.map(RegistryLogin::to_engine));
-        self.engine.drain(&format!("pulling image \"{}\"", wanted.name), SILENCE, stream, |_progress| {}).await
+        self.engine
+            .drain(&format!("pulling image \"{}\"", wanted.name), SILENCE, stream, |progress| {
+                self.tell(&mut size, wanted, progress)
+            })
+            .await
+    }
+
+    fn tell(&self, size: &mut PullSize, wanted: &Wanted<'_>, progress: CreateImageInfo) {
+        if let Some(size) = size.take(progress) {
+            self.log.say(Tone::Plain, &format!("Image {} brings {size}", wanted.name));
+        }
     }
 
     fn say_using(&self, image: &LocalImage, name: &str) {

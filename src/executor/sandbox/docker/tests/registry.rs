@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bollard::auth::DockerCredentials;
-use bollard::query_parameters::{PushImageOptions, RemoveImageOptions, TagImageOptions};
+use bollard::query_parameters::{CreateImageOptions, PushImageOptions, RemoveImageOptions, TagImageOptions};
 
 use super::fixtures::{Case, House};
 use super::images;
@@ -68,15 +68,22 @@ impl Registry {
         let repo = format!("{}/team/sh", self.host);
         let tag = TagImageOptions { repo: Some(repo.clone()), tag: Some("1".into()) };
         engine.call("tagging", CHANGE, engine.api().tag_image(images::SH, Some(tag))).await.unwrap();
+        self.move_there(house, &repo).await;
+    }
+
+    /// Pushes the image `REPO:1` and takes it off the machine.
+    async fn move_there(&self, house: &House, repo: &str) {
+        let engine = house.docker.engine();
         let credentials = DockerCredentials {
             username: Some(USER.into()),
             password: Some(PASSWORD.into()),
             ..DockerCredentials::default()
         };
         let options = PushImageOptions { tag: Some("1".into()), ..PushImageOptions::default() };
-        let stream = engine.api().push_image(&repo, Some(options), Some(credentials));
+        let stream = engine.api().push_image(repo, Some(options), Some(credentials));
         engine.drain("pushing", CHANGE, stream, |_| {}).await.unwrap();
-        self.forget(house).await;
+        let options = Some(RemoveImageOptions::default());
+        let _ = engine.api().remove_image(&format!("{repo}:1"), options, None).await;
     }
 
     /// Takes the image's name off the machine.
@@ -254,4 +261,45 @@ async fn policies_are_tried_in_order() {
     registry.forget(&house).await;
     assert_eq!(refusal(&house, &present).await.reason, FailureReason::RunnerExternalDependencyFailure);
     house.leave().await;
+}
+
+#[tokio::test]
+async fn a_pull_says_how_much_it_brings() {
+    let house = House::new().await;
+    let registry = Registry::start(&house).await;
+    let repo = format!("{}/team/random", registry.host);
+    import_random(&house, &repo, 3 << 20).await;
+    registry.move_there(&house, &repo).await;
+    let mut case = registry.case(&house, &[PullPolicy::IfNotPresent]);
+    case.job.registry_auth.job = vec![registry.credential(PASSWORD)];
+    case.job.image = Some(ImageSpec { name: format!("{repo}:1"), ..ImageSpec::default() });
+    // Nothing in it can be started.
+    assert!(house.start(&case).await.is_err());
+    let log = house.log.text();
+    // What cannot be compressed, and a little for the archive around it.
+    assert!(log.contains(&format!("Image {repo}:1 brings 3.0 MiB in 1 layer")), "{log}");
+    let options = Some(RemoveImageOptions::default());
+    let _ = house.docker.engine().api().remove_image(&format!("{repo}:1"), options, None).await;
+    registry.stop(&house).await;
+    house.leave().await;
+}
+
+/// An image of one layer, which no other image has and which cannot be compressed.
+async fn import_random(house: &House, repo: &str, size: usize) {
+    let mut content = vec![0; size];
+    rand::fill(&mut content[..]);
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "random", content.as_slice()).unwrap();
+    let options = CreateImageOptions {
+        from_src: Some("-".into()),
+        repo: Some(repo.into()),
+        tag: Some("1".into()),
+        ..CreateImageOptions::default()
+    };
+    let body = bollard::body_full(archive.into_inner().unwrap().into());
+    let stream = house.docker.engine().api().create_image(Some(options), Some(body), None);
+    house.docker.engine().drain("importing", CHANGE, stream, |_| {}).await.unwrap();
 }
