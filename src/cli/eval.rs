@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::Verdict;
 use super::pipeline_args::DialectArg;
+use super::{Verdict, render};
 use crate::local::hasher::CheckoutHasher;
 use crate::parser::expression::{self, Budget, ExprError};
 
@@ -55,10 +55,7 @@ pub fn run(args: &EvalArgs) -> Result<Verdict, miette::Report> {
         }
     };
     match value {
-        Ok(value) => {
-            println!("{value}");
-            Ok(Verdict::Success)
-        }
+        Ok(value) => Ok(render::result(&format!("{value}\n"))),
         Err(error) => {
             eprint!("{}", picture(text, &error));
             Ok(Verdict::BadInput)

@@ -41,7 +41,7 @@ pub enum ExecutorArg {
 /// Arguments of `forgehand exec`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ctrl-C once ends the jobs tidily, twice at once. Artifacts land in .forgehand/artifacts, a folder a job.\n\n\
+    after_help = "Ctrl-C once ends the jobs tidily, twice at once. SIGUSR1 pauses, and resumes. Artifacts land in .forgehand/artifacts, a folder a job.\n\n\
                         Exit codes: 0 success; 1 the pipeline failed; 2 the file or the arguments are wrong; 3 the \
                         environment is (no engine, no disk); 130 cancelled."
 )]
@@ -153,7 +153,8 @@ impl Exec<'_> {
     /// Runs it again and again, as files change, until a signal asks for the end.
     async fn watch(&self) -> Result<Verdict, miette::Report> {
         let project = Project::containing(&self.args.file.path)?;
-        let mut changes = watch::start(&project).await.map_err(|error| miette::miette!("{error}"))?;
+        let own: Vec<&Path> = self.args.junit.as_deref().into_iter().collect();
+        let mut changes = watch::start(&project, &own).await.map_err(|error| miette::miette!("{error}"))?;
         loop {
             let round = Round::new(self)?;
             let mut changed = None;
@@ -199,6 +200,7 @@ impl Exec<'_> {
                 eprintln!("note: {note}");
                 return Ok(Verdict::Success);
             }
+            Err(RunError::Stopped) => return Ok(Verdict::Cancelled),
             Err(RunError::BadInput(message)) => return Ok(render::failed(&message, Verdict::BadInput)),
             Err(RunError::Environment(message)) => return Ok(render::failed(&message, Verdict::Environment)),
         };
@@ -226,8 +228,14 @@ impl Exec<'_> {
         let (asked, now) = (self.asked.clone(), Arc::clone(&self.now));
         Ok(AbortOnDropHandle::new(runtime.spawn(async move {
             loop {
-                if signals.recv().await != Signal::Stop {
-                    continue;
+                match signals.recv().await {
+                    Signal::Stop => {}
+                    // SIGUSR1, which is no order to hand over where nobody follows.
+                    Signal::HandOver => {
+                        turn_pause(&now);
+                        continue;
+                    }
+                    Signal::Reload => continue,
                 }
                 let words = match asked.is_cancelled() {
                     false => "ending the jobs tidily; once more ends them at once",
@@ -242,6 +250,15 @@ impl Exec<'_> {
             }
         })))
     }
+}
+
+/// Pauses the run of now, or resumes it.
+fn turn_pause(now: &Now) {
+    let Some((control, narrator)) = now.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return };
+    narrator.say(match control.turn_pause() {
+        true => "paused: no further job is started, those that run go on; SIGUSR1 again resumes",
+        false => "resumed",
+    });
 }
 
 /// One run.

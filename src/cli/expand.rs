@@ -29,10 +29,7 @@ pub fn run(args: &ExpandArgs, locations: &Locations, global: &GlobalArgs) -> Res
         front::expand(project, file, request, &how)
     });
     match read {
-        Some(text) => {
-            print!("{text}");
-            Ok(Verdict::Success)
-        }
+        Some(read) => Ok(pipelines::print(&read.value, read.bytes)),
         None => Ok(Verdict::BadInput),
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::pipeline_args::{FileArgs, RequestArgs};
-use super::{GlobalArgs, Verdict, pipelines};
+use super::{GlobalArgs, Verdict, pipelines, render};
 use crate::config::Locations;
 use crate::pipeline::graph::{Durations, draw};
 
@@ -33,9 +33,10 @@ enum Format {
 
 /// Prints the drawing.
 pub fn run(args: &GraphArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
-    let Some(plan) = pipelines::plan(&args.file, &args.request, locations, global) else {
+    let Some(read) = pipelines::plan(&args.file, &args.request, locations, global) else {
         return Ok(Verdict::BadInput);
     };
+    let plan = read.value;
     for note in &plan.notes {
         eprintln!("note: {note}");
     }
@@ -48,6 +49,6 @@ pub fn run(args: &GraphArgs, locations: &Locations, global: &GlobalArgs) -> Resu
     // Where nothing is known of how long jobs take, any chain would be as good as another.
     let durations = Durations::estimated(&plan.definition);
     let critical = durations.are_known().then(|| plan.graph.critical_path(&durations).jobs);
-    print!("{}", draw::draw_marked(&plan.graph, &plan.definition.name, format, &critical.unwrap_or_default()));
-    Ok(Verdict::Success)
+    let drawing = draw::draw_marked(&plan.graph, &plan.definition.name, format, &critical.unwrap_or_default());
+    Ok(render::result(&drawing))
 }

@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use miette::IntoDiagnostic;
 
 use super::pipeline_args::{DialectArg, IncludeArgs};
-use super::{GlobalArgs, Verdict, pipelines};
+use super::{GlobalArgs, Verdict, pipelines, render};
 use crate::config::Locations;
 use crate::local::front;
 use crate::local::includes::Includes;
 use crate::local::project::{LocateError, Project};
-use crate::parser::diagnostics::{Checked, json, render, sarif};
+use crate::parser::diagnostics::{Checked, json, render as findings, sarif};
 use crate::parser::dialect::Dialect;
 use crate::parser::native;
 
@@ -59,8 +58,7 @@ pub fn run(args: &LintArgs, locations: &Locations, global: &GlobalArgs) -> Resul
         return Ok(explain(code));
     }
     if args.schema {
-        println!("{}", serde_json::to_string_pretty(&native::schema()).into_diagnostic()?);
-        return Ok(Verdict::Success);
+        return Ok(render::json(&native::schema()));
     }
     let format = if args.json { Format::Json } else { args.format };
     let includes = match args.include.includes(locations) {
@@ -74,29 +72,24 @@ pub fn run(args: &LintArgs, locations: &Locations, global: &GlobalArgs) -> Resul
     for path in &args.paths {
         match check(path, args.dialect.map(Dialect::from), &includes) {
             Ok(found) => checked.extend(found),
-            Err(error) => {
-                eprintln!("{:?}", miette::Report::new(error));
-                return Ok(Verdict::BadInput);
-            }
+            // The others are told, too.
+            Err(error) => checked.push(front::unreadable(path, &error)),
         }
     }
     pipelines::note_includes(&includes);
     for one in &mut checked {
         one.diagnostics.sort();
     }
-    match format {
+    let printed = match format {
         Format::Text => print_text(&checked, global),
         Format::Json => {
             let all: Vec<_> = checked.iter().flat_map(|one| json::all(&one.diagnostics, &one.sources)).collect();
-            println!("{}", serde_json::to_string_pretty(&all).into_diagnostic()?);
+            render::json(&all)
         }
-        Format::Sarif => {
-            let parts = checked.iter().map(|one| (&one.diagnostics, &one.sources));
-            println!("{}", serde_json::to_string_pretty(&sarif::log(parts)).into_diagnostic()?);
-        }
-    }
+        Format::Sarif => render::json(&sarif::log(checked.iter().map(|one| (&one.diagnostics, &one.sources)))),
+    };
     let failed = checked.iter().any(|one| one.diagnostics.has_errors());
-    Ok(if failed { Verdict::BadInput } else { Verdict::Success })
+    Ok(if failed { Verdict::BadInput } else { printed })
 }
 
 fn check(
@@ -110,13 +103,12 @@ fn check(
 }
 
 /// Findings to standard output: they are what was asked for.
-fn print_text(checked: &[Checked<()>], global: &GlobalArgs) {
+fn print_text(checked: &[Checked<()>], global: &GlobalArgs) -> Verdict {
     use std::io::IsTerminal as _;
     let color = global.color_on(std::io::stdout().is_terminal());
-    let look = render::Look { color, width: 120 };
-    for one in checked {
-        print!("{}", render::all(&one.diagnostics, &one.sources, look));
-    }
+    let look = findings::Look { color, width: 120 };
+    let text: String = checked.iter().map(|one| findings::all(&one.diagnostics, &one.sources, look)).collect();
+    let printed = render::result(&text);
     let count = |severity| {
         checked.iter().flat_map(|one| one.diagnostics.iter()).filter(|finding| finding.severity == severity).count()
     };
@@ -125,6 +117,10 @@ fn print_text(checked: &[Checked<()>], global: &GlobalArgs) {
     let files = checked.len();
     let some = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     eprintln!("{}, {}, {}", some(files, "file"), some(errors, "error"), some(warnings, "warning"));
+    if errors + warnings > 0 {
+        eprintln!("`forgehand lint --explain CODE` explains a finding by the code that stands over it");
+    }
+    printed
 }
 
 fn explain(code: &str) -> Verdict {
@@ -135,6 +131,5 @@ fn explain(code: &str) -> Verdict {
     };
     let section = &EXPLANATIONS[at + 4..];
     let end = section.find("\n##").unwrap_or(section.len());
-    println!("{}", section[..end].trim_end());
-    Verdict::Success
+    render::result(&format!("{}\n", section[..end].trim_end()))
 }

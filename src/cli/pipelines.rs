@@ -1,7 +1,7 @@
 //! From arguments to what a language says about one pipeline file, with its findings on standard error.
 
-use super::GlobalArgs;
 use super::pipeline_args::{FileArgs, RequestArgs};
+use super::{GlobalArgs, Verdict};
 use crate::config::Locations;
 use crate::local::front::{self, Plan};
 use crate::local::history::History;
@@ -15,6 +15,34 @@ use crate::parser::document::Sources;
 /// How many warnings of one code are told by a command that is about something else.
 const MOST_OF_A_WARNING: usize = 10;
 
+/// What was made of a file.
+pub struct Read<T> {
+    /// It.
+    pub value: T,
+    /// The bytes of all files that were read for it.
+    pub bytes: usize,
+}
+
+/// Nobody reads more than this, and nobody writes so little that so much comes of it.
+const MOST_OUTPUT: usize = 16 << 20;
+/// How many times what was read may be printed.
+const MOST_TIMES: usize = 10;
+
+/// Prints what came of `read` bytes, unless it is so much that they were made to blow up.
+pub fn print(text: &str, read: usize) -> Verdict {
+    if text.len() > MOST_OUTPUT.max(read.saturating_mul(MOST_TIMES)) {
+        eprintln!(
+            "error: {} would be printed of the {} that were read, and more than {MOST_TIMES} times as much is refused from {} on: \
+             anchors, extends or references repeat the same many times over. `forgehand expand --job NAME` prints one job.",
+            super::render::size(text.len() as u64),
+            super::render::size(read as u64),
+            super::render::size(MOST_OUTPUT as u64),
+        );
+        return Verdict::BadInput;
+    }
+    super::render::result(text)
+}
+
 /// Reads the file that `args` name and asks `what` of it. `None`: what is wrong has been told.
 pub fn read<T>(
     args: &FileArgs,
@@ -22,7 +50,7 @@ pub fn read<T>(
     locations: &Locations,
     global: &GlobalArgs,
     what: impl FnOnce(&Project, &PipelineFile, &Request) -> Checked<T>,
-) -> Option<T> {
+) -> Option<Read<T>> {
     let mut request = match request.request() {
         Ok(request) => request,
         Err(error) => return told(error),
@@ -43,11 +71,12 @@ pub fn read<T>(
     let checked = what(&project, &file, &request);
     note_includes(&request.includes);
     tell(checked.diagnostics, &checked.sources, global);
-    checked.value
+    let bytes = checked.sources.bytes();
+    checked.value.map(|value| Read { value, bytes })
 }
 
 /// The plan of the file that `args` name, with what is known of how long its jobs take.
-pub fn plan(args: &FileArgs, request: &RequestArgs, locations: &Locations, global: &GlobalArgs) -> Option<Plan> {
+pub fn plan(args: &FileArgs, request: &RequestArgs, locations: &Locations, global: &GlobalArgs) -> Option<Read<Plan>> {
     read(args, request, locations, global, |project, file, request| {
         let mut checked = front::plan(project, file, request);
         if let Some(plan) = &mut checked.value {

@@ -5,7 +5,7 @@ use miette::IntoDiagnostic;
 use serde_json::{Map, Value, json};
 
 use super::pipeline_args::{FileArgs, RequestArgs};
-use super::{GlobalArgs, Verdict, pipelines};
+use super::{GlobalArgs, Verdict, pipelines, render};
 use crate::config::Locations;
 use crate::local::front::Plan;
 use crate::pipeline::graph::resources::{Demand, Excess, Kind, ResourceConflict, amount};
@@ -29,22 +29,24 @@ pub struct PlanArgs {
 
 /// Prints the plan. Nothing is executed.
 pub fn run(args: &PlanArgs, locations: &Locations, global: &GlobalArgs) -> Result<Verdict, miette::Report> {
-    let Some(plan) = pipelines::plan(&args.file, &args.request, locations, global) else {
+    let Some(read) = pipelines::plan(&args.file, &args.request, locations, global) else {
         return Ok(Verdict::BadInput);
     };
+    let plan = read.value;
     for note in &plan.notes {
         eprintln!("note: {note}");
     }
     if let Some(job) = &args.blast {
         return Ok(blast(&plan, job));
     }
-    match args.json {
-        true => println!("{}", serde_json::to_string(&as_json(&plan)).into_diagnostic()?),
-        false => print!("{}", as_text(&plan)),
-    }
+    let text = match args.json {
+        true => serde_json::to_string(&as_json(&plan)).into_diagnostic()? + "\n",
+        false => render::plain_lines(&as_text(&plan)),
+    };
+    let verdict = pipelines::print(&text, read.bytes);
     // The process ends: a big plan is not taken apart piece by piece before that.
     std::mem::forget(plan);
-    Ok(Verdict::Success)
+    Ok(verdict)
 }
 
 fn blast(plan: &Plan, job: &str) -> Verdict {
@@ -52,10 +54,8 @@ fn blast(plan: &Plan, job: &str) -> Verdict {
         eprintln!("error: there is no job `{job}`");
         return Verdict::BadInput;
     };
-    for hit in plan.graph.blast_radius(index) {
-        println!("{}", plan.graph.name(hit));
-    }
-    Verdict::Success
+    let hit = plan.graph.blast_radius(index).into_iter().map(|hit| format!("{}\n", plan.graph.name(hit)));
+    render::result(&render::plain_lines(&hit.collect::<String>()))
 }
 
 fn as_json(plan: &Plan) -> Value {

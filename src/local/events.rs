@@ -137,6 +137,14 @@ impl Narrator {
         }
     }
 
+    /// Tells something of the run as a whole, beside its events.
+    pub fn say(&self, words: &str) {
+        match &self.face {
+            Face::Live { live, .. } => live.print([words.to_owned()]),
+            Face::Lines { .. } => eprintln!("{words}"),
+        }
+    }
+
     /// Files have changed, and all begins again.
     pub fn changed(&self, files: &[String]) {
         self.object(|| json!({ "event": "files_changed", "at": now(), "paths": files }));

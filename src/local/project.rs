@@ -90,7 +90,8 @@ struct Listed {
 }
 
 impl Project {
-    /// The project that `path` lies in: the nearest folder above it with `.git`, else its own folder.
+    /// The project that `path` lies in: the nearest folder above it with `.git`; else the folder that a forge's folder of workflows
+    /// lies in; else its own folder.
     ///
     /// # Errors
     /// The path leads nowhere or its folder cannot be opened.
@@ -102,7 +103,7 @@ impl Project {
         let full = path.canonicalize().map_err(unreadable)?;
         let folder = if full.is_dir() { full.as_path() } else { full.parent().unwrap_or(&full) };
         let git = folder.ancestors().find(|folder| folder.join(".git").exists());
-        let root = git.unwrap_or(folder).to_owned();
+        let root = git.or_else(|| above_workflows(folder)).unwrap_or(folder).to_owned();
         let dir = Dir::open_ambient_dir(&root, ambient_authority()).map_err(unreadable)?;
         Ok(Self { inner: Arc::new(Inner { root, is_git: git.is_some(), dir, list: OnceLock::new() }) })
     }
@@ -255,6 +256,15 @@ impl Files for Project {
     fn list(&self) -> Result<Arc<[String]>, FileError> {
         self.listed().map(|listed| listed.names)
     }
+}
+
+/// The folder that `.github/workflows` or its like lies in, where `folder` is that or lies below.
+fn above_workflows(folder: &Path) -> Option<&Path> {
+    let places = PLACES.iter().filter(|(place, _)| place.ends_with('/'));
+    places.flat_map(|(place, _)| folder.ancestors().map(move |at| (at, place))).find_map(|(at, place)| {
+        let levels = Path::new(place).components().count();
+        at.ends_with(place).then(|| at.ancestors().nth(levels)).flatten()
+    })
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, LocateError> {

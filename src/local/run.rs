@@ -92,6 +92,9 @@ pub enum RunError {
     /// The event starts no job: why. Nothing is wrong.
     #[error("{0}")]
     Nothing(String),
+    /// Somebody ended it before its first job.
+    #[error("it was cancelled")]
+    Stopped,
     /// Something of the machine's is missing.
     #[error("{0}")]
     Environment(String),
@@ -120,7 +123,10 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     let shelf = Shelf::new(order.project.root().join(".forgehand").join("artifacts"), dir.root().join("artifacts"));
     // The engine is connected to while git is asked and the file read.
     let house = House::open(ground, order.sandbox, &order.docker, order.parallel);
-    let (house, read) = tokio::join!(house, read(&order, shelf.clone()));
+    let both = async { Ok(tokio::join!(house, read(&order, shelf.clone()))) };
+    let (house, read) = unless(&control, both).await.inspect_err(|_| {
+        narrator.finished(PipelineEnd::Cancelled, began.elapsed());
+    })?;
     let house = house.map_err(RunError::Environment)?;
     let described = blocking({
         let (dir, root, file) = (dir.clone(), order.project.root().to_owned(), order.file.path.to_string());
@@ -128,12 +134,14 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     });
     described.await.map_err(RunError::Environment)?;
     let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
-    let (made, snapshot, forge) = match prepare(&order, &house, read).await {
+    let (made, snapshot, forge) = match unless(&control, prepare(&order, &house, read)).await {
         Ok(prepared) => prepared,
         Err(error) => {
             house.close().await;
-            if matches!(error, RunError::Nothing(_)) {
-                narrator.finished(PipelineEnd::Success, began.elapsed());
+            match error {
+                RunError::Nothing(_) => narrator.finished(PipelineEnd::Success, began.elapsed()),
+                RunError::Stopped => narrator.finished(PipelineEnd::Cancelled, began.elapsed()),
+                _ => {}
             }
             return Err(error);
         }
@@ -179,6 +187,14 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     }
     swept.abort();
     Ok(Report { end, took, artifacts: shelf.folders(), definition, run })
+}
+
+/// What `work` gives, unless an end is asked for before. What it began on other threads goes on there until the process ends.
+async fn unless<T>(control: &Control, work: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
+    tokio::select! {
+        done = work => done,
+        () = control.stopped() => Err(RunError::Stopped),
+    }
 }
 
 /// The jobs, whatever language they are written in.

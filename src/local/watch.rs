@@ -42,17 +42,20 @@ type State = BTreeMap<String, Stamp>;
 /// The project's folders, watched.
 struct Watched {
     root: PathBuf,
+    /// What runs write themselves: it does not count.
+    but: Vec<PathBuf>,
     is_git: bool,
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
 }
 
-/// Tells from now on which files have changed, each time some have. Ends with the receiver.
+/// Tells from now on which files have changed but those that runs write themselves, each time some have. Ends with the receiver.
 ///
 /// # Errors
 /// The project's files cannot be listed.
-pub async fn start(project: &Project) -> Result<mpsc::Receiver<Vec<String>>, String> {
+pub async fn start(project: &Project, but: &[&Path]) -> Result<mpsc::Receiver<Vec<String>>, String> {
     let (root, is_git) = (project.root().to_owned(), project.is_git());
+    let but: Vec<PathBuf> = but.iter().filter_map(|path| full(path)).collect();
     let (heard, mut events) = mpsc::channel::<()>(1);
     let (created, mut folders) = mpsc::unbounded_channel::<PathBuf>();
     let hears = {
@@ -70,7 +73,7 @@ pub async fn start(project: &Project) -> Result<mpsc::Receiver<Vec<String>>, Str
         }
     };
     let mut watched =
-        Watched { root, is_git, watcher: notify::recommended_watcher(hears).ok(), folders: BTreeSet::new() };
+        Watched { root, but, is_git, watcher: notify::recommended_watcher(hears).ok(), folders: BTreeSet::new() };
     let (mut watched, mut state) = blocking(move || {
         let state = watched.look()?;
         Ok((watched, state))
@@ -116,6 +119,12 @@ pub async fn start(project: &Project) -> Result<mpsc::Receiver<Vec<String>>, Str
     Ok(changes)
 }
 
+/// Where a file is or will be, without links in its folder's path.
+fn full(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(folder.canonicalize().ok()?.join(path.file_name()?))
+}
+
 /// Files that are in one of the states only, or differ.
 fn difference(before: &State, now: &State) -> Vec<String> {
     let gone = before.keys().filter(|path| !now.contains_key(*path));
@@ -138,7 +147,7 @@ impl Watched {
         let mut folders = BTreeSet::from([self.root.clone()]);
         for file in files.iter() {
             let path = self.root.join(file);
-            if is_ours(&self.root, &path) {
+            if is_ours(&self.root, &path) || self.but.contains(&path) {
                 continue;
             }
             for folder in path.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root)) {
@@ -224,7 +233,7 @@ mod tests {
     async fn what_counts_is_told_and_what_is_ignored_is_not() {
         let (folder, project) = project();
         let root = project.root().to_owned();
-        let mut changes = start(&project).await.unwrap();
+        let mut changes = start(&project, &[]).await.unwrap();
         fs::write(root.join("target/x"), "x").unwrap();
         fs::write(root.join("x.log"), "x").unwrap();
         fs::create_dir(root.join(".forgehand")).unwrap();

@@ -37,6 +37,7 @@ use crate::forge::gitlab::GitLab;
 use crate::forge::{Assignment, Demand, Forge as _, RunnerFacts};
 use crate::pipeline::definition::{JobDirs, SourceStrategy};
 use crate::pipeline::{FailureReason, ForgeInstance, JobFailure, JobId, JobKey, JobOutcome, Owner, ProjectId, Trust};
+use crate::state::JobJournal;
 
 /// A job to run.
 pub struct LocalJob {
@@ -182,7 +183,7 @@ impl LocalWorker {
             slot = self.inner.slots.acquire() => slot.map_err(|error| JobFailure::system(error.to_string()))?,
             _ = demand.wait_for(|demand| *demand != Demand::Wanted) => return Ok(JobOutcome::Cancelled),
         };
-        let Bench { house, forge, .. } = &*self.inner;
+        let house = &self.inner.house;
         let system = |error: String| JobFailure::system(error);
         let assignment = assignment(who, steps);
         house
@@ -191,6 +192,25 @@ impl LocalWorker {
             .await
             .map_err(|error| system(words(error)))?;
         let page = house.journal.job(&assignment.key);
+        let ran = self.run_accepted(who, steps, assignment, &page, demand).await;
+        // For whoever looks at the run later: nothing depends on it.
+        let _ = match &ran {
+            Ok(outcome) => page.set_outcome(outcome).await,
+            Err(failure) => page.set_outcome(&JobOutcome::Failed(failure.clone())).await,
+        };
+        ran
+    }
+
+    async fn run_accepted(
+        &self,
+        who: &Who,
+        steps: &JobSteps,
+        assignment: Assignment,
+        page: &JobJournal,
+        demand: watch::Receiver<Demand>,
+    ) -> Result<JobOutcome, JobFailure> {
+        let Bench { house, forge, .. } = &*self.inner;
+        let system = |error: String| JobFailure::system(error);
         let paths = JobPaths {
             private: house.dir.job(&assignment.key),
             run: house.dir.run(&assignment.key),
@@ -257,9 +277,7 @@ impl LocalWorker {
         };
         let (outcome, sandbox) = job::run(run, false, |_| {}).await;
         let digest = log.close();
-        // For whoever looks at the run later: nothing depends on it.
         let _ = page.set_digest(digest).await;
-        let _ = page.set_outcome(&outcome).await;
         if let Some(sandbox) = &sandbox {
             house.tools.place.remove(sandbox, &paths).await;
         }

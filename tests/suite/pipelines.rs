@@ -838,3 +838,171 @@ history: {variables: {GIT_CHECKOUT: 'false'}, script: [ls -A]}
     );
     assert_eq!(printed("history"), [".git"]);
 }
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_error() {
+    let jobs: String = (0..400).map(|job| format!("job-{job}:\n  script: [make]\n  scirpt: x\n")).collect();
+    let project = Project::new(&[(".gitlab-ci.yml", &jobs.replace("  scirpt: x\n", "")), ("bad.gitlab-ci.yml", &jobs)]);
+    for words in [
+        "plan --json",
+        "plan",
+        "expand",
+        "graph --format svg",
+        "lint --json bad.gitlab-ci.yml",
+        "lint bad.gitlab-ci.yml",
+    ] {
+        let command = format!(
+            "exec 3>&1; {{ \"$0\" --state-dir ../state {words} 2>../errors; echo $? >&3; }} | head -c 10 >/dev/null"
+        );
+        let output = Command::new("bash")
+            .args(["-c", &command, env!("CARGO_BIN_EXE_forgehand")])
+            .current_dir(project.root())
+            .output()
+            .unwrap();
+        let code = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let errors = fs::read_to_string(project.root().join("../errors")).unwrap();
+        let wanted = if words.contains("bad") { "2" } else { "0" };
+        assert_eq!(code, wanted, "{words}: {errors}");
+        assert!(!errors.contains("panicked"), "{words}: {errors}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_finding_beside_those_of_others() {
+    let project = Project::new(&[(".gitlab-ci.yml", "a: {scirpt: x}\n")]);
+    for format in ["json", "sarif", "text"] {
+        let output = project.run(&["lint", "--format", format, ".gitlab-ci.yml", "absent.yml"]);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("plan/no-file") && text.contains("absent.yml") && text.contains("scirpt"), "{text}");
+    }
+    let found = project.json(&["lint", "--json", "absent.yml"]);
+    assert_eq!(found[0]["file"], "absent.yml", "{found}");
+}
+
+#[test]
+fn a_workflow_outside_git_belongs_to_the_folder_above_its_forge_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let workflows = folder.path().join("p/.github/workflows");
+    fs::create_dir_all(&workflows).unwrap();
+    fs::write(workflows.join("ci.yml"), "on: push\njobs:\n  call:\n    uses: ./.github/workflows/lib.yml\n").unwrap();
+    let lib = "on: workflow_call\njobs:\n  a:\n    runs-on: x\n    steps: [{run: 'true'}]\n";
+    fs::write(workflows.join("lib.yml"), lib).unwrap();
+    fs::write(workflows.join("odd.yml"), "foo: bar\n").unwrap();
+    let run = |words: &[&str]| forgehand(&folder.path().join("p"), &folder.path().join("state"), words);
+    let output = run(&["lint", ".github/workflows/ci.yml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = run(&["lint", ".github/workflows/odd.yml"]);
+    assert!(said(&output).contains("github/") && !said(&output).contains("gitlab/"), "{}", said(&output));
+}
+
+#[test]
+fn what_blows_up_is_not_printed() {
+    let line = "x".repeat(2_000);
+    let jobs: String = (0..9_000).map(|job| format!("j{job}: {{script: [make], variables: *all}}\n")).collect();
+    let text = format!(".all: &all {{A: {line}, B: {line}}}\n{jobs}");
+    let project = Project::new(&[(".gitlab-ci.yml", &text)]);
+    for words in [&["expand"][..], &["plan", "--json"]] {
+        let output = project.run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(output.stdout.is_empty() && said(&output).contains("more than 10 times as much"), "{words:?}");
+    }
+    let output = project.run(&["expand", "--job", "j7"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
+fn an_event_that_no_forge_has_is_a_wrong_argument() {
+    let workflow = "on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{run: 'true'}]\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", workflow)]);
+    for words in
+        [&["plan", "--event", "pull_requests"][..], &["exec", "--executor", "host", "--event", "pull_requests"]]
+    {
+        let output = project.run(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains("did you mean `pull_request`"), "{words:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn secrets_that_are_given_stand_in_for_those_of_a_vault() {
+    let text = "a:\n  script: ['test \"$P\" = x && echo right']\n  secrets: {P: {vault: a/b/c@d}}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", text)]);
+    let run = |secret: &[&str]| project.run(&[&["exec", "--executor", "host", "--strict"], secret].concat());
+    let output = run(&["--secret", "P=x"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(run(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_job_that_fails_before_its_place_is_made_is_no_killed_one() {
+    let workflow = "on: push\njobs:\n  a:\n    runs-on: nowhere\n    steps: [{run: 'true'}]\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", workflow)]);
+    let output = project.run(&["exec"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let output = project.run(&["debug"]);
+    assert!(!said(&output).contains("killed") && said(&output).contains("failed"), "{}", said(&output));
+}
+
+#[test]
+fn ctrl_c_ends_a_run_that_is_still_being_prepared() {
+    use std::os::unix::process::CommandExt as _;
+    let project = Project::new(&[(".gitlab-ci.yml", "a: {script: 'true'}\n")]);
+    let (bin, begun) = (project.folder.path().join("bin"), project.folder.path().join("begun"));
+    fs::create_dir(&bin).unwrap();
+    // A git that never answers.
+    let git = bin.join("git");
+    fs::write(&git, format!("#!/bin/sh\ntouch {}\nexec sleep 600\n", begun.display())).unwrap();
+    fs::set_permissions(&git, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut exec = Command::new(env!("CARGO_BIN_EXE_forgehand"))
+        .args(["--state-dir", "../state", "exec", "--executor", "host"])
+        .current_dir(project.root())
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let group = rustix::process::Pid::from_raw(i32::try_from(exec.id()).unwrap()).unwrap();
+    while !begun.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    rustix::process::kill_process(group, rustix::process::Signal::INT).unwrap();
+    let code = exec.wait().unwrap().code();
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    assert_eq!(code, Some(130));
+}
+
+#[test]
+fn a_run_that_is_paused_starts_no_job_until_it_is_resumed() {
+    use std::io::{BufRead as _, BufReader};
+    let text = "stages: [one, two]\na: {stage: one, script: ['until test -e ../../go; do sleep 0.02; done']}\n\
+                b: {stage: two, script: ['echo second']}\n";
+    let project = Project::new(&[(".gitlab-ci.yml", &text.replace("../../go", "$GO"))]);
+    let go = project.folder.path().join("go");
+    let mut exec = Command::new(env!("CARGO_BIN_EXE_forgehand"))
+        .args(["--state-dir", "../state", "exec", "--executor", "host", "--var"])
+        .arg(format!("GO={}", go.display()))
+        .current_dir(project.root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(exec.id()).unwrap()).unwrap();
+    let turn = || rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    let mut told = BufReader::new(exec.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // Told once it listens and the run has begun.
+    let journal = project.folder.path().join("state/exec/runs");
+    while !fs::read_dir(&journal).is_ok_and(|runs| runs.flatten().any(|run| run.path().join("run.json").exists())) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    turn();
+    assert!(told.any(|line| line.starts_with("paused")), "it says that it is paused");
+    fs::write(&go, "").unwrap();
+    turn();
+    assert!(told.any(|line| line == "resumed"), "it says that it goes on");
+    assert_eq!(exec.wait().unwrap().code(), Some(0));
+}

@@ -56,6 +56,11 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// The same for lines that are ours, with names of somebody else's in them.
+pub fn plain_lines(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
 /// Writes a result to standard output. Somebody who closes the pipe has read enough.
 pub fn result(text: &str) -> Verdict {
     match io::stdout().lock().write_all(text.as_bytes()) {

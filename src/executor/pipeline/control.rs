@@ -56,8 +56,24 @@ impl Control {
         &self.pauses
     }
 
-    /// The orders as they come.
+    /// The orders as they come; those that came before come first.
     pub fn orders(&self) -> (watch::Receiver<Stop>, watch::Receiver<bool>) {
-        (self.stop.subscribe(), self.paused.subscribe())
+        let (mut stop, paused) = (self.stop.subscribe(), self.paused.subscribe());
+        if *stop.borrow() != Stop::No {
+            stop.mark_changed();
+        }
+        (stop, paused)
+    }
+
+    /// Waits until an end is asked for.
+    pub async fn stopped(&self) {
+        // The sender lives as long as this does, so that the wait ends with an order only.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop != Stop::No).await;
+    }
+
+    /// Pauses, or resumes what is paused. Gives whether it is paused now.
+    pub fn turn_pause(&self) -> bool {
+        self.paused.send_modify(|paused| *paused = !*paused);
+        *self.paused.borrow()
     }
 }

@@ -21,5 +21,8 @@ pub const UNEVALUATED: Code = Code("plan/unevaluated");
 /// A variable that the pipeline declares as required, and that has no value. Give it with `--var NAME=VALUE` or in a file of variables.
 pub const UNSET: Code = Code("plan/unset-variable");
 
+/// A path that leads to no pipeline: nothing is there, it cannot be read, or it is no file that could be one.
+pub const NO_FILE: Code = Code("plan/no-file");
+
 /// The file is not text in UTF-8. Save it as UTF-8; the place is where the first wrong byte is.
 pub const NO_TEXT: Code = Code("plan/no-text");

@@ -10,13 +10,14 @@ use super::{Expand, Planned, codes};
 use crate::local::project::{PipelineFile, Project};
 use crate::local::request::Request;
 use crate::local::surroundings::Surroundings;
-use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, Severity};
+use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, Severity, did_you_mean};
 use crate::parser::dialect;
 use crate::parser::document::{FileId, Limits, Merge, Options, Span, read};
 use crate::parser::github::events::{RunFacts, StartProblem};
 use crate::parser::github::run::{
     Certainty, Planned as PlannedRun, Playbook, Trouble, begin, expand as expanded, plan as plan_run,
 };
+use crate::parser::github::schema::{event_names, is_event};
 use crate::parser::github::workflow::model::Workflow;
 use crate::parser::github::{CheckOptions, Dialect, check};
 use crate::parser::join;
@@ -30,6 +31,9 @@ pub(super) fn lint(project: &Project, file: &PipelineFile) -> Checked<()> {
 
 /// The jobs of the run that the request starts.
 pub(super) fn plan(project: &Project, file: &PipelineFile, request: &Request) -> Checked<Planned> {
+    if let Some(finding) = unknown_event(request) {
+        return super::refused(file, finding);
+    }
     // Starting git holds up whoever starts it, so that another does.
     let (checked, awaited) = join(|| checked(project, file, false), || Surroundings::ask(project));
     let Checked { value, mut diagnostics, sources } = checked;
@@ -83,6 +87,15 @@ fn notes(file: &PipelineFile, planned: &PlannedRun) -> Vec<String> {
     none.chain(out).chain(more).collect()
 }
 
+/// An event that no forge has would start nothing, whatever the workflow says.
+fn unknown_event(request: &Request) -> Option<Diagnostic> {
+    let event = request.event.as_deref().filter(|event| !is_event(event))?;
+    let help =
+        did_you_mean(event, event_names()).unwrap_or_else(|| format!("the events are {}", event_names().join(", ")));
+    let message = format!("there is no event `{event}`");
+    Some(Diagnostic::error(codes::BAD_REQUEST, Span::start_of(FileId::default()), message).help(help))
+}
+
 /// The event would start the workflow, and what it brings is wrong.
 fn refuse(problems: Vec<StartProblem>, diagnostics: &mut Diagnostics) {
     for problem in problems {
@@ -127,6 +140,9 @@ pub fn begin_workflow(
     with_needs: bool,
 ) -> Checked<(PipelineDefinition, Playbook)> {
     if let Some(finding) = super::no_text(file) {
+        return super::refused(file, finding);
+    }
+    if let Some(finding) = unknown_event(&surroundings.request) {
         return super::refused(file, finding);
     }
     let Checked { value, mut diagnostics, sources } = checked(project, file, false);

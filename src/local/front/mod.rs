@@ -8,10 +8,12 @@ pub mod github;
 pub mod gitlab;
 pub mod native;
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::includes::Includes;
-use super::project::{PipelineFile, Project};
+use super::project::{LocateError, PipelineFile, Project};
 use super::request::Request;
 use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, did_you_mean};
 use crate::parser::dialect::Dialect;
@@ -139,6 +141,16 @@ pub(super) fn no_text(file: &PipelineFile) -> Option<Diagnostic> {
     let span = Span::point(FileId::default(), number(line), number(column)).part(0, 1);
     let finding = Diagnostic::error(codes::NO_TEXT, span, format!("the file is not UTF-8 text: byte {at} is none"));
     Some(finding.help("save the file as UTF-8"))
+}
+
+/// The finding that nothing can be read at a path.
+pub fn unreadable(path: &Path, problem: &LocateError) -> Checked<()> {
+    let mut sources = Sources::new();
+    let file = sources.add(path.display().to_string().as_str(), "");
+    let mut diagnostics = Diagnostics::new();
+    let help = miette::Diagnostic::help(problem).map(|help| help.to_string());
+    diagnostics.push(Diagnostic::error(codes::NO_FILE, Span::start_of(file), problem.to_string()).maybe_help(help));
+    Checked { value: None, diagnostics, sources }
 }
 
 /// Nothing but one finding.

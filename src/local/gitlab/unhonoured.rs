@@ -17,6 +17,15 @@ impl GitLabJobs {
         found
     }
 
+    /// Whether a secret of a job's vaults was not given.
+    fn lacks_secrets(&self, job: &Job) -> bool {
+        let given = &self.common.surroundings.request.secrets;
+        let names = job.secrets.as_deref().and_then(|node| node.as_mapping()).into_iter().flat_map(|all| all.entries());
+        names
+            .filter_map(|entry| entry.key.as_scalar())
+            .any(|name| !given.iter().any(|(known, _)| known == name.text.as_str()))
+    }
+
     fn of_job(&self, job: &Job, name: &str, found: &mut Unhonoured) {
         let mut add = |is_there: bool, what: &str, why: &str| {
             if is_there {
@@ -24,9 +33,9 @@ impl GitLabJobs {
             }
         };
         add(
-            job.secrets.is_some(),
+            self.lacks_secrets(job),
             "secrets",
-            "no vault is asked; the job fails. Give the variables with --secret instead",
+            "no vault is asked; the job fails. Give all of its secrets with --secret NAME=VALUE instead",
         );
         add(job.id_tokens.is_some(), "id_tokens", "no forge is there to sign them; the variables are empty");
         add(job.identity.is_some(), "identity", "no forge is there to sign tokens");

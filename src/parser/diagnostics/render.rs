@@ -31,7 +31,36 @@ pub fn all(diagnostics: &Diagnostics, sources: &Sources, look: Look) -> String {
         }
         out.push('\n');
     }
-    out
+    defused(out)
+}
+
+/// A text for a terminal that does no more there than be read: of control characters only ends of lines, tabs and colours are left.
+/// What is told holds names and lines of a file that somebody else wrote.
+fn defused(text: String) -> String {
+    let is_bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_bad) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find(is_bad) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let color = color_at(from);
+        match color {
+            Some(color) => out.push_str(color),
+            None => out.push('\u{fffd}'),
+        }
+        rest = from.get(color.map_or(from.chars().next().map_or(1, char::len_utf8), str::len)..).unwrap_or_default();
+    }
+    out + rest
+}
+
+/// The change of colour that a text begins with.
+fn color_at(text: &str) -> Option<&str> {
+    let inside = text.strip_prefix("\u{1b}[")?;
+    let end = inside.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
+    inside.get(end..)?.starts_with('m').then(|| text.get(..end + 3)).flatten()
 }
 
 /// One finding in one line: `file:line:column: error: message`.
@@ -215,6 +244,21 @@ impl Part {
 mod tests {
     use super::super::Code;
     use super::*;
+
+    #[test]
+    fn nothing_of_a_file_commands_the_terminal() {
+        let mut sources = Sources::new();
+        let file = sources.add("ci.yml", "a\u{1b}]0;x\u{7}: 1\n");
+        let mut all_of = Diagnostics::new();
+        let span = Span::start_of(file);
+        all_of.push(Diagnostic::error(Code("x/y"), span, "job `a\u{1b}[2J\u{9b}31m` is odd").help("no\r\u{8}"));
+        for color in [false, true] {
+            let shown = all(&all_of, &sources, Look { color, width: 120 });
+            assert!(!shown.contains(['\u{7}', '\u{8}', '\r', '\u{9b}']) && !shown.contains("\u{1b}[2J"), "{shown:?}");
+            assert!(!shown.contains("\u{1b}]") && shown.contains("is odd"), "{shown:?}");
+            assert_eq!(shown.contains("\u{1b}["), color, "{shown:?}");
+        }
+    }
 
     #[test]
     fn a_finding_shows_its_line_its_mark_and_its_help() {

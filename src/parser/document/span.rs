@@ -94,6 +94,11 @@ impl Sources {
         id
     }
 
+    /// The bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.files.iter().map(|file| file.text.len()).sum()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.files.len()

@@ -41,6 +41,11 @@ pub(super) fn passes_over_keys(mapping: &MappingDef) -> bool {
     matches!(mapping.properties, [Property { def, .. }] if std::ptr::eq(*def, &raw const DISPATCH_INPUTS))
 }
 
+/// The names of GitHub's events.
+pub fn event_names() -> Vec<&'static str> {
+    ON.mappings().iter().flat_map(|events| events.properties).map(|property| property.name).collect()
+}
+
 /// Whether GitHub has an event of this name.
 pub fn is_event(name: &str) -> bool {
     ON.mappings().iter().any(|events| events.property(name).is_some())

@@ -15,4 +15,4 @@ mod seen;
 mod tags;
 pub mod workflow;
 
-pub use events::is_event;
+pub use events::{event_names, is_event};
