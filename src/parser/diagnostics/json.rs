@@ -24,6 +24,8 @@ pub struct JsonDiagnostic<'a> {
     pub code: &'static str,
     /// What is wrong.
     pub message: &'a str,
+    /// The part of the pipeline, where the message does not say it.
+    pub context: Option<String>,
     /// What to do.
     pub help: Option<&'a str>,
     /// Where the rule is explained.
@@ -42,6 +44,7 @@ pub fn one<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> JsonDiagnost
         severity: diagnostic.severity,
         code: diagnostic.code.0,
         message: &diagnostic.message,
+        context: diagnostic.context.as_ref().map(ToString::to_string),
         help: diagnostic.help.as_deref(),
         url: diagnostic.code.url(),
     }

@@ -11,7 +11,9 @@ pub mod render;
 pub mod sarif;
 mod suggest;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::document::{Sources, Span};
 pub use suggest::{did_you_mean, nearest};
@@ -55,16 +57,62 @@ pub struct Diagnostic {
     pub message: String,
     /// The offending token.
     pub span: Span,
+    /// The part of the pipeline that it stands in, where the message does not say it.
+    pub context: Option<Box<Context>>,
     /// What to do about it.
     pub help: Option<String>,
     /// Other places that belong to it, each with a word on why.
     pub related: Vec<(Span, String)>,
 }
 
+/// A part of a pipeline. Shown as ``in job `a`, step `b` ``.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    job: String,
+    step: Option<StepName>,
+}
+
+/// What a step is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepName {
+    /// Its name.
+    Text(String),
+    /// Its place among the steps, from 1.
+    Number(usize),
+}
+
+impl Context {
+    /// The job of this name, or a step of it.
+    pub fn new(job: &str, step: Option<StepName>) -> Self {
+        let short = |name: &str| {
+            let mut name = name.to_owned();
+            shorten(&mut name);
+            name
+        };
+        let step = step.map(|step| match step {
+            StepName::Text(name) => StepName::Text(short(&name)),
+            number @ StepName::Number(_) => number,
+        });
+        Self { job: short(job), step }
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in job `{}`", self.job)?;
+        match &self.step {
+            Some(StepName::Text(name)) => write!(f, ", step `{name}`"),
+            Some(StepName::Number(number)) => write!(f, ", step {number}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Diagnostic {
     /// An error.
     pub fn error(code: Code, span: Span, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), span, help: None, related: Vec::new() }
+        let message = message.into();
+        Self { severity: Severity::Error, code, message, span, context: None, help: None, related: Vec::new() }
     }
 
     /// A warning.
@@ -75,6 +123,14 @@ impl Diagnostic {
     /// A note.
     pub fn note(code: Code, span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Note, ..Self::error(code, span, message) }
+    }
+
+    /// What is wrong, and in which part of the pipeline.
+    pub fn told(&self) -> Cow<'_, str> {
+        match &self.context {
+            Some(context) => Cow::Owned(format!("{} ({context})", self.message)),
+            None => Cow::Borrowed(&self.message),
+        }
     }
 
     /// With what to do about it.
@@ -191,6 +247,13 @@ impl Diagnostics {
         });
         self.count();
         seen.into_iter().filter(|(_, count)| *count > most).map(|(code, count)| (code, count - most)).collect()
+    }
+
+    /// Adds to each in which part of the pipeline it stands, as far as `context` knows.
+    pub fn place(&mut self, mut context: impl FnMut(&Diagnostic) -> Option<Context>) {
+        for diagnostic in &mut self.list {
+            diagnostic.context = context(diagnostic).map(Box::new);
+        }
     }
 
     /// Orders them by file and place, and drops repetitions.

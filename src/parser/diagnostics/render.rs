@@ -66,7 +66,7 @@ fn color_at(text: &str) -> Option<&str> {
 /// One finding in one line: `file:line:column: error: message`.
 pub fn line(diagnostic: &Diagnostic, sources: &Sources) -> String {
     let (span, word) = (diagnostic.span, word(diagnostic.severity));
-    format!("{}:{}:{}: {word}: {}", sources.name(span.file), span.line, span.column, diagnostic.message)
+    format!("{}:{}:{}: {word}: {}", sources.name(span.file), span.line, span.column, diagnostic.told())
 }
 
 /// The word for a severity.
@@ -135,13 +135,13 @@ impl<'a> Finding<'a> {
 
 impl fmt::Debug for Finding<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.diagnostic.message)
+        f.write_str(&self.diagnostic.told())
     }
 }
 
 impl fmt::Display for Finding<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.diagnostic.message)
+        f.write_str(&self.diagnostic.told())
     }
 }
 

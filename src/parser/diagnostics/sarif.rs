@@ -37,8 +37,8 @@ fn result(diagnostic: &Diagnostic, sources: &Sources) -> Value {
         Severity::Note => "note",
     };
     let text = match &diagnostic.help {
-        Some(help) => format!("{}\n{help}", diagnostic.message),
-        None => diagnostic.message.clone(),
+        Some(help) => format!("{}\n{help}", diagnostic.told()),
+        None => diagnostic.told().into_owned(),
     };
     let related: Vec<Value> = diagnostic
         .related

@@ -252,6 +252,27 @@ fn native_adds_arithmetic_and_operations() {
     }
 }
 
+/// As the documentation counts them.
+#[test]
+fn levels_are_counted_by_sign_and_chains_of_conditions_are_one() {
+    let chain = |sign: &str, values: usize| vec!["1"; values].join(sign);
+    let is_read = |text: &str| match eval_json(text, Dialect::Native, &Json::Null) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind, ErrorKind::TooDeep, "{text:.40}: {error}");
+            false
+        }
+    };
+    for sign in [" + ", " - ", " * ", " / ", " == ", " <= "] {
+        assert!(is_read(&chain(sign, 200)) && !is_read(&chain(sign, 201)), "{sign}");
+    }
+    for sign in [" && ", " || "] {
+        assert!(is_read(&chain(sign, 1_000)), "{sign}");
+        assert!(is_read(&format!("1{sign}{}", chain(" + ", 199))), "{sign}");
+        assert!(!is_read(&format!("1{sign}{}", chain(" + ", 200))), "{sign}");
+    }
+}
+
 #[test]
 fn an_evaluation_ends_within_its_budget() {
     let long = format!("join(fromJSON('[{}]'), '')", vec!["1"; 5_000].join(","));

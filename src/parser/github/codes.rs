@@ -48,7 +48,7 @@ pub const CALLED_WORKFLOW: Code = Code("github/called-workflow");
 pub const CALL_PERMISSIONS: Code = Code("github/call-permissions");
 /// A step waits for, or ends, a step that is not there, is itself, or does not run in the background.
 pub const STEP_TARGET: Code = Code("github/step-target");
-/// A matrix that comes to no job.
+/// A matrix that comes to no job, or (a warning, for GitHub says it when the run starts) to more than 256.
 pub const MATRIX: Code = Code("github/matrix");
 /// A number that is out of range.
 pub const NUMBER: Code = Code("github/number");

@@ -7,7 +7,7 @@ use super::config::{self, Completeness, Configuration};
 use super::downstream::{self, Reading};
 use super::pipeline::scope::Shared;
 use super::pipeline::variables::Variable;
-use super::pipeline::{Pipeline, PipelineContext, create};
+use super::pipeline::{Pipeline, PipelineContext, circles, create};
 use crate::parser::diagnostics::Checked;
 use crate::parser::document::Files;
 
@@ -43,6 +43,20 @@ pub fn check(
     options: &LoadOptions,
     context: &PipelineContext,
 ) -> Checked<Loaded> {
+    let mut checked = read(path, files, remote, options, context);
+    if let Some(loaded) = &checked.value {
+        circles::check(&loaded.configuration, &mut checked.diagnostics);
+    }
+    checked
+}
+
+fn read(
+    path: &str,
+    files: &dyn Files,
+    remote: &dyn Remote,
+    options: &LoadOptions,
+    context: &PipelineContext,
+) -> Checked<Loaded> {
     let compose_context = compose_context(options, context, false);
     checked(compose::compose(path, files, remote, &compose_context))
 }
@@ -66,7 +80,7 @@ pub fn load(
     options: &LoadOptions,
     context: &PipelineContext,
 ) -> Checked<Pipeline> {
-    let Checked { value, mut diagnostics, sources } = check(path, files, remote, options, context);
+    let Checked { value, mut diagnostics, sources } = read(path, files, remote, options, context);
     if diagnostics.has_errors() {
         return Checked { value: None, diagnostics, sources };
     }

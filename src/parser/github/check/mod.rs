@@ -2,9 +2,11 @@
 //!
 //! - [`check`]: the way in. [`CheckOptions`]: whose language, which limits, which lints.
 //! - [`calls`]: called workflows and what is handed to them. [`permissions`]: what they may ask for.
+//! - [`place`]: the job and the step of a finding.
 
 mod calls;
 mod permissions;
+mod place;
 
 use std::sync::Arc;
 
@@ -89,6 +91,7 @@ pub fn check(path: &str, text: &str, files: &dyn Files, options: &CheckOptions<'
         workflow
     });
     checker.diagnostics.sort();
+    place::add(&mut checker.diagnostics, &checker.sources, reading(options.dialect));
     Checked { value, diagnostics: checker.diagnostics, sources: checker.sources }
 }
 
@@ -109,9 +112,7 @@ impl Checker<'_> {
     }
 
     fn document(&mut self, text: &str, file: FileId) -> Option<Node> {
-        // The merge key is no part of GitHub's YAML. Gitea and Forgejo read with a library that knows it.
-        let merge = if self.options.dialect == Dialect::GitHub { Merge::None } else { Merge::Standard };
-        let documents = match read(file, text, Options { merge, limits: Limits::default() }) {
+        let documents = match read(file, text, reading(self.options.dialect)) {
             Ok(documents) => documents,
             Err(error) => {
                 self.diagnostics.push(Diagnostic::error(codes::SYNTAX, error.span, error.problem));
@@ -141,6 +142,12 @@ impl Checker<'_> {
             self.diagnostics.push(Diagnostic::error(codes::LIMIT, span, message));
         }
     }
+}
+
+/// The merge key is no part of GitHub's YAML. Gitea and Forgejo read with a library that knows it.
+fn reading(dialect: Dialect) -> Options {
+    let merge = if dialect == Dialect::GitHub { Merge::None } else { Merge::Standard };
+    Options { merge, limits: Limits::default() }
 }
 
 /// A text without the byte order mark that some editors put before it.

@@ -3,7 +3,7 @@
 use crate::parser::expression::Value;
 
 /// The most combinations a matrix may have.
-const LIMIT: usize = 256;
+pub const LIMIT: usize = 256;
 
 /// A matrix, evaluated.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +85,19 @@ impl Matrix {
         Ok(matrix)
     }
 
+    /// Whether there are certainly more combinations than a matrix may have. Where `exclude` has much to take away this is
+    /// not counted.
+    pub fn has_too_many(&self) -> bool {
+        let mut size = usize::from(!self.vectors.is_empty());
+        for (_, values) in &self.vectors {
+            size = size.saturating_mul(values.len());
+        }
+        if self.exclude.is_empty() && size > LIMIT {
+            return true;
+        }
+        size <= COUNTED && size.saturating_add(self.include.len()) > LIMIT && self.combinations().is_err()
+    }
+
     fn check_exclude(&self) -> Result<(), MatrixError> {
         for entry in &self.exclude {
             if entry.is_empty() {
@@ -139,6 +152,9 @@ impl Matrix {
         Combination { values: values.collect() }
     }
 }
+
+/// Of a product up to this, what `exclude` leaves is counted before the run.
+const COUNTED: usize = 1_024;
 
 /// Of a product larger than this, `exclude` would have to take away so much that it is refused unseen.
 const PRODUCT_LIMIT: usize = 1 << 16;

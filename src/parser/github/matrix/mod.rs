@@ -5,7 +5,7 @@
 mod expand;
 mod name;
 
-pub use expand::{Combination, Matrix, MatrixError};
+pub use expand::{Combination, LIMIT, Matrix, MatrixError};
 pub use name::leg_name;
 
 #[cfg(test)]

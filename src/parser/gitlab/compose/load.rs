@@ -118,6 +118,15 @@ fn part(documents: &mut Vec<Node>, diagnostics: &mut Diagnostics) -> (Option<Nod
     (None, content)
 }
 
+/// The text of a file that begins with a byte order mark of UTF-16, as GitLab reads it; `None` of all others.
+pub fn utf16_text(bytes: &[u8]) -> Option<String> {
+    if !matches!(bytes, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..]) {
+        return None;
+    }
+    let (text, fault) = decode(bytes);
+    fault.is_none().then(|| text.into_owned())
+}
+
 /// The text of a file, and what is wrong with its encoding at which line and column.
 fn decode(bytes: &[u8]) -> (Cow<'_, str>, Option<(u32, u32, String)>) {
     match bytes {

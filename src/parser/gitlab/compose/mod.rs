@@ -32,6 +32,7 @@ use super::super::document::{FileId, Files, Node, Span};
 
 pub use ahead::ReadAhead;
 pub use context::{ComposeContext, Event, ForgeLimits, Given, IncludeVariable, Unavailable};
+pub use load::utf16_text;
 pub use remote::{Fetched, Offline, Remote, RemoteError, RemoteFile};
 pub use stages::EDGES;
 

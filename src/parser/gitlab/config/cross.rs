@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 use smol_str::{SmolStr, format_smolstr};
 
 use super::codes;
-use super::job::LONGEST_NAME;
+use super::job::{LONGEST_NAME, is_key_of_jobs};
 use super::model::{
-    Configuration, IncludeSource, Job, MatrixRow, Name, Need, NeedWhat, Parallel, Rule, TriggerInclude, TriggerTarget,
+    Configuration, IncludeSource, Job, Jobs, MatrixRow, Name, Need, NeedWhat, Parallel, Rule, TriggerInclude,
+    TriggerTarget,
 };
 use super::place::At;
-use super::values::Checker;
-use crate::parser::diagnostics::{Diagnostic, did_you_mean};
+use super::values::{Checker, is_null, key_text};
+use crate::parser::diagnostics::{Diagnostic, did_you_mean, nearest};
 
 /// Needs of one job unless the operator of GitLab allows more.
 const USUAL_NEEDS: usize = 50;
@@ -21,14 +22,17 @@ const SUGGESTIONS: usize = 100;
 /// The checks between jobs. Where a part of the configuration could not be had (`incomplete`), what is not here may be there.
 pub(super) fn check(configuration: &Configuration, incomplete: bool, checker: &mut Checker<'_>) {
     let stages = configuration.stages.iter().enumerate().map(|(at, stage)| (stage.value.as_str(), at)).collect();
-    let mut cross = Cross { configuration, stages, incomplete, checker };
-    for job in &configuration.jobs {
+    let unmade = Jobs::new(std::mem::take(&mut checker.unmade));
+    let mut cross = Cross { configuration, unmade: &unmade, stages, incomplete, checker };
+    for job in configuration.jobs.iter().chain(&unmade) {
         cross.job(job);
     }
 }
 
 struct Cross<'c, 'k, 'd> {
     configuration: &'c Configuration,
+    /// Jobs with errors that keep them from being any. Those who name them are not wrong.
+    unmade: &'c Jobs,
     stages: HashMap<&'c str, usize>,
     incomplete: bool,
     checker: &'k mut Checker<'d>,
@@ -36,6 +40,9 @@ struct Cross<'c, 'k, 'd> {
 
 impl<'c> Cross<'c, '_, '_> {
     fn job(&mut self, job: &'c Job) {
+        if job.node.as_mapping().is_none() {
+            return;
+        }
         let stage = self.stage(job);
         for dependency in job.dependencies.as_deref().unwrap_or_default() {
             self.named(job, stage, dependency, "dependencies");
@@ -59,7 +66,7 @@ impl<'c> Cross<'c, '_, '_> {
 
     fn stage(&mut self, job: &Job) -> Option<usize> {
         let stage = self.stages.get(job.stage.value.as_str()).copied();
-        if stage.is_none() && !self.incomplete {
+        if stage.is_none() && !self.incomplete && !stage_is_guessed(job) {
             let names = || self.configuration.stages.iter().map(|stage| stage.value.as_str());
             let help = (self.checker.out.len() < SUGGESTIONS).then(|| {
                 did_you_mean(&job.stage.value, names())
@@ -228,6 +235,8 @@ impl<'c> Cross<'c, '_, '_> {
         let there = self.stages.get(other.stage.value.as_str()).copied();
         if let (Some(here), Some(there)) = (stage, there)
             && there > here
+            && !stage_is_guessed(job)
+            && !stage_is_guessed(other)
         {
             let what = format!(
                 "names `{}`, whose stage `{}` comes after the stage `{}` of this job",
@@ -239,13 +248,15 @@ impl<'c> Cross<'c, '_, '_> {
     }
 
     fn unknown(&mut self, job: &Job, name: &Name, key: &str) {
+        if self.may_be_part(&name.value) {
+            return;
+        }
         let suggest = self.checker.out.len() < SUGGESTIONS;
-        let jobs = &self.configuration.jobs;
-        let help = suggest.then(|| did_you_mean(&name.value, jobs.iter().map(|job| job.name.as_str()))).flatten();
+        let help = suggest.then(|| did_you_mean(&name.value, self.names())).flatten();
         let help = help.or_else(|| {
-            let few = suggest && jobs.len() <= 20;
+            let few = suggest && self.names().count() <= 20;
             few.then(|| {
-                let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+                let names: Vec<&str> = self.names().collect();
                 format!("jobs: {}", names.join(", "))
             })
         });
@@ -259,7 +270,11 @@ impl<'c> Cross<'c, '_, '_> {
 
     fn on_stop(&mut self, job: &Job, on_stop: &Name) {
         let (environment, name) = (job.environment.as_deref(), &on_stop.value);
-        let what = match self.configuration.jobs.get(name).map(|other| other.environment.as_deref()) {
+        let other = self.by_name(name);
+        if other.is_some_and(|other| is_unread(other, "environment", other.environment.is_some())) {
+            return;
+        }
+        let what = match other.map(|other| other.environment.as_deref()) {
             None if self.incomplete => return,
             None => format!("names the unknown job `{name}`"),
             Some(None) => format!("names the job `{name}`, which has no environment"),
@@ -271,9 +286,8 @@ impl<'c> Cross<'c, '_, '_> {
             }
             Some(Some(_)) => return,
         };
-        let suggest = self.checker.out.len() < SUGGESTIONS && self.configuration.jobs.get(name).is_none();
-        let names = self.configuration.jobs.iter().map(|job| job.name.as_str());
-        let help = suggest.then(|| did_you_mean(name, names)).flatten();
+        let suggest = self.checker.out.len() < SUGGESTIONS && other.is_none();
+        let help = suggest.then(|| did_you_mean(name, self.names())).flatten();
         let at = At::job(&job.name);
         self.checker.error_help(codes::WRONG_ON_STOP, on_stop.span, at.key("environment").key("on_stop"), what, help);
     }
@@ -305,15 +319,30 @@ impl<'c> Cross<'c, '_, '_> {
         }
     }
 
+    fn by_name(&self, name: &str) -> Option<&'c Job> {
+        self.configuration.jobs.get(name).or_else(|| self.unmade.get(name))
+    }
+
+    /// The names that might be meant.
+    fn names(&self) -> impl Iterator<Item = &'c str> {
+        self.configuration.jobs.iter().chain(self.unmade).map(|job| job.name.as_str())
+    }
+
+    /// Whether it is the name of one of parallel jobs, and what makes them could not be read.
+    fn may_be_part(&self, name: &str) -> bool {
+        let bases = name.match_indices(": [").chain(name.rmatch_indices(' ').take(1));
+        let mut bases = bases.filter_map(|(at, _)| self.by_name(&name[..at]));
+        bases.any(|base| is_unread(base, "parallel", base.parallel.is_some()))
+    }
+
     /// The job of this name, or the one that makes a parallel job of this name.
     fn find(&self, name: &str) -> Option<&'c Job> {
-        let jobs = &self.configuration.jobs;
-        if let Some(job) = jobs.get(name) {
+        if let Some(job) = self.by_name(name) {
             return Some(job);
         }
         if name.ends_with(']') {
             // The values may hold the separator too: the shortest base that fits counts.
-            let mut bases = name.match_indices(": [").filter_map(|(at, _)| jobs.get(&name[..at]));
+            let mut bases = name.match_indices(": [").filter_map(|(at, _)| self.by_name(&name[..at]));
             return bases.find(|job| match &job.parallel {
                 Some(Parallel::Matrix(rows)) => {
                     let mut found = false;
@@ -326,8 +355,24 @@ impl<'c> Cross<'c, '_, '_> {
         let (base, numbers) = name.rsplit_once(' ')?;
         let (number, total) = numbers.split_once('/')?;
         let (number, total): (u32, u32) = (number.parse().ok()?, total.parse().ok()?);
-        jobs.get(base).filter(|job| job.parallel == Some(Parallel::Number(total)) && (1..=total).contains(&number))
+        self.by_name(base).filter(|job| job.parallel == Some(Parallel::Number(total)) && (1..=total).contains(&number))
     }
+}
+
+/// Whether a key stands there whose value could not be read. It is complained about already.
+fn is_unread(job: &Job, key: &str, is_read: bool) -> bool {
+    !is_read && job.node.get(key).is_some_and(|value| !is_null(value))
+}
+
+/// Whether the usual stage is that of a job whose own could not be read: its value, or its key.
+fn stage_is_guessed(job: &Job) -> bool {
+    let is_misspelt = |key: &str| !is_key_of_jobs(key) && nearest(key, ["stage"]).is_some();
+    job.stage.span == job.span
+        && (is_unread(job, "stage", false)
+            || job
+                .node
+                .as_mapping()
+                .is_some_and(|node| node.entries().iter().any(|one| is_misspelt(key_text(&one.key)))))
 }
 
 /// The names of the jobs that a matrix makes, `name: [a, b]`, in order. The limit on a matrix bounds their number.

@@ -74,15 +74,22 @@ struct Seen<'n> {
     publish: Option<&'n Entry>,
 }
 
+/// Whether something makes it a job.
+enum Made<'n> {
+    /// It is one.
+    Job(Seen<'n>),
+    /// It has no `script`, `run` or `trigger`.
+    Not(Seen<'n>),
+}
+
 /// Whether a mapping has what makes it a job.
 pub(super) fn is_job(node: &Node) -> bool {
     node.as_mapping().is_some_and(|mapping| ["script", "run", "trigger"].iter().any(|key| mapping.get(key).is_some()))
 }
 
 /// Whether a key is one of jobs.
-fn is_of_jobs(entry: &Entry) -> bool {
-    let key = key_text(&entry.key);
-    COMMON_KEYS.iter().chain(&RUNNER_KEYS).chain(&["trigger", "inputs"]).any(|known| *known == key)
+pub(super) fn is_key_of_jobs(key: &str) -> bool {
+    COMMON_KEYS.iter().chain(&RUNNER_KEYS).any(|known| *known == key)
 }
 
 impl Checker<'_> {
@@ -92,21 +99,32 @@ impl Checker<'_> {
         let at = At::job(&name);
         let Some(mapping) = entry.value.as_mapping() else {
             self.no_job(entry, at);
+            self.unmade.push(empty(&name, &entry.key.span, &entry.value));
             return None;
         };
         let mut job = empty(&name, &entry.key.span, &entry.value);
-        let seen = self.kind(mapping, entry, at, &mut job)?;
+        let (seen, is_made) = match self.kind(mapping, at, &mut job) {
+            Made::Job(seen) => (seen, true),
+            Made::Not(seen) if self.no_job(entry, at) => (seen, false),
+            Made::Not(_) => return None,
+        };
         match job.kind {
-            JobKind::Runner => self.runner_keys(mapping, at, &mut job),
+            JobKind::Runner if is_made => self.runner_keys(mapping, at, &RUNNER_KEYS[..23], &mut job),
+            // Mostly `script` or `trigger` is missing because it is misspelt.
+            JobKind::Runner => self.runner_keys(mapping, at, &RUNNER_KEYS, &mut job),
             JobKind::Trigger(_) | JobKind::Bridge => self.bridge_keys(mapping, at, &mut job),
         }
         self.among_keys(&seen, at, &mut job);
         inherit(&mut job, defaults);
+        if !is_made {
+            self.unmade.push(job);
+            return None;
+        }
         Some(job)
     }
 
     /// Which kind it is, and the keys that others depend on.
-    fn kind<'n>(&mut self, mapping: &'n Mapping, entry: &Entry, at: At<'_>, job: &mut Job) -> Option<Seen<'n>> {
+    fn kind<'n>(&mut self, mapping: &'n Mapping, at: At<'_>, job: &mut Job) -> Made<'n> {
         let mut seen = Seen::default();
         let mut needs = None;
         for entry in mapping.entries() {
@@ -139,34 +157,36 @@ impl Checker<'_> {
             }
         }
         if seen.script.is_some() || seen.run.is_some() {
-            return Some(seen);
+            return Made::Job(seen);
         }
         if let Some(trigger) = seen.trigger {
             let trigger = self.trigger(&trigger.value, at.key("trigger"));
             job.kind = trigger.map_or(JobKind::Bridge, JobKind::Trigger);
-            return Some(seen);
+            return Made::Job(seen);
         }
         if needs.is_some_and(has_upstream) {
             job.kind = JobKind::Bridge;
-            return Some(seen);
+            return Made::Job(seen);
         }
-        if self.completeness == Completeness::Part && mapping.entries().iter().any(is_of_jobs) {
+        if self.completeness == Completeness::Part
+            && mapping.entries().iter().any(|entry| is_key_of_jobs(key_text(&entry.key)))
+        {
             let help = Some(
                 "it makes a job where what is left out has it; with `--include-from HOST` includes are fetched"
                     .to_owned(),
             );
-            self.perhaps(codes::NO_SCRIPT, entry.key.span, at, "has no `script`, `run` or `trigger`", help);
-            return Some(seen);
+            self.perhaps(codes::NO_SCRIPT, job.span, at, "has no `script`, `run` or `trigger`", help);
+            return Made::Job(seen);
         }
         // What it extends was complained about, and may have it.
         if self.bases_wrong && mapping.get("extends").is_some() {
-            return Some(seen);
+            return Made::Job(seen);
         }
-        self.no_job(entry, at);
-        None
+        Made::Not(seen)
     }
 
-    fn runner_keys(&mut self, mapping: &Mapping, at: At<'_>, job: &mut Job) {
+    /// `more`: keys that the job might have had beside those of all jobs.
+    fn runner_keys(&mut self, mapping: &Mapping, at: At<'_>, more: &[&str], job: &mut Job) {
         for entry in mapping.entries() {
             let key = key_text(&entry.key);
             let (below, value) = (at.key(key), &entry.value);
@@ -198,7 +218,7 @@ impl Checker<'_> {
                 "inputs" => job.inputs = self.job_inputs(value, below),
                 "publish" | "start_in" | "trigger" => {}
                 _ if self.common_key(entry, at, job) => {}
-                _ => self.unknown_job_key(entry, at, &RUNNER_KEYS[..23]),
+                _ => self.unknown_job_key(entry, at, more),
             }
         }
     }
@@ -252,11 +272,13 @@ impl Checker<'_> {
         self.unknown_key(entry, at, &known);
     }
 
-    fn no_job(&mut self, entry: &Entry, at: At<'_>) {
+    /// Says so; and whether it is meant as a job nevertheless.
+    fn no_job(&mut self, entry: &Entry, at: At<'_>) -> bool {
         let key = key_text(&entry.key);
         let near = crate::parser::diagnostics::did_you_mean(key, super::root::ROOT_KEYS);
-        let is_misspelt = near.is_some();
-        let help = misplaced(key, &entry.value)
+        let misplaced = misplaced(key, &entry.value);
+        let is_meant = near.is_none() && misplaced.is_none();
+        let help = misplaced
             .or(near)
             .unwrap_or_else(|| "a job that only others extend has a name that begins with a dot".to_owned());
         let what = match &entry.value.value {
@@ -264,15 +286,7 @@ impl Checker<'_> {
             _ => format!("should be a mapping with `script`, `run` or `trigger`, not {}", shown(&entry.value)),
         };
         self.error_help(codes::NO_SCRIPT, entry.key.span, at, what, Some(help));
-        if is_misspelt {
-            return;
-        }
-        // Mostly `script` is missing because it is misspelt.
-        for entry in entry.value.as_mapping().map(|mapping| mapping.entries()).unwrap_or_default() {
-            if !is_of_jobs(entry) {
-                self.unknown_job_key(entry, at, &RUNNER_KEYS);
-            }
-        }
+        is_meant
     }
 
     /// `tags`.

@@ -18,8 +18,6 @@ mod place;
 mod root;
 pub(super) mod values;
 
-use std::collections::HashMap;
-
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
 use crate::parser::document::Node;
 
@@ -54,7 +52,7 @@ pub fn check_as(root: &Node, completeness: Completeness, diagnostics: &mut Diagn
     use super::compose::codes::{EXTENDS, EXTENDS_CYCLE, EXTENDS_DEPTH, EXTENDS_UNKNOWN};
     let of_bases = [EXTENDS, EXTENDS_CYCLE, EXTENDS_DEPTH, EXTENDS_UNKNOWN];
     let bases_wrong = diagnostics.iter().any(|finding| of_bases.contains(&finding.code));
-    let mut checker = values::Checker { out: diagnostics, completeness, bases_wrong, conditions: HashMap::new() };
+    let mut checker = values::Checker::new(diagnostics, completeness, bases_wrong);
     let configuration = checker.root(root, mapping);
     cross::check(&configuration, completeness == Completeness::Part, &mut checker);
     let unmade = diagnostics.iter().filter(|finding| finding.code == codes::NO_SCRIPT).count() > before;

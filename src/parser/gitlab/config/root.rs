@@ -78,6 +78,8 @@ impl Checker<'_> {
         let (mut jobs, later) =
             join(|| self.some_jobs(front, defaults, entries.len()), || second.some_jobs(back, defaults, back.len()));
         jobs.extend(later);
+        let unmade = std::mem::take(&mut second.unmade);
+        self.unmade.extend(unmade);
         self.out.extend(of_back);
         jobs
     }

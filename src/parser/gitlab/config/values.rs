@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::model::{Name, Spanned, When};
+use super::model::{Job, Name, Spanned, When};
 use super::place::At;
 use super::{Completeness, codes};
 use crate::parser::diagnostics::{Code, Diagnostic, Diagnostics, did_you_mean};
@@ -23,12 +23,21 @@ pub(super) struct Checker<'d> {
     pub bases_wrong: bool,
     /// Conditions that were understood: jobs mostly have the same few.
     pub conditions: HashMap<SmolStr, Arc<Expr>>,
+    /// Jobs that nothing makes a job: they are in no pipeline, and others may name them.
+    pub unmade: Vec<Job>,
 }
 
 impl Checker<'_> {
     /// One for another thread, whose findings go elsewhere.
     pub(super) fn fork<'o>(&self, out: &'o mut Diagnostics) -> Checker<'o> {
-        Checker { out, completeness: self.completeness, bases_wrong: self.bases_wrong, conditions: HashMap::new() }
+        Checker::new(out, self.completeness, self.bases_wrong)
+    }
+}
+
+impl<'d> Checker<'d> {
+    /// One that has seen nothing yet.
+    pub(super) fn new(out: &'d mut Diagnostics, completeness: Completeness, bases_wrong: bool) -> Self {
+        Self { out, completeness, bases_wrong, conditions: HashMap::new(), unmade: Vec::new() }
     }
 }
 
@@ -289,7 +298,7 @@ impl Checker<'_> {
         self.items(items, at, |_, text| text)
     }
 
-    /// A list of texts and where they stand.
+    /// A list of texts and where they stand. Of a list with other items too, the texts.
     pub fn names(&mut self, node: &Node, at: At<'_>) -> Option<Arc<[Name]>> {
         let Some(items) = node.as_sequence() else {
             if !is_null(node) {
@@ -297,7 +306,7 @@ impl Checker<'_> {
             }
             return None;
         };
-        self.items(items, at, |item, value| Spanned { value, span: item.span })
+        Some(self.those_read(items, at, |item, value| Spanned { value, span: item.span }).into())
     }
 
     /// A list of texts, or one.
@@ -317,6 +326,11 @@ impl Checker<'_> {
 
     fn items<T>(&mut self, items: &[Node], at: At<'_>, make: impl Fn(&Node, SmolStr) -> T) -> Option<Arc<[T]>> {
         let before = self.out.len();
+        let made = self.those_read(items, at, make);
+        (self.out.len() == before).then(|| made.into())
+    }
+
+    fn those_read<T>(&mut self, items: &[Node], at: At<'_>, make: impl Fn(&Node, SmolStr) -> T) -> Vec<T> {
         let mut made = Vec::with_capacity(items.len());
         for item in items {
             match as_text(item) {
@@ -324,7 +338,7 @@ impl Checker<'_> {
                 None => self.wrong_type(item, at, "a list of texts: an item of it is no text"),
             }
         }
-        (self.out.len() == before).then(|| made.into())
+        made
     }
 
     /// A whole number, or a list of such.

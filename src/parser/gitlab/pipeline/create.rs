@@ -2,6 +2,7 @@
 //!
 //! Source: gitlabhq `lib/gitlab/ci/pipeline/seed/build.rb` and `lib/gitlab/ci/pipeline/chain`.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use smol_str::SmolStr;
 use super::super::compose::EDGES;
 use super::super::config::Completeness;
 use super::super::config::model::{self, AllowFailure, Configuration, Job, Need, NeedWhat, Parallel, Rule, When};
+use super::circles;
 use super::codes;
 use super::context::PipelineContext;
 use super::matrix::{self, Instance};
@@ -123,7 +125,9 @@ pub fn create_with(
     let evaluator = Evaluator::new(files, projects, &*context.changes);
     let mut auto_cancel = configuration.workflow.auto_cancel.clone().unwrap_or_default();
     let starts = workflow(&configuration, &mut shared, &mut auto_cancel, &evaluator, diagnostics);
-    let mut work = Work { configuration: &configuration, context: &context, shared: &shared, evaluator: &evaluator };
+    let circles = RefCell::default();
+    let mut work =
+        Work { configuration: &configuration, context: &context, shared: &shared, evaluator: &evaluator, circles };
     let mut jobs = if starts { work.jobs(diagnostics) } else { Vec::new() };
     let first = || configuration.jobs.iter().next().map(|job| job.span);
     if starts && jobs.is_empty() && !diagnostics.has_errors() {
@@ -200,6 +204,7 @@ struct Work<'a> {
     context: &'a PipelineContext,
     shared: &'a Shared,
     evaluator: &'a Evaluator<'a>,
+    circles: RefCell<circles::Told>,
 }
 
 /// What a job is created as.
@@ -278,7 +283,7 @@ impl<'a> Work<'a> {
             interruptible,
         });
         if let Some(job) = created.last() {
-            self.check_variables(job, diagnostics);
+            self.circles.borrow_mut().check(self.configuration, self.shared, job, diagnostics);
         }
     }
 
@@ -295,23 +300,6 @@ impl<'a> Work<'a> {
         let except = job.except.as_deref();
         let is_in = is_free || policy::includes(only, except, self.context, self.evaluator, &scope);
         Ok((is_in && written != When::Never).then_some(Decision { rule: None, when: written }))
-    }
-
-    /// Reports variables in a circle. Most jobs have none that refer to others at all.
-    fn check_variables(&self, created: &CreatedJob, diagnostics: &mut Diagnostics) {
-        let Some(job) = self.configuration.jobs.as_slice().get(created.source) else { return };
-        let own = job.variables.iter().chain(&created.rule_variables).flat_map(|variables| &variables.list);
-        let own: Vec<Variable> = own.map(Variable::from).filter(|variable| !variable.references().is_empty()).collect();
-        if own.is_empty() {
-            return;
-        }
-        let all = variables(self.shared, job, created, Vec::new(), &[]);
-        if let Err(circle) = all.sorted() {
-            let span = job.variables.as_ref().and_then(|list| list.list.iter().find(|v| circle.0.contains(&v.name)));
-            let span = span.map_or(job.span, |variable| variable.span);
-            let message = format!("in job `{}`: {circle}", created.name);
-            diagnostics.push(Diagnostic::error(codes::VARIABLE_CIRCLE, span, message));
-        }
     }
 
     fn resolve_needs(

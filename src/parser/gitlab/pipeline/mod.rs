@@ -2,10 +2,11 @@
 //!
 //! - [`context`]: what a pipeline is created for. [`predefined`], [`variables`], [`scope`]: variables and who sees them.
 //! - [`rules`], [`policy`], [`pattern`], [`matrix`]: which jobs there are. [`create`](mod@create): the pipeline.
-//! - `definition`: the pipeline as plans and schedules know it. [`expand`]: the processed configuration as text.
+//! - [`circles`]: variables that refer to each other. `definition`: the pipeline as plans and schedules know it. [`expand`]: the processed configuration as text.
 //! - [`response`](mod@response), `job_variables`, [`cache_key`]: one job as a runner is handed it. [`codes`]: what can be wrong.
 
 pub mod cache_key;
+pub mod circles;
 pub mod codes;
 pub mod context;
 pub mod create;

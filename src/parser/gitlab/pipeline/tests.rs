@@ -104,3 +104,64 @@ fn a_need_of_what_may_be_in_an_include_that_is_left_out_is_a_note() {
     assert!(!of("from-there"));
     assert!(of("z"));
 }
+
+/// Circles as the file shows them, and as a pipeline's jobs have them.
+fn circles(text: &str) -> [Vec<String>; 2] {
+    let files: BTreeMap<String, String> = BTreeMap::new();
+    let composed = compose_bytes("ci.yml", text.as_bytes(), &files, &Offline, &ComposeContext::default());
+    let mut found = composed.diagnostics;
+    let configuration = config::check(&composed.value.unwrap().root, &mut found).unwrap();
+    assert!(found.is_empty(), "{found:?}");
+    super::circles::check(&configuration, &mut found);
+    let mut later = Diagnostics::new();
+    create(Arc::new(configuration), Arc::new(PipelineContext::default()), &files, &mut later);
+    [found, later].map(|found| {
+        let found = found.iter().filter(|one| one.code == codes::VARIABLE_CIRCLE);
+        let mut told: Vec<String> = found
+            .map(|one| format!("{:?} {}:{} {}", one.severity, one.span.line, one.span.column, one.message))
+            .collect();
+        told.sort();
+        told
+    })
+}
+
+#[test]
+fn circles_of_the_files_variables_are_told_where_they_are() {
+    let all = |names: &str| format!("the variables {names} refer to each other in a circle");
+    // No job has to have variables of its own, and what all have is told once.
+    let text = "variables:\n  A: $B\n  B: $A\n  C: $D\n  D: x$E\n  E: ${C}\n  S: $S\nx: {script: x}\ny: {script: x, variables: {O: $A}}\n";
+    let [of_file, of_pipeline] = circles(text);
+    let expected = [format!("Error 2:3 {}", all("A -> B -> A")), format!("Error 4:3 {}", all("C -> D -> E -> C"))];
+    assert_eq!(of_file, expected);
+    assert_eq!(of_pipeline, expected);
+    // A job's own, and what it has of the file with it.
+    let text = "variables: {A: $B}\nx: {script: x, variables: {B: $C, C: $A}}\ny: {script: x}\n";
+    let [of_file, of_pipeline] = circles(text);
+    let expected = [format!("Error 2:28 in job `x`: {}", all("B -> C -> A -> B"))];
+    assert_eq!(of_file, expected);
+    assert_eq!(of_pipeline, expected);
+}
+
+#[test]
+fn circles_that_no_job_has_are_none() {
+    for jobs in [
+        "x: {script: x, variables: {A: b}}",
+        "x: {script: x, inherit: {variables: [A]}}",
+        "x: {script: x, inherit: {variables: false}}",
+        "x: {script: x, parallel: {matrix: [{B: [a, b]}]}}",
+    ] {
+        let [of_file, of_pipeline] = circles(&format!("variables: {{A: $B, B: $A}}\n{jobs}\n"));
+        assert!(of_file.is_empty() && of_pipeline.is_empty(), "{jobs}: {of_file:?} {of_pipeline:?}");
+    }
+    let [of_file, of_pipeline] = circles("variables: {A: $B, B: {value: $A, expand: false}}\nx: {script: x}\n");
+    assert!(of_file.is_empty() && of_pipeline.is_empty(), "{of_file:?} {of_pipeline:?}");
+}
+
+/// The server refuses the pipelines that have the job, and no others.
+#[test]
+fn circles_of_jobs_that_may_be_left_out_are_warnings() {
+    let text = "variables: {A: $B, B: $A}\nx: {script: x, rules: [{if: $NOPE}]}\ny: {script: x, variables: {A: b}}\n";
+    let [of_file, of_pipeline] = circles(text);
+    assert_eq!(of_file, ["Warning 1:13 the variables A -> B -> A refer to each other in a circle"]);
+    assert!(of_pipeline.is_empty(), "{of_pipeline:?}");
+}

@@ -214,3 +214,77 @@ fn a_called_workflow_that_is_missing_is_a_note_and_one_that_is_wrong_an_error() 
     let workflow = checked.value.unwrap();
     assert_eq!(workflow.jobs[1].as_call().unwrap().workflow.as_ref().unwrap().jobs[0].key(), "x");
 }
+
+#[test]
+fn a_matrix_that_is_too_big_is_told_before_the_run() {
+    let vector = |name: &str, count: usize| format!("{name}: [{}]", vec!["1"; count].join(", "));
+    let warned = |matrix: &str| {
+        let text = format!(
+            "on: push\njobs:\n  a:\n    runs-on: x\n    strategy: {{matrix: {{{matrix}}}}}\n    steps: [{{run: x}}]\n"
+        );
+        let checked = check("w.yml", &text, &NoFiles, &CheckOptions::default());
+        assert!(!checked.diagnostics.has_errors(), "{:?}", errors(&checked));
+        let found: Vec<_> = checked.diagnostics.iter().filter(|one| one.code == codes::MATRIX).collect();
+        assert!(found.iter().all(|one| (one.span.line, one.span.column) == (5, 16) && one.message.contains("256")));
+        found.len()
+    };
+    assert_eq!(warned(&format!("{}, {}", vector("a", 16), vector("b", 16))), 0);
+    assert_eq!(warned(&format!("{}, {}", vector("a", 16), vector("b", 17))), 1);
+    assert_eq!(warned(&vector("a", 257)), 1);
+    assert_eq!(warned(&format!("{}, include: [{{a: 2}}]", vector("a", 256))), 1);
+    assert_eq!(warned(&format!("{}, include: [{{a: 1, c: 2}}]", vector("a", 256))), 0);
+    assert_eq!(warned(&format!("include: [{}]", vec!["{a: 1}"; 257].join(", "))), 1);
+    assert_eq!(warned(&format!("{}, b: [1, 2], exclude: [{{b: 2}}]", vector("a", 200))), 0);
+    assert_eq!(warned(&format!("{}, b: [1, 2], exclude: [{{b: 3}}]", vector("a", 200))), 1);
+    assert_eq!(warned(&format!("{}, b: '${{{{ fromJSON(vars.B) }}}}'", vector("a", 300))), 0);
+}
+
+#[test]
+fn findings_say_in_which_job_and_step_they_are() {
+    let text = "on: push\nnmae: x\njobs:\n  build-frontend:\n    steps:\n      - {run: a}\n      - name: run-tests\n        runn: x\n      - id: third\n        runn: x\n      - runn: x\n    runs-on: x\n    runns: x\n  other:\n    runs-on: x\n    needs: nowhere\n    steps: [{name: '', run: x, id: s, x: y}]\n  last: {runs-on: x, steps: [{run: x}], x: y}\non2: x\n";
+    let checked = check("w.yml", text, &NoFiles, &CheckOptions { lints: false, ..CheckOptions::default() });
+    let context = |one: &Diagnostic| one.context.as_ref().map(ToString::to_string);
+    let found: Vec<(u32, Option<String>)> =
+        checked.diagnostics.iter().map(|one| (one.span.line, context(one))).collect();
+    let expected = [
+        (2, None),
+        // Nothing says what these steps do.
+        (7, Some("in job `build-frontend`, step `run-tests`")),
+        (9, Some("in job `build-frontend`, step `third`")),
+        (8, Some("in job `build-frontend`, step `run-tests`")),
+        (10, Some("in job `build-frontend`, step `third`")),
+        (11, Some("in job `build-frontend`, step 4")),
+        (13, Some("in job `build-frontend`")),
+        // Its own words name the job.
+        (16, None),
+        (17, Some("in job `other`, step `s`")),
+        (18, Some("in job `last`")),
+        (19, None),
+    ];
+    for (line, context) in &expected {
+        let is_there = found.iter().any(|one| one.0 == *line && one.1.as_deref() == *context);
+        assert!(is_there, "{line}: {context:?} is not in {found:?}");
+    }
+    let known = |one: &(u32, Option<String>)| expected.contains(&(one.0, one.1.as_deref()));
+    assert!(found.iter().all(known), "{found:?}");
+    let all = crate::parser::diagnostics::json::all(&checked.diagnostics, &checked.sources);
+    let tests = all.iter().find(|one| one.line == 8).unwrap();
+    assert_eq!(tests.message, "Unexpected value 'runn'");
+    assert_eq!(tests.context.as_deref(), Some("in job `build-frontend`, step `run-tests`"));
+    let told = checked.diagnostics.iter().find(|one| one.span.line == 8).unwrap();
+    let line = crate::parser::diagnostics::render::line(told, &checked.sources);
+    assert_eq!(line, "w.yml:8:9: error: Unexpected value 'runn' (in job `build-frontend`, step `run-tests`)");
+}
+
+/// What an alias brings is told where it stands.
+#[test]
+fn findings_behind_an_alias_belong_to_the_job_that_has_the_text() {
+    let text = "on: push\njobs:\n  a:\n    runs-on: x\n    steps: &steps\n      - {name: one, runn: x}\n  b:\n    runs-on: x\n    steps: *steps\n    x: y\n";
+    let checked = check("w.yml", text, &NoFiles, &CheckOptions { lints: false, ..CheckOptions::default() });
+    let found = |line: u32| -> Vec<String> {
+        let there = checked.diagnostics.iter().filter(|one| one.span.line == line);
+        there.map(|one| one.context.as_ref().map(ToString::to_string).unwrap_or_default()).collect()
+    };
+    assert!(found(6).iter().all(|context| context == "in job `a`, step `one`") && !found(6).is_empty());
+    assert_eq!(found(10), ["in job `b`"]);
+}

@@ -5,7 +5,9 @@ use smol_str::SmolStr;
 use super::{Converter, ids, permissions, run_defaults};
 use crate::parser::diagnostics::Diagnostic;
 use crate::parser::document::Span;
+use crate::parser::expression::Value;
 use crate::parser::github::codes;
+use crate::parser::github::matrix::{LIMIT, Matrix};
 use crate::parser::github::schema::scope::ScopeSet;
 use crate::parser::github::workflow::model::{Call, CallSecrets, Condition, Job, JobKind, StepsJob};
 use crate::parser::github::workflow::token::{Pair, Token, TokenKind};
@@ -108,6 +110,30 @@ impl Converter<'_, '_> {
         }
     }
 
+    /// More combinations than a matrix may have, where they are known. The file is taken, and the job fails when it starts.
+    fn check_combinations(&mut self, strategy: &Token, pairs: &[Pair]) {
+        let mut most = 1_usize;
+        let mut added = 0;
+        for Pair { key, value } in pairs {
+            match (key.as_text(), value.as_sequence()) {
+                (Some("include"), Some(items)) => added = items.len(),
+                (_, Some(items)) if key.as_text() != Some("exclude") => most = most.saturating_mul(items.len()),
+                _ => {}
+            }
+        }
+        if most.saturating_add(added) <= LIMIT || pairs.iter().any(|pair| has_expressions(&pair.key, &pair.value)) {
+            return;
+        }
+        if !Matrix::of(&object(pairs)).is_ok_and(|matrix| matrix.has_too_many()) {
+            return;
+        }
+        let keys = strategy.as_mapping().unwrap_or_default();
+        let span = keys.iter().find(|pair| pair.key.as_text() == Some("matrix")).map_or(strategy.span, |p| p.key.span);
+        let message = format!("the matrix has more than {LIMIT} combinations, and the job fails when it starts");
+        let help = format!("GitHub makes at most {LIMIT} jobs of a matrix: leave values out, or make two jobs of it");
+        self.tell(Diagnostic::warning(codes::MATRIX, span, message).help(help));
+    }
+
     /// A matrix without a value in one of its lists comes to no job, which GitHub says when the run starts.
     fn check_strategy(&mut self, strategy: &Token) {
         let Some(pairs) = strategy.get("matrix").and_then(Token::as_mapping) else { return };
@@ -120,6 +146,7 @@ impl Converter<'_, '_> {
                 self.error_with(codes::MATRIX, pair.value.span, message, Some(help));
             }
         }
+        self.check_combinations(strategy, pairs);
         if let Some(number) = strategy.get("max-parallel").and_then(Token::as_number)
             && number < 1.0
         {
@@ -141,6 +168,26 @@ impl Converter<'_, '_> {
             self.tell(Diagnostic::warning(codes::NUMBER, value.span, message).help(help));
         }
     }
+}
+
+fn has_expressions(key: &Token, value: &Token) -> bool {
+    key.has_expressions() || value.has_expressions()
+}
+
+/// The value of a token without expressions. The document's limit on levels bounds the depth of this.
+fn literal(token: &Token) -> Value {
+    match &token.kind {
+        TokenKind::Null | TokenKind::Insert | TokenKind::Template(_) => Value::Null,
+        TokenKind::Bool(truth) => Value::Bool(*truth),
+        TokenKind::Number(number) => Value::Number(*number),
+        TokenKind::Text(text) => Value::text(text.as_str()),
+        TokenKind::Sequence(items) => Value::array(items.iter().map(literal).collect()),
+        TokenKind::Mapping(pairs) => object(pairs),
+    }
+}
+
+fn object(pairs: &[Pair]) -> Value {
+    Value::object(pairs.iter().map(|pair| (pair.key.source().to_string(), literal(&pair.value))))
 }
 
 /// What jobs of both kinds have.

@@ -165,7 +165,13 @@ fn byte_order_marks_and_encodings() {
     let want = Some(serde_json::json!({"ä": 1}));
     assert_eq!(compose("\u{FEFF}ä: 1\n".as_bytes()), (want.clone(), vec![]));
     let utf16: Vec<u8> = "\u{FEFF}ä: 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(compose(&utf16), (want, vec![]));
+    assert_eq!(compose(&utf16), (want.clone(), vec![]));
+    let big: Vec<u8> = "\u{FEFF}ä: 1\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    assert_eq!(compose(&big), (want, vec![]));
+    assert_eq!(utf16_text(&utf16).as_deref(), Some("ä: 1\n"));
+    assert_eq!(utf16_text(&big).as_deref(), Some("ä: 1\n"));
+    assert_eq!(utf16_text(b"a: 1\n"), None);
+    assert_eq!(utf16_text(b"\xFF\xFE\x00\xD8"), None);
     let (_, errors) = compose(b"a: 1\nb: \xE4\n");
     assert!(errors[0].starts_with("2:4 ") && errors[0].contains("UTF-8"), "{errors:?}");
 }

@@ -222,3 +222,55 @@ fn the_job_that_makes_a_child_pipeline_is_there_before_it() {
     let (_, errors) = of(&format!("{}{makers}", child("maek")));
     assert_eq!(errors, ["1:48 job `t`: `trigger` names the unknown job `maek`"]);
 }
+
+/// A job that lacks its commands is looked at as a whole nevertheless, and counts as there.
+#[test]
+fn all_errors_of_a_broken_job_come_at_once() {
+    let cases: [(&str, &[&str]); 12] = [
+        (
+            "a: {scirpt: x, needs: [bb], stage: biuld, tags: 5}\n",
+            &[
+                "1:1 job `a` has no `script`",
+                "1:24 job `a`: `needs` names the unknown job `bb`",
+                "1:36 job `a` has the stage `biuld`",
+                "1:49 job `a`: `tags` should be a list",
+                "1:5 job `a` contains an unknown key: `scirpt`",
+            ],
+        ),
+        // Who needs a broken job is right.
+        ("a: {stage: build}\nb: {script: x, needs: [a], dependencies: [a]}\n", &["1:1 job `a` has no `script`"]),
+        ("a: 5\nb: {script: x, needs: [a]}\n", &["1:1 job `a` should be a mapping"]),
+        (
+            "a: {scirpt: x, stage: deploy}\nb: {script: x, stage: build, needs: [a]}\n",
+            &["1:1 ", "1:5 ", "2:38 job `b`: `needs` names `a`, whose stage `deploy` comes after"],
+        ),
+        // What could not be read is not compared.
+        ("stages: [build]\na: {script: x, stage: [1]}\n", &["2:23 job `a`: `stage` should be text"]),
+        ("stages: [build]\na: {script: x, stgae: build}\n", &["2:16 job `a` contains an unknown key: `stgae`"]),
+        (
+            "a: {script: x, stage: build, needs: [b]}\nb: {script: x, satge: build}\n",
+            &["2:16 job `b` contains an unknown key: `satge`"],
+        ),
+        ("a: {script: x, parallel: many}\nb: {script: x, needs: [a 1/2, 'a: [x]']}\n", &["1:26 job `a`: `parallel`"]),
+        (
+            "a: {script: x, environment: {name: e, on_stop: b}}\nb: {script: x, environment: [e]}\n",
+            &["2:29 job `b`: `environment` should be a text or a mapping"],
+        ),
+        (
+            "a: {script: x, dependencies: [5, bb]}\n",
+            &[
+                "1:31 job `a`: `dependencies` should be a list of texts",
+                "1:34 job `a`: `dependencies` names the unknown",
+            ],
+        ),
+        // Keywords at the wrong place and misspelt ones are no jobs.
+        ("retry: {max: 2}\na: {script: x}\n", &["1:1 job `retry` has no `script`"]),
+        ("variabels: {A: b}\na: {script: x}\n", &["1:1 job `variabels` has no `script`"]),
+    ];
+    for (text, expected) in cases {
+        let (_, mut errors) = of(text);
+        errors.sort();
+        let fits = errors.len() == expected.len() && errors.iter().zip(expected).all(|(is, want)| is.starts_with(want));
+        assert!(fits, "{text}: {errors:#?}");
+    }
+}

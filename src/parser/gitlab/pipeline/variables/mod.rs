@@ -88,10 +88,20 @@ impl Expansion {
     pub const FULL: Self = Self { keep_undefined: false, file_references: true, raw_references: true };
 }
 
-/// Variables that refer to each other in a circle: their names.
+/// Variables that refer to each other in a circle: their names, each once; the last refers to the first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the variables {} refer to each other in a circle", .0.join(" -> "))]
+#[error("the variables {} -> {} refer to each other in a circle", .0.join(" -> "), .0.first().map_or("", SmolStr::as_str))]
 pub struct Circle(pub Vec<SmolStr>);
+
+impl Circle {
+    /// The same from the name at `place` on.
+    #[must_use]
+    pub fn beginning_at(&self, place: usize) -> Self {
+        let mut names = self.0.clone();
+        names.rotate_left(place.min(self.0.len()));
+        Self(names)
+    }
+}
 
 /// Bytes that references bring into all values of a job together; values that multiply each other would have no end.
 const MOST_BYTES: usize = 16 << 20;
@@ -125,10 +135,26 @@ impl Collection {
         let edges: Vec<Vec<usize>> = self.list.iter().map(|variable| self.edges(variable)).collect();
         match sort::children_first(&edges) {
             Ok(order) => Ok(order.into_iter().filter_map(|at| self.list.get(at)).collect()),
-            Err(circle) => {
-                Err(Circle(circle.into_iter().filter_map(|at| self.list.get(at)).map(|v| v.key.clone()).collect()))
-            }
+            Err(circles) => Err(self.circle(circles.first().map(Vec::as_slice).unwrap_or_default())),
         }
+    }
+
+    /// All circles that have no variable in common, each from its first variable on.
+    pub fn circles(&self) -> Vec<Circle> {
+        if self.list.iter().all(|variable| variable.raw || !may_refer(&variable.value)) {
+            return Vec::new();
+        }
+        let edges: Vec<Vec<usize>> = self.list.iter().map(|variable| self.edges(variable)).collect();
+        let circles = sort::children_first(&edges).err().unwrap_or_default();
+        circles.iter().map(|circle| self.circle(circle)).collect()
+    }
+
+    fn circle(&self, places: &[usize]) -> Circle {
+        let mut names: Vec<SmolStr> =
+            places.iter().filter_map(|at| self.list.get(*at)).map(|v| v.key.clone()).collect();
+        // A name that is there twice stands for both.
+        names.dedup();
+        Circle(names)
     }
 
     fn edges(&self, variable: &Variable) -> Vec<usize> {

@@ -1,17 +1,48 @@
 //! Nodes behind those they point to.
 
-/// The nodes in such an order that each comes after those it points to, else as they are; or a circle. A node that points
-/// to itself is none.
+use std::collections::{HashMap, VecDeque};
+
+/// The nodes in such an order that each comes after those it points to, else as they are; or circles, one of each knot, from
+/// its first node on. A node that points to itself is none.
 ///
 /// Tarjan's way without recursion: a chain of references may be as long as the file is.
-pub(super) fn children_first(edges: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
+pub(super) fn children_first(edges: &[Vec<usize>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
     let mut walk = Walk { edges, number: vec![None; edges.len()], low: vec![0; edges.len()], ..Walk::default() };
     for node in 0..edges.len() {
         if walk.number.get(node).is_some_and(Option::is_none) {
-            walk.from(node)?;
+            walk.from(node);
         }
     }
-    Ok(walk.order)
+    if walk.knots.is_empty() {
+        return Ok(walk.order);
+    }
+    let mut circles: Vec<Vec<usize>> = walk.knots.iter().map(|knot| circle(edges, knot)).collect();
+    circles.sort_unstable();
+    Err(circles)
+}
+
+/// The shortest way from the first node of a knot back to it.
+fn circle(edges: &[Vec<usize>], knot: &[usize]) -> Vec<usize> {
+    let Some(first) = knot.iter().copied().min() else { return Vec::new() };
+    // Where each node of the knot was reached from.
+    let mut from: HashMap<usize, Option<usize>> = knot.iter().map(|node| (*node, None)).collect();
+    let mut waiting = VecDeque::from([first]);
+    while let Some(node) = waiting.pop_front() {
+        for child in edges.get(node).into_iter().flatten().copied() {
+            if child == first && node != first {
+                let mut way: Vec<usize> = std::iter::successors(Some(node), |node| *from.get(node)?).collect();
+                way.reverse();
+                return way;
+            }
+            if child != first
+                && let Some(reached @ None) = from.get_mut(&child)
+            {
+                *reached = Some(node);
+                waiting.push_back(child);
+            }
+        }
+    }
+    knot.to_vec()
 }
 
 #[derive(Default)]
@@ -21,6 +52,8 @@ struct Walk<'a> {
     low: Vec<usize>,
     open: Vec<usize>,
     order: Vec<usize>,
+    /// Nodes that reach each other, more than one.
+    knots: Vec<Vec<usize>>,
     count: usize,
 }
 
@@ -33,7 +66,7 @@ impl Walk<'_> {
         self.open.push(node);
     }
 
-    fn from(&mut self, start: usize) -> Result<(), Vec<usize>> {
+    fn from(&mut self, start: usize) {
         let mut path = vec![(start, 0)];
         self.enter(start);
         while let Some((node, next)) = path.last_mut() {
@@ -43,7 +76,7 @@ impl Walk<'_> {
                 if let Some((parent, _)) = path.last() {
                     self.low[*parent] = self.low[*parent].min(self.low[node]);
                 }
-                self.leave(node)?;
+                self.leave(node);
                 continue;
             };
             *next += 1;
@@ -57,20 +90,21 @@ impl Walk<'_> {
                 Some(_) => {}
             }
         }
-        Ok(())
     }
 
-    fn leave(&mut self, node: usize) -> Result<(), Vec<usize>> {
+    fn leave(&mut self, node: usize) {
         if self.number[node] != Some(self.low[node]) {
-            return Ok(());
+            return;
         }
         let begin = self.open.iter().rposition(|open| *open == node).unwrap_or(0);
         let component = self.open.split_off(begin);
-        if component.len() > 1 {
-            return Err(component);
+        for node in &component {
+            self.number[*node] = Some(usize::MAX);
         }
-        self.number[node] = Some(usize::MAX);
-        self.order.push(node);
-        Ok(())
+        if component.len() > 1 {
+            self.knots.push(component);
+        } else {
+            self.order.push(node);
+        }
     }
 }
