@@ -12,6 +12,7 @@ use cap_std::fs::Dir;
 
 use crate::parser::dialect::{Dialect, PLACES};
 use crate::parser::document::{FileError, Files};
+use crate::parser::gitlab::compose::utf16_text;
 
 /// The biggest file that is read for a pipeline, in bytes.
 const BIGGEST: u64 = 32 << 20;
@@ -182,7 +183,12 @@ impl Project {
     fn file(&self, full: &Path, dialect: Option<Dialect>) -> Result<PipelineFile, LocateError> {
         let path = self.relative(full);
         let bytes = read_bytes(full)?;
-        let (text, no_text_at) = match String::from_utf8(bytes) {
+        // Of GitLab's files alone: the others say that they are no text.
+        let wide = utf16_text(&bytes).filter(|text| {
+            let spoken = dialect.or_else(|| Dialect::of_path(&path)).unwrap_or_else(|| Dialect::of_text(text));
+            spoken == Dialect::GitLab
+        });
+        let (text, no_text_at) = match wide.map_or_else(|| String::from_utf8(bytes), Ok) {
             Ok(text) => (text, None),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();

@@ -1006,3 +1006,13 @@ fn a_run_that_is_paused_starts_no_job_until_it_is_resumed() {
     assert!(told.any(|line| line == "resumed"), "it says that it goes on");
     assert_eq!(exec.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_gitlab_file_in_utf_16_is_read_as_gitlab_does() {
+    let project = Project::new(&[(".gitlab-ci.yml", "a: {script: x}\n")]);
+    let text = "\u{feff}ä:\n  script: hé\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    fs::write(project.root().join(".gitlab-ci.yml"), text).unwrap();
+    let output = project.run(&["lint", "."]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(project.json(&["plan", "--json"])["jobs"]["ä"].is_object());
+}
