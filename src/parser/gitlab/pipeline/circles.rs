@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use super::codes;
 use super::create::{CreatedJob, variables};
 use super::scope::Shared;
+use super::variables::reference::may_refer;
 use super::variables::{Circle, Collection, Variable, inherit};
 use crate::parser::diagnostics::{Diagnostic, Diagnostics, Severity};
 use crate::parser::document::Span;
@@ -34,10 +35,10 @@ pub fn check(configuration: &Configuration, diagnostics: &mut Diagnostics) {
         told.tell(configuration, Of::job(first), circle, severity(is_sure), diagnostics);
     }
     for job in &configuration.jobs {
-        let own = own(job);
-        if own.iter().all(|variable| variable.references().is_empty()) {
+        if !job.variables.iter().flat_map(|own| &own.list).any(refers) {
             continue;
         }
+        let own = own(job);
         let all: Collection = inherit(&root, &own, &job.inherit.variables).into_iter().collect();
         let sure = severity(is_always_there(configuration, job));
         for circle in all.circles().iter().filter(|circle| own.iter().any(|own| circle.0.contains(&own.key))) {
@@ -52,6 +53,11 @@ fn severity(is_sure: bool) -> Severity {
 
 fn own(job: &Job) -> Vec<Variable> {
     job.variables.iter().flat_map(|own| &own.list).map(Variable::from).collect()
+}
+
+/// Whether there are references in it, at a glance.
+fn refers(variable: &model::Variable) -> bool {
+    variable.expand != Some(false) && may_refer(&variable.value)
 }
 
 /// Whether a job inherits a whole circle of the file's variables.
@@ -108,9 +114,8 @@ impl Told {
         diagnostics: &mut Diagnostics,
     ) {
         let Some(job) = configuration.jobs.as_slice().get(created.source) else { return };
-        let own = job.variables.iter().chain(&created.rule_variables).flat_map(|variables| &variables.list);
-        let refers = own.map(Variable::from).any(|variable| !variable.references().is_empty());
-        if !refers && !self.in_shared(shared) {
+        let mut own = job.variables.iter().chain(&created.rule_variables).flat_map(|variables| &variables.list);
+        if !own.any(refers) && !self.in_shared(shared) {
             return;
         }
         let of = Of { name: &created.name, job, rule: created.rule_variables.as_deref() };
