@@ -1016,3 +1016,14 @@ fn a_gitlab_file_in_utf_16_is_read_as_gitlab_does() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(project.json(&["plan", "--json"])["jobs"]["ä"].is_object());
 }
+
+#[test]
+fn a_leg_that_no_matrix_of_a_workflow_has_is_a_wrong_argument() {
+    let job = "    runs-on: x\n    strategy: {matrix: {os: [a, b]}}\n    steps: [{run: 'true'}]\n";
+    let project = Project::new(&[(".github/workflows/ci.yml", &format!("on: push\njobs:\n  test:\n{job}"))]);
+    let run = |leg: &str| project.run(&["exec", "--executor", "host", "--matrix", leg]);
+    let output = run("os=z");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("no combination"), "{}", said(&output));
+    assert_eq!(run("os=b").status.code(), Some(0));
+}

@@ -13,6 +13,7 @@ use crate::local::surroundings::Surroundings;
 use crate::parser::diagnostics::{Checked, Diagnostic, Diagnostics, Severity, did_you_mean};
 use crate::parser::dialect;
 use crate::parser::document::{FileId, Limits, Merge, Options, Span, read};
+use crate::parser::github::contexts::NO_COMBINATION;
 use crate::parser::github::events::{RunFacts, StartProblem};
 use crate::parser::github::run::{
     Certainty, Planned as PlannedRun, Playbook, Trouble, begin, expand as expanded, plan as plan_run,
@@ -159,6 +160,16 @@ pub fn begin_workflow(
     let begun =
         plan_run(Arc::clone(&workflow), facts.clone()).and_then(|planned| Ok((planned, begin(workflow, facts)?)));
     let value = match begun {
+        Ok((planned, Ok(_)))
+            if planned.troubles.iter().any(|trouble| trouble.fault.message.ends_with(NO_COMBINATION)) =>
+        {
+            let all = planned.troubles.iter().filter(|trouble| trouble.fault.message.ends_with(NO_COMBINATION));
+            all.for_each(|trouble| {
+                let told = trouble_of(trouble, planned.places.get(trouble.job.as_str()));
+                diagnostics.push(Diagnostic { severity: Severity::Error, code: codes::BAD_REQUEST, ..told });
+            });
+            None
+        }
         Ok((planned, Ok(run))) => {
             for trouble in &planned.troubles {
                 // The job will fail and say so; the others run.

@@ -12,4 +12,4 @@ mod spec;
 pub use github::EXPORTED;
 pub use names::{JobResults, Names, Status};
 pub use run::{Run, Scope};
-pub use scene::{JobScene, Strategy};
+pub use scene::{JobScene, NO_COMBINATION, Strategy};

@@ -18,6 +18,9 @@ use crate::parser::github::run::{
 use crate::parser::github::workflow::model::{Call, CallSecrets, Job, RunDefaults, Step, StepsJob, Token, TokenKind};
 use crate::pipeline::Secret;
 
+/// What is wrong where a run was narrowed down to legs that a matrix has not.
+pub const NO_COMBINATION: &str = "no combination of the matrix has the values that were asked for";
+
 /// A job or a leg.
 #[derive(Clone)]
 pub struct JobScene {
@@ -427,7 +430,7 @@ impl Strategy {
                 let mut all = matrix.combinations().map_err(|error| error.to_string())?;
                 all.retain(|leg| is_asked_for(leg, only));
                 if all.is_empty() {
-                    return Err("no combination of the matrix has the values that were asked for".into());
+                    return Err(NO_COMBINATION.into());
                 }
                 all.into_iter().map(Some).collect()
             }
