@@ -128,13 +128,10 @@ impl Narrator {
 
     /// Somebody has asked for the end.
     pub fn ending(&self, words: &str) {
-        match &self.face {
-            Face::Live { live, .. } => {
-                live.show(|board, _| board.ending());
-                live.print([words.to_owned()]);
-            }
-            Face::Lines { .. } => eprintln!("{words}"),
+        if let Face::Live { live, .. } = &self.face {
+            live.show(|board, _| board.ending());
         }
+        self.say(words);
     }
 
     /// Tells something of the run as a whole, beside its events.

@@ -137,6 +137,10 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     let (made, snapshot, forge) = match unless(&control, prepare(&order, &house, read)).await {
         Ok(prepared) => prepared,
         Err(error) => {
+            if matches!(error, RunError::Stopped) {
+                // Else its record says that it was killed.
+                ledger::end(&dir, PipelineEnd::Cancelled);
+            }
             house.close().await;
             match error {
                 RunError::Nothing(_) => narrator.finished(PipelineEnd::Success, began.elapsed()),

@@ -3,6 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+/// From so many jobs on, two threads are sooner done with them than one.
+pub const JOBS_FOR_TWO: usize = 200;
+
 /// Does both, the second in a thread of its own, and gives what both gave. Where the machine has no thread to give, one after the
 /// other. Starting the thread takes some 50 µs: both have to be worth that.
 pub fn join<A, B: Send>(first: impl FnOnce() -> A, second: impl FnOnce() -> B + Send) -> (A, B) {

@@ -17,4 +17,4 @@ mod join;
 pub mod native;
 pub mod variables;
 
-pub use join::join;
+pub use join::{JOBS_FOR_TWO, join};

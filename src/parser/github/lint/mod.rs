@@ -17,10 +17,7 @@ use visit::Site;
 use crate::parser::diagnostics::Diagnostics;
 use crate::parser::github::dialect::Dialect;
 use crate::parser::github::workflow::model::{Job, Workflow};
-use crate::parser::join;
-
-/// From so many jobs on, two threads are sooner done than one.
-const FOR_TWO: usize = 200;
+use crate::parser::{JOBS_FOR_TWO, join};
 
 /// Looks through a workflow; those that it calls are looked through on their own.
 pub fn run(workflow: &Workflow, dialect: Dialect, diagnostics: &mut Diagnostics) {
@@ -51,7 +48,7 @@ impl<'w> Lints<'w> {
     /// All jobs. Each is looked at by itself, so that two threads can share many.
     fn jobs(&self, diagnostics: &mut Diagnostics) -> Used<'w> {
         let jobs = self.workflow.jobs.as_slice();
-        if jobs.len() < FOR_TWO {
+        if jobs.len() < JOBS_FOR_TWO {
             return self.some(jobs, diagnostics);
         }
         let (front, back) = jobs.split_at(jobs.len() / 2);

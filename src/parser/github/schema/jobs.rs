@@ -11,7 +11,7 @@ use super::seen::Seen;
 use crate::parser::diagnostics::Diagnostics;
 use crate::parser::document::Entry;
 use crate::parser::github::workflow::token::{Pair, TokenKind};
-use crate::parser::join;
+use crate::parser::{JOBS_FOR_TWO, join};
 
 /// Who gets the jobs of a workflow, each as soon as it is read: what a job is made of stays in the processor's caches, and its
 /// memory serves for the next one.
@@ -29,13 +29,10 @@ pub trait TakeJobs: Send {
     fn append(&mut self, later: Self);
 }
 
-/// From so many jobs on, two threads are sooner done than one.
-const FOR_TWO: usize = 200;
-
 impl Reader<'_> {
     /// Reads the entries of `jobs`. Two threads share many: each job is read by itself.
     pub(super) fn jobs(&mut self, entries: &mut [Entry], open: &mut Open, scope: ScopeSet, jobs: &mut impl TakeJobs) {
-        if entries.len() < FOR_TWO || !are_distinct(entries) {
+        if entries.len() < JOBS_FOR_TWO || !are_distinct(entries) {
             jobs.expect(entries.len());
             return self.some_jobs(entries, open, scope, jobs);
         }

@@ -13,7 +13,7 @@ use super::place::At;
 use super::values::{Checker, as_text, is_blank, is_null, key_text};
 use crate::parser::diagnostics::{Diagnostic, Diagnostics};
 use crate::parser::document::{Entry, Mapping, Node, Span, Value};
-use crate::parser::join;
+use crate::parser::{JOBS_FOR_TWO, join};
 
 /// Keys at the top that are no jobs.
 pub(super) const ROOT_KEYS: [&str; 10] = [
@@ -46,8 +46,6 @@ pub const DEFAULT_KEYS: [&str; 13] = [
 ];
 /// Lists inside each other in `stages`, the outermost counted.
 const DEEPEST_STAGES: usize = 10;
-/// From so many keys at the top on, two threads are sooner done than one.
-const FOR_TWO: usize = 200;
 
 impl Checker<'_> {
     /// The whole tree.
@@ -69,7 +67,7 @@ impl Checker<'_> {
 
     /// All jobs. Two threads share many: each is read by itself.
     fn jobs(&mut self, entries: &[Entry], defaults: &Defaults) -> Vec<Job> {
-        if entries.len() < FOR_TWO {
+        if entries.len() < JOBS_FOR_TWO {
             return self.some_jobs(entries, defaults, entries.len());
         }
         let (front, back) = entries.split_at(entries.len() / 2);
