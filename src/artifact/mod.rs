@@ -17,6 +17,7 @@ pub mod cache;
 mod measure;
 mod merge;
 pub mod select;
+pub mod store;
 
 /// How much a [`Remark`] should be noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

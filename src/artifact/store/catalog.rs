@@ -1,0 +1,242 @@
+//! Which objects an owner has, and where: read from the footers of its packs. There is no other list that could disagree.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+
+use super::disk;
+use super::error::{ObjectTrouble, StoreError};
+use super::id::ObjectId;
+use super::layout::Home;
+use super::pack::reader::{Buffers, Pack};
+use super::pack::{Kind, ObjectRecord, PackId};
+use super::seal::StoreKey;
+
+/// Keys are parts of hashes already.
+#[derive(Default)]
+pub(super) struct NoHash(u64);
+
+impl Hasher for NoHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.0 = number as u64;
+    }
+}
+
+type Places = HashMap<u128, Place, BuildHasherDefault<NoHash>>;
+
+/// Where an object lies: the number of a pack of the catalog, and its own in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) pack: u32,
+    pub(super) object: u32,
+}
+
+/// An object of a pack that is still being written.
+const PENDING: Place = Place { pack: u32::MAX, object: 0 };
+
+/// What an owner has.
+pub(super) struct Catalog {
+    home: Home,
+    key: Option<StoreKey>,
+    packs: Vec<Pack>,
+    known: HashSet<PackId>,
+    places: Places,
+    /// Further copies of objects.
+    spares: Vec<(u128, Place)>,
+    /// Packs whose footer is not what it was.
+    damaged: Vec<std::path::PathBuf>,
+}
+
+/// An object's place and what its pack says of it.
+pub(super) struct Found<'c> {
+    pub(super) pack: &'c Pack,
+    pub(super) place: Place,
+    pub(super) record: ObjectRecord,
+}
+
+impl Catalog {
+    /// Reads the footers of all packs.
+    pub(super) fn load(home: Home, key: Option<StoreKey>) -> Result<Self, StoreError> {
+        Self::without(home, key, &[])
+    }
+
+    /// Reads the footers of all packs but these.
+    pub(super) fn without(home: Home, key: Option<StoreKey>, others: &[PackId]) -> Result<Self, StoreError> {
+        let mut catalog = Self::empty(home, key);
+        catalog.known.extend(others);
+        catalog.refresh()?;
+        Ok(catalog)
+    }
+
+    /// A catalog that has read nothing.
+    pub(super) fn empty(home: Home, key: Option<StoreKey>) -> Self {
+        Self {
+            home,
+            key,
+            packs: Vec::new(),
+            known: HashSet::new(),
+            places: Places::default(),
+            spares: Vec::new(),
+            damaged: Vec::new(),
+        }
+    }
+
+    /// Reads the footers of packs that came since.
+    pub(super) fn refresh(&mut self) -> Result<(), StoreError> {
+        for path in disk::fanned(&self.home.packs())? {
+            let named = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<PackId>().ok());
+            if named.is_some_and(|id| self.known.contains(&id)) || self.damaged.contains(&path) {
+                continue;
+            }
+            let number = self.packs.len() as u32;
+            let mut objects: Vec<u128> = Vec::new();
+            match Pack::open(&path, self.key.as_ref(), |_, record| objects.push(record.id.short())) {
+                Ok(pack) if named == Some(pack.id) => {
+                    self.known.insert(pack.id);
+                    self.packs.push(pack);
+                    for (object, short) in (0..).zip(objects) {
+                        self.insert(short, Place { pack: number, object });
+                    }
+                }
+                Ok(_) | Err(StoreError::Damaged { .. }) => self.damaged.push(path),
+                // A collector was faster.
+                Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, short: u128, place: Place) {
+        match self.places.insert(short, place) {
+            None | Some(PENDING) => {}
+            // The first copy stays the one that is used.
+            Some(first) => {
+                self.places.insert(short, first);
+                self.spares.push((short, place));
+            }
+        }
+    }
+
+    /// Notes that somebody is about to write the object. False: it is there, or somebody else is.
+    pub(super) fn claim(&mut self, id: &ObjectId) -> bool {
+        match self.places.entry(id.short()) {
+            std::collections::hash_map::Entry::Occupied(_) => false,
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(PENDING);
+                true
+            }
+        }
+    }
+
+    /// Whether the object is on disk, or about to be.
+    pub(super) fn has(&self, id: &ObjectId) -> bool {
+        self.places.contains_key(&id.short())
+    }
+
+    /// Whether all of them are in packs that have a name.
+    pub(super) fn has_settled(&self, objects: &[ObjectRecord]) -> bool {
+        objects.iter().all(|object| self.places.get(&object.id.short()).is_some_and(|place| *place != PENDING))
+    }
+
+    /// Packs whose footer is damaged.
+    pub(super) fn damaged(&self) -> &[std::path::PathBuf] {
+        &self.damaged
+    }
+
+    /// The packs. A [`Place`] has the number of one.
+    pub(super) fn packs(&self) -> &[Pack] {
+        &self.packs
+    }
+
+    /// Bytes of all packs.
+    pub(super) fn bytes(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.bytes).sum()
+    }
+
+    /// The number of objects, each counted once.
+    pub(super) fn objects(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Calls `each` with the objects of a pack, in order, and whether this is the copy that is used.
+    pub(super) fn each_object(
+        &self,
+        number: u32,
+        mut each: impl FnMut(ObjectRecord, bool),
+    ) -> Result<(), StoreError> {
+        let Some(pack) = self.packs.get(number as usize) else { return Ok(()) };
+        Pack::open(&pack.path, self.key.as_ref(), |object, record| {
+            let place = Place { pack: number, object };
+            each(record, self.places.get(&record.id.short()) == Some(&place));
+        })
+        .map(drop)
+    }
+
+    /// The copies of an object, the one to be used first.
+    fn copies(&self, id: &ObjectId) -> impl Iterator<Item = Place> {
+        let short = id.short();
+        let spares = self.spares.iter().filter(move |(spare, _)| *spare == short).map(|(_, place)| *place);
+        self.places.get(&short).copied().filter(|place| *place != PENDING).into_iter().chain(spares)
+    }
+
+    /// Where the object lies.
+    ///
+    /// # Errors
+    /// It is nowhere, or no copy's record can be read.
+    pub(super) fn find(&self, id: &ObjectId) -> Result<Found<'_>, StoreError> {
+        let mut how = ObjectTrouble::Missing;
+        for place in self.copies(id) {
+            let Some(pack) = self.packs.get(place.pack as usize) else { continue };
+            match pack.object(place.object) {
+                Ok(record) if record.id == *id => return Ok(Found { pack, place, record }),
+                _ => how = ObjectTrouble::Damaged,
+            }
+        }
+        Err(StoreError::Object { id: *id, how })
+    }
+
+    /// The content of an object that is not a file's chunk list, proved to be what its id says. `found` is called with each pack that has
+    /// a damaged copy.
+    pub(super) fn read(
+        &self,
+        id: &ObjectId,
+        kind: Kind,
+        buffers: &mut Buffers,
+        damaged: &mut Vec<PackId>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let mut how = ObjectTrouble::Missing;
+        let mut frame = Vec::new();
+        for place in self.copies(id) {
+            let Some(pack) = self.packs.get(place.pack as usize) else { continue };
+            let content = pack.object(place.object).and_then(|record| {
+                pack.read_frame(record.frame, buffers, &mut frame)?;
+                Ok(slice(&frame, &record).map(<[u8]>::to_vec).filter(|_| record.id == *id && record.kind == kind))
+            });
+            match content {
+                Ok(Some(content)) if kind == Kind::List || ObjectId::of(&content) == *id => return Ok(content),
+                _ => {
+                    how = ObjectTrouble::Damaged;
+                    damaged.push(pack.id);
+                }
+            }
+        }
+        Err(StoreError::Object { id: *id, how })
+    }
+}
+
+/// The bytes of an object in the content of its frame. `None`: the frame has no such place.
+pub(super) fn slice<'f>(frame: &'f [u8], record: &ObjectRecord) -> Option<&'f [u8]> {
+    let start = record.offset as usize;
+    frame.get(start..start.checked_add(record.length as usize)?)
+}

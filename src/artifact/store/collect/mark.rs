@@ -1,0 +1,95 @@
+//! Which objects of an owner are still needed: everything that can be reached from what its records keep.
+
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
+
+use super::super::catalog::{Catalog, NoHash};
+use super::super::error::StoreError;
+use super::super::get;
+use super::super::id::ObjectId;
+use super::super::list;
+use super::super::manifest::TreeNode;
+use super::super::pack::Kind;
+use super::super::pack::reader::Buffers;
+use crate::artifact::Interrupt;
+
+/// The objects that are needed.
+pub(super) struct Marks<'c> {
+    catalog: &'c Catalog,
+    live: HashSet<u128, BuildHasherDefault<NoHash>>,
+    buffers: Buffers,
+    /// Something that tells what is needed could not be read: then nobody knows what is not.
+    pub(super) is_blind: bool,
+    interrupt: Interrupt,
+}
+
+impl<'c> Marks<'c> {
+    pub(super) fn new(catalog: &'c Catalog, interrupt: &Interrupt) -> Result<Self, StoreError> {
+        Ok(Self {
+            catalog,
+            live: HashSet::default(),
+            buffers: Buffers::new()?,
+            is_blind: false,
+            interrupt: interrupt.clone(),
+        })
+    }
+
+    pub(super) fn has(&self, short: u128) -> bool {
+        self.is_blind || self.live.contains(&short)
+    }
+
+    /// True: it was not marked yet.
+    fn mark(&mut self, id: &ObjectId) -> bool {
+        self.live.insert(id.short())
+    }
+
+    /// Marks a tree and everything that it needs.
+    pub(super) fn tree(&mut self, id: &ObjectId) -> Result<(), StoreError> {
+        if !self.mark(id) {
+            return Ok(());
+        }
+        match self.try_tree(id) {
+            // What is damaged or gone itself needs nothing; but what it needed is not known any more.
+            Err(error) if error.is_damage() => {
+                self.is_blind = true;
+                tracing::warn!(tree = %id, %error, "a manifest cannot be read: no object of its owner is removed");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn try_tree(&mut self, id: &ObjectId) -> Result<(), StoreError> {
+        let root = get::root(self.catalog, id, &mut self.buffers, &mut Vec::new())?;
+        for (segment, _) in &root.segments {
+            if self.interrupt.is_raised() {
+                return Err(StoreError::Interrupted);
+            }
+            if !self.mark(segment) {
+                continue;
+            }
+            for entry in get::segment(self.catalog, segment, &mut self.buffers, &mut Vec::new())? {
+                match entry.node {
+                    TreeNode::File { size, id } if size > 0 => self.file(&id, size)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, id: &ObjectId, size: u64) -> Result<(), StoreError> {
+        if !self.mark(id) || self.catalog.find(id).map_or(true, |found| found.record.kind != Kind::List) {
+            return Ok(());
+        }
+        for part in list::parts(self.catalog, id, &mut self.buffers, &mut Vec::new())? {
+            self.mark(&part);
+        }
+        let live = &mut self.live;
+        let mut mark = |chunks: &[list::Chunk]| {
+            live.extend(chunks.iter().map(|chunk| chunk.id.short()));
+            Ok(())
+        };
+        list::chunks(self.catalog, id, size, &mut self.buffers, &mut Vec::new(), &mut mark)
+    }
+}

@@ -1,0 +1,176 @@
+//! Giving back the room of objects that nobody needs.
+//!
+//! First, beside others at work: what is needed is marked, and what is left of packs of which little is needed is copied into new
+//! ones. Then, alone: whoever kept something meanwhile is asked again, and packs that nobody needs are removed. Killed at any
+//! moment, this leaves objects twice or not needed, never fewer than needed.
+
+use std::collections::HashSet;
+
+use super::super::catalog::Catalog;
+use super::super::disk;
+use super::super::error::StoreError;
+use super::super::id::ObjectId;
+use super::super::layout::Home;
+use super::super::opened::{Store, slug_of};
+use super::super::pack::PackId;
+use super::super::pack::reader::Pack;
+use super::super::record::{Record, RecordKey};
+use super::super::session::{self, How, Session};
+use super::mark::Marks;
+use super::repack;
+use crate::artifact::Interrupt;
+
+/// A pack of which less is needed, in percent, is copied.
+const WORTH_COPYING: u64 = 70;
+
+/// Packs below this size ...
+const SMALL: u64 = 4 << 20;
+
+/// ... are put together when there are so many.
+const MANY_SMALL: usize = 32;
+
+/// What of a pack is needed.
+struct Use {
+    id: PackId,
+    bytes: u64,
+    needed_objects: u64,
+    needed_bytes: u64,
+    content_bytes: u64,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Swept {
+    pub(super) packs: u64,
+    pub(super) bytes: u64,
+}
+
+/// Removes what none of the owner's records needs.
+pub(super) fn sweep(store: &Store, home: &Home, interrupt: &Interrupt) -> Result<Swept, StoreError> {
+    let (keys, doomed) = {
+        let work = store.begin(interrupt)?;
+        let (records, lost) = store.records(home)?;
+        if lost > 0 {
+            tracing::warn!(owner = %slug_of(home), lost, "records are damaged: no object of their owner is removed");
+            return Ok(Swept::default());
+        }
+        let catalog = store.catalog(home)?;
+        let mut marks = Marks::new(&catalog, interrupt)?;
+        for tree in trees(&records) {
+            marks.tree(&tree)?;
+        }
+        if marks.is_blind {
+            return Ok(Swept::default());
+        }
+        let mut doomed = doomed(&catalog, &marks)?;
+        let copies = copy_what_is_left(store, home, &work.session, &catalog, &marks, &doomed)?;
+        doomed.retain(|pack| !copies.contains(pack));
+        (keys(&records), doomed)
+    };
+    if doomed.is_empty() {
+        return Ok(Swept::default());
+    }
+    remove(store, home, &keys, &doomed, interrupt)
+}
+
+fn trees(records: &[Record]) -> HashSet<ObjectId> {
+    records.iter().flat_map(|record| record.trees().iter().copied()).collect()
+}
+
+fn keys(records: &[Record]) -> HashSet<(RecordKey, Vec<ObjectId>)> {
+    records.iter().map(|record| (record.key(), record.trees().to_vec())).collect()
+}
+
+/// The packs that are to go.
+fn doomed(catalog: &Catalog, marks: &Marks<'_>) -> Result<Vec<PackId>, StoreError> {
+    let mut uses = Vec::new();
+    for (number, pack) in (0..).zip(catalog.packs()) {
+        uses.push(used(catalog, number, pack, marks)?);
+    }
+    let small = uses.iter().filter(|of| of.bytes < SMALL).count();
+    let is_doomed = |of: &&Use| {
+        of.needed_objects == 0
+            || of.needed_bytes * 100 < of.content_bytes * WORTH_COPYING
+            || (of.bytes < SMALL && small >= MANY_SMALL)
+    };
+    Ok(uses.iter().filter(is_doomed).map(|of| of.id).collect())
+}
+
+fn used(catalog: &Catalog, number: u32, pack: &Pack, marks: &Marks<'_>) -> Result<Use, StoreError> {
+    let mut of = Use { id: pack.id, bytes: pack.bytes, needed_objects: 0, needed_bytes: 0, content_bytes: 0 };
+    catalog.each_object(number, |record, is_first| {
+        of.content_bytes += u64::from(record.length);
+        if is_first && marks.has(record.id.short()) {
+            of.needed_objects += 1;
+            of.needed_bytes += u64::from(record.length);
+        }
+    })?;
+    Ok(of)
+}
+
+fn copy_what_is_left(
+    store: &Store,
+    home: &Home,
+    session: &Session,
+    catalog: &Catalog,
+    marks: &Marks<'_>,
+    doomed: &[PackId],
+) -> Result<Vec<PackId>, StoreError> {
+    let packs: Vec<(u32, &Pack)> =
+        (0..).zip(catalog.packs()).filter(|(_, pack)| doomed.contains(&pack.id)).collect();
+    let mut wanted = HashSet::new();
+    for (number, pack) in &packs {
+        let mut object = 0;
+        catalog.each_object(*number, |record, is_first| {
+            if is_first && marks.has(record.id.short()) {
+                wanted.insert((pack.id, object));
+            }
+            object += 1;
+        })?;
+    }
+    let packs: Vec<&Pack> = packs.into_iter().map(|(_, pack)| pack).collect();
+    repack::copy(store, home, session, &packs, |pack, object| wanted.contains(&(pack.id, object)))
+}
+
+/// Removes packs, unless somebody has kept something meanwhile that needs what only they have.
+fn remove(
+    store: &Store,
+    home: &Home,
+    known: &HashSet<(RecordKey, Vec<ObjectId>)>,
+    doomed: &[PackId],
+    interrupt: &Interrupt,
+) -> Result<Swept, StoreError> {
+    let _alone = session::lock(&store.layout, How::Exclusive, interrupt)?;
+    let (records, lost) = store.records(home)?;
+    let new: Vec<Record> = records
+        .into_iter()
+        .filter(|record| !known.contains(&(record.key(), record.trees().to_vec())))
+        .collect();
+    let catalog = Catalog::without(home.clone(), store.key.clone(), doomed)?;
+    let mut swept = Swept::default();
+    if lost > 0 || !are_whole(&catalog, &new)? {
+        // The next cycle knows of them from the beginning.
+        return Ok(swept);
+    }
+    for id in doomed {
+        let path = home.pack(*id);
+        swept.bytes += std::fs::metadata(&path).map_or(0, |file| file.len());
+        disk::remove(&path)?;
+        swept.packs += 1;
+    }
+    // What was copied came in before.
+    store.index().set_usage(&slug_of(home), store.catalog_bytes(home)?)?;
+    Ok(swept)
+}
+
+/// Whether what was kept meanwhile has all its objects in other packs.
+fn are_whole(catalog: &Catalog, new: &[Record]) -> Result<bool, StoreError> {
+    let mut checker = super::super::verify::Checker::new(catalog)?;
+    for tree in trees(new) {
+        match checker.tree(&tree, false) {
+            Err(error) if error.is_damage() => return Ok(false),
+            done => done.map(drop)?,
+        }
+    }
+    Ok(true)
+}

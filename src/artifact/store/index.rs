@@ -1,0 +1,334 @@
+//! The index: what can be listed and found without reading every record, and when things were used last. A cache: it is made again
+//! from the records where it is lost or damaged, and nothing is removed on its word alone.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+
+use super::error::StoreError;
+use super::id::ObjectId;
+use super::record::{ArtifactInfo, Record, RecordKey};
+use super::verify::Verification;
+
+/// How long a statement waits for another process.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// What the tables look like. Another number: they are made anew.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE kept (
+        owner         TEXT NOT NULL,
+        key           TEXT NOT NULL,
+        name          TEXT,
+        tree          TEXT NOT NULL,
+        created_at    INTEGER NOT NULL,
+        last_accessed INTEGER NOT NULL,
+        record        TEXT NOT NULL,
+        PRIMARY KEY (owner, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX kept_by_name ON kept (owner, name);
+    CREATE INDEX kept_by_tree ON kept (tree);
+    CREATE TABLE held (
+        owner  TEXT NOT NULL,
+        key    TEXT NOT NULL,
+        tree   TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (owner, key, tree)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX held_by_tree ON held (owner, tree);
+    CREATE TABLE consumers (
+        owner TEXT NOT NULL,
+        tree  TEXT NOT NULL,
+        job   TEXT NOT NULL,
+        at    INTEGER NOT NULL,
+        PRIMARY KEY (owner, tree, job)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE verifications (
+        owner  TEXT NOT NULL,
+        tree   TEXT NOT NULL,
+        result TEXT NOT NULL,
+        PRIMARY KEY (owner, tree)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE usage (owner TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+";
+
+/// Something that is kept, as the index has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What the record says.
+    pub info: ArtifactInfo,
+    /// When it was kept, restored or found to be kept already.
+    pub last_accessed: jiff::Timestamp,
+    /// Jobs that hold it, and pins.
+    pub references: u32,
+    /// Jobs that restored it.
+    pub consumers: Vec<String>,
+}
+
+/// The index of a store.
+pub(super) struct Index {
+    db: Connection,
+    path: std::path::PathBuf,
+}
+
+impl Index {
+    /// Opens the index. The flag says that it is new: it must be filled.
+    pub(super) fn open(path: &Path) -> Result<(Self, bool), StoreError> {
+        match Self::try_open(path) {
+            Err(StoreError::Index { source, .. }) if is_damage(&source) => {
+                for suffix in ["", "-wal", "-shm"] {
+                    let mut file = path.as_os_str().to_owned();
+                    file.push(suffix);
+                    super::disk::remove(Path::new(&file))?;
+                }
+                Self::try_open(path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<(Self, bool), StoreError> {
+        let fail = |source| StoreError::Index { path: path.to_owned(), source };
+        let db = Connection::open(path).map_err(fail)?;
+        let mut index = Self { db, path: path.to_owned() };
+        let is_new = index.prepare().map_err(fail)?;
+        Ok((index, is_new))
+    }
+
+    fn prepare(&mut self) -> rusqlite::Result<bool> {
+        self.db.busy_timeout(BUSY)?;
+        self.db.pragma_update(None, "journal_mode", "WAL")?;
+        // A commit that a loss of power takes back is found out at the next start: see `Store::open`.
+        self.db.pragma_update(None, "synchronous", "NORMAL")?;
+        let version: i64 = self.db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == VERSION {
+            return Ok(false);
+        }
+        let work = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let version: i64 = work.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == VERSION {
+            return Ok(false);
+        }
+        let names: Vec<String> = {
+            let mut query = work.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+            query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
+        };
+        for name in names {
+            work.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
+        }
+        work.execute_batch(SCHEMA)?;
+        work.pragma_update(None, "user_version", VERSION)?;
+        work.commit()?;
+        Ok(true)
+    }
+
+    fn fail(&self, source: rusqlite::Error) -> StoreError {
+        StoreError::Index { path: self.path.clone(), source }
+    }
+
+    /// Takes a record in; one of the same key gives way. A new one counts as used now.
+    pub(super) fn add(&self, record: &Record, now: jiff::Timestamp) -> Result<(), StoreError> {
+        self.try_add(record, now).map_err(|e| self.fail(e))
+    }
+
+    fn try_add(&self, record: &Record, now: jiff::Timestamp) -> rusqlite::Result<()> {
+        let (owner, key) = (record.owner().slug(), record.key().to_string());
+        let text = serde_json::to_string(record).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        if let Record::Kept(info) = record {
+            self.db.prepare_cached(
+                "INSERT INTO kept (owner, key, name, tree, created_at, last_accessed, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET tree = excluded.tree, created_at = excluded.created_at, record = excluded.record,
+                     last_accessed = max(last_accessed, excluded.last_accessed)",
+            )?
+            .execute(params![
+                owner,
+                key,
+                info.what.text(),
+                info.content_hash.to_string(),
+                info.created_at.as_millisecond(),
+                now.as_millisecond(),
+                text
+            ])?;
+            return Ok(());
+        }
+        for tree in record.trees() {
+            self.db
+                .prepare_cached("INSERT OR REPLACE INTO held (owner, key, tree, record) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![owner, key, tree.to_string(), text])?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a record.
+    pub(super) fn remove(&self, owner: &str, key: &RecordKey) -> Result<(), StoreError> {
+        let key = key.to_string();
+        let removed = (|| {
+            self.db.execute("DELETE FROM kept WHERE owner = ?1 AND key = ?2", params![owner, key])?;
+            self.db.execute("DELETE FROM held WHERE owner = ?1 AND key = ?2", params![owner, key])
+        })();
+        removed.map(drop).map_err(|e| self.fail(e))
+    }
+
+    /// Notes that something was used.
+    pub(super) fn touch(&self, owner: &str, key: &RecordKey, now: jiff::Timestamp) -> Result<(), StoreError> {
+        self.db
+            .execute(
+                "UPDATE kept SET last_accessed = max(last_accessed, ?3) WHERE owner = ?1 AND key = ?2",
+                params![owner, key.to_string(), now.as_millisecond()],
+            )
+            .map(drop)
+            .map_err(|e| self.fail(e))
+    }
+
+    /// Notes which job restored a tree.
+    pub(super) fn consumed(
+        &self,
+        owner: &str,
+        tree: &ObjectId,
+        job: &str,
+        now: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
+        self.db
+            .execute(
+                "INSERT OR REPLACE INTO consumers (owner, tree, job, at) VALUES (?1, ?2, ?3, ?4)",
+                params![owner, tree.to_string(), job, now.as_millisecond()],
+            )
+            .map(drop)
+            .map_err(|e| self.fail(e))
+    }
+
+    /// Everything that is kept: of one owner, or of all.
+    pub(super) fn list(&self, owner: Option<&str>) -> Result<Vec<Listed>, StoreError> {
+        self.query("WHERE ?1 IS NULL OR owner = ?1 ORDER BY created_at DESC, key", params![owner])
+    }
+
+    /// What an owner keeps under a name, the newest first.
+    pub(super) fn named(&self, owner: &str, name: &str) -> Result<Vec<Listed>, StoreError> {
+        self.query("WHERE owner = ?1 AND name = ?2 ORDER BY created_at DESC, key", params![owner, name])
+    }
+
+    /// What an owner keeps whose tree's id begins like this, the newest first.
+    pub(super) fn with_tree(&self, owner: &str, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        // Digits only: nothing that LIKE reads otherwise.
+        self.query("WHERE owner = ?1 AND tree LIKE ?2 || '%' ORDER BY created_at DESC, key", params![owner, prefix])
+    }
+
+    fn query(&self, condition: &str, params: impl rusqlite::Params) -> Result<Vec<Listed>, StoreError> {
+        self.try_query(condition, params).map_err(|e| self.fail(e))
+    }
+
+    fn try_query(&self, condition: &str, params: impl rusqlite::Params) -> rusqlite::Result<Vec<Listed>> {
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT record, last_accessed,
+                 (SELECT count(*) FROM held WHERE held.owner = kept.owner AND held.tree = kept.tree),
+                 (SELECT group_concat(job, ' ') FROM consumers
+                     WHERE consumers.owner = kept.owner AND consumers.tree = kept.tree)
+             FROM kept {condition}"
+        ))?;
+        let rows = query.query_map(params, |row| {
+            let (text, used, references): (String, i64, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let consumers: Option<String> = row.get(3)?;
+            Ok((text, used, references, consumers))
+        })?;
+        let mut found = Vec::new();
+        for row in rows {
+            let (text, used, references, consumers) = row?;
+            // What cannot be read is damaged; the record itself says what it should be.
+            let Ok(Record::Kept(info)) = serde_json::from_str(&text) else { continue };
+            let last_accessed = jiff::Timestamp::from_millisecond(used).unwrap_or(info.created_at);
+            let consumers = consumers.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+            found.push(Listed { info, last_accessed, references, consumers });
+        }
+        Ok(found)
+    }
+
+    /// The records that the index has: owner, key and text.
+    pub(super) fn records(&self) -> Result<Vec<(String, String, String)>, StoreError> {
+        let all: rusqlite::Result<Vec<_>> = (|| {
+            let mut query = self.db.prepare(
+                "SELECT owner, key, record FROM kept UNION SELECT owner, key, record FROM held ORDER BY 1, 2",
+            )?;
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        })();
+        all.map_err(|e| self.fail(e))
+    }
+
+    /// How many bytes the packs of an owner have; all owners, where none is named.
+    pub(super) fn usage(&self, owner: Option<&str>) -> Result<u64, StoreError> {
+        self.db
+            .query_row("SELECT coalesce(sum(bytes), 0) FROM usage WHERE ?1 IS NULL OR owner = ?1", [owner], |row| {
+                row.get::<_, i64>(0)
+            })
+            .map(|bytes| bytes.try_into().unwrap_or(0))
+            .map_err(|e| self.fail(e))
+    }
+
+    /// Notes how many bytes the packs of an owner have.
+    pub(super) fn set_usage(&self, owner: &str, bytes: u64) -> Result<(), StoreError> {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.db
+            .execute("INSERT OR REPLACE INTO usage (owner, bytes) VALUES (?1, ?2)", params![owner, bytes])
+            .map(drop)
+            .map_err(|e| self.fail(e))
+    }
+
+    /// A number that is remembered.
+    pub(super) fn fact(&self, name: &str) -> Result<Option<i64>, StoreError> {
+        self.db
+            .query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0))
+            .optional()
+            .map_err(|e| self.fail(e))
+    }
+
+    /// Remembers a number.
+    pub(super) fn set_fact(&self, name: &str, value: i64) -> Result<(), StoreError> {
+        self.db
+            .execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?1, ?2)", params![name, value])
+            .map(drop)
+            .map_err(|e| self.fail(e))
+    }
+
+    /// What was found out about a tree.
+    pub(super) fn verification(&self, owner: &str, tree: &ObjectId) -> Result<Option<Verification>, StoreError> {
+        let text: Option<String> = self
+            .db
+            .query_row(
+                "SELECT result FROM verifications WHERE owner = ?1 AND tree = ?2",
+                params![owner, tree.to_string()],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(|e| self.fail(e))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Notes what was found out about a tree.
+    pub(super) fn set_verification(&self, owner: &str, verification: &Verification) -> Result<(), StoreError> {
+        let text = serde_json::to_string(verification)
+            .map_err(|e| self.fail(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
+        self.db
+            .execute(
+                "INSERT OR REPLACE INTO verifications (owner, tree, result) VALUES (?1, ?2, ?3)",
+                params![owner, verification.expected.to_string(), text],
+            )
+            .map(drop)
+            .map_err(|e| self.fail(e))
+    }
+
+    /// Does several things at once: all of them are seen by others, or none.
+    pub(super) fn at_once<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.fail(e))?;
+        let result = work();
+        let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        self.db.execute_batch(end).map_err(|e| self.fail(e))?;
+        result
+    }
+}
+
+/// Whether the file is no database any more.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}

@@ -1,0 +1,226 @@
+//! Keeping a tree: its objects, then the record that names it.
+
+use std::collections::BTreeMap;
+
+use cap_std::fs::Dir;
+
+use super::error::StoreError;
+use super::opened::{Store, slug_of};
+use super::put::{self, Allowance, Paths, Progress, Put, PutOptions, PutWork, Walk};
+use super::record::{ArtifactInfo, Expiry, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
+use super::{ObjectId, disk};
+use crate::artifact::Interrupt;
+use crate::artifact::select::Selection;
+use crate::pipeline::{JobKey, Owner};
+
+/// Which files of a tree are kept.
+#[derive(Clone, Copy, Debug)]
+pub enum Files<'a> {
+    /// All of them.
+    Everything,
+    /// These.
+    Selected(&'a Selection),
+}
+
+/// A wish to have a tree kept.
+#[derive(Clone, Debug)]
+pub struct Keep<'a> {
+    /// On whose behalf.
+    pub owner: &'a Owner,
+    /// As what.
+    pub what: What,
+    /// The tree.
+    pub root: &'a Dir,
+    /// Which of its files.
+    pub files: Files<'a>,
+    /// What besides content, mode and time.
+    pub options: PutOptions,
+    /// Until when.
+    pub expires: Expiry,
+    /// The job that made it.
+    pub producer: Option<JobKey>,
+    /// The job's name.
+    pub job: Option<String>,
+    /// The pipeline it belongs to.
+    pub pipeline: Option<String>,
+    /// What else is to be known.
+    pub metadata: BTreeMap<String, String>,
+    /// Ends the work early.
+    pub interrupt: Interrupt,
+    /// Tells how far it is.
+    pub progress: &'a Progress,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The tree.
+    pub put: Put,
+    /// The name of its record.
+    pub key: RecordKey,
+    /// The same tree was kept as the same already: nothing was written.
+    pub is_up_to_date: bool,
+}
+
+impl Store {
+    /// Keeps a tree. It is on disk, and named, when this returns.
+    ///
+    /// # Errors
+    /// The disk or a quota is full, a file of the store cannot be written, or it was interrupted: nothing is kept then, and what was
+    /// kept under the same name before still is.
+    pub fn put(&self, keep: &Keep<'_>) -> Result<Kept, StoreError> {
+        let work = self.begin(&keep.interrupt)?;
+        let home = self.home(keep.owner);
+        let slug = slug_of(&home);
+        let catalog = self.catalog(&home)?;
+        let before = catalog.bytes();
+        let put_work = PutWork {
+            home: &home,
+            session: &work.session,
+            key: self.key.as_ref(),
+            allowance: self.allowance(&slug, before)?,
+            root: keep.root,
+            options: keep.options,
+            interrupt: &keep.interrupt,
+            progress: keep.progress,
+            now: self.now().as_nanosecond(),
+        };
+        let paths = match keep.files {
+            Files::Everything => Paths::Everything(Walk::new(crate::artifact::beneath::again(keep.root).map_err(
+                |e| StoreError::file("opening", "the tree".as_ref(), e),
+            )?)),
+            Files::Selected(selection) => Paths::listed(&selection.entries),
+        };
+        let put = put::put(&put_work, catalog, paths)?;
+        let record = Record::Kept(self.info(keep, &put));
+        let key = record.key();
+        let old = self.read_record(&home, &key)?;
+        let is_up_to_date = old.as_ref().is_some_and(|old| is_same(old, &record));
+        if is_up_to_date {
+            self.index().touch(&slug, &key, self.now())?;
+        } else {
+            self.write_record(&work, &record)?;
+        }
+        if put.new_bytes > 0 {
+            self.index().set_usage(&slug, before + put.new_bytes)?;
+        }
+        Ok(Kept { put, key, is_up_to_date })
+    }
+
+    fn info(&self, keep: &Keep<'_>, put: &Put) -> ArtifactInfo {
+        ArtifactInfo {
+            content_hash: put.id,
+            content_id: put.content_id,
+            what: keep.what.clone(),
+            owner: keep.owner.clone(),
+            producer: keep.producer.clone(),
+            job: keep.job.clone(),
+            pipeline: keep.pipeline.clone(),
+            size: put.bytes,
+            stored_size: put.new_bytes,
+            entries: put.entries,
+            mime_type: mime_type(keep.what.text(), put.entries),
+            created_at: self.now(),
+            expires: keep.expires,
+            compression: "zstd".to_owned(),
+            metadata: keep.metadata.clone(),
+        }
+    }
+
+    /// How much an owner that has `used` bytes may still write.
+    fn allowance(&self, slug: &str, used: u64) -> Result<Allowance, StoreError> {
+        let others = {
+            let index = self.index();
+            index.usage(None)?.saturating_sub(index.usage(Some(slug))?)
+        };
+        let (free, _) = disk::disk_bytes(self.layout.root())?;
+        let limits = &self.limits;
+        let free = free.saturating_sub(limits.reserve_bytes);
+        let total = limits.total_bytes.saturating_sub(others.saturating_add(used));
+        let own = limits.owner_bytes.saturating_sub(used);
+        if free == 0 {
+            return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
+        }
+        let store = Allowance {
+            bytes: total,
+            quota: limits.total_bytes,
+            whose: "the store's",
+            setting: "store.max_size",
+        };
+        let owner = Allowance {
+            bytes: own,
+            quota: limits.owner_bytes,
+            whose: "the owner's",
+            setting: "store.max_owner_size",
+        };
+        let disk =
+            Allowance { bytes: free, quota: free, whose: "the disk's", setting: "store.reserve (to less)" };
+        Ok([store, owner, disk].into_iter().min_by_key(|allowance| allowance.bytes).unwrap_or(disk))
+    }
+
+    /// Keeps a tree until [`Store::unpin`].
+    pub fn pin(&self, owner: &Owner, tree: ObjectId) -> Result<(), StoreError> {
+        let work = self.begin(&Interrupt::default())?;
+        let pin = Pin { tree, owner: owner.clone(), created_at: self.now() };
+        self.write_record(&work, &Record::Pin(pin))
+    }
+
+    /// Takes a pin back. False: there was none.
+    pub fn unpin(&self, owner: &Owner, tree: &ObjectId) -> Result<bool, StoreError> {
+        self.forget(owner, &pin_key(tree))
+    }
+
+    /// Keeps trees that a job needs until [`Store::release`]: from when it is queued.
+    pub fn hold(&self, owner: &Owner, holder: &JobKey, trees: &[ObjectId]) -> Result<(), StoreError> {
+        let work = self.begin(&Interrupt::default())?;
+        let reference = Reference {
+            holder: holder.clone(),
+            trees: trees.to_vec(),
+            owner: owner.clone(),
+            created_at: self.now(),
+        };
+        self.write_record(&work, &Record::Reference(reference))
+    }
+
+    /// Takes the references of a job back, however it ended. False: it had none.
+    pub fn release(&self, owner: &Owner, holder: &JobKey) -> Result<bool, StoreError> {
+        self.forget(owner, &reference_key(holder))
+    }
+
+    fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
+        let _work = self.begin(&Interrupt::default())?;
+        let home = self.home(owner);
+        let path = self.record_path(&home, key);
+        let was_there = path.exists();
+        disk::remove(&path)?;
+        if let Some(folder) = path.parent().filter(|_| was_there) {
+            disk::sync_folder(folder)?;
+        }
+        self.index().remove(&slug_of(&home), key)?;
+        Ok(was_there)
+    }
+}
+
+/// Whether a record says what another says, when it was written left out.
+fn is_same(old: &Record, new: &Record) -> bool {
+    let (Record::Kept(old), Record::Kept(new)) = (old, new) else { return false };
+    let ArtifactInfo { created_at, stored_size, producer, .. } = old.clone();
+    *old == ArtifactInfo { created_at, stored_size, producer, ..new.clone() }
+}
+
+/// What a tree is, by its name.
+fn mime_type(name: Option<&str>, entries: u64) -> String {
+    let extension = name.and_then(|name| name.rsplit_once('.')).map(|(_, extension)| extension);
+    let known = match extension {
+        _ if entries > 1 => "inode/directory",
+        Some("zip") => "application/zip",
+        Some("gz" | "tgz") => "application/gzip",
+        Some("zst") => "application/zstd",
+        Some("xml") => "application/xml",
+        Some("json") => "application/json",
+        Some("html") => "text/html",
+        Some("txt" | "log" | "md") => "text/plain",
+        _ => "application/octet-stream",
+    };
+    known.to_owned()
+}

@@ -1,0 +1,116 @@
+//! Where things lie in a store.
+//!
+//! ```text
+//! format                      {"version":1,...}: what wrote the store
+//! lock  gate                  flock; see `session`
+//! index.db                    what can be listed: made again from the records where it is lost
+//! sessions/ID/                what a process is writing; goes with it
+//! damaged/                    what did not match its checksum, to be looked at
+//! audit/YYYY-MM.jsonl         what was decided and removed
+//! owners/OWNER/owner.json     whose it is
+//! owners/OWNER/packs/ab/cd/ID objects
+//! owners/OWNER/records/ab/cd/KEY.json   what is kept: named artifacts, cache entries, pins, references of jobs
+//! owners/OWNER/seen/KEY       what was put from which folder, so that unchanged files need not be read again
+//! ```
+//!
+//! Everything that belongs to a job's owner lies below a folder of its own: equal content is kept once for each owner, and none
+//! can learn what another keeps.
+
+use std::path::{Path, PathBuf};
+
+use super::disk;
+use super::id::ObjectId;
+use crate::pipeline::Owner;
+
+/// The paths of a store.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn format(&self) -> PathBuf {
+        self.root.join("format")
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub(super) fn gate(&self) -> PathBuf {
+        self.root.join("gate")
+    }
+
+    /// Held by the one that collects.
+    pub(super) fn collector(&self) -> PathBuf {
+        self.root.join("collector")
+    }
+
+    pub(super) fn index(&self) -> PathBuf {
+        self.root.join("index.db")
+    }
+
+    pub(super) fn sessions(&self) -> PathBuf {
+        self.root.join("sessions")
+    }
+
+    pub(super) fn damaged(&self) -> PathBuf {
+        self.root.join("damaged")
+    }
+
+    pub(super) fn audit(&self) -> PathBuf {
+        self.root.join("audit")
+    }
+
+    pub(super) fn owners(&self) -> PathBuf {
+        self.root.join("owners")
+    }
+
+    pub(super) fn home(&self, owner: &Owner) -> Home {
+        Home { path: self.owners().join(owner.slug()) }
+    }
+}
+
+/// The folder of an owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Home {
+    path: PathBuf,
+}
+
+impl Home {
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn owner_file(&self) -> PathBuf {
+        self.path.join("owner.json")
+    }
+
+    pub(super) fn packs(&self) -> PathBuf {
+        self.path.join("packs")
+    }
+
+    pub(super) fn pack(&self, id: ObjectId) -> PathBuf {
+        disk::fan(&self.packs(), &id.to_string())
+    }
+
+    pub(super) fn records(&self) -> PathBuf {
+        self.path.join("records")
+    }
+
+    pub(super) fn seen(&self) -> PathBuf {
+        self.path.join("seen")
+    }
+}

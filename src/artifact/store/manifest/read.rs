@@ -1,0 +1,43 @@
+//! Reading a manifest. Its bytes were found to be what their ids say; that they make sense is checked here.
+
+use super::codec::Cursor;
+use super::{MAGIC, Root, TreeEntry};
+use crate::artifact::store::id::ObjectId;
+
+/// Reads a root. `None`: it is none.
+pub(in super::super) fn root(bytes: &[u8]) -> Option<Root> {
+    let mut cursor = Cursor(bytes.strip_prefix(&MAGIC)?);
+    let (entries, bytes) = (cursor.number()?, cursor.number()?);
+    let content_id = cursor.id()?;
+    let count = cursor.number()?;
+    let mut segments = Vec::new();
+    for _ in 0..count {
+        segments.push((cursor.id()?, u32::try_from(cursor.number()?).ok()?));
+    }
+    cursor.0.is_empty().then_some(Root { entries, bytes, content_id, segments })
+}
+
+/// Reads a segment. `None`: it is none.
+pub(in super::super) fn segment(bytes: &[u8]) -> Option<Vec<TreeEntry>> {
+    let mut cursor = Cursor(bytes);
+    let mut entries: Vec<TreeEntry> = Vec::new();
+    while !cursor.0.is_empty() {
+        let before = entries.last().map_or(&[] as &[u8], |entry| &entry.path);
+        entries.push(cursor.entry(before)?);
+    }
+    Some(entries)
+}
+
+/// The ids of the files in a segment with their sizes, empty ones left out. `None`: it is no segment.
+pub(in super::super) fn files(bytes: &[u8]) -> Option<Vec<(ObjectId, u64)>> {
+    let entries = segment(bytes)?;
+    Some(
+        entries
+            .into_iter()
+            .filter_map(|entry| match entry.node {
+                super::TreeNode::File { size, id } if size > 0 => Some((id, size)),
+                _ => None,
+            })
+            .collect(),
+    )
+}

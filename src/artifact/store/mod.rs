@@ -1,0 +1,59 @@
+//! The content-addressed store that artifacts and caches stand on.
+//!
+//! A tree of files goes in ([`Store::put`]) and comes out again ([`Store::restore`]) by its id. What is equal inside an owner is
+//! kept once, compressed, and proved on the way out.
+//!
+//! From the bottom up:
+//!
+//! - `id`, `sha256`: what things are called by. `frame`, `seal`: compression, encryption. `disk`: durable files.
+//! - `pack`: files of objects, written once. `catalog`: which objects an owner has, and where.
+//! - `chunks`, `list`: files that are cut. `manifest`: trees.
+//! - `put`, `get`: a tree in, a tree out, on all cores, in bounded memory.
+//! - `record`: what is kept, as small checksummed files: the truth. `index`: the same in SQLite, to be searched: a cache.
+//! - `session`: who works with the store, and who may remove from it. `format`: which version wrote it.
+//! - `opened`: putting it all together: [`Store`].
+//! - `keep`, `restore`: naming and finding. `collect`: removing. `verify`: looking for damage and mending it.
+//!
+//! Everything blocks on the disk: call it from `spawn_blocking`.
+
+mod catalog;
+mod chunks;
+mod collect;
+mod disk;
+mod error;
+mod format;
+mod frame;
+mod get;
+mod id;
+mod index;
+mod keep;
+mod layout;
+mod list;
+mod manifest;
+mod pack;
+mod put;
+mod record;
+mod restore;
+mod seal;
+mod session;
+mod sha256;
+mod stats;
+mod opened;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+
+pub use error::{ObjectTrouble, StoreError};
+pub use get::Got;
+pub use id::{NotAnId, ObjectId};
+pub use index::Listed;
+pub use keep::{Files, Keep, Kept};
+pub use put::{Progress, Put, PutOptions};
+pub use record::{ArtifactInfo, Expiry, RecordKey, What};
+pub use restore::Wanted;
+pub use seal::StoreKey;
+
+pub use opened::{Clock, Limits, Store};
+pub use verify::{Verification, VerificationResult, Verified, Verifying};

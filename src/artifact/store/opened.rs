@@ -1,0 +1,252 @@
+//! The store itself: opening it, and what every piece of work with it begins with.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::catalog::Catalog;
+use super::disk;
+use super::error::StoreError;
+use super::format;
+use super::index::Index;
+use super::layout::{Home, Layout};
+use super::record::{MAX_RECORD, Record, RecordKey};
+use super::seal::StoreKey;
+use super::session::{self, Held, How, Session};
+use crate::artifact::Interrupt;
+use crate::pipeline::Owner;
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// How much a store may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes for one owner.
+    pub owner_bytes: u64,
+    /// Bytes of the disk that are left alone.
+    pub reserve_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { total_bytes: 100 << 30, owner_bytes: 32 << 30, reserve_bytes: 1 << 30 }
+    }
+}
+
+/// A store on this machine's disk. Any number of threads and processes may work with it at the same time.
+pub struct Store {
+    pub(super) layout: Layout,
+    pub(super) limits: Limits,
+    pub(super) clock: Clock,
+    pub(super) key: Option<StoreKey>,
+    index: Mutex<Index>,
+}
+
+/// A piece of work: nothing is removed while it lasts, and what it writes without a name goes with it.
+pub(super) struct Work {
+    pub(super) session: Session,
+    _held: Held,
+}
+
+impl Store {
+    /// Opens the store in the folder `root`, made where it is missing. What processes that are gone left half done is removed.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or a newer version wrote it ([`StoreError::Newer`]).
+    pub fn open(root: &Path, limits: Limits, key: Option<StoreKey>, clock: Clock) -> Result<Self, StoreError> {
+        let layout = Layout::new(root);
+        disk::make_folder(root)?;
+        format::check(&layout)?;
+        for folder in [layout.sessions(), layout.damaged(), layout.audit(), layout.owners()] {
+            disk::make_folder(&folder)?;
+        }
+        let left_behind = session::sweep(&layout)?;
+        let (index, is_new) = Index::open(&layout.index())?;
+        // After a start of the machine, the last commits before it may be gone.
+        let boot = boot_number();
+        let has_restarted = index.fact("boot")? != Some(boot);
+        let store = Self { layout, limits, clock, key, index: Mutex::new(index) };
+        if left_behind || is_new || has_restarted {
+            store.reconcile(is_new)?;
+            store.index().set_fact("boot", boot)?;
+        }
+        Ok(store)
+    }
+
+    /// The index. Never kept across work that takes long.
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time, never before what was recorded: a clock that was set back makes nothing younger.
+    pub(super) fn now(&self) -> jiff::Timestamp {
+        (self.clock)()
+    }
+
+    /// Begins to work.
+    pub(super) fn begin(&self, interrupt: &Interrupt) -> Result<Work, StoreError> {
+        let held = session::lock(&self.layout, How::Shared, interrupt)?;
+        Ok(Work { session: Session::begin(&self.layout)?, _held: held })
+    }
+
+    /// The folder of an owner.
+    pub(super) fn home(&self, owner: &Owner) -> Home {
+        self.layout.home(owner)
+    }
+
+    /// What an owner has.
+    pub(super) fn catalog(&self, home: &Home) -> Result<Catalog, StoreError> {
+        Catalog::load(home.clone(), self.key.clone())
+    }
+
+    /// Writes a record, for good, and tells the index.
+    pub(super) fn write_record(&self, work: &Work, record: &Record) -> Result<(), StoreError> {
+        let home = self.home(record.owner());
+        let owner_file = home.owner_file();
+        if !owner_file.exists() {
+            let text = serde_json::to_vec(record.owner()).map_err(|e| unwritable(&owner_file, e))?;
+            disk::make_folder(home.path())?;
+            disk::replace(work.session.folder(), &owner_file, &text)?;
+        }
+        let path = self.record_path(&home, &record.key());
+        let bytes = record.to_bytes().map_err(|e| unwritable(&path, e))?;
+        disk::replace(work.session.folder(), &path, &bytes)?;
+        self.index().add(record, self.now())
+    }
+
+    pub(super) fn record_path(&self, home: &Home, key: &RecordKey) -> std::path::PathBuf {
+        disk::fan(&home.records(), &key.file_name())
+    }
+
+    /// Reads a record. `None`: there is none. One that is damaged is put aside, and written again from the index where that has it.
+    pub(super) fn read_record(&self, home: &Home, key: &RecordKey) -> Result<Option<Record>, StoreError> {
+        let path = self.record_path(home, key);
+        let Some(bytes) = disk::read_small(&path, MAX_RECORD)? else { return Ok(None) };
+        match self.sound_record(home, &path, &bytes) {
+            Some(record) => Ok(Some(record)),
+            None => self.mend_record(home, key),
+        }
+    }
+
+    /// The record of a file's bytes. `None`: it is damaged, or somebody else's.
+    pub(super) fn sound_record(&self, home: &Home, path: &Path, bytes: &[u8]) -> Option<Record> {
+        let record = Record::from_bytes(bytes)?;
+        let is_in_place = self.home(record.owner()) == *home && self.record_path(home, &record.key()) == path;
+        is_in_place.then_some(record)
+    }
+
+    /// Puts a damaged record aside and writes it again, where the index has it.
+    pub(super) fn mend_record(&self, home: &Home, key: &RecordKey) -> Result<Option<Record>, StoreError> {
+        let path = self.record_path(home, key);
+        self.put_aside(&path)?;
+        let slug = slug_of(home);
+        let known = self.index().records()?;
+        let text = known.into_iter().find(|(owner, name, _)| *owner == slug && *name == key.to_string());
+        let record = text.and_then(|(.., text)| serde_json::from_str::<Record>(&text).ok());
+        let Some(record) = record.filter(|record| record.key() == *key && self.home(record.owner()) == *home) else {
+            tracing::warn!(path = %path.display(), "a record of the store is damaged, and the index does not have it");
+            return Ok(None);
+        };
+        let session = Session::begin(&self.layout)?;
+        let bytes = record.to_bytes().map_err(|e| unwritable(&path, e))?;
+        disk::replace(session.folder(), &path, &bytes)?;
+        tracing::warn!(path = %path.display(), "a record of the store was damaged, and was written again from the index");
+        Ok(Some(record))
+    }
+
+    /// Moves what is damaged to where it can be looked at.
+    pub(super) fn put_aside(&self, path: &Path) -> Result<(), StoreError> {
+        let Some(name) = path.file_name() else { return Ok(()) };
+        match std::fs::rename(path, self.layout.damaged().join(name)) {
+            // Somebody else was faster.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::file("moving", path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The folders of all owners.
+    pub(super) fn homes(&self) -> Result<Vec<Home>, StoreError> {
+        Ok(disk::names(&self.layout.owners())?.into_iter().map(Home::at).collect())
+    }
+
+    /// All records of an owner that are sound. The number tells how many are not.
+    pub(super) fn records(&self, home: &Home) -> Result<(Vec<Record>, usize), StoreError> {
+        let (mut records, mut lost) = (Vec::new(), 0);
+        for path in disk::fanned(&home.records())? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(key) = name.and_then(RecordKey::from_file_name) else { continue };
+            match self.read_record(home, &key)? {
+                Some(record) => records.push(record),
+                // One that was removed meanwhile is not lost.
+                None if path.exists() || self.layout.damaged().join(key.file_name()).exists() => lost += 1,
+                None => {}
+            }
+        }
+        Ok((records, lost))
+    }
+
+    /// Makes the index say what the files say.
+    fn reconcile(&self, is_new: bool) -> Result<(), StoreError> {
+        let _held = session::lock(&self.layout, How::Shared, &Interrupt::default())?;
+        let mut found = std::collections::HashSet::new();
+        for home in self.homes()? {
+            let slug = slug_of(&home);
+            let (records, _) = self.records(&home)?;
+            let bytes = self.catalog_bytes(&home)?;
+            let index = self.index();
+            index.at_once(|| {
+                for record in &records {
+                    found.insert((slug.clone(), record.key().to_string()));
+                    index.add(record, self.now_or_made(record, is_new))?;
+                }
+                index.set_usage(&slug, bytes)
+            })?;
+        }
+        let index = self.index();
+        for (owner, key, _) in index.records()? {
+            if !found.contains(&(owner.clone(), key.clone()))
+                && let Some(key) = RecordKey::from_file_name(&format!("{key}.json"))
+            {
+                index.remove(&owner, &key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When a record that the index did not have was used last: nobody knows, so now, where the whole index is new.
+    fn now_or_made(&self, record: &Record, is_new: bool) -> jiff::Timestamp {
+        match record {
+            Record::Kept(info) if !is_new => info.created_at,
+            _ => self.now(),
+        }
+    }
+
+    /// Bytes of all packs of an owner.
+    pub(super) fn catalog_bytes(&self, home: &Home) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for path in disk::fanned(&home.packs())? {
+            bytes += std::fs::metadata(&path).map_or(0, |file| file.len());
+        }
+        Ok(bytes)
+    }
+}
+
+/// The name of an owner's folder.
+pub(super) fn slug_of(home: &Home) -> String {
+    home.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn unwritable(path: &Path, error: serde_json::Error) -> StoreError {
+    StoreError::file("writing", path, std::io::Error::other(error))
+}
+
+/// A number that is another after each start of the machine.
+fn boot_number() -> i64 {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let [a, b, c, d, e, f, g, h, ..] = *super::ObjectId::of(id.trim().as_bytes()).as_bytes();
+    i64::from_le_bytes([a, b, c, d, e, f, g, h])
+}

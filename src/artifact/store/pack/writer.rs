@@ -1,0 +1,167 @@
+//! Writing a pack, from several threads at the same time.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::super::error::StoreError;
+use super::super::frame::Encoding;
+use super::super::id::ObjectId;
+use super::super::seal::{PackKey, SALT, StoreKey, TAG};
+use super::{ENCRYPTED, FrameRecord, HEADER, Kind, MAGIC, ObjectRecord, PackId};
+
+/// A part of a frame: an object.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Part {
+    pub(in super::super) id: ObjectId,
+    pub(in super::super) kind: Kind,
+    pub(in super::super) length: u32,
+}
+
+/// A frame that is ready to be written.
+pub(in super::super) struct Frame<'a> {
+    pub(in super::super) encoding: Encoding,
+    /// Bytes of the content.
+    pub(in super::super) raw: u32,
+    /// The content, compressed.
+    pub(in super::super) bytes: &'a [u8],
+    /// The objects in it, one after the other.
+    pub(in super::super) parts: &'a [Part],
+}
+
+/// A pack that is being written. It has no name yet; dropped, it is gone.
+pub(in super::super) struct OpenPack {
+    file: File,
+    path: PathBuf,
+    header: [u8; HEADER],
+    key: Option<PackKey>,
+    tables: Mutex<Tables>,
+    is_finished: bool,
+}
+
+#[derive(Default)]
+struct Tables {
+    end: u64,
+    frames: Vec<FrameRecord>,
+    objects: Vec<ObjectRecord>,
+}
+
+/// How large a pack has become.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Extent {
+    pub(in super::super) bytes: u64,
+    pub(in super::super) objects: usize,
+}
+
+/// A place in a pack that is one's own to write to.
+pub(in super::super) struct Reserved {
+    offset: u64,
+    number: u32,
+}
+
+/// A pack that is whole and on disk, under a name that does not last.
+pub(in super::super) struct Finished {
+    pub(in super::super) id: PackId,
+    pub(in super::super) path: PathBuf,
+    pub(in super::super) bytes: u64,
+    pub(in super::super) objects: Vec<ObjectRecord>,
+}
+
+impl OpenPack {
+    /// Begins a pack in the file `path`.
+    pub(in super::super) fn create(path: &Path, key: Option<&StoreKey>) -> Result<Self, StoreError> {
+        let fail = |e| StoreError::file("writing", path, e);
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(&MAGIC);
+        let key = match key {
+            None => None,
+            Some(key) => {
+                header[8..12].copy_from_slice(&ENCRYPTED.to_le_bytes());
+                let salt: [u8; SALT] = rand::random();
+                header[HEADER - SALT..].copy_from_slice(&salt);
+                Some(key.for_pack(&salt)?)
+            }
+        };
+        let mut file = File::options().read(true).write(true).create_new(true).open(path).map_err(fail)?;
+        file.write_all(&header).map_err(fail)?;
+        let tables = Mutex::new(Tables { end: HEADER as u64, ..Tables::default() });
+        Ok(Self { file, path: path.to_owned(), header, key, tables, is_finished: false })
+    }
+
+    /// Takes the next place for a frame. Must be followed by [`OpenPack::write`].
+    pub(in super::super) fn reserve(&self, frame: &Frame<'_>) -> Result<(Reserved, Extent), StoreError> {
+        let too_many = || StoreError::file("writing", &self.path, std::io::Error::other("too many frames"));
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = u32::try_from(tables.frames.len()).map_err(|_| too_many())?;
+        let tag = if self.key.is_some() { TAG } else { 0 };
+        let stored = u32::try_from(frame.bytes.len() + tag).map_err(|_| too_many())?;
+        let record = FrameRecord { offset: tables.end, stored, raw: frame.raw, encoding: frame.encoding };
+        tables.end += u64::from(stored);
+        tables.frames.push(record);
+        let mut offset = 0;
+        for part in frame.parts {
+            tables.objects.push(ObjectRecord {
+                id: part.id,
+                kind: part.kind,
+                frame: number,
+                offset,
+                length: part.length,
+            });
+            offset += part.length;
+        }
+        let extent = Extent { bytes: tables.end, objects: tables.objects.len() };
+        Ok((Reserved { offset: record.offset, number }, extent))
+    }
+
+    /// Writes a frame to the place that was reserved for it.
+    pub(in super::super) fn write(&self, at: Reserved, frame: &Frame<'_>) -> Result<(), StoreError> {
+        let written = match &self.key {
+            None => self.file.write_all_at(frame.bytes, at.offset),
+            Some(key) => {
+                let mut bytes = frame.bytes.to_vec();
+                key.seal_frame(at.number, &mut bytes)?;
+                self.file.write_all_at(&bytes, at.offset)
+            }
+        };
+        written.map_err(|e| StoreError::file("writing", &self.path, e))
+    }
+
+    /// Writes the footer, and has everything on disk.
+    pub(in super::super) fn finish(mut self) -> Result<Finished, StoreError> {
+        let tables = std::mem::take(&mut *self.tables.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut end: Vec<u8> = tables.frames.iter().flat_map(|frame| frame.to_bytes()).collect();
+        end.extend(tables.objects.iter().flat_map(|object| object.to_bytes()));
+        if let Some(key) = &self.key {
+            key.seal_footer(&mut end)?;
+        }
+        let footer = end.len() as u64;
+        end.extend((tables.frames.len() as u32).to_le_bytes());
+        end.extend((tables.objects.len() as u32).to_le_bytes());
+        end.extend(footer.to_le_bytes());
+        let hash = Sha256::new().chain_update(self.header).chain_update(&end).finalize();
+        end.extend_from_slice(&hash);
+        let fail = |e| StoreError::file("writing", &self.path, e);
+        self.file.write_all_at(&end, tables.end).map_err(fail)?;
+        self.file.sync_all().map_err(fail)?;
+        self.is_finished = true;
+        Ok(Finished {
+            id: ObjectId::from_bytes(hash.into()),
+            path: self.path.clone(),
+            bytes: tables.end + end.len() as u64,
+            objects: tables.objects,
+        })
+    }
+}
+
+impl Drop for OpenPack {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // Best effort: what is left in the folder of a process that is gone is removed by the next.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

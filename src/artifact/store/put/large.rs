@@ -1,0 +1,161 @@
+//! Files that are cut into chunks. One thread reads and cuts, its partner hashes, and those who pack take the chunks that are new:
+//! so a single file keeps all of them busy.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use super::super::chunks;
+use super::super::id::ObjectId;
+use super::super::list::{ListWriter, Listed};
+use super::super::sha256::{self, Hasher};
+use super::buffers::{Buffer, Pool};
+use super::{Intake, Payload};
+use crate::artifact::Interrupt;
+
+/// A part of a file, from the beginning of a chunk to the end of one.
+pub(super) struct Piece<'p> {
+    buffer: Buffer<'p>,
+    ends: Vec<usize>,
+    is_last: bool,
+}
+
+/// What the partner found out about a file.
+pub(super) struct Hashed {
+    id: ObjectId,
+    list: Listed,
+}
+
+/// The reading half of a pair.
+pub(super) struct Cutter<'p> {
+    pub(super) pool: &'p Pool,
+    pub(super) pieces: SyncSender<Piece<'p>>,
+    pub(super) hashed: Receiver<Hashed>,
+}
+
+/// What a file turned out to be.
+pub(super) struct Read {
+    pub(super) id: ObjectId,
+    pub(super) size: u64,
+}
+
+impl<'p> Cutter<'p> {
+    /// Reads `size` bytes of the file, or as many as there are, and stores them. `None`: somebody else ended the put.
+    pub(super) fn put(
+        &self,
+        file: &File,
+        size: u64,
+        intake: &Intake<'_, 'p>,
+        interrupt: &Interrupt,
+    ) -> io::Result<Option<Read>> {
+        let mut at = 0;
+        let mut carried: Vec<u8> = Vec::new();
+        loop {
+            let mut buffer = self.pool.take();
+            buffer[..carried.len()].copy_from_slice(&carried);
+            let room = (buffer.len() - carried.len()) as u64;
+            let wanted = room.min(size - at) as usize;
+            let got = match read_at(file, &mut buffer[carried.len()..carried.len() + wanted], at) {
+                Ok(got) => got,
+                Err(error) => {
+                    self.give_up(buffer);
+                    return Err(error);
+                }
+            };
+            at += got as u64;
+            let filled = carried.len() + got;
+            // The same length as when it was opened; what is shorter ends where it ends.
+            let is_last = at == size || got < wanted;
+            let mut ends = Vec::new();
+            chunks::cuts(&buffer[..filled], is_last, &mut ends);
+            let taken = ends.last().copied().unwrap_or(0);
+            carried.clear();
+            carried.extend_from_slice(&buffer[taken..filled]);
+            if interrupt.is_raised() || self.pieces.send(Piece { buffer, ends, is_last }).is_err() {
+                return Ok(None);
+            }
+            intake.progress.add_bytes(got as u64);
+            if is_last {
+                break;
+            }
+        }
+        let Ok(hashed) = self.hashed.recv() else { return Ok(None) };
+        let id = hashed.id;
+        if !intake.store_list(id, hashed.list) {
+            return Ok(None);
+        }
+        Ok(Some(Read { id, size: at }))
+    }
+}
+
+impl<'p> Cutter<'p> {
+    /// Has the partner forget a file that cannot be read to its end.
+    fn give_up(&self, buffer: Buffer<'p>) {
+        if self.pieces.send(Piece { buffer, ends: Vec::new(), is_last: true }).is_ok() {
+            let _ = self.hashed.recv();
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The hashing half of a pair: works until no more pieces come.
+pub(super) fn hash<'p>(pieces: &Receiver<Piece<'p>>, hashed: &SyncSender<Hashed>, intake: &Intake<'_, 'p>) {
+    let mut whole = Hasher::new();
+    let mut list = ListWriter::new();
+    // The chunk before, of which long runs of the same byte consist.
+    let mut last: Option<(ObjectId, Vec<u8>)> = None;
+    for Piece { buffer, ends, is_last } in pieces {
+        let buffer = Arc::new(buffer);
+        let mut start = 0;
+        let mut same: Option<(ObjectId, Range<usize>)> = None;
+        for end in ends {
+            let range = start..end;
+            start = end;
+            let chunk = &buffer[range.clone()];
+            let before = same.as_ref().map(|(id, range)| (*id, &buffer[range.clone()]));
+            let before = before.or(last.as_ref().map(|(id, bytes)| (*id, bytes.as_slice())));
+            let id = match before {
+                Some((id, bytes)) if bytes == chunk => {
+                    whole.update(chunk);
+                    id
+                }
+                _ => {
+                    let mut part = Hasher::new();
+                    sha256::update_two(&mut whole, chunk, &mut part, chunk);
+                    part.finish()
+                }
+            };
+            same = Some((id, range.clone()));
+            let stored = list.push(id, chunk.len() as u32, |part| intake.store(Payload::owned(part)));
+            let chunk = Payload::Chunk { id, buffer: Arc::clone(&buffer), range };
+            if !stored || !intake.store(chunk) {
+                return;
+            }
+        }
+        last = same.map(|(id, range)| (id, buffer[range].to_vec()));
+        if is_last {
+            let whole = std::mem::replace(&mut whole, Hasher::new());
+            let list = std::mem::replace(&mut list, ListWriter::new());
+            last = None;
+            if hashed.send(Hashed { id: whole.finish(), list: list.finish(|part| intake.store(Payload::owned(part))) }).is_err() {
+                return;
+            }
+        }
+    }
+}

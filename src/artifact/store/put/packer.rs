@@ -1,0 +1,156 @@
+//! Objects into packs: what compresses and writes, and what closes a pack when it is full.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::super::catalog::Catalog;
+use super::super::disk;
+use super::super::error::StoreError;
+use super::super::frame::Compressor;
+use super::super::layout::Home;
+use super::super::pack::writer::{Finished, Frame, OpenPack, Part};
+use super::super::pack::{PACK_OBJECTS, PACK_SIZE, PackId};
+use super::super::seal::StoreKey;
+use super::super::session::Session;
+
+/// How much may still be written.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Allowance {
+    pub(in super::super) bytes: u64,
+    /// Whose quota it is, and what sets it.
+    pub(in super::super) quota: u64,
+    pub(in super::super) whose: &'static str,
+    pub(in super::super) setting: &'static str,
+}
+
+/// Takes the frames of a put.
+pub(in super::super) struct Packer<'a> {
+    pub(in super::super) home: &'a Home,
+    pub(in super::super) session: &'a Session,
+    pub(in super::super) key: Option<&'a StoreKey>,
+    pub(in super::super) allowance: Allowance,
+    current: Mutex<Option<Arc<OpenPack>>>,
+    full: Mutex<Option<Sender<OpenPack>>>,
+    written: AtomicU64,
+}
+
+/// The packs that are full, on their way to the thread that closes them.
+pub(in super::super) struct Full(Receiver<OpenPack>);
+
+impl<'a> Packer<'a> {
+    pub(in super::super) fn new(
+        home: &'a Home,
+        session: &'a Session,
+        key: Option<&'a StoreKey>,
+        allowance: Allowance,
+    ) -> (Self, Full) {
+        let (full, to_close) = channel();
+        let packer = Self {
+            home,
+            session,
+            key,
+            allowance,
+            current: Mutex::new(None),
+            full: Mutex::new(Some(full)),
+            written: AtomicU64::new(0),
+        };
+        (packer, Full(to_close))
+    }
+
+    /// Compresses the content of a frame and writes it.
+    pub(in super::super) fn pack(
+        &self,
+        compressor: &mut Compressor,
+        raw: &[u8],
+        parts: &[Part],
+    ) -> Result<(), StoreError> {
+        let (encoding, bytes) = compressor.encode(raw);
+        self.append(&Frame { encoding, raw: raw.len() as u32, bytes, parts })
+    }
+
+    /// Writes a frame to the pack that is open.
+    pub(in super::super) fn append(&self, frame: &Frame<'_>) -> Result<(), StoreError> {
+        let written = self.written.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed) + frame.bytes.len() as u64;
+        let Allowance { bytes, quota, whose, setting } = self.allowance;
+        if written > bytes {
+            return Err(StoreError::Quota { whose, quota, setting });
+        }
+        let (pack, place) = {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let pack = match current.as_ref() {
+                Some(pack) => Arc::clone(pack),
+                None => Arc::clone(current.insert(Arc::new(OpenPack::create(&self.session.new_file(), self.key)?))),
+            };
+            let (place, extent) = pack.reserve(frame)?;
+            if extent.bytes >= PACK_SIZE || extent.objects >= PACK_OBJECTS {
+                *current = None;
+            }
+            (pack, place)
+        };
+        let result = pack.write(place, frame);
+        self.close_if_full(pack);
+        result
+    }
+
+    /// The last one that writes to a pack that takes no more has it closed.
+    fn close_if_full(&self, pack: Arc<OpenPack>) {
+        if let Some(pack) = Arc::into_inner(pack) {
+            if let Some(full) = self.full.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                // Nobody takes it any more when closing has failed, which is told elsewhere.
+                let _ = full.send(pack);
+            }
+        }
+    }
+
+    /// Has the last pack closed. Nothing is written afterwards.
+    pub(in super::super) fn finish(&self) {
+        if let Some(pack) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.close_if_full(pack);
+        }
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// What became of the packs of a put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Closed {
+    /// Bytes that the store has more than before.
+    pub(in super::super) bytes: u64,
+    pub(in super::super) packs: Vec<PackId>,
+}
+
+impl Full {
+    /// Closes packs as they come, until there are no more. A pack all of whose objects somebody else has stored meanwhile is dropped.
+    pub(in super::super) fn close(self, home: &Home, catalog: &Mutex<Catalog>) -> Result<Closed, StoreError> {
+        self.close_unless(home, |pack| {
+            let mut catalog = catalog.lock().unwrap_or_else(PoisonError::into_inner);
+            catalog.refresh()?;
+            Ok(catalog.has_settled(&pack.objects))
+        })
+    }
+
+    /// Closes packs as they come, whoever has their objects, too.
+    pub(in super::super) fn close_all(self, home: &Home) -> Result<Closed, StoreError> {
+        self.close_unless(home, |_| Ok(false))
+    }
+
+    fn close_unless(
+        self,
+        home: &Home,
+        is_known: impl Fn(&Finished) -> Result<bool, StoreError>,
+    ) -> Result<Closed, StoreError> {
+        let mut closed = Closed::default();
+        for pack in self.0 {
+            let pack = pack.finish()?;
+            if is_known(&pack)? {
+                disk::remove(&pack.path)?;
+                continue;
+            }
+            disk::rename(&pack.path, &home.pack(pack.id))?;
+            closed.bytes += pack.bytes;
+            closed.packs.push(pack.id);
+        }
+        Ok(closed)
+    }
+}

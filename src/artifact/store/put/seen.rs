@@ -1,0 +1,150 @@
+//! What was put from a folder before: files that the file system proves to be unchanged are not read again.
+//!
+//! Device, inode, size, time of change and of status change must be the same, and the status must not have changed shortly before it
+//! was looked at: a file that is written twice within a tick of the clock does not show it.
+//!
+//! ```text
+//! "fhseen\0\1", then for each file: length of the path (2), path, device, inode, size (8 each), mtime and ctime (seconds 8,
+//! nanoseconds 4), id (32); SHA-256 of what comes before (32)
+//! ```
+
+use std::path::PathBuf;
+
+use rustix::fs::Stat;
+use sha2::{Digest as _, Sha256};
+
+use super::super::disk;
+use super::super::error::StoreError;
+use super::super::id::ObjectId;
+use super::super::layout::Home;
+use super::super::session::Session;
+
+const MAGIC: [u8; 8] = *b"fhseen\0\x01";
+const FACTS: usize = 8 * 3 + 12 * 2;
+
+/// Bytes of such a file, at most: a tree of more files is read again.
+const LIMIT: usize = 32 << 20;
+
+/// How long before a look the status must have changed last. The clock of file systems ticks 100 times a second or more often.
+const TICK: i128 = 100_000_000;
+
+/// What the file system says of a file.
+pub(super) type Facts = [u8; FACTS];
+
+/// The facts of a file, in the form in which they are kept.
+pub(super) fn facts(stat: &Stat) -> Facts {
+    let mut bytes = [0; FACTS];
+    let numbers = [stat.st_dev, stat.st_ino, stat.st_size as u64, stat.st_mtime as u64, stat.st_ctime as u64];
+    for (to, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+        *to = number.to_le_bytes();
+    }
+    bytes[40..44].copy_from_slice(&(stat.st_mtime_nsec as u32).to_le_bytes());
+    bytes[44..].copy_from_slice(&(stat.st_ctime_nsec as u32).to_le_bytes());
+    bytes
+}
+
+/// Whether the file's status changed long enough before `now` (nanoseconds since 1970) for its facts to prove something.
+pub(super) fn is_settled(stat: &Stat, now: i128) -> bool {
+    i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec) < now - TICK
+}
+
+/// What was put from a folder before.
+pub(super) struct Seen {
+    path: PathBuf,
+    old: Vec<u8>,
+    at: usize,
+}
+
+/// What was known of one file.
+#[derive(Clone)]
+pub(super) struct Known {
+    facts: Facts,
+    pub(super) id: ObjectId,
+}
+
+impl Known {
+    /// Whether the file is as it was.
+    pub(super) fn proves(&self, stat: &Stat) -> bool {
+        self.facts == facts(stat)
+    }
+}
+
+impl Seen {
+    /// What was put from the folder that `root` is the status of. Nothing, where that is lost or damaged.
+    pub(super) fn load(home: &Home, root: &Stat) -> Result<Self, StoreError> {
+        let key = ObjectId::of(&[root.st_dev.to_le_bytes(), root.st_ino.to_le_bytes()].concat());
+        let path = home.seen().join(key.to_string());
+        let bytes = disk::read_small(&path, LIMIT as u64)?.unwrap_or_default();
+        let old = match bytes.split_last_chunk::<32>() {
+            Some((body, hash)) if body.starts_with(&MAGIC) && Sha256::digest(body)[..] == *hash => body.to_vec(),
+            _ => Vec::new(),
+        };
+        Ok(Self { path, old, at: MAGIC.len() })
+    }
+
+    /// What is known of the file at `path`. Paths must be asked for in order.
+    pub(super) fn find(&mut self, path: &[u8]) -> Option<Known> {
+        loop {
+            let (known, end) = self.entry()?;
+            match known.cmp(path) {
+                std::cmp::Ordering::Less => self.at = end,
+                std::cmp::Ordering::Greater => return None,
+                std::cmp::Ordering::Equal => {
+                    let (facts, id) = self.old.get(self.at + 2 + known.len()..end)?.split_first_chunk::<FACTS>()?;
+                    let known = Known { facts: *facts, id: ObjectId::from_bytes(id.try_into().ok()?) };
+                    self.at = end;
+                    return Some(known);
+                }
+            }
+        }
+    }
+
+    /// The path of the next entry, and where it ends.
+    fn entry(&self) -> Option<(&[u8], usize)> {
+        let (length, rest) = self.old.get(self.at..)?.split_first_chunk::<2>()?;
+        let length = usize::from(u16::from_le_bytes(*length));
+        let path = rest.get(..length)?;
+        let end = self.at + 2 + length + FACTS + 32;
+        (end <= self.old.len()).then_some((path, end))
+    }
+
+    /// Keeps what is known now, where that is something else.
+    pub(super) fn save(self, new: SeenWriter, session: &Session) -> Result<(), StoreError> {
+        let mut bytes = new.bytes;
+        if bytes.len() > LIMIT - 32 || bytes == self.old || (bytes.len() == MAGIC.len() && self.old.is_empty()) {
+            return Ok(());
+        }
+        let hash = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&hash);
+        // Nothing hangs on it: what is not whole after a loss of power is not believed.
+        let fail = |e| StoreError::file("writing", &self.path, e);
+        let temporary = session.new_file();
+        std::fs::write(&temporary, &bytes).map_err(fail)?;
+        std::fs::create_dir_all(self.path.parent().unwrap_or(&self.path)).map_err(fail)?;
+        std::fs::rename(&temporary, &self.path).map_err(fail)
+    }
+}
+
+/// What is known now.
+pub(super) struct SeenWriter {
+    bytes: Vec<u8>,
+}
+
+impl SeenWriter {
+    pub(super) fn new() -> Self {
+        Self { bytes: MAGIC.to_vec() }
+    }
+
+    /// Takes the next file, in the order of the paths.
+    pub(super) fn push(&mut self, path: &[u8], facts: &Facts, id: &ObjectId) {
+        // Beyond the limit nothing is kept; so nothing more has to be remembered either.
+        let Ok(length) = u16::try_from(path.len()) else { return };
+        if self.bytes.len() > LIMIT {
+            return;
+        }
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        self.bytes.extend_from_slice(path);
+        self.bytes.extend_from_slice(facts);
+        self.bytes.extend_from_slice(id.as_bytes());
+    }
+}

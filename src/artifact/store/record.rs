@@ -1,0 +1,258 @@
+//! Records: small files that say what is kept. They are the truth; the index is made from them.
+//!
+//! ```text
+//! {"sha256":"<of the record's text>","record":{...}}
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use super::id::ObjectId;
+use crate::pipeline::{JobKey, Owner};
+
+/// Bytes of a record, at most.
+pub(super) const MAX_RECORD: u64 = 1 << 20;
+
+/// The name of a record's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey(ObjectId);
+
+impl RecordKey {
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut bytes = Vec::new();
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        Self(ObjectId::of(&bytes))
+    }
+
+    /// The key that a file is named after. `None`: it is not the file of a record.
+    pub(super) fn from_file_name(name: &str) -> Option<Self> {
+        name.strip_suffix(".json")?.parse().ok().map(Self)
+    }
+
+    pub(super) fn file_name(self) -> String {
+        format!("{}.json", self.0)
+    }
+}
+
+impl std::fmt::Display for RecordKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Until when something is kept at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiry {
+    /// As long as the retention policies say.
+    #[default]
+    Unset,
+    /// Until then, whatever the policies say.
+    At(jiff::Timestamp),
+    /// For ever.
+    Never,
+}
+
+/// What something is kept as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Files under a name, or under none: then only the id finds them.
+    Artifact {
+        /// The name.
+        name: Option<String>,
+    },
+    /// A cache under a key, of which there is one at a time.
+    Cache {
+        /// The key's bytes, hexadecimal.
+        key: String,
+        /// The key for people.
+        text: String,
+    },
+}
+
+impl What {
+    /// A cache entry of this key.
+    pub fn cache(key: &[u8]) -> Self {
+        Self::Cache { key: hex::encode(key), text: crate::artifact::shown(key) }
+    }
+
+    /// How people call it.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            What::Artifact { name } => name.as_deref(),
+            What::Cache { text, .. } => Some(text),
+        }
+    }
+}
+
+/// What is known of something that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactInfo {
+    /// The id of the tree: the SHA-256 of its manifest.
+    pub content_hash: ObjectId,
+    /// The id of the content alone: without times and owners.
+    pub content_id: ObjectId,
+    /// What it is kept as.
+    pub what: What,
+    /// On whose behalf: forge, project and trust.
+    pub owner: Owner,
+    /// The job that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub producer: Option<JobKey>,
+    /// The job's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The pipeline it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// Bytes of content.
+    pub size: u64,
+    /// Bytes that the store had to write for it; what was there already is not counted.
+    pub stored_size: u64,
+    /// Files, folders and symlinks.
+    pub entries: u64,
+    /// What it is, by its name: `inode/directory` for several files.
+    pub mime_type: String,
+    /// When it was kept.
+    pub created_at: jiff::Timestamp,
+    /// Until when.
+    #[serde(default)]
+    pub expires: Expiry,
+    /// How its objects are compressed.
+    pub compression: String,
+    /// What whoever kept it wanted to be known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A promise to keep a tree until it is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pin {
+    pub(super) tree: ObjectId,
+    pub(super) owner: Owner,
+    pub(super) created_at: jiff::Timestamp,
+}
+
+/// The trees that a job needs, from when it is queued until it is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reference {
+    pub(super) holder: JobKey,
+    pub(super) trees: Vec<ObjectId>,
+    pub(super) owner: Owner,
+    pub(super) created_at: jiff::Timestamp,
+}
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Record {
+    Kept(ArtifactInfo),
+    Pin(Pin),
+    Reference(Reference),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    sha256: ObjectId,
+    #[serde(borrow)]
+    record: &'a RawValue,
+}
+
+impl Record {
+    /// Whose it is.
+    pub(super) fn owner(&self) -> &Owner {
+        match self {
+            Record::Kept(info) => &info.owner,
+            Record::Pin(pin) => &pin.owner,
+            Record::Reference(reference) => &reference.owner,
+        }
+    }
+
+    /// The trees it keeps.
+    pub(super) fn trees(&self) -> &[ObjectId] {
+        match self {
+            Record::Kept(info) => std::slice::from_ref(&info.content_hash),
+            Record::Pin(pin) => std::slice::from_ref(&pin.tree),
+            Record::Reference(reference) => &reference.trees,
+        }
+    }
+
+    /// The name of its file. A cache has one for each key; an artifact one for each name, tree and job.
+    pub(super) fn key(&self) -> RecordKey {
+        match self {
+            Record::Kept(info) => match &info.what {
+                What::Cache { key, .. } => cache_key(key),
+                What::Artifact { name } => {
+                    let job = info.producer.as_ref().map_or("", JobKey::as_str);
+                    let named: &[u8] = if name.is_some() { b"named" } else { b"" };
+                    let name = name.as_deref().unwrap_or_default().as_bytes();
+                    RecordKey::of(&[b"artifact", named, name, info.content_hash.as_bytes(), job.as_bytes()])
+                }
+            },
+            Record::Pin(pin) => pin_key(&pin.tree),
+            Record::Reference(reference) => reference_key(&reference.holder),
+        }
+    }
+
+    /// The bytes of its file.
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let record = serde_json::value::to_raw_value(self)?;
+        let sha256 = ObjectId::of(record.get().as_bytes());
+        let mut bytes = serde_json::to_vec(&Envelope { sha256, record: &record })?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads a file. `None`: damaged.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
+        let text = envelope.record.get();
+        if Sha256::digest(text.as_bytes())[..] != *envelope.sha256.as_bytes() {
+            return None;
+        }
+        serde_json::from_str(text).ok()
+    }
+}
+
+/// The record of the cache of this key, hexadecimal.
+pub(super) fn cache_key(key: &str) -> RecordKey {
+    RecordKey::of(&[b"cache", key.as_bytes()])
+}
+
+/// The record of a tree's pin.
+pub(super) fn pin_key(tree: &ObjectId) -> RecordKey {
+    RecordKey::of(&[b"pin", tree.as_bytes()])
+}
+
+/// The record of a job's references.
+pub(super) fn reference_key(holder: &JobKey) -> RecordKey {
+    RecordKey::of(&[b"reference", holder.as_str().as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{ForgeInstance, ProjectId, Trust};
+
+    #[test]
+    fn every_bit_of_a_record_counts() {
+        let owner = Owner { forge: ForgeInstance::new("https://f"), project: ProjectId::new("1"), trust: Trust::Member };
+        let pin = Record::Pin(Pin { tree: ObjectId::of(b"x"), owner, created_at: jiff::Timestamp::UNIX_EPOCH });
+        let bytes = pin.to_bytes().unwrap();
+        assert_eq!(Record::from_bytes(&bytes).as_ref(), Some(&pin));
+        for bit in 0..(bytes.len() - 1) * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let read = Record::from_bytes(&flipped);
+            // A hash in capitals is the same hash.
+            assert!(read.is_none() || read.as_ref() == Some(&pin), "bit {bit}: {read:?}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Finding what is kept, and restoring it.
+
+use cap_std::fs::Dir;
+
+use super::error::StoreError;
+use super::get::{self, Got};
+use super::id::ObjectId;
+use super::index::Listed;
+use super::opened::{Store, slug_of};
+use super::put::Progress;
+use super::record::{ArtifactInfo, Record, What};
+use crate::artifact::Interrupt;
+use crate::pipeline::{JobKey, Owner, Trust};
+
+/// What is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The cache of exactly this key.
+    Exact(Vec<u8>),
+    /// The newest cache whose key begins like this.
+    Prefix(Vec<u8>),
+    /// The newest artifact of this name, or the tree of this id, of which the beginning is enough where it is long and meant for only one.
+    Named(String),
+}
+
+/// Digits of an id that are enough to mean it.
+const SHORTEST: usize = 8;
+
+impl Store {
+    /// What `reader` may see of what is wanted: its own first, then what more trusted ones of its project keep.
+    ///
+    /// # Errors
+    /// The index or a record cannot be read. That there is nothing is no error.
+    pub fn find(&self, reader: &Owner, wanted: &Wanted) -> Result<Option<Listed>, StoreError> {
+        for owner in readable(reader) {
+            let home = self.home(&owner);
+            let slug = slug_of(&home);
+            for found in self.candidates(&slug, wanted)? {
+                // The record is the truth; what the index says beyond it is not.
+                match self.read_record(&home, &Record::Kept(found.info.clone()).key())? {
+                    Some(Record::Kept(info)) if info == found.info => return Ok(Some(found)),
+                    Some(Record::Kept(info)) if matches(&info, wanted) => {
+                        self.index().add(&Record::Kept(info.clone()), found.last_accessed)?;
+                        return Ok(Some(Listed { info, ..found }));
+                    }
+                    _ => self.index().remove(&slug, &Record::Kept(found.info).key())?,
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn candidates(&self, slug: &str, wanted: &Wanted) -> Result<Vec<Listed>, StoreError> {
+        match wanted {
+            Wanted::Exact(key) => {
+                let mut found = self.index().named(slug, &crate::artifact::shown(key))?;
+                found.retain(|listed| matches(&listed.info, wanted));
+                Ok(found)
+            }
+            Wanted::Prefix(_) => {
+                let mut found = self.index().list(Some(slug))?;
+                found.retain(|listed| matches(&listed.info, wanted));
+                Ok(found)
+            }
+            Wanted::Named(name) => {
+                let mut found = self.index().named(slug, name)?;
+                found.retain(|listed| matches!(listed.info.what, What::Artifact { .. }));
+                let is_id = name.len() >= SHORTEST && name.bytes().all(|b| b.is_ascii_hexdigit());
+                if found.is_empty() && is_id {
+                    found = self.index().with_tree(slug, &name.to_ascii_lowercase())?;
+                    let first = found.first().map(|listed| listed.info.content_hash);
+                    if found.iter().any(|listed| Some(listed.info.content_hash) != first) {
+                        return Ok(Vec::new());
+                    }
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// Restores the tree `id` that `owner` keeps into an empty folder. Nothing is written there that was not proved before; what
+    /// is there after a failure is not whole.
+    ///
+    /// # Errors
+    /// Something is missing or damaged, and no copy of it is left; the folder cannot be written; it was interrupted.
+    pub fn restore(
+        &self,
+        owner: &Owner,
+        id: &ObjectId,
+        into: &Dir,
+        progress: &Progress,
+        interrupt: &Interrupt,
+    ) -> Result<Got, StoreError> {
+        let home = self.home(owner);
+        let mut damaged = Vec::new();
+        let got = {
+            let _work = self.begin(interrupt)?;
+            let catalog = self.catalog(&home)?;
+            get::get(&get::GetWork { catalog: &catalog, into, interrupt, progress }, id, &mut damaged)
+        };
+        if !damaged.is_empty() || got.as_ref().is_err_and(StoreError::is_damage) {
+            self.after_damage(&home, id, &damaged, got.as_ref().err());
+        }
+        got
+    }
+
+    /// Notes that something that was found is used, and by which job.
+    pub fn used(&self, found: &Listed, by: Option<&JobKey>) -> Result<(), StoreError> {
+        let slug = found.info.owner.slug();
+        let index = self.index();
+        index.touch(&slug, &Record::Kept(found.info.clone()).key(), self.now())?;
+        match by {
+            Some(job) => index.consumed(&slug, &found.info.content_hash, job.as_str(), self.now()),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that is kept, the newest first: of one owner, or of all.
+    pub fn list(&self, owner: Option<&Owner>) -> Result<Vec<Listed>, StoreError> {
+        self.index().list(owner.map(Owner::slug).as_deref())
+    }
+}
+
+/// The owners whose things `reader` may read, its own first, then upwards.
+pub(super) fn readable(reader: &Owner) -> impl Iterator<Item = Owner> {
+    [Trust::Fork, Trust::Member, Trust::Protected]
+        .into_iter()
+        .map(|trust| Owner { trust, ..reader.clone() })
+        .filter(|writer| reader.may_read(writer))
+}
+
+fn matches(info: &ArtifactInfo, wanted: &Wanted) -> bool {
+    match (wanted, &info.what) {
+        (Wanted::Exact(key), What::Cache { key: own, .. }) => hex::encode(key) == *own,
+        (Wanted::Prefix(prefix), What::Cache { key: own, .. }) => own.starts_with(&hex::encode(prefix)),
+        (Wanted::Named(wanted), What::Artifact { name }) => {
+            name.as_ref() == Some(wanted) || info.content_hash.to_string().starts_with(wanted.as_str())
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,220 @@
+//! Who works with a store, and who may remove from it.
+//!
+//! Whoever puts or gets holds `lock` shared, as long as its objects must not go; whoever removes a pack holds it
+//! exclusively, for as long as that takes. So that those who come and go do not keep a collector out for ever, everybody passes
+//! `gate` first, and a collector keeps it closed while it waits. All are `flock`s: a process that is gone holds none.
+//!
+//! What a process writes before it has a name lies in a folder of its own below `sessions/`, whose lock it holds. A folder that nobody
+//! holds belongs to one that is gone: it is removed, and the index is held against the files, since that process may have
+//! named something that the index was not told of.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+
+use super::disk;
+use super::error::StoreError;
+use super::layout::Layout;
+use crate::artifact::Interrupt;
+
+/// How long to wait for those who are faster.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Between two looks at a lock.
+const STEP: Duration = Duration::from_millis(5);
+
+/// Holds a lock until dropped, or until the process is gone.
+#[derive(Debug)]
+pub(super) struct Held {
+    _file: File,
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Shared,
+    Exclusive,
+}
+
+/// Takes a lock, waiting for it as long as `wait`. `None`: others have it.
+fn take(path: &Path, how: How, wait: Duration, interrupt: &Interrupt) -> Result<Option<Held>, StoreError> {
+    // A description of its own for each holder, so that threads keep each other out as processes do.
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|e| StoreError::file("opening", path, e))?;
+    let operation = match how {
+        How::Shared => FlockOperation::NonBlockingLockShared,
+        How::Exclusive => FlockOperation::NonBlockingLockExclusive,
+    };
+    let mut waited = Duration::ZERO;
+    loop {
+        match rustix::fs::flock(&file, operation) {
+            Ok(()) => return Ok(Some(Held { _file: file })),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) if interrupt.is_raised() => return Err(StoreError::Interrupted),
+            Err(rustix::io::Errno::WOULDBLOCK) if waited < wait => {
+                std::thread::sleep(STEP);
+                waited += STEP;
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(StoreError::file("locking", path, error.into())),
+        }
+    }
+}
+
+/// Takes the lock of the store.
+pub(super) fn lock(layout: &Layout, how: How, interrupt: &Interrupt) -> Result<Held, StoreError> {
+    let busy = || StoreError::Busy { seconds: WAIT.as_secs() };
+    let gate = take(&layout.gate(), how, WAIT, interrupt)?.ok_or_else(busy)?;
+    let held = take(&layout.lock(), how, WAIT, interrupt)?.ok_or_else(busy)?;
+    drop(gate);
+    Ok(held)
+}
+
+/// The right to collect. `None`: somebody else does.
+pub(super) fn collector(layout: &Layout) -> Result<Option<Held>, StoreError> {
+    take(&layout.collector(), How::Exclusive, Duration::ZERO, &Interrupt::default())
+}
+
+/// The folder of a process that writes.
+#[derive(Debug)]
+pub(super) struct Session {
+    folder: PathBuf,
+    held: Option<Held>,
+}
+
+impl Session {
+    pub(super) fn begin(layout: &Layout) -> Result<Self, StoreError> {
+        loop {
+            let folder = layout.sessions().join(uuid::Uuid::new_v4().simple().to_string());
+            fs::create_dir(&folder).map_err(|e| StoreError::file("making", &folder, e))?;
+            match take(&folder.join("lock"), How::Exclusive, Duration::ZERO, &Interrupt::default()) {
+                Ok(Some(held)) => return Ok(Self { folder, held: Some(held) }),
+                Ok(None) => {}
+                // Somebody found it without a lock and took it for left behind.
+                Err(StoreError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where its files lie until they have a name.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A name in it that nobody uses.
+    pub(super) fn new_file(&self) -> PathBuf {
+        self.folder.join(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// Ends it although something was left undone: the next that opens the store looks at what is there.
+    pub(super) fn abandon(mut self) {
+        self.held = None;
+        self.folder = PathBuf::new();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            // Best effort: the next that opens the store does it. Removed while it is held, so that nobody takes it for left behind.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Removes the folders of those who are gone. True: there were some.
+pub(super) fn sweep(layout: &Layout) -> Result<bool, StoreError> {
+    let mut found = false;
+    for folder in disk::names(&layout.sessions())? {
+        let lock = folder.join("lock");
+        let held = match take(&lock, How::Exclusive, Duration::ZERO, &Interrupt::default()) {
+            Ok(Some(held)) => held,
+            Ok(None) => continue,
+            // It went meanwhile.
+            Err(StoreError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        found = true;
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::file("removing", &folder, error));
+            }
+            _ => drop(held),
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let temp = tempfile::tempdir().unwrap();
+        let layout = Layout::new(temp.path());
+        fs::create_dir(layout.sessions()).unwrap();
+        (temp, layout)
+    }
+
+    #[test]
+    fn readers_share_and_a_collector_is_alone() {
+        let (_temp, layout) = layout();
+        let none = Interrupt::default();
+        let one = lock(&layout, How::Shared, &none).unwrap();
+        let other = lock(&layout, How::Shared, &none).unwrap();
+        let stopped = Interrupt::default();
+        stopped.raise();
+        assert!(matches!(lock(&layout, How::Exclusive, &stopped), Err(StoreError::Interrupted)));
+        drop((one, other));
+        let alone = lock(&layout, How::Exclusive, &none).unwrap();
+        assert!(matches!(lock(&layout, How::Shared, &stopped), Err(StoreError::Interrupted)));
+        drop(alone);
+        lock(&layout, How::Shared, &none).unwrap();
+    }
+
+    #[test]
+    fn a_collector_that_waits_is_not_passed_by_others() {
+        let (_temp, layout) = layout();
+        let none = Interrupt::default();
+        let reader = lock(&layout, How::Shared, &none).unwrap();
+        let waiting = {
+            let layout = layout.clone();
+            std::thread::spawn(move || lock(&layout, How::Exclusive, &Interrupt::default()).map(drop))
+        };
+        let stopped = Interrupt::default();
+        stopped.raise();
+        // As soon as it waits, the gate is closed.
+        while lock(&layout, How::Shared, &stopped).is_ok() {
+            std::thread::yield_now();
+        }
+        drop(reader);
+        waiting.join().unwrap().unwrap();
+        lock(&layout, How::Shared, &none).unwrap();
+    }
+
+    #[test]
+    fn only_what_nobody_holds_is_swept() {
+        let (_temp, layout) = layout();
+        let living = Session::begin(&layout).unwrap();
+        fs::write(living.new_file(), "x").unwrap();
+        let dead = layout.sessions().join("dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("lock"), "").unwrap();
+        fs::write(dead.join("half a pack"), "").unwrap();
+        assert!(sweep(&layout).unwrap());
+        assert!(!dead.exists() && living.folder().exists());
+        assert!(!sweep(&layout).unwrap());
+        let folder = living.folder().to_owned();
+        drop(living);
+        assert!(!folder.exists());
+        Session::begin(&layout).unwrap().abandon();
+        assert!(sweep(&layout).unwrap(), "what was left undone is told");
+    }
+}

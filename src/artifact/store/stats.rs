@@ -1,0 +1,1 @@
+//! How much a store keeps.

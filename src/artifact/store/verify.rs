@@ -1,0 +1,451 @@
+//! Looking for damage, and mending what can be mended.
+//!
+//! A pack in which something is not what it was is copied without it and put aside. What is missing then is missing for everybody:
+//! the next put of the same content writes it again, a remote is asked for it, and until then everything that needs it is told as
+//! damaged.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Catalog;
+use super::collect::repack;
+use super::error::{ObjectTrouble, StoreError};
+use super::get;
+use super::id::ObjectId;
+use super::layout::Home;
+use super::list;
+use super::manifest::TreeNode;
+use super::opened::{Store, slug_of};
+use super::pack::reader::{Buffers, Pack};
+use super::pack::{Kind, PackId};
+use super::put::Progress;
+use super::record::Record;
+use super::session::{self, How};
+use crate::artifact::Interrupt;
+use crate::pipeline::Owner;
+
+/// How often something is fetched again before it counts as lost.
+const MAX_RETRIES: u32 = 3;
+
+/// What is known about whether something that is kept is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerificationResult {
+    /// Nobody looked yet.
+    Pending,
+    /// Somebody looks now.
+    Verifying,
+    /// Every byte is what it was.
+    Valid,
+    /// Something is not what it was.
+    Corrupted,
+    /// Something is not there.
+    Missing,
+    /// It could not be had again either, after several tries.
+    Failed,
+}
+
+/// What happens to a [`VerificationResult`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    Start,
+    Matches,
+    Differs,
+    NotThere,
+    GiveUp,
+}
+
+impl VerificationResult {
+    /// What follows. `None`: that cannot happen now.
+    pub(super) fn after(self, finding: Finding) -> Option<Self> {
+        use VerificationResult::{Corrupted, Failed, Missing, Pending, Valid, Verifying};
+        match (self, finding) {
+            (Pending | Valid | Corrupted | Missing | Failed, Finding::Start) => Some(Verifying),
+            (Verifying, Finding::Matches) => Some(Valid),
+            (Verifying, Finding::Differs) => Some(Corrupted),
+            (Verifying, Finding::NotThere) => Some(Missing),
+            (Corrupted | Missing, Finding::GiveUp) => Some(Failed),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for VerificationResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            VerificationResult::Pending => "pending",
+            VerificationResult::Verifying => "verifying",
+            VerificationResult::Valid => "valid",
+            VerificationResult::Corrupted => "corrupted",
+            VerificationResult::Missing => "missing",
+            VerificationResult::Failed => "failed",
+        })
+    }
+}
+
+/// What was found out about a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// The id of the tree.
+    pub expected: ObjectId,
+    /// The id that its manifest has now, where it could be read.
+    pub calculated: Option<ObjectId>,
+    /// Bytes of content that were found whole.
+    pub size: u64,
+    /// The verdict.
+    pub result: VerificationResult,
+    /// When.
+    pub verified_at: jiff::Timestamp,
+    /// How often it was fetched again in vain.
+    pub retry_count: u32,
+    /// What is wrong.
+    pub error: Option<String>,
+}
+
+/// What was found out about a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Objects that were read.
+    pub objects: u64,
+    /// Bytes of packs that were read.
+    pub bytes: u64,
+    /// Packs that had something damaged in them, and were put aside.
+    pub damaged_packs: Vec<String>,
+    /// Records that are damaged, and that nobody has again.
+    pub lost_records: usize,
+    /// What was found out about each thing that is kept.
+    pub kept: Vec<(Owner, Option<String>, Verification)>,
+}
+
+impl Verified {
+    /// Whether all is as it should be.
+    pub fn is_sound(&self) -> bool {
+        self.damaged_packs.is_empty()
+            && self.lost_records == 0
+            && self.kept.iter().all(|(.., verification)| verification.result == VerificationResult::Valid)
+    }
+}
+
+/// How to look.
+#[derive(Clone, Debug, Default)]
+pub struct Verifying {
+    /// Only this tree.
+    pub only: Option<ObjectId>,
+    /// Bytes a second at most. `None`: as fast as it goes.
+    pub rate: Option<u64>,
+    /// Ends the work early.
+    pub interrupt: Interrupt,
+}
+
+/// What has to be there, and what was found out about it.
+pub(super) struct Checker<'c> {
+    catalog: &'c Catalog,
+    buffers: Buffers,
+    /// What was found whole.
+    known: HashSet<ObjectId>,
+    damaged: Vec<PackId>,
+}
+
+impl Store {
+    /// Reads everything, or all of one tree, and says what is damaged. What can be mended is.
+    pub fn verify(&self, how: &Verifying, progress: &Progress) -> Result<Verified, StoreError> {
+        let mut verified = Verified::default();
+        for home in self.homes()? {
+            if how.only.is_none() {
+                self.read_packs(&home, how, progress, &mut verified)?;
+            }
+            let (records, lost) = self.records(&home)?;
+            verified.lost_records += lost + self.lost_before(&home)?;
+            self.check_trees(&home, &records, how, &mut verified)?;
+        }
+        Ok(verified)
+    }
+
+    /// Records that were put aside and that nobody has written again.
+    fn lost_before(&self, home: &Home) -> Result<usize, StoreError> {
+        let mut lost = 0;
+        for path in super::disk::names(&self.layout.damaged())? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(key) = name.and_then(super::record::RecordKey::from_file_name) {
+                let bytes = super::disk::read_small(&path, super::record::MAX_RECORD)?.unwrap_or_default();
+                // Whose it was can only be guessed: one whose file stands again anywhere is mended.
+                let is_ours = String::from_utf8_lossy(&bytes).contains(&slug_of(home));
+                lost += usize::from(is_ours && !self.record_path(home, &key).exists());
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Reads every frame of every pack.
+    fn read_packs(
+        &self,
+        home: &Home,
+        how: &Verifying,
+        progress: &Progress,
+        verified: &mut Verified,
+    ) -> Result<(), StoreError> {
+        let mut bad = Vec::new();
+        {
+            let _work = self.begin(&how.interrupt)?;
+            let catalog = self.catalog(home)?;
+            verified.damaged_packs.extend(catalog.damaged().iter().map(|path| path.display().to_string()));
+            let mut pace = Pace::new(how.rate);
+            let mut buffers = Buffers::new()?;
+            for pack in catalog.packs() {
+                if !is_sound(pack, &mut buffers, &how.interrupt, &mut pace, verified)? {
+                    bad.push(pack.id);
+                }
+                progress.add_bytes(pack.bytes);
+                verified.bytes += pack.bytes;
+            }
+            for path in catalog.damaged() {
+                self.put_aside(path)?;
+            }
+        }
+        verified.damaged_packs.extend(bad.iter().map(ToString::to_string));
+        self.salvage(home, &bad)
+    }
+
+    fn check_trees(
+        &self,
+        home: &Home,
+        records: &[Record],
+        how: &Verifying,
+        verified: &mut Verified,
+    ) -> Result<(), StoreError> {
+        let mut damaged = Vec::new();
+        {
+            let _work = self.begin(&how.interrupt)?;
+            let catalog = self.catalog(home)?;
+            // Everything was read already, unless only one tree is asked for: then being there is enough.
+            let mut checker = Checker::new(&catalog)?;
+            let reads = how.only.is_some();
+            let mut seen = HashSet::new();
+            for record in records {
+                let Record::Kept(info) = record else { continue };
+                let id = info.content_hash;
+                if how.only.is_some_and(|only| only != id) || !seen.insert(id) {
+                    continue;
+                }
+                let before = self.index().verification(&slug_of(home), &id)?;
+                let verification = checker.verification(&id, reads, before, self.now())?;
+                self.index().set_verification(&slug_of(home), &verification)?;
+                verified.kept.push((info.owner.clone(), info.what.text().map(str::to_owned), verification));
+                if how.interrupt.is_raised() {
+                    return Err(StoreError::Interrupted);
+                }
+            }
+            damaged.append(&mut checker.damaged);
+        }
+        self.salvage(home, &damaged)
+    }
+
+    /// What is done when a restore met damage. Failing at it is told in the log only: the restore has failed already.
+    pub(super) fn after_damage(&self, home: &Home, id: &ObjectId, damaged: &[PackId], error: Option<&StoreError>) {
+        tracing::warn!(tree = %id, error = error.map(tracing::field::display), "something in the store is damaged");
+        let noted = error.map_or(Ok(()), |error| {
+            let how = match error {
+                StoreError::Object { how: ObjectTrouble::Missing, .. } => Finding::NotThere,
+                _ => Finding::Differs,
+            };
+            let before = self.index().verification(&slug_of(home), id)?;
+            let verification = next(id, before, how, Some(error.to_string()), 0, self.now());
+            self.index().set_verification(&slug_of(home), &verification)
+        });
+        if let Err(error) = noted.and_then(|()| self.salvage(home, damaged)) {
+            tracing::warn!(%error, "the damaged pack could not be mended");
+        }
+    }
+
+    /// Copies what is whole of damaged packs, and puts them aside.
+    fn salvage(&self, home: &Home, damaged: &[PackId]) -> Result<(), StoreError> {
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let mut damaged: HashSet<PackId> = damaged.iter().copied().collect();
+        {
+            let work = self.begin(&Interrupt::default())?;
+            let catalog = self.catalog(home)?;
+            let packs: Vec<&Pack> = catalog.packs().iter().filter(|pack| damaged.contains(&pack.id)).collect();
+            for copy in repack::copy(self, home, &work.session, &packs, |_, _| true)? {
+                // Nothing was wrong with it after all: a disk that could not be read for a moment.
+                damaged.remove(&copy);
+            }
+        }
+        let _alone = session::lock(&self.layout, How::Exclusive, &Interrupt::default())?;
+        for id in damaged {
+            self.put_aside(&home.pack(id))?;
+        }
+        self.index().set_usage(&slug_of(home), self.catalog_bytes(home)?)
+    }
+}
+
+/// Whether every object of a pack is what it was.
+fn is_sound(
+    pack: &Pack,
+    buffers: &mut Buffers,
+    interrupt: &Interrupt,
+    pace: &mut Pace,
+    verified: &mut Verified,
+) -> Result<bool, StoreError> {
+    let mut content = Vec::new();
+    let mut frame = None;
+    let mut sound = true;
+    for number in 0..pack.objects() {
+        if interrupt.is_raised() {
+            return Err(StoreError::Interrupted);
+        }
+        let read = pack.object(number).and_then(|record| {
+            if frame != Some(record.frame) {
+                frame = None;
+                pack.read_frame(record.frame, buffers, &mut content)?;
+                frame = Some(record.frame);
+                pace.wait_for(pack.stored_length(record.frame)?);
+            }
+            Ok(super::catalog::slice(&content, &record).is_some_and(|bytes| proves(&record.id, record.kind, bytes)))
+        });
+        verified.objects += 1;
+        sound &= matches!(read, Ok(true));
+    }
+    Ok(sound)
+}
+
+/// Whether the bytes are what an object of this name and kind is.
+pub(super) fn proves(id: &ObjectId, kind: Kind, bytes: &[u8]) -> bool {
+    match kind {
+        Kind::List => list::is_sound(bytes),
+        Kind::Data | Kind::Tree | Kind::Segment => ObjectId::of(bytes) == *id,
+    }
+}
+
+impl<'c> Checker<'c> {
+    pub(super) fn new(catalog: &'c Catalog) -> Result<Self, StoreError> {
+        Ok(Self { catalog, buffers: Buffers::new()?, known: HashSet::new(), damaged: Vec::new() })
+    }
+
+    fn verification(
+        &mut self,
+        id: &ObjectId,
+        reads: bool,
+        before: Option<Verification>,
+        now: jiff::Timestamp,
+    ) -> Result<Verification, StoreError> {
+        Ok(match self.tree(id, reads) {
+            Ok(size) => next(id, before, Finding::Matches, None, size, now),
+            Err(error @ StoreError::Object { how: ObjectTrouble::Missing, .. }) => {
+                next(id, before, Finding::NotThere, Some(error.to_string()), 0, now)
+            }
+            Err(error) if error.is_damage() => next(id, before, Finding::Differs, Some(error.to_string()), 0, now),
+            Err(error) => return Err(error),
+        })
+    }
+
+    /// Bytes of a tree that is whole.
+    pub(super) fn tree(&mut self, id: &ObjectId, reads: bool) -> Result<u64, StoreError> {
+        let root = get::root(self.catalog, id, &mut self.buffers, &mut self.damaged)?;
+        let mut size = 0;
+        for (segment, _) in &root.segments {
+            for entry in get::segment(self.catalog, segment, &mut self.buffers, &mut self.damaged)? {
+                if let TreeNode::File { size: bytes, id } = entry.node {
+                    size += bytes;
+                    if bytes > 0 {
+                        self.file(&id, bytes, reads)?;
+                    }
+                }
+            }
+        }
+        Ok(size)
+    }
+
+    fn file(&mut self, id: &ObjectId, size: u64, reads: bool) -> Result<(), StoreError> {
+        if self.known.contains(id) {
+            return Ok(());
+        }
+        if self.catalog.find(id)?.record.kind == Kind::List {
+            let mut chunks = Vec::new();
+            let mut take = |some: &[list::Chunk]| {
+                chunks.extend_from_slice(some);
+                Ok(())
+            };
+            list::chunks(self.catalog, id, size, &mut self.buffers, &mut self.damaged, &mut take)?;
+            for chunk in chunks {
+                self.data(&chunk.id, chunk.length, reads)?;
+            }
+        } else {
+            self.data(id, size, reads)?;
+        }
+        self.known.insert(*id);
+        Ok(())
+    }
+
+    fn data(&mut self, id: &ObjectId, size: u64, reads: bool) -> Result<(), StoreError> {
+        if self.known.contains(id) {
+            return Ok(());
+        }
+        let length = if reads {
+            self.catalog.read(id, Kind::Data, &mut self.buffers, &mut self.damaged)?.len() as u64
+        } else {
+            u64::from(self.catalog.find(id)?.record.length)
+        };
+        if length != size {
+            return Err(StoreError::Object { id: *id, how: ObjectTrouble::Damaged });
+        }
+        self.known.insert(*id);
+        Ok(())
+    }
+}
+
+/// The record of a verification that ends now.
+fn next(
+    id: &ObjectId,
+    before: Option<Verification>,
+    finding: Finding,
+    error: Option<String>,
+    size: u64,
+    now: jiff::Timestamp,
+) -> Verification {
+    let retries = before.as_ref().map_or(0, |before| before.retry_count);
+    let state = before.map_or(VerificationResult::Pending, |before| before.result);
+    // Whatever was known, looking begins anew; a look that is under way is taken over.
+    let state = state.after(Finding::Start).unwrap_or(VerificationResult::Verifying);
+    let state = state.after(finding).unwrap_or(VerificationResult::Corrupted);
+    let is_valid = state == VerificationResult::Valid;
+    let retry_count = if is_valid { 0 } else { retries + 1 };
+    let result = match state.after(Finding::GiveUp) {
+        Some(failed) if retry_count > MAX_RETRIES => failed,
+        _ => state,
+    };
+    Verification {
+        expected: *id,
+        calculated: is_valid.then_some(*id),
+        size,
+        result,
+        verified_at: now,
+        retry_count,
+        error,
+    }
+}
+
+/// Keeps reading below a rate.
+struct Pace {
+    rate: Option<u64>,
+    began: Instant,
+    read: u64,
+}
+
+impl Pace {
+    fn new(rate: Option<u64>) -> Self {
+        Self { rate: rate.filter(|rate| *rate > 0), began: Instant::now(), read: 0 }
+    }
+
+    fn wait_for(&mut self, bytes: u64) {
+        self.read += bytes;
+        let Some(rate) = self.rate else { return };
+        let due = Duration::from_secs_f64(self.read as f64 / rate as f64);
+        if let Some(wait) = due.checked_sub(self.began.elapsed()).filter(|wait| *wait > Duration::from_millis(5)) {
+            std::thread::sleep(wait);
+        }
+    }
+}
