@@ -10,8 +10,14 @@
 //! it costs that machine one cycle.
 //!
 //! **What is recorded.** A jump forward does not raise the highest time before it is agreed: one wrong reading must not make
-//! everything old for ever. After a jump back that was agreed the highest time goes on with the wall clock, as far ahead of it
-//! as it then was; standing still, it would keep everything in grace until the wall clock caught up, which may be years.
+//! everything old for ever. After a jump back the highest time goes on with the wall clock, as far ahead of it as it then was;
+//! standing still, it would keep everything in grace until the wall clock caught up, which may be years.
+//!
+//! **Grace** counts hours that passed, not hours that were set: the last jump forward adds nothing to it. So neither a clock that two
+//! cycles believed and that was wrong, nor one that was behind while jobs ran and is right again, ends the grace of what was used a
+//! moment ago. The jump is looked for between the times at which entries were used, since these tell when the clock still went on.
+//!
+//! A clock that is wrong by less than a jump is not noticed: ages and grace are then wrong by as much.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +25,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::candidate::since;
 use crate::pipeline::duration::in_words;
 
 /// Further from what was expected than this is a jump.
@@ -37,8 +44,17 @@ pub struct ClockRecord {
     wall: Timestamp,
     /// How far `highest` runs ahead of a wall clock that was set back, in milliseconds.
     ahead_ms: u64,
-    /// The last cycle saw a jump.
-    in_doubt: bool,
+    /// The last jump forward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skip: Option<Skip>,
+}
+
+/// From one time to another in which nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Skip {
+    from: Timestamp,
+    to: Timestamp,
 }
 
 /// How far the wall clock is from where it should be.
@@ -65,19 +81,37 @@ impl ClockRecord {
     /// For a store without a record: `newest` is the latest time among its entries.
     pub fn first(newest: Option<Timestamp>, wall: Timestamp) -> Self {
         let seen = newest.unwrap_or(wall);
-        Self { highest: seen.min(wall), wall: seen, ahead_ms: 0, in_doubt: false }
+        Self { highest: seen.min(wall), wall: seen, ahead_ms: 0, skip: None }
     }
 
     /// Reads the wall clock at the begin of a cycle. `elapsed`: time since the last cycle by a clock that nobody sets, if this
-    /// process did it.
-    pub fn read(&self, wall: Timestamp, elapsed: Option<Duration>) -> Reading {
+    /// process did it. `seen`: the times that entries were last used at, in any order.
+    pub fn read(
+        &self,
+        wall: Timestamp,
+        elapsed: Option<Duration>,
+        seen: impl IntoIterator<Item = Timestamp>,
+    ) -> Reading {
         if let Some(jump) = self.jump(wall, elapsed) {
-            let record = Self { wall, in_doubt: true, ..*self };
+            // A jump forward that was never agreed on is none.
+            let known = self.skip.filter(|skip| skip.to <= self.highest);
+            let skip = match jump {
+                ClockJump::Forward(_) => self.skipped(wall, seen).or(known),
+                ClockJump::Back(_) => known,
+            };
+            let record = Self { wall, ahead_ms: self.lead(wall), skip, ..*self };
             return Reading { now: self.highest.max(wall), jump: Some(jump), record };
         }
-        let ahead_ms = if self.in_doubt { self.lead() } else { self.ahead_ms };
-        let record = Self { ahead_ms, in_doubt: false, wall, highest: self.highest.max(later(wall, ahead_ms)) };
+        let record = Self { wall, highest: self.highest.max(later(wall, self.ahead_ms)), ..*self };
         Reading { now: record.highest, jump: None, record }
+    }
+
+    /// Time until `now` since `last_used` as grace counts it: without the last jump forward.
+    pub(super) fn passed(&self, last_used: Timestamp, now: Timestamp) -> Duration {
+        match self.skip {
+            Some(Skip { from, to }) if last_used < to => since(last_used, from) + since(to, now),
+            Some(_) | None => since(last_used, now),
+        }
     }
 
     /// The time to record for what happens at this moment of the wall clock: never before any time that was recorded earlier.
@@ -97,8 +131,25 @@ impl ClockRecord {
         longer_than_allowed(behind).map(ClockJump::Back)
     }
 
-    fn lead(&self) -> u64 {
-        u64::try_from(self.highest.duration_since(self.wall).as_millis()).unwrap_or(0)
+    /// The jump itself: the longest time from the highest recorded to now in which nothing was used, since around it time went on.
+    /// A clock that was behind and is set right does not show by such a gap: then all of it is taken for the jump.
+    fn skipped(&self, wall: Timestamp, seen: impl IntoIterator<Item = Timestamp>) -> Option<Skip> {
+        if self.ahead_ms > 0 && wall > self.highest {
+            return Some(Skip { from: self.highest, to: wall });
+        }
+        let mut times: Vec<_> = seen.into_iter().filter(|time| (self.highest..wall).contains(time)).collect();
+        times.extend([self.highest, wall]);
+        times.sort_unstable();
+        let skips = times.windows(2).filter_map(|pair| match pair {
+            [from, to] => Some(Skip { from: *from, to: *to }),
+            _ => None,
+        });
+        let longest = skips.max_by_key(|skip| skip.to.duration_since(skip.from));
+        longest.filter(|skip| since(skip.from, skip.to) > JUMP)
+    }
+
+    fn lead(&self, wall: Timestamp) -> u64 {
+        u64::try_from(self.highest.duration_since(wall).as_millis()).unwrap_or(0)
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::audit::{Action, AuditEvent, Done};
 use super::candidate::{Candidate, EntryId};
-use super::clock::{ClockJump, ClockRecord, JUMP};
+use super::clock::{ClockJump, ClockRecord, JUMP, Reading};
 use super::judged::Judged;
 use super::policy::Policies;
 use super::pressure::{Limit, Pressure, Room, Usage};
@@ -102,10 +102,10 @@ impl Cycle {
     pub fn plan(&self, policies: &Policies, situation: &Situation, candidates: Vec<Candidate>) -> Plan {
         let newest = candidates.iter().map(Candidate::last_used).max();
         let last = situation.clock.unwrap_or_else(|| ClockRecord::first(newest, situation.wall));
-        let reading = last.read(situation.wall, situation.elapsed);
+        let reading = last.read(situation.wall, situation.elapsed, candidates.iter().map(Candidate::last_used));
 
         let deciding = together::deciding(policies, &candidates);
-        let standings = self.standings(policies, situation, reading.now, &candidates, &deciding);
+        let standings = self.standings(policies, &situation.room, &reading, &candidates, &deciding);
         let turns = turns(&candidates, &standings, &situation.room);
         let mut run = Run::new(situation.room.clone(), self.max_deletions, candidates.len());
         for turn in turns {
@@ -137,8 +137,8 @@ impl Cycle {
     fn standings(
         &self,
         policies: &Policies,
-        situation: &Situation,
-        now: Timestamp,
+        room: &Room,
+        reading: &Reading,
         candidates: &[Candidate],
         deciding: &together::Deciding,
     ) -> Vec<Standing> {
@@ -148,10 +148,11 @@ impl Cycle {
         let mut standings: Vec<Standing> = facts
             .map(|((candidate, policy), surplus)| {
                 let rules = Rules {
-                    now,
+                    now: reading.now,
+                    clock: &reading.record,
                     default_grace: self.grace,
                     policy: policy.and_then(|at| policies.list().get(at)),
-                    pressure: situation.room.pressure_for(&candidate.owner),
+                    pressure: room.pressure_for(&candidate.owner),
                     over_threshold: policy.and_then(|at| over.get(at)).copied().unwrap_or_default(),
                     surplus,
                 };

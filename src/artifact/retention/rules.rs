@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::candidate::{Candidate, Expiry};
+use super::clock::ClockRecord;
 use super::matrix::{self, Row};
 use super::policy::RetentionPolicy;
 use super::pressure::Pressure;
@@ -46,6 +47,7 @@ pub(super) struct Open {
 /// What the order needs to know besides the entry.
 pub(super) struct Rules<'a> {
     pub(super) now: Timestamp,
+    pub(super) clock: &'a ClockRecord,
     pub(super) default_grace: Duration,
     /// The policy that decides, if one does.
     pub(super) policy: Option<&'a RetentionPolicy>,
@@ -81,7 +83,7 @@ impl Rules<'_> {
         if entry.leased {
             return Some(Keep::Leased);
         }
-        let unused = entry.unused(self.now);
+        let unused = self.clock.passed(entry.last_used(), self.now);
         let grace = self.policy.and_then(RetentionPolicy::grace).unwrap_or(self.default_grace);
         (unused < grace).then_some(Keep::Grace { unused, grace })
     }

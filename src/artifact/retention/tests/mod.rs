@@ -10,13 +10,10 @@ mod simulation;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    Candidate, ContentHash, Cycle, EntryId, Expiry, Keep, PipelineKey, Plan, Policies, References, RetentionPolicy,
-};
-use super::{ClockRecord, Room, Situation, Usage, Verdict};
+use super::{Candidate, ContentHash, Cycle, EntryId, Expiry, PipelineKey, Plan, Policies, References, RetentionPolicy};
+use super::{ClockRecord, Pressure, Room, Situation, Usage, Verdict};
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
-pub(super) const MINUTE: i64 = 60;
 pub(super) const HOUR: i64 = 3600;
 pub(super) const DAY: i64 = 24 * HOUR;
 
@@ -74,13 +71,6 @@ pub(super) fn plan(policies: &[RetentionPolicy], situation: &Situation, candidat
 pub(super) fn verdict(policies: &[RetentionPolicy], situation: &Situation, candidate: Candidate) -> Verdict {
     let plan = plan(policies, situation, vec![candidate]);
     plan.deletions.into_iter().chain(plan.kept).next().unwrap().verdict
-}
-
-pub(super) fn kept(verdict: &Verdict) -> &Keep {
-    match verdict {
-        Verdict::Keep(keep) => keep,
-        Verdict::Delete(cause) => panic!("deleted: {cause}"),
-    }
 }
 
 /// The ids of what goes, in order.

@@ -62,7 +62,7 @@ fn a_quota_is_kept_by_refusing() {
 fn the_refusal_says_what_is_full_and_what_to_do() {
     let member = owner("p", Trust::Member);
     let gib = 1 << 30;
-    let room = Room { quota: Some(usage(99 * gib, 100 * gib)), disk: Some(usage(1, 10)), ..Room::default() };
+    let room = Room { quota: Some(usage(99 * gib, 100 * gib)), disk: Some(usage(1, 10 * gib)), ..Room::default() };
     assert_eq!(
         room.admit(&member, 2 * gib).unwrap_err().to_string(),
         "2.00 GiB new bytes are refused: the quota of the store is 99.0 % full (99.00 GiB of 100.00 GiB); see what is kept \
