@@ -50,6 +50,11 @@ fn every_decision_is_one_line() {
             0,
             "delete  a (100 B): its job's `expire_in` ended 2026-02-28T12:00:00Z",
         ),
+        (
+            Candidate { expiry: Expiry::At(now()), ..base("a") },
+            0,
+            "delete  a (100 B): its job's `expire_in` ended 2026-03-01T12:00:00Z",
+        ),
         (base("test-1"), 0, "delete  test-1 (100 B): policy `tests`: 10d old, 7d are allowed"),
         (entry("test-1", 3 * DAY, 3 * DAY), 0, "keep    test-1 (100 B): within the bounds of policy `tests`"),
         (

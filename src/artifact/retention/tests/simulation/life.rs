@@ -5,7 +5,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::super::*;
-use super::store::Store;
+use super::store::{BELIEVED, Store};
 use crate::artifact::retention::{Plan, ReferenceCause};
 use crate::pipeline::{JobId, JobKey};
 
@@ -78,8 +78,8 @@ impl Life {
             (130, 2, -20 * HOUR),
             (133, 2, 0),
             // Sixty days ahead, for so long that cycles agree on it.
-            (170, 1, 60 * DAY),
-            (172, 1, 0),
+            (BELIEVED.0 / DAY, 0, 60 * DAY),
+            (BELIEVED.1 / DAY, 0, 0),
             // A dead battery: the machine boots in the past and gets the time hours later.
             (300, 9, -3_000 * DAY),
             (300, 15, 0),
@@ -203,7 +203,7 @@ impl Life {
         self.count += 1;
         for part in 0..8 {
             let name = format!("dump-{}-{part}", self.count);
-            let dump = self.new_entry(&name, 10..1_500);
+            let dump = self.new_entry(&name, 10..4_000);
             store.put(dump);
         }
     }
@@ -243,7 +243,8 @@ impl Life {
                 1 => {
                     store.read(id, HOUR);
                 }
-                2 => {
+                2 => store.held.get_mut(id).expect("it is there").leased_until = store.truth + HOUR,
+                3 => {
                     store.held.get_mut(id).expect("it is there").known.pinned = true;
                     self.pins.push(id.clone());
                 }

@@ -69,7 +69,7 @@ fn a_year_keeps_the_quota_and_everything_that_is_needed() {
 
 #[test]
 fn other_lives_keep_it_too() {
-    for seed in 0..6 {
+    for seed in 0..2 {
         live(seed, 60);
     }
 }

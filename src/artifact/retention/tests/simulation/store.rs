@@ -13,10 +13,14 @@ use crate::pipeline::JobKey;
 /// Deletions a cycle, few enough to be reached.
 const MOST: usize = 40;
 const QUOTA: u64 = 100_000;
+/// From when to when the clock is so wrong, for so long, that cycles agree on it.
+pub(super) const BELIEVED: (i64, i64) = (170 * DAY, 172 * DAY);
 
 /// What the store knows of an entry, and what is true of it.
 pub(super) struct Held {
     pub(super) known: Candidate,
+    /// True time at which it was put.
+    born: i64,
     /// True time of its last use.
     pub(super) used: i64,
     /// By so much less than a jump the wall clock was behind then: it may count as used so much earlier.
@@ -144,7 +148,10 @@ impl Store {
         self.named += 1;
         let id = EntryId::new(format!("{}-{}", entry.name, self.named));
         let known = Candidate { id: id.clone(), created_at: self.stamp(), last_accessed: self.stamp(), ..entry };
-        self.held.insert(id.clone(), Held { known, used: self.truth, behind: self.behind(), leased_until: 0 });
+        self.held.insert(
+            id.clone(),
+            Held { known, born: self.truth, used: self.truth, behind: self.behind(), leased_until: 0 },
+        );
         assert!(self.used() <= QUOTA, "the quota is passed at {}", self.truth);
         Some(id)
     }
@@ -213,6 +220,7 @@ impl Store {
         if (self.clock_error - self.last_error).abs() > DAY + 4 * HOUR {
             assert_eq!(plan.deletions.len(), 0, "the clock jumped between the last cycle and {}", self.truth);
         }
+        plan.deletions.iter().for_each(|judged| self.may_go(judged, life));
         for judged in &plan.kept {
             self.stayed.insert(judged.verdict.code());
         }
@@ -222,26 +230,42 @@ impl Store {
         }
     }
 
+    /// The entry may go by the books, not by what the engine was told.
+    fn may_go(&self, judged: &Judged, life: &Life) {
+        let (id, why) = (&judged.candidate.id, judged.reason());
+        let held = &self.held[id];
+        assert_eq!(life.needing(id), 0, "{id} is needed by jobs: {why}");
+        assert!(!held.known.pinned && held.known.expiry != Expiry::Never, "{id} is pinned: {why}");
+        assert!(held.leased_until <= self.truth, "{id} is being restored: {why}");
+        let unused = self.truth - held.used;
+        let grace = grace_hours(&held.known.name) * HOUR - held.behind;
+        assert!(unused >= grace, "{id} used {unused} s ago, on day {}: {why}", self.truth / DAY);
+        // Only a wrong clock that cycles agreed on makes the young old; one that was behind, by up to the time between two cycles.
+        let misled = held.born < BELIEVED.1 && self.truth >= BELIEVED.0;
+        if matches!(judged.verdict.code(), "aging" | "old" | "size") && !misled {
+            assert!(
+                self.truth - held.born >= 7 * DAY - held.behind.max(4 * HOUR),
+                "{id} is young, on day {}: {why}",
+                self.truth / DAY
+            );
+        }
+    }
+
     fn delete(&mut self, judged: &Judged, now: Timestamp, life: &Life) {
         let id = &judged.candidate.id;
         let held = &self.held[id];
-        if judged.confirm(&held.known).is_err() {
+        let fresh = Candidate { leased: held.leased_until > self.truth, ..held.known.clone() };
+        if judged.confirm(&fresh).is_err() {
             self.claimed_in_time += 1;
             return;
         }
-        // By the books, not by what the engine was told.
-        assert_eq!(life.needing(id), 0, "{id} is needed by jobs: {}", judged.reason());
-        assert!(!held.known.pinned && held.known.expiry != Expiry::Never, "{id} is pinned: {}", judged.reason());
-        assert!(held.leased_until <= self.truth, "{id} is being restored: {}", judged.reason());
-        let unused = self.truth - held.used;
-        let grace = grace_hours(&held.known.name) * HOUR - held.behind;
-        assert!(unused >= grace, "{id} used {unused} s ago, on day {}: {}", self.truth / DAY, judged.reason());
+        self.may_go(judged, life);
         if let Verdict::Delete(cause) = &judged.verdict {
             self.licences.insert(cause.pressure);
             // What only pressure has go goes under that pressure only, to the last one.
             assert!(self.room().pressure() >= cause.pressure, "{id} went without need: {cause}");
         }
-        self.audit.push(AuditEvent::deletion(judged, &held.known, now));
+        self.audit.push(AuditEvent::deletion(judged, &fresh, now));
         self.went.insert(judged.verdict.code());
         self.held.remove(id);
         assert!(self.deleted.insert(id.clone()), "{id} was deleted twice");
