@@ -89,8 +89,8 @@ pub struct Candidate {
     pub owner: Owner,
     /// The pipeline it comes from. `None`: a cache entry, or put by hand.
     pub pipeline: Option<PipelineKey>,
-    /// Stored bytes that its removal frees. Of what several entries share, count an equal part for each: were it zero, eviction could
-    /// not see that removing all of them helps.
+    /// Stored bytes that its removal frees. Of what several entries share, count an equal part for each: were it zero,
+    /// eviction could not see that removing all of them helps.
     pub bytes: u64,
     /// When it was put, by [`super::ClockRecord::stamp`].
     pub created_at: Timestamp,

@@ -1,21 +1,23 @@
 //! A clock that may be wrong, and ages that must not be.
 //!
-//! Ages count to the later of the wall clock and the highest time recorded, so a clock that went back makes nothing younger. The
-//! store stamps what it records by the same rule ([`ClockRecord::stamp`]), so a clock that went back makes nothing old either.
+//! Ages count to the later of the wall clock and the highest time recorded, so a clock that went back makes nothing
+//! younger. The store stamps what it records by the same rule ([`ClockRecord::stamp`]), so a clock that went back makes
+//! nothing old either.
 //!
-//! **What is a jump.** Between two cycles as much time should pass as the process itself counted (`elapsed`, a monotonic clock); a
-//! process that did not do the last cycle cannot know, and expects anything from no time to [`USUAL_INTERVAL`]. A wall clock
-//! more than 24 h beyond that, in either direction, is a jump. The cycle that sees it deletes nothing. The next one agrees if its own
-//! clock is no jump from the one that was seen. A machine that was switched off for a week looks the same as a wrong clock:
-//! it costs that machine one cycle.
+//! **What is a jump.** Between two cycles as much time should pass as the process itself counted (`elapsed`, a
+//! monotonic clock); a process that did not do the last cycle cannot know, and expects anything from no time to
+//! [`USUAL_INTERVAL`]. A wall clock more than 24 h beyond that, in either direction, is a jump. The cycle that sees it
+//! deletes nothing. The next one agrees if its own clock is no jump from the one that was seen. A machine that was
+//! switched off for a week looks the same as a wrong clock: it costs that machine one cycle.
 //!
-//! **What is recorded.** A jump forward does not raise the highest time before it is agreed: one wrong reading must not make
-//! everything old for ever. After a jump back the highest time goes on with the wall clock, as far ahead of it as it then was;
-//! standing still, it would keep everything in grace until the wall clock caught up, which may be years.
+//! **What is recorded.** A jump forward does not raise the highest time before it is agreed: one wrong reading must not
+//! make everything old for ever. After a jump back the highest time goes on with the wall clock, as far ahead of it as
+//! it then was; standing still, it would keep everything in grace until the wall clock caught up, which may be years.
 //!
-//! **Grace** counts hours that passed, not hours that were set: the last jump forward adds nothing to it. So neither a clock that two
-//! cycles believed and that was wrong, nor one that was behind while jobs ran and is right again, ends the grace of what was used a
-//! moment ago. The jump is looked for between the times at which entries were used, since these tell when the clock still went on.
+//! **Grace** counts hours that passed, not hours that were set: the last jump forward adds nothing to it. So neither a
+//! clock that two cycles believed and that was wrong, nor one that was behind while jobs ran and is right again, ends
+//! the grace of what was used a moment ago. The jump is looked for between the times at which entries were used, since
+//! these tell when the clock still went on.
 //!
 //! A clock that is wrong by less than a jump is not noticed: ages and grace are then wrong by as much.
 
@@ -35,6 +37,8 @@ pub const JUMP: Duration = Duration::from_secs(24 * 3600);
 pub const USUAL_INTERVAL: Duration = Duration::from_secs(4 * 3600);
 
 /// What one cycle leaves for the next. The store keeps it as a record of its own, written before anything is deleted.
+/// Taking that record away makes a store forget a clock that was wrong: the next cycle pauses, the one after it
+/// believes the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClockRecord {
@@ -84,8 +88,8 @@ impl ClockRecord {
         Self { highest: seen.min(wall), wall: seen, ahead_ms: 0, skip: None }
     }
 
-    /// Reads the wall clock at the begin of a cycle. `elapsed`: time since the last cycle by a clock that nobody sets, if this
-    /// process did it. `seen`: the times that entries were last used at, in any order.
+    /// Reads the wall clock at the begin of a cycle. `elapsed`: time since the last cycle by a clock that nobody sets,
+    /// if this process did it. `seen`: the times that entries were last used at, in any order.
     pub fn read(
         &self,
         wall: Timestamp,
@@ -114,7 +118,8 @@ impl ClockRecord {
         }
     }
 
-    /// The time to record for what happens at this moment of the wall clock: never before any time that was recorded earlier.
+    /// The time to record for what happens at this moment of the wall clock: never before any time that was recorded
+    /// earlier.
     pub fn stamp(&self, wall: Timestamp) -> Timestamp {
         self.highest.max(later(wall, self.ahead_ms))
     }
@@ -131,8 +136,9 @@ impl ClockRecord {
         longer_than_allowed(behind).map(ClockJump::Back)
     }
 
-    /// The jump itself: the longest time from the highest recorded to now in which nothing was used, since around it time went on.
-    /// A clock that was behind and is set right does not show by such a gap: then all of it is taken for the jump.
+    /// The jump itself: the longest time from the highest recorded to now in which nothing was used, since around it
+    /// time went on. A clock that was behind and is set right does not show by such a gap: then all of it is taken for
+    /// the jump.
     fn skipped(&self, wall: Timestamp, seen: impl IntoIterator<Item = Timestamp>) -> Option<Skip> {
         if self.ahead_ms > 0 && wall > self.highest {
             return Some(Skip { from: self.highest, to: wall });

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::audit::{Action, AuditEvent, Done};
 use super::candidate::{Candidate, EntryId};
-use super::clock::{ClockJump, ClockRecord, JUMP, Reading};
+use super::clock::{ClockRecord, JUMP, Reading};
 use super::judged::Judged;
+use super::plan::Plan;
 use super::policy::Policies;
-use super::pressure::{Limit, Pressure, Room, Usage};
+use super::pressure::{Pressure, Room};
 use super::rules::{Backing, Open, Rules, Standing};
 use super::together;
 use super::verdict::{Cause, Keep, Rule, Verdict};
@@ -42,34 +42,11 @@ pub struct Situation {
     pub wall: Timestamp,
     /// What the last cycle left. `None`: there was none, or its record is lost.
     pub clock: Option<ClockRecord>,
-    /// Time since the last cycle by a monotonic clock. `None`: another process did it.
+    /// Time since the cycle that left `clock`, by a clock that nobody sets and that goes on while the machine sleeps
+    /// (CLOCK_BOOTTIME). `None`: another process did it.
     pub elapsed: Option<Duration>,
     /// How full everything is.
     pub room: Room,
-}
-
-/// What a cycle is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The time that ages were counted to.
-    pub now: Timestamp,
-    /// The clock jumped: nothing is deleted.
-    pub jump: Option<ClockJump>,
-    /// To be kept for the next cycle, before anything is deleted.
-    pub clock: ClockRecord,
-    /// What goes, in the order in which it should.
-    pub deletions: Vec<Judged>,
-    /// What stays, in the order in which it came.
-    pub kept: Vec<Judged>,
-    /// How full everything was.
-    pub before: Room,
-    /// How full everything should be when all of it is done.
-    pub after: Room,
-    /// There was more to delete than one cycle may.
-    pub more: bool,
-    /// Entries whose times lie more than 24 h after `now` though the clock is agreed on: they were recorded by a clock that was wrong.
-    /// The store sets their times to `now`, or their grace does not end before that time comes.
-    pub ahead: Vec<EntryId>,
 }
 
 /// The order of deletions: all of a step before the next.
@@ -98,7 +75,8 @@ struct Turn {
 impl Cycle {
     /// Decides on all entries of a store. Takes no longer than sorting them does.
     ///
-    /// Every candidate of the store has to be given, protected ones too: bounds by count and total size look at all of them.
+    /// Every candidate of the store has to be given, protected ones too: bounds by count and total size look at all of
+    /// them.
     pub fn plan(&self, policies: &Policies, situation: &Situation, candidates: Vec<Candidate>) -> Plan {
         let newest = candidates.iter().map(Candidate::last_used).max();
         let last = situation.clock.unwrap_or_else(|| ClockRecord::first(newest, situation.wall));
@@ -260,42 +238,4 @@ fn ahead(candidates: &[Candidate], now: Timestamp) -> Vec<EntryId> {
         Duration::try_from(candidate.last_used().duration_since(now)).is_ok_and(|by| by > JUMP)
     };
     candidates.iter().filter(from_future).map(|candidate| candidate.id.clone()).collect()
-}
-
-impl Plan {
-    /// The highest pressure when the cycle began.
-    pub fn pressure(&self) -> Pressure {
-        self.before.highest().map(|(_, usage)| usage.pressure()).unwrap_or_default()
-    }
-
-    /// Bytes that go.
-    pub fn freed(&self) -> u64 {
-        self.deletions.iter().fold(0, |sum, judged| sum.saturating_add(judged.candidate.bytes))
-    }
-
-    /// How long to wait for the next cycle, if this one comes out as planned.
-    pub fn next_cycle(&self) -> Duration {
-        let pressure = self.after.highest().map(|(_, usage)| usage.pressure()).unwrap_or_default();
-        pressure.next_cycle(self.more)
-    }
-
-    /// The audit record of every decision, what goes first.
-    pub fn evaluations(&self) -> impl Iterator<Item = AuditEvent> {
-        self.deletions.iter().chain(&self.kept).map(|judged| AuditEvent::evaluation(judged, self.now))
-    }
-
-    /// The alert that this cycle is worth, if there is one: `done` is what it came to.
-    pub fn alert(&self, done: Done) -> Option<AuditEvent> {
-        let (limit, usage): (Limit, Usage) = self.before.highest()?;
-        let actions = Action::at(usage.pressure(), self.jump.is_some());
-        (usage.pressure() > Pressure::Low).then(|| AuditEvent::StorageAlert {
-            at: self.now,
-            limit,
-            pressure: usage.pressure(),
-            used: usage.used,
-            capacity: usage.capacity,
-            actions,
-            done,
-        })
-    }
 }

@@ -55,7 +55,8 @@ impl Judged {
         }
     }
 
-    /// The last look before the deletion, under the lock that keeps out new references and leases: `fresh` is the entry as it is now.
+    /// The last look before the deletion, under the lock that keeps out new references and leases: `fresh` is the entry
+    /// as it is now.
     ///
     /// # Errors
     /// Something claimed it since the cycle began: it has to stay.

@@ -10,14 +10,15 @@
 //! | more than 30 days | up to 7 days | stays |
 //! | more than 30 days | more than 7 days | goes |
 //!
-//! 7 and 30 days belong to the middle rows, exactly 72 h and 7 days unused still stay. What the matrix leaves open is decided for
-//! keeping: middle-aged and used 24 to 72 h ago stays; old and used within 7 days stays though no job refers to it. So an entry that
-//! is used every fourth day goes in its second week, but one that got past 30 days has shown its worth and has a week.
+//! 7 and 30 days belong to the middle rows, exactly 72 h and 7 days unused still stay. What the matrix leaves open is
+//! decided for keeping: middle-aged and used 24 to 72 h ago stays; old and used within 7 days stays though no job
+//! refers to it. So an entry that is used every fourth day goes in its second week, but one that got past 30 days has
+//! shown its worth and has a week.
 //!
-//! **Pressure** shortens 72 h and 7 days unused: by 25 % from 80 %, by 50 % from 90 %. The first 7 days are no period but a
-//! protection: the matrix holds them at any pressure, until at 95 % they fall altogether. The 30 days stay 30: what is older may be
-//! unused for longer, so a shorter "30 days" would keep under pressure what goes without. So more pressure never keeps what less
-//! would have let go.
+//! **Pressure** shortens 72 h and 7 days unused: by 25 % from 80 %, by 50 % from 90 %. The first 7 days are no period
+//! but a protection: the matrix holds them at any pressure, until at 95 % they fall altogether. The 30 days stay 30:
+//! what is older may be unused for longer, so a shorter "30 days" would keep under pressure what goes without. So more
+//! pressure never keeps what less would have let go.
 
 use std::time::Duration;
 

@@ -14,7 +14,8 @@ const DAY: u64 = 24 * 3600;
 /// Bytes of a compiled pattern. Far more than a list of names needs.
 const PATTERN_LIMIT: usize = 1 << 20;
 
-/// A regular expression that names are searched with: `^` and `$` tie it to the whole name. Compiled once, when it is read.
+/// A regular expression that names are searched with: `^` and `$` tie it to the whole name. Compiled once, when it is
+/// read.
 #[derive(Clone, Debug)]
 pub struct NamePattern(Regex);
 
@@ -89,14 +90,15 @@ impl JsonSchema for NamePattern {
 
 /// How long artifacts and caches are kept whose names a pattern finds.
 ///
-/// Of the policies that find a name, the one with the highest priority decides alone (of equal ones the first in the file): what is
-/// beyond one of its bounds goes, all else stays. One without a bound keeps for ever.
+/// Of the policies that find a name, the one with the highest priority decides alone (of equal ones the first in the
+/// file): what is beyond one of its bounds goes, all else stays. One without a bound keeps for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionPolicy {
     /// What reports and the audit call it.
     pub name: String,
-    /// A regular expression for the names of artifacts and caches. It is searched for: write `^` and `$` for the whole name.
+    /// A regular expression for the names of artifacts and caches. It is searched for: write `^` and `$` for the whole
+    /// name.
     pub pattern: NamePattern,
     /// Goes when older than this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,8 +119,8 @@ pub struct RetentionPolicy {
     /// Hours after the last use in which nothing goes, whatever else holds. Absent: 24.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_period_hours: Option<u32>,
-    /// References by jobs that protect from going by age. What a job refers to never goes, so more than 1 has the effect of 1;
-    /// 0: needs none, the age in days does not count.
+    /// References by jobs that protect from going by age. What a job refers to never goes, so more than 1 has the
+    /// effect of 1; 0: needs none, the age in days does not count.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub min_references: u32,
     /// The highest of the policies that find a name decides.

@@ -51,8 +51,9 @@ impl Pressure {
         }
     }
 
-    /// When the next cycle is due: every 4 h while there is room, every hour from 80 %, every 15 minutes from 90 %, every 5 minutes from
-    /// 95 %. A cycle that had more to delete than it was allowed is followed within the hour, from 95 % within the minute.
+    /// When the next cycle is due: every 4 h while there is room, every hour from 80 %, every 15 minutes from 90 %,
+    /// every 5 minutes from 95 %. A cycle that had more to delete than it was allowed is followed within the hour, from
+    /// 95 % within the minute.
     pub fn next_cycle(self, more_to_delete: bool) -> Duration {
         let minutes = match (self, more_to_delete) {
             (Self::Low, false) => return USUAL_INTERVAL,
@@ -159,8 +160,8 @@ impl Room {
         self.shared().chain(owners).max_by_key(|(_, usage)| (usage.pressure(), usage.per_mille()))
     }
 
-    /// Whether a new artifact of so many stored bytes may be taken; ask again as it grows when its size is not known before.
-    /// Several writers at once: count what each was promised as used.
+    /// Whether a new artifact of so many stored bytes may be taken; ask again as it grows when its size is not known
+    /// before. Several writers at once: count what each was promised as used.
     ///
     /// # Errors
     /// A limit that concerns the owner is 98 % full, or would be passed.

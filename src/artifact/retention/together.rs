@@ -36,7 +36,8 @@ fn totals(policies: &Policies, candidates: &[Candidate], deciding: &Deciding) ->
     totals
 }
 
-/// For each candidate whether its group has as many newer ones as its policy keeps. Protected ones count among the newest.
+/// For each candidate whether its group has as many newer ones as its policy keeps. Protected ones count among the
+/// newest.
 pub(super) fn surplus(policies: &Policies, candidates: &[Candidate], deciding: &Deciding) -> Vec<bool> {
     let mut newest_first: Vec<usize> = (0..candidates.len()).collect();
     newest_first.sort_by(|a, b| {
@@ -62,8 +63,8 @@ pub(super) fn surplus(policies: &Policies, candidates: &[Candidate], deciding: &
     surplus
 }
 
-/// Marks what has to go so that each policy's total fits: of the entries that the policy decides on, the longest unused. What goes
-/// anyway is counted as gone; what is protected, or kept by its job's wish, stays and counts.
+/// Marks what has to go so that each policy's total fits: of the entries that the policy decides on, the longest
+/// unused. What goes anyway is counted as gone; what is protected, or kept by its job's wish, stays and counts.
 pub(super) fn fit_totals(
     policies: &Policies,
     candidates: &[Candidate],

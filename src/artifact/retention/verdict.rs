@@ -140,7 +140,8 @@ impl Verdict {
         matches!(self, Self::Delete(_))
     }
 
-    /// The reason as one stable word. Unlike the whole reason it is the same from cycle to cycle as long as nothing happens.
+    /// The reason as one stable word. Unlike the whole reason it is the same from cycle to cycle as long as nothing
+    /// happens.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Delete(cause) => cause.rule.code(),

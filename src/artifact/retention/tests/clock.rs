@@ -111,7 +111,8 @@ fn a_jump_forward_adds_nothing_to_grace() {
 
 #[test]
 fn grace_is_not_cut_by_a_clock_that_was_behind_while_jobs_ran() {
-    // A machine starts 3 days after its last cycle with a clock from years ago, runs a job, and gets the time 4 h later.
+    // A machine starts 3 days after its last cycle with a clock from years ago, runs a job, and gets the time 4 h
+    // later.
     let last = ClockRecord::first(None, ago(3 * DAY + 8 * HOUR));
     let behind = last.read(ago(900 * DAY), None, []).record;
     let stamp = behind.stamp(ago(900 * DAY - HOUR));
@@ -182,6 +183,19 @@ fn times_from_the_future_are_told_when_the_clock_is_agreed_on() {
     assert_eq!((code(&agreed, "wrong"), code(&agreed, "skewed")), ("grace", "grace"));
     let jumped = Situation { clock: Some(ClockRecord::first(None, ago(90 * DAY))), ..full(99) };
     assert!(plan(&[], &jumped, candidates).ahead.is_empty());
+}
+
+#[test]
+fn a_store_forgets_a_wrong_clock_with_its_record() {
+    // Two cycles believed a clock 60 days ahead; it is right again, and the record was taken away.
+    let candidates =
+        vec![entry("from-then", -60 * DAY, -60 * DAY), entry("old", 20 * DAY, 20 * DAY), entry("young", DAY, DAY)];
+    let first = plan(&[], &Situation { clock: None, ..full(0) }, candidates.clone());
+    assert!(first.jump.is_some() && first.deletions.is_empty());
+    let second = plan(&[], &Situation { clock: Some(first.clock), ..full(0) }, candidates);
+    assert_eq!((second.jump, second.now), (None, now()));
+    assert_eq!(gone(&second), ["old"]);
+    assert_eq!(second.ahead, [EntryId::new("from-then")]);
 }
 
 #[test]

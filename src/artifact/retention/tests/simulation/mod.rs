@@ -1,5 +1,5 @@
-//! A year of pipelines on a virtual clock, in a store in memory that does what the engine says. The store keeps its own books of
-//! who needs what, by the true time, and holds the engine to them after every cycle.
+//! A year of pipelines on a virtual clock, in a store in memory that does what the engine says. The store keeps its own
+//! books of who needs what, by the true time, and holds the engine to them after every cycle.
 
 mod life;
 mod store;

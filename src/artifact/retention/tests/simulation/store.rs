@@ -240,7 +240,8 @@ impl Store {
         let unused = self.truth - held.used;
         let grace = grace_hours(&held.known.name) * HOUR - held.behind;
         assert!(unused >= grace, "{id} used {unused} s ago, on day {}: {why}", self.truth / DAY);
-        // Only a wrong clock that cycles agreed on makes the young old; one that was behind, by up to the time between two cycles.
+        // Only a wrong clock that cycles agreed on makes the young old; one that was behind, by up to the time between
+        // two cycles.
         let misled = held.born < BELIEVED.1 && self.truth >= BELIEVED.0;
         if matches!(judged.verdict.code(), "aging" | "old" | "size") && !misled {
             assert!(
