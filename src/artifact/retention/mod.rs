@@ -41,8 +41,9 @@
 //! let plan = Cycle::default().plan(&policies, &situation, candidates);
 //! write plan.clock
 //! for judged in &plan.deletions {
-//!     under the lock: fresh = the entry now; if judged.confirm(&fresh) is an error: leave it
-//!         verify it; write AuditEvent::deletion(..); delete it
+//!     under the lock: fresh = the entry now
+//!         if judged.confirm(&fresh) is an error, leave it
+//!         verify it; write AuditEvent::deletion(judged, &fresh, plan.now); delete it
 //! }
 //! write plan.alert(done); sleep plan.next_cycle()
 //! ```

@@ -93,7 +93,9 @@ proptest! {
     }
 
     #[test]
-    fn a_wish_beats_policies_and_matrix(policies in policies(), per_cent in 0..95u64, by in -90 * DAY..90 * DAY, candidate in free()) {
+    fn a_wish_beats_policies_and_matrix(
+        policies in policies(), per_cent in 0..95u64, by in -90 * DAY..90 * DAY, candidate in free(),
+    ) {
         prop_assume!(candidate.last_accessed <= ago(DAY));
         let candidate = Candidate { expiry: Expiry::At(ago(by)), ..candidate };
         let verdict = decided(&policies, per_cent, &candidate);
@@ -101,8 +103,11 @@ proptest! {
     }
 
     #[test]
-    fn a_policy_beats_the_matrix_and_only_the_first_decides(policies in policies(), per_cent in 0..80u64, candidate in free()) {
-        prop_assume!(candidate.last_accessed <= ago(DAY) && candidate.expiry == Expiry::None);
+    fn a_policy_beats_the_matrix_and_only_the_first_decides(
+        policies in policies(), per_cent in 0..80u64, candidate in free(),
+    ) {
+        prop_assume!(candidate.last_accessed <= ago(DAY));
+        let candidate = Candidate { expiry: Expiry::None, ..candidate };
         let Some(policy) = deciding(&policies, &candidate) else { return Ok(()) };
         let older = |bound: Option<u32>, since: Timestamp| bound.is_some_and(|days| since < ago(i64::from(days) * DAY));
         let over = older(policy.max_age_days, candidate.created_at)
@@ -131,7 +136,9 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_accounts_for_each_entry_once(policies in policies(), per_cent in 0..130u64, list in proptest::collection::vec(candidate(), 0..60)) {
+    fn a_plan_accounts_for_each_entry_once(
+        policies in policies(), per_cent in 0..130u64, list in proptest::collection::vec(candidate(), 0..60),
+    ) {
         let list: Vec<_> =
             list.into_iter().enumerate().map(|(n, c)| Candidate { id: EntryId::new(n.to_string()), ..c }).collect();
         let plan = plan(&policies, &full(per_cent), list.clone());
