@@ -3,6 +3,7 @@
 //! - [`select`]: which files of a work tree a list of globs means.
 //! - [`archive`]: packing and unpacking, in the forges' formats, within limits.
 //! - [`cache`]: folders kept from job to job; the trait every store implements, and the one on the local disk.
+//! - [`retention`]: what stays, what goes, and when.
 //!
 //! Every access to a work tree goes through a directory handle: nothing a job names leads out of it. Everything here
 //! blocks on the disk: call it from `spawn_blocking`, and hand in an [`Interrupt`] to end it early.
@@ -16,6 +17,7 @@ pub mod cache;
 #[cfg(test)]
 mod measure;
 mod merge;
+pub mod retention;
 pub mod select;
 pub mod store;
 

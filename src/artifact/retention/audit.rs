@@ -1,0 +1,233 @@
+//! What the audit log holds: one JSON object a line.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::candidate::{Candidate, ContentHash, EntryId};
+use super::judged::Judged;
+use super::pressure::{Limit, Pressure};
+use super::verdict::Verdict;
+use crate::pipeline::JobKey;
+
+/// Something that somebody may have to account for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AuditEvent {
+    /// A cycle looked at an entry.
+    PolicyEvaluation {
+        /// When, by the clock that ages are counted with.
+        at: Timestamp,
+        /// Its content.
+        artifact: ContentHash,
+        /// Which.
+        entry: EntryId,
+        /// What it is called.
+        name: String,
+        /// The policy that matches it, whether or not something above policies decided.
+        policy: Option<String>,
+        /// Whether it goes.
+        decision: Decision,
+        /// [`Verdict::code`].
+        rule: String,
+        /// The reason for people.
+        reason: String,
+    },
+    /// An entry was deleted. There is exactly one for each.
+    ArtifactDeletion {
+        /// When, by the clock that ages are counted with.
+        at: Timestamp,
+        /// Its content.
+        artifact: ContentHash,
+        /// Which.
+        entry: EntryId,
+        /// What it was called.
+        name: String,
+        /// Stored bytes that went.
+        size: u64,
+        /// Seconds since it was put.
+        age_seconds: u64,
+        /// References by jobs at the last look.
+        references: u64,
+        /// The policy that decided, if one did.
+        policy: Option<String>,
+        /// [`Verdict::code`].
+        rule: String,
+        /// The reason for people.
+        reason: String,
+    },
+    /// A job, or a person, took or released a reference.
+    ReferenceChange {
+        /// When.
+        at: Timestamp,
+        /// The job. `None`: a person, by a pin.
+        job: Option<JobKey>,
+        /// The content.
+        artifact: ContentHash,
+        /// Which.
+        entry: EntryId,
+        /// How many more; negative: fewer.
+        delta: i64,
+        /// Why.
+        cause: ReferenceCause,
+    },
+    /// Disk or quota were 80 % full or more when a cycle began.
+    StorageAlert {
+        /// When.
+        at: Timestamp,
+        /// Which limit is nearest.
+        limit: Limit,
+        /// The level.
+        pressure: Pressure,
+        /// Bytes in use.
+        used: u64,
+        /// Of so many.
+        capacity: u64,
+        /// What the level brings.
+        actions: Vec<Action>,
+        /// What came of it.
+        #[serde(flatten)]
+        done: Done,
+    },
+}
+
+/// Whether an entry goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Delete,
+}
+
+/// Why references changed. A job that starts keeps what it took when it was queued: that is no change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceCause {
+    /// A job that needs it was queued: +1.
+    JobQueued,
+    /// The job succeeded: -1.
+    JobSucceeded,
+    /// The job failed: -1 as well.
+    JobFailed,
+    /// The job was cancelled, or will never come: -1.
+    JobCancelled,
+    /// Pinned: +1.
+    Pinned,
+    /// Unpinned: -1.
+    Unpinned,
+}
+
+impl ReferenceCause {
+    /// How the number of references changes.
+    pub fn delta(self) -> i64 {
+        match self {
+            Self::JobQueued | Self::Pinned => 1,
+            Self::JobSucceeded | Self::JobFailed | Self::JobCancelled | Self::Unpinned => -1,
+        }
+    }
+}
+
+/// What is done against pressure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Periods are 25 % shorter.
+    PeriodsShortened,
+    /// Periods are 50 % shorter.
+    PeriodsHalved,
+    /// The largest go.
+    EvictionBySize,
+    /// Everything goes that nobody needs.
+    EvictionOfUnreferenced,
+    /// Nothing new is taken.
+    NewArtifactsRefused,
+    /// Nothing is deleted: the clock jumped.
+    DeletionPaused,
+}
+
+impl Action {
+    /// What is done at a level.
+    pub(super) fn at(pressure: Pressure, paused: bool) -> Vec<Self> {
+        let mut actions = match pressure {
+            _ if paused => vec![Self::DeletionPaused],
+            Pressure::Low => vec![],
+            Pressure::Yellow => vec![Self::PeriodsShortened],
+            Pressure::Orange => vec![Self::PeriodsHalved, Self::EvictionBySize],
+            Pressure::Red | Pressure::Critical => {
+                vec![Self::PeriodsHalved, Self::EvictionBySize, Self::EvictionOfUnreferenced]
+            }
+        };
+        if pressure == Pressure::Critical {
+            actions.push(Self::NewArtifactsRefused);
+        }
+        actions
+    }
+}
+
+/// What a cycle came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Entries deleted.
+    pub deleted: u64,
+    /// Bytes freed.
+    pub freed: u64,
+}
+
+impl AuditEvent {
+    /// The record of a decision.
+    pub fn evaluation(judged: &Judged, at: Timestamp) -> Self {
+        let entry = &judged.candidate;
+        Self::PolicyEvaluation {
+            at,
+            artifact: entry.content.clone(),
+            entry: entry.id.clone(),
+            name: entry.name.clone(),
+            policy: judged.policy.clone(),
+            decision: if judged.verdict.deletes() { Decision::Delete } else { Decision::Keep },
+            rule: judged.verdict.code().to_owned(),
+            reason: judged.reason(),
+        }
+    }
+
+    /// The record of a deletion that happened. `fresh`: the entry at the last look ([`Judged::confirm`]).
+    pub fn deletion(judged: &Judged, fresh: &Candidate, at: Timestamp) -> Self {
+        let policy = match &judged.verdict {
+            Verdict::Delete(cause) => cause.policy.clone(),
+            Verdict::Keep(_) => None,
+        };
+        Self::ArtifactDeletion {
+            at,
+            artifact: fresh.content.clone(),
+            entry: fresh.id.clone(),
+            name: fresh.name.clone(),
+            size: fresh.bytes,
+            age_seconds: fresh.age(at).as_secs(),
+            references: fresh.references.count(),
+            policy,
+            rule: judged.verdict.code().to_owned(),
+            reason: judged.reason(),
+        }
+    }
+
+    /// The record of a reference that a job took or released, or a pin (`job`: none).
+    pub fn reference(
+        at: Timestamp,
+        job: Option<JobKey>,
+        entry: EntryId,
+        artifact: ContentHash,
+        cause: ReferenceCause,
+    ) -> Self {
+        Self::ReferenceChange { at, job, artifact, entry, delta: cause.delta(), cause }
+    }
+
+    /// One line of the log, with its newline. Whatever names hold, they cannot make it two.
+    ///
+    /// # Errors
+    /// None that this type can cause.
+    pub fn line(&self) -> serde_json::Result<String> {
+        let mut line = serde_json::to_string(self)?;
+        line.push('\n');
+        Ok(line)
+    }
+}
