@@ -49,7 +49,8 @@ text_key! {
 }
 
 /// When an entry was meant to go by the job that made it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expiry {
     /// The job said nothing: policies and the matrix decide.
     #[default]

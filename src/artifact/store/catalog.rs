@@ -170,11 +170,7 @@ impl Catalog {
     }
 
     /// Calls `each` with the objects of a pack, in order, and whether this is the copy that is used.
-    pub(super) fn each_object(
-        &self,
-        number: u32,
-        mut each: impl FnMut(ObjectRecord, bool),
-    ) -> Result<(), StoreError> {
+    pub(super) fn each_object(&self, number: u32, mut each: impl FnMut(ObjectRecord, bool)) -> Result<(), StoreError> {
         let Some(pack) = self.packs.get(number as usize) else { return Ok(()) };
         Pack::open(&pack.path, self.key.as_ref(), |object, record| {
             let place = Place { pack: number, object };

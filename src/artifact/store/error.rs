@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::id::ObjectId;
 use crate::artifact::beneath::is_no_space;
+use crate::artifact::retention::Refusal;
 use crate::pipeline::FailureCategory;
 
 /// Why the store could not do what it was asked for.
@@ -28,7 +29,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The quota would be passed.
-    #[error("{whose} quota of {quota} bytes is used up: nothing new is kept; remove artifacts, run `forgehand store gc`, or raise `{setting}`")]
+    #[error(
+        "{whose} quota of {quota} bytes is used up: nothing new is kept; remove artifacts, run `forgehand store gc`, or raise `{setting}`"
+    )]
     Quota {
         /// `the store's`, `the project's`.
         whose: &'static str,
@@ -37,6 +40,9 @@ pub enum StoreError {
         /// What sets it.
         setting: &'static str,
     },
+    /// The store is so full that it takes nothing new.
+    #[error(transparent)]
+    Refused(Refusal),
     /// A newer version wrote the store.
     #[error("the store at `{}` has format {found}, and this version knows {known}; use the newer version again, or another state directory", path.display())]
     Newer {
@@ -56,7 +62,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// An object is not there, or not what its name says.
-    #[error("the object {id} is {how}; `forgehand store verify` tells what else is affected, and putting the same content again mends it")]
+    #[error(
+        "the object {id} is {how}; `forgehand store verify` tells what else is affected, and putting the same content again mends it"
+    )]
     Object {
         /// Its name.
         id: ObjectId,
@@ -136,9 +144,12 @@ impl StoreError {
     /// Whose fault it is.
     pub fn category(&self) -> FailureCategory {
         match self {
-            Self::File { .. } | Self::NoSpace { .. } | Self::Quota { .. } | Self::Busy { .. } | Self::Index { .. } => {
-                FailureCategory::Resource
-            }
+            Self::File { .. }
+            | Self::NoSpace { .. }
+            | Self::Quota { .. }
+            | Self::Refused(_)
+            | Self::Busy { .. }
+            | Self::Index { .. } => FailureCategory::Resource,
             Self::Newer { .. } | Self::Unknown { .. } | Self::Occupied { .. } | Self::Key(_) => {
                 FailureCategory::Configuration
             }

@@ -29,12 +29,8 @@ struct Chunker {
 
 impl Format {
     fn ours() -> Self {
-        let chunker = Chunker {
-            algorithm: "fastcdc-2020".to_owned(),
-            min: chunks::MIN,
-            mean: chunks::MEAN,
-            max: chunks::MAX,
-        };
+        let chunker =
+            Chunker { algorithm: "fastcdc-2020".to_owned(), min: chunks::MIN, mean: chunks::MEAN, max: chunks::MAX };
         Self { version: VERSION, chunker }
     }
 }
@@ -61,7 +57,7 @@ pub(super) fn check(layout: &Layout) -> Result<(), StoreError> {
     }
     disk::make_folder(&layout.sessions())?;
     let session = Session::begin(layout)?;
-    let text = serde_json::to_string(&ours)
-        .map_err(|e| StoreError::file("writing", &path, std::io::Error::other(e)))?;
+    let text =
+        serde_json::to_string(&ours).map_err(|e| StoreError::file("writing", &path, std::io::Error::other(e)))?;
     disk::replace(session.folder(), &path, format!("{text}\n").as_bytes())
 }

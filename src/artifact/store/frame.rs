@@ -47,7 +47,8 @@ pub(super) struct Compressor {
 
 impl Compressor {
     pub(super) fn new() -> Result<Self, StoreError> {
-        let zstd = zstd::bulk::Compressor::new(LEVEL).map_err(|e| StoreError::file("setting up", "zstd".as_ref(), e))?;
+        let zstd =
+            zstd::bulk::Compressor::new(LEVEL).map_err(|e| StoreError::file("setting up", "zstd".as_ref(), e))?;
         Ok(Self { zstd, out: Vec::new() })
     }
 
@@ -103,7 +104,9 @@ mod tests {
         let mut decompressor = Decompressor::new().unwrap();
         let noise: Vec<u8> = (0..50_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         let noise: Vec<u8> = noise.chunks(64).flat_map(|c| *super::super::id::ObjectId::of(c).as_bytes()).collect();
-        for (raw, expected) in [(vec![b'x'; 70_000], Encoding::Zstd), (noise, Encoding::Raw), (Vec::new(), Encoding::Raw)] {
+        for (raw, expected) in
+            [(vec![b'x'; 70_000], Encoding::Zstd), (noise, Encoding::Raw), (Vec::new(), Encoding::Raw)]
+        {
             let (encoding, stored) = compressor.encode(&raw);
             assert_eq!(encoding, expected);
             let mut out = Vec::new();

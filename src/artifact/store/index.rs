@@ -51,6 +51,12 @@ const SCHEMA: &str = "
         result TEXT NOT NULL,
         PRIMARY KEY (owner, tree)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE verdicts (
+        owner TEXT NOT NULL,
+        key   TEXT NOT NULL,
+        code  TEXT NOT NULL,
+        PRIMARY KEY (owner, key)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE usage (owner TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
     CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 ";
@@ -167,6 +173,7 @@ impl Index {
         let key = key.to_string();
         let removed = (|| {
             self.db.execute("DELETE FROM kept WHERE owner = ?1 AND key = ?2", params![owner, key])?;
+            self.db.execute("DELETE FROM verdicts WHERE owner = ?1 AND key = ?2", params![owner, key])?;
             self.db.execute("DELETE FROM held WHERE owner = ?1 AND key = ?2", params![owner, key])
         })();
         removed.map(drop).map_err(|e| self.fail(e))
@@ -243,6 +250,18 @@ impl Index {
             found.push(Listed { info, last_accessed, references, consumers });
         }
         Ok(found)
+    }
+
+    /// Notes what was decided on an entry. True: it is something else than before.
+    pub(super) fn set_verdict(&self, owner: &str, key: &str, code: &str) -> Result<bool, StoreError> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO verdicts (owner, key, code) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET code = excluded.code WHERE code <> excluded.code",
+            )
+            .and_then(|mut insert| insert.execute([owner, key, code]))
+            .map(|changed| changed > 0)
+            .map_err(|e| self.fail(e))
     }
 
     /// The records that the index has: owner, key and text.

@@ -7,11 +7,12 @@ use cap_std::fs::Dir;
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::put::{self, Allowance, Paths, Progress, Put, PutOptions, PutWork, Walk};
-use super::record::{ArtifactInfo, Expiry, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
+use super::record::{ArtifactInfo, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
 use super::{ObjectId, disk};
 use crate::artifact::Interrupt;
+use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause};
 use crate::artifact::select::Selection;
-use crate::pipeline::{JobKey, Owner};
+use crate::pipeline::{JobKey, Owner, Trust};
 
 /// Which files of a tree are kept.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,7 @@ impl Store {
     /// The disk or a quota is full, a file of the store cannot be written, or it was interrupted: nothing is kept then, and what was
     /// kept under the same name before still is.
     pub fn put(&self, keep: &Keep<'_>) -> Result<Kept, StoreError> {
+        self.room()?.admit(keep.owner, 0).map_err(StoreError::Refused)?;
         let work = self.begin(&keep.interrupt)?;
         let home = self.home(keep.owner);
         let slug = slug_of(&home);
@@ -83,12 +85,13 @@ impl Store {
             options: keep.options,
             interrupt: &keep.interrupt,
             progress: keep.progress,
-            now: self.now().as_nanosecond(),
+            now: work.session.began()?,
         };
         let paths = match keep.files {
-            Files::Everything => Paths::Everything(Walk::new(crate::artifact::beneath::again(keep.root).map_err(
-                |e| StoreError::file("opening", "the tree".as_ref(), e),
-            )?)),
+            Files::Everything => Paths::Everything(Walk::new(
+                crate::artifact::beneath::again(keep.root)
+                    .map_err(|e| StoreError::file("opening", "the tree".as_ref(), e))?,
+            )),
             Files::Selected(selection) => Paths::listed(&selection.entries),
         };
         let put = put::put(&put_work, catalog, paths)?;
@@ -121,7 +124,11 @@ impl Store {
             entries: put.entries,
             mime_type: mime_type(keep.what.text(), put.entries),
             created_at: self.now(),
-            expires: keep.expires,
+            // A fork must not fill what its project may keep for good.
+            expires: match (keep.expires, keep.owner.trust) {
+                (Expiry::Never, Trust::Fork) => Expiry::None,
+                (expires, _) => expires,
+            },
             compression: "zstd".to_owned(),
             metadata: keep.metadata.clone(),
         }
@@ -141,20 +148,11 @@ impl Store {
         if free == 0 {
             return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
         }
-        let store = Allowance {
-            bytes: total,
-            quota: limits.total_bytes,
-            whose: "the store's",
-            setting: "store.max_size",
-        };
-        let owner = Allowance {
-            bytes: own,
-            quota: limits.owner_bytes,
-            whose: "the owner's",
-            setting: "store.max_owner_size",
-        };
-        let disk =
-            Allowance { bytes: free, quota: free, whose: "the disk's", setting: "store.reserve (to less)" };
+        let store =
+            Allowance { bytes: total, quota: limits.total_bytes, whose: "the store's", setting: "store.max_size" };
+        let owner =
+            Allowance { bytes: own, quota: limits.owner_bytes, whose: "the owner's", setting: "store.max_owner_size" };
+        let disk = Allowance { bytes: free, quota: free, whose: "the disk's", setting: "store.reserve (to less)" };
         Ok([store, owner, disk].into_iter().min_by_key(|allowance| allowance.bytes).unwrap_or(disk))
     }
 
@@ -162,29 +160,40 @@ impl Store {
     pub fn pin(&self, owner: &Owner, tree: ObjectId) -> Result<(), StoreError> {
         let work = self.begin(&Interrupt::default())?;
         let pin = Pin { tree, owner: owner.clone(), created_at: self.now() };
-        self.write_record(&work, &Record::Pin(pin))
+        self.write_record(&work, &Record::Pin(pin))?;
+        self.audit_reference(None, &tree, ReferenceCause::Pinned)
     }
 
     /// Takes a pin back. False: there was none.
     pub fn unpin(&self, owner: &Owner, tree: &ObjectId) -> Result<bool, StoreError> {
-        self.forget(owner, &pin_key(tree))
+        let was_there = self.forget(owner, &pin_key(tree))?;
+        if was_there {
+            self.audit_reference(None, tree, ReferenceCause::Unpinned)?;
+        }
+        Ok(was_there)
     }
 
     /// Keeps trees that a job needs until [`Store::release`]: from when it is queued.
     pub fn hold(&self, owner: &Owner, holder: &JobKey, trees: &[ObjectId]) -> Result<(), StoreError> {
         let work = self.begin(&Interrupt::default())?;
-        let reference = Reference {
-            holder: holder.clone(),
-            trees: trees.to_vec(),
-            owner: owner.clone(),
-            created_at: self.now(),
-        };
-        self.write_record(&work, &Record::Reference(reference))
+        let reference =
+            Reference { holder: holder.clone(), trees: trees.to_vec(), owner: owner.clone(), created_at: self.now() };
+        self.write_record(&work, &Record::Reference(reference))?;
+        trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, ReferenceCause::JobQueued))
     }
 
-    /// Takes the references of a job back, however it ended. False: it had none.
-    pub fn release(&self, owner: &Owner, holder: &JobKey) -> Result<bool, StoreError> {
-        self.forget(owner, &reference_key(holder))
+    /// Takes the references of a job back, however it ended: `cause` says how. False: it had none.
+    pub fn release(&self, owner: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<bool, StoreError> {
+        let key = reference_key(holder);
+        let Some(Record::Reference(reference)) = self.read_record(&self.home(owner), &key)? else { return Ok(false) };
+        self.forget(owner, &key)?;
+        reference.trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, cause))?;
+        Ok(true)
+    }
+
+    fn audit_reference(&self, job: Option<&JobKey>, tree: &ObjectId, cause: ReferenceCause) -> Result<(), StoreError> {
+        let (entry, content) = (EntryId::new(tree.to_string()), ContentHash::new(tree.to_string()));
+        self.audit(&[AuditEvent::reference(self.now(), job.cloned(), entry, content, cause)])
     }
 
     fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {

@@ -3,6 +3,8 @@
 //! ```text
 //! format                      {"version":1,...}: what wrote the store
 //! lock  gate                  flock; see `session`
+//! collector                   flock: who collects
+//! time                        the highest time that two collections agreed on
 //! index.db                    what can be listed: made again from the records where it is lost
 //! sessions/ID/                what a process is writing; goes with it
 //! damaged/                    what did not match its checksum, to be looked at
@@ -64,6 +66,11 @@ impl Layout {
 
     pub(super) fn damaged(&self) -> PathBuf {
         self.root.join("damaged")
+    }
+
+    /// What the last collection recorded of the time.
+    pub(super) fn time(&self) -> PathBuf {
+        self.root.join("time")
     }
 
     pub(super) fn audit(&self) -> PathBuf {

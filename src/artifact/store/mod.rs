@@ -12,10 +12,11 @@
 //! - `record`: what is kept, as small checksummed files: the truth. `index`: the same in SQLite, to be searched: a cache.
 //! - `session`: who works with the store, and who may remove from it. `format`: which version wrote it.
 //! - `opened`: putting it all together: [`Store`].
-//! - `keep`, `restore`: naming and finding. `collect`: removing. `verify`: looking for damage and mending it.
+//! - `keep`, `restore`: naming and finding. `collect`: removing, as `retention` says; `audit`: what was decided. `verify`: looking for damage and mending it.
 //!
 //! Everything blocks on the disk: call it from `spawn_blocking`.
 
+mod audit;
 mod catalog;
 mod chunks;
 mod collect;
@@ -30,6 +31,7 @@ mod keep;
 mod layout;
 mod list;
 mod manifest;
+mod opened;
 mod pack;
 mod put;
 mod record;
@@ -38,22 +40,22 @@ mod seal;
 mod session;
 mod sha256;
 mod stats;
-mod opened;
 mod verify;
 
 #[cfg(test)]
 mod tests;
 
-
+pub use collect::{Collected, Collection};
 pub use error::{ObjectTrouble, StoreError};
 pub use get::Got;
 pub use id::{NotAnId, ObjectId};
 pub use index::Listed;
 pub use keep::{Files, Keep, Kept};
 pub use put::{Progress, Put, PutOptions};
-pub use record::{ArtifactInfo, Expiry, RecordKey, What};
+pub use record::{ArtifactInfo, RecordKey, What};
 pub use restore::Wanted;
 pub use seal::StoreKey;
+pub use stats::Stats;
 
 pub use opened::{Clock, Limits, Store};
 pub use verify::{Verification, VerificationResult, Verified, Verifying};

@@ -9,10 +9,11 @@ use super::error::StoreError;
 use super::format;
 use super::index::Index;
 use super::layout::{Home, Layout};
-use super::record::{MAX_RECORD, Record, RecordKey};
+use super::record::{self, MAX_RECORD, Record, RecordKey};
 use super::seal::StoreKey;
 use super::session::{self, Held, How, Session};
 use crate::artifact::Interrupt;
+use crate::artifact::retention::ClockRecord;
 use crate::pipeline::Owner;
 
 /// Tells the time.
@@ -42,6 +43,7 @@ pub struct Store {
     pub(super) clock: Clock,
     pub(super) key: Option<StoreKey>,
     index: Mutex<Index>,
+    time: Mutex<Option<ClockRecord>>,
 }
 
 /// A piece of work: nothing is removed while it lasts, and what it writes without a name goes with it.
@@ -67,7 +69,8 @@ impl Store {
         // After a start of the machine, the last commits before it may be gone.
         let boot = boot_number();
         let has_restarted = index.fact("boot")? != Some(boot);
-        let store = Self { layout, limits, clock, key, index: Mutex::new(index) };
+        let store = Self { layout, limits, clock, key, index: Mutex::new(index), time: Mutex::new(None) };
+        store.clock_record()?;
         if left_behind || is_new || has_restarted {
             store.reconcile(is_new)?;
             store.index().set_fact("boot", boot)?;
@@ -82,7 +85,26 @@ impl Store {
 
     /// The time, never before what was recorded: a clock that was set back makes nothing younger.
     pub(super) fn now(&self) -> jiff::Timestamp {
-        (self.clock)()
+        let wall = (self.clock)();
+        let record = *self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        record.map_or(wall, |record| record.stamp(wall))
+    }
+
+    /// What the last cycle recorded of the time.
+    pub(super) fn clock_record(&self) -> Result<Option<ClockRecord>, StoreError> {
+        let bytes = disk::read_small(&self.layout.time(), MAX_RECORD)?;
+        let record = bytes.and_then(|bytes| record::from_bytes(&bytes));
+        *self.time.lock().unwrap_or_else(PoisonError::into_inner) = record;
+        Ok(record)
+    }
+
+    /// Records the time, for good.
+    pub(super) fn set_clock_record(&self, work: &Work, time: ClockRecord) -> Result<(), StoreError> {
+        let path = self.layout.time();
+        let bytes = record::to_bytes(&time).map_err(|e| unwritable(&path, e))?;
+        disk::replace(work.session.folder(), &path, &bytes)?;
+        *self.time.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
+        Ok(())
     }
 
     /// Begins to work.
@@ -111,7 +133,7 @@ impl Store {
             disk::replace(work.session.folder(), &owner_file, &text)?;
         }
         let path = self.record_path(&home, &record.key());
-        let bytes = record.to_bytes().map_err(|e| unwritable(&path, e))?;
+        let bytes = record::to_bytes(record).map_err(|e| unwritable(&path, e))?;
         disk::replace(work.session.folder(), &path, &bytes)?;
         self.index().add(record, self.now())
     }
@@ -132,7 +154,7 @@ impl Store {
 
     /// The record of a file's bytes. `None`: it is damaged, or somebody else's.
     pub(super) fn sound_record(&self, home: &Home, path: &Path, bytes: &[u8]) -> Option<Record> {
-        let record = Record::from_bytes(bytes)?;
+        let record = record::from_bytes::<Record>(bytes)?;
         let is_in_place = self.home(record.owner()) == *home && self.record_path(home, &record.key()) == path;
         is_in_place.then_some(record)
     }
@@ -140,8 +162,8 @@ impl Store {
     /// Puts a damaged record aside and writes it again, where the index has it.
     pub(super) fn mend_record(&self, home: &Home, key: &RecordKey) -> Result<Option<Record>, StoreError> {
         let path = self.record_path(home, key);
-        self.put_aside(&path)?;
         let slug = slug_of(home);
+        self.put_aside_as(&path, &format!("{slug}.{}", key.file_name()))?;
         let known = self.index().records()?;
         let text = known.into_iter().find(|(owner, name, _)| *owner == slug && *name == key.to_string());
         let record = text.and_then(|(.., text)| serde_json::from_str::<Record>(&text).ok());
@@ -150,7 +172,7 @@ impl Store {
             return Ok(None);
         };
         let session = Session::begin(&self.layout)?;
-        let bytes = record.to_bytes().map_err(|e| unwritable(&path, e))?;
+        let bytes = record::to_bytes(&record).map_err(|e| unwritable(&path, e))?;
         disk::replace(session.folder(), &path, &bytes)?;
         tracing::warn!(path = %path.display(), "a record of the store was damaged, and was written again from the index");
         Ok(Some(record))
@@ -158,12 +180,14 @@ impl Store {
 
     /// Moves what is damaged to where it can be looked at.
     pub(super) fn put_aside(&self, path: &Path) -> Result<(), StoreError> {
-        let Some(name) = path.file_name() else { return Ok(()) };
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        self.put_aside_as(path, &name)
+    }
+
+    fn put_aside_as(&self, path: &Path, name: &str) -> Result<(), StoreError> {
         match std::fs::rename(path, self.layout.damaged().join(name)) {
             // Somebody else was faster.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::file("moving", path, error))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::file("moving", path, error)),
             _ => Ok(()),
         }
     }
@@ -173,20 +197,28 @@ impl Store {
         Ok(disk::names(&self.layout.owners())?.into_iter().map(Home::at).collect())
     }
 
-    /// All records of an owner that are sound. The number tells how many are not.
+    /// All records of an owner that are sound. The number tells how many are not, and have not been written again.
     pub(super) fn records(&self, home: &Home) -> Result<(Vec<Record>, usize), StoreError> {
-        let (mut records, mut lost) = (Vec::new(), 0);
+        let mut records = Vec::new();
         for path in disk::fanned(&home.records())? {
             let name = path.file_name().and_then(|name| name.to_str());
             let Some(key) = name.and_then(RecordKey::from_file_name) else { continue };
-            match self.read_record(home, &key)? {
-                Some(record) => records.push(record),
-                // One that was removed meanwhile is not lost.
-                None if path.exists() || self.layout.damaged().join(key.file_name()).exists() => lost += 1,
-                None => {}
+            records.extend(self.read_record(home, &key)?);
+        }
+        Ok((records, self.lost_records(home)?))
+    }
+
+    /// How many records of an owner were put aside and are nowhere else.
+    fn lost_records(&self, home: &Home) -> Result<usize, StoreError> {
+        let head = format!("{}.", slug_of(home));
+        let mut lost = 0;
+        for path in disk::names(&self.layout.damaged())? {
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(&head));
+            if let Some(key) = name.and_then(RecordKey::from_file_name) {
+                lost += usize::from(!self.record_path(home, &key).exists());
             }
         }
-        Ok((records, lost))
+        Ok(lost)
     }
 
     /// Makes the index say what the files say.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::id::ObjectId;
+use crate::artifact::retention::Expiry;
 use crate::pipeline::{JobKey, Owner};
 
 /// Bytes of a record, at most.
@@ -44,19 +45,6 @@ impl std::fmt::Display for RecordKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// Until when something is kept at least.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Expiry {
-    /// As long as the retention policies say.
-    #[default]
-    Unset,
-    /// Until then, whatever the policies say.
-    At(jiff::Timestamp),
-    /// For ever.
-    Never,
 }
 
 /// What something is kept as.
@@ -200,25 +188,25 @@ impl Record {
             Record::Reference(reference) => reference_key(&reference.holder),
         }
     }
+}
 
-    /// The bytes of its file.
-    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
-        let record = serde_json::value::to_raw_value(self)?;
-        let sha256 = ObjectId::of(record.get().as_bytes());
-        let mut bytes = serde_json::to_vec(&Envelope { sha256, record: &record })?;
-        bytes.push(b'\n');
-        Ok(bytes)
-    }
+/// The bytes of a file that holds `what` and says whether it is whole.
+pub(super) fn to_bytes(what: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let record = serde_json::value::to_raw_value(what)?;
+    let sha256 = ObjectId::of(record.get().as_bytes());
+    let mut bytes = serde_json::to_vec(&Envelope { sha256, record: &record })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
 
-    /// Reads a file. `None`: damaged.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
-        let text = envelope.record.get();
-        if Sha256::digest(text.as_bytes())[..] != *envelope.sha256.as_bytes() {
-            return None;
-        }
-        serde_json::from_str(text).ok()
+/// Reads such a file. `None`: damaged.
+pub(super) fn from_bytes<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
+    let text = envelope.record.get();
+    if Sha256::digest(text.as_bytes())[..] != *envelope.sha256.as_bytes() {
+        return None;
     }
+    serde_json::from_str(text).ok()
 }
 
 /// The record of the cache of this key, hexadecimal.
@@ -243,14 +231,15 @@ mod tests {
 
     #[test]
     fn every_bit_of_a_record_counts() {
-        let owner = Owner { forge: ForgeInstance::new("https://f"), project: ProjectId::new("1"), trust: Trust::Member };
+        let owner =
+            Owner { forge: ForgeInstance::new("https://f"), project: ProjectId::new("1"), trust: Trust::Member };
         let pin = Record::Pin(Pin { tree: ObjectId::of(b"x"), owner, created_at: jiff::Timestamp::UNIX_EPOCH });
-        let bytes = pin.to_bytes().unwrap();
-        assert_eq!(Record::from_bytes(&bytes).as_ref(), Some(&pin));
+        let bytes = to_bytes(&pin).unwrap();
+        assert_eq!(from_bytes::<Record>(&bytes).as_ref(), Some(&pin));
         for bit in 0..(bytes.len() - 1) * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let read = Record::from_bytes(&flipped);
+            let read = from_bytes::<Record>(&flipped);
             // A hash in capitals is the same hash.
             assert!(read.is_none() || read.as_ref() == Some(&pin), "bit {bit}: {read:?}");
         }

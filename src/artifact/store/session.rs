@@ -108,6 +108,15 @@ impl Session {
         &self.folder
     }
 
+    /// When it began by the clock of the file system, in nanoseconds since 1970.
+    pub(super) fn began(&self) -> Result<i128, StoreError> {
+        let path = self.folder.join("lock");
+        let at = fs::metadata(&path).and_then(|file| file.modified());
+        let at = at.map_err(|e| StoreError::file("looking at", &path, e))?;
+        let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(i128::try_from(since.as_nanos()).unwrap_or(i128::MAX))
+    }
+
     /// A name in it that nobody uses.
     pub(super) fn new_file(&self) -> PathBuf {
         self.folder.join(uuid::Uuid::new_v4().simple().to_string())

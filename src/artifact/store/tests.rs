@@ -9,6 +9,7 @@ use cap_std::fs::Dir;
 
 use super::*;
 use crate::artifact::Interrupt;
+use crate::artifact::retention::Expiry;
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
 mod measure;
@@ -74,7 +75,7 @@ impl Bench {
             root: &dir(tree),
             files: Files::Everything,
             options: PutOptions::default(),
-            expires: Expiry::Unset,
+            expires: Expiry::None,
             producer: None,
             job: None,
             pipeline: None,
@@ -102,12 +103,7 @@ impl Bench {
     }
 }
 
-fn open(
-    root: &Path,
-    limits: Limits,
-    key: Option<StoreKey>,
-    seconds: &Arc<AtomicI64>,
-) -> Result<Store, StoreError> {
+fn open(root: &Path, limits: Limits, key: Option<StoreKey>, seconds: &Arc<AtomicI64>) -> Result<Store, StoreError> {
     let seconds = Arc::clone(seconds);
     let clock = move || jiff::Timestamp::from_second(seconds.load(Ordering::Relaxed)).unwrap();
     Store::open(root, limits, key, Arc::new(clock))
@@ -201,7 +197,8 @@ fn the_same_again_writes_nothing() {
     let third = bench.put(&member(), "mixed", &copy);
     assert_eq!((third.put.id, third.put.new_bytes), (first.put.id, 0), "another folder with the same files");
     // What was seen is no content: it may be written once for each folder.
-    let seen = |path: &Path| fs::read_dir(path).map_or(0, |list| list.map(|e| e.unwrap().metadata().unwrap().len()).sum());
+    let seen =
+        |path: &Path| fs::read_dir(path).map_or(0, |list| list.map(|e| e.unwrap().metadata().unwrap().len()).sum());
     let all_seen: u64 = seen(&bench.store.home(&member()).seen());
     assert!(bench.stored() <= before + all_seen);
 }

@@ -157,25 +157,10 @@ impl Store {
                 self.read_packs(&home, how, progress, &mut verified)?;
             }
             let (records, lost) = self.records(&home)?;
-            verified.lost_records += lost + self.lost_before(&home)?;
+            verified.lost_records += lost;
             self.check_trees(&home, &records, how, &mut verified)?;
         }
         Ok(verified)
-    }
-
-    /// Records that were put aside and that nobody has written again.
-    fn lost_before(&self, home: &Home) -> Result<usize, StoreError> {
-        let mut lost = 0;
-        for path in super::disk::names(&self.layout.damaged())? {
-            let name = path.file_name().and_then(|name| name.to_str());
-            if let Some(key) = name.and_then(super::record::RecordKey::from_file_name) {
-                let bytes = super::disk::read_small(&path, super::record::MAX_RECORD)?.unwrap_or_default();
-                // Whose it was can only be guessed: one whose file stands again anywhere is mended.
-                let is_ours = String::from_utf8_lossy(&bytes).contains(&slug_of(home));
-                lost += usize::from(is_ours && !self.record_path(home, &key).exists());
-            }
-        }
-        Ok(lost)
     }
 
     /// Reads every frame of every pack.
@@ -325,7 +310,7 @@ impl<'c> Checker<'c> {
         Ok(Self { catalog, buffers: Buffers::new()?, known: HashSet::new(), damaged: Vec::new() })
     }
 
-    fn verification(
+    pub(super) fn verification(
         &mut self,
         id: &ObjectId,
         reads: bool,

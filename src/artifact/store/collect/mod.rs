@@ -1,4 +1,177 @@
-//! Removing what need not be kept any longer.
+//! Removing what need not be kept any longer: first names, as the retention engine decides, then the objects that no name needs.
+//!
+//! One at a time for a store, whatever the number of processes. Before anything is removed every record has been read; where one is
+//! damaged and cannot be written again, nothing is.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::disk;
+use super::error::StoreError;
+use super::opened::{Store, slug_of};
+use super::session::{self, How};
+use super::verify::Checker;
+use crate::artifact::Interrupt;
+use crate::artifact::retention::{AuditEvent, Candidate, Cycle, Done, EntryId, Judged, Plan, Policies, Situation};
+
+mod facts;
 mod mark;
 pub(super) mod repack;
 mod sweep;
+
+use facts::{Facts, Place};
+
+/// Names that are removed while nobody else works with the store.
+const AT_ONCE: usize = 100;
+
+/// How long what was damaged is kept to be looked at.
+const DAMAGED_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long it is remembered what was put from a folder.
+const SEEN_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// How to collect.
+pub struct Collection<'a> {
+    /// What the operator wants.
+    pub policies: &'a Policies,
+    /// How much at a time.
+    pub cycle: Cycle,
+    /// Only say what would be done.
+    pub is_dry_run: bool,
+    /// Since the last collection of this process.
+    pub elapsed: Option<Duration>,
+    /// Ends the work early.
+    pub interrupt: Interrupt,
+}
+
+/// What a collection came to.
+#[derive(Debug)]
+pub struct Collected {
+    /// What was decided.
+    pub plan: Plan,
+    /// Names that were removed.
+    pub deleted: u64,
+    /// Bytes that were given back.
+    pub freed: u64,
+    /// Records that are damaged: because of them nothing was removed.
+    pub lost_records: usize,
+}
+
+impl Store {
+    /// Removes what need not be kept. `None`: somebody else is at it.
+    pub fn collect(&self, how: &Collection<'_>) -> Result<Option<Collected>, StoreError> {
+        let Some(_collector) = session::collector(&self.layout)? else { return Ok(None) };
+        let facts = self.facts()?;
+        let situation =
+            Situation { wall: (self.clock)(), clock: self.clock_record()?, elapsed: how.elapsed, room: self.room()? };
+        let plan = how.cycle.plan(how.policies, &situation, facts.candidates.clone());
+        let mut collected = Collected { plan, deleted: 0, freed: 0, lost_records: facts.lost };
+        if how.is_dry_run {
+            return Ok(Some(collected));
+        }
+        {
+            let work = self.begin(&how.interrupt)?;
+            self.set_clock_record(&work, collected.plan.clock)?;
+        }
+        self.audit(&self.changed_verdicts(&collected.plan)?)?;
+        if facts.lost == 0 {
+            self.delete(&facts, &mut collected, &how.interrupt)?;
+            if collected.plan.jump.is_none() {
+                for home in self.homes()? {
+                    collected.freed += sweep::sweep(self, &home, &how.interrupt)?.bytes;
+                }
+            }
+        }
+        let done = Done { deleted: collected.deleted, freed: collected.freed };
+        self.audit(&Vec::from_iter(collected.plan.alert(done)))?;
+        self.forget_leftovers()?;
+        Ok(Some(collected))
+    }
+
+    /// The decisions that are others than those of the cycle before.
+    fn changed_verdicts(&self, plan: &Plan) -> Result<Vec<AuditEvent>, StoreError> {
+        let mut changed = Vec::new();
+        let index = self.index();
+        index.at_once(|| {
+            for judged in plan.deletions.iter().chain(&plan.kept) {
+                let (owner, key) = judged.candidate.id.as_str().split_once('/').unwrap_or_default();
+                if index.set_verdict(owner, key, judged.verdict.code())? {
+                    changed.push(AuditEvent::evaluation(judged, plan.now));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(changed)
+    }
+
+    fn delete(&self, facts: &Facts, collected: &mut Collected, interrupt: &Interrupt) -> Result<(), StoreError> {
+        let now = collected.plan.now;
+        for some in collected.plan.deletions.chunks(AT_ONCE) {
+            let some: Vec<(&Judged, &Place)> =
+                some.iter().filter_map(|judged| Some((judged, facts.places.get(&judged.candidate.id)?))).collect();
+            for (_, place) in &some {
+                self.look_once_more(place)?;
+            }
+            let _alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
+            let fresh = self.facts()?;
+            if fresh.lost > 0 {
+                collected.lost_records = fresh.lost;
+                break;
+            }
+            let fresh: HashMap<&EntryId, &Candidate> =
+                fresh.candidates.iter().map(|candidate| (&candidate.id, candidate)).collect();
+            for (judged, place) in some {
+                // Whoever has come to need it since the plan was made keeps it.
+                let still = fresh.get(&judged.candidate.id).filter(|fresh| fresh.content == judged.candidate.content);
+                if let Some(fresh) = still.filter(|fresh| judged.confirm(fresh).is_ok()) {
+                    self.audit(&[AuditEvent::deletion(judged, fresh, now)])?;
+                    self.delete_name(place)?;
+                    collected.deleted += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what goes was whole, so that damage does not pass for tidiness.
+    fn look_once_more(&self, place: &Place) -> Result<(), StoreError> {
+        let _work = self.begin(&Interrupt::default())?;
+        let catalog = self.catalog(&place.home)?;
+        let before = self.index().verification(&slug_of(&place.home), &place.tree)?;
+        let found = Checker::new(&catalog)?.verification(&place.tree, false, before, self.now())?;
+        if let Some(error) = &found.error {
+            tracing::warn!(tree = %place.tree, error, "what is removed was damaged");
+        }
+        self.index().set_verification(&slug_of(&place.home), &found)
+    }
+
+    /// Removes a name, for good.
+    fn delete_name(&self, place: &Place) -> Result<(), StoreError> {
+        let path = self.record_path(&place.home, &place.key);
+        disk::remove(&path)?;
+        if let Some(folder) = path.parent() {
+            disk::sync_folder(folder)?;
+        }
+        self.index().remove(&slug_of(&place.home), &place.key)
+    }
+
+    /// Removes what is only kept for a while.
+    fn forget_leftovers(&self) -> Result<(), StoreError> {
+        forget(&self.layout.damaged(), DAMAGED_AGE)?;
+        for home in self.homes()? {
+            forget(&home.seen(), SEEN_AGE)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes the files of a folder that are older.
+fn forget(folder: &std::path::Path, age: Duration) -> Result<(), StoreError> {
+    for path in disk::names(folder)? {
+        let modified = std::fs::metadata(&path).and_then(|file| file.modified());
+        if modified.is_ok_and(|at| at.elapsed().is_ok_and(|old| old > age)) {
+            disk::remove(&path)?;
+        }
+    }
+    Ok(())
+}

@@ -116,8 +116,7 @@ fn copy_what_is_left(
     marks: &Marks<'_>,
     doomed: &[PackId],
 ) -> Result<Vec<PackId>, StoreError> {
-    let packs: Vec<(u32, &Pack)> =
-        (0..).zip(catalog.packs()).filter(|(_, pack)| doomed.contains(&pack.id)).collect();
+    let packs: Vec<(u32, &Pack)> = (0..).zip(catalog.packs()).filter(|(_, pack)| doomed.contains(&pack.id)).collect();
     let mut wanted = HashSet::new();
     for (number, pack) in &packs {
         let mut object = 0;
@@ -142,10 +141,8 @@ fn remove(
 ) -> Result<Swept, StoreError> {
     let _alone = session::lock(&store.layout, How::Exclusive, interrupt)?;
     let (records, lost) = store.records(home)?;
-    let new: Vec<Record> = records
-        .into_iter()
-        .filter(|record| !known.contains(&(record.key(), record.trees().to_vec())))
-        .collect();
+    let new: Vec<Record> =
+        records.into_iter().filter(|record| !known.contains(&(record.key(), record.trees().to_vec()))).collect();
     let catalog = Catalog::without(home.clone(), store.key.clone(), doomed)?;
     let mut swept = Swept::default();
     if lost > 0 || !are_whole(&catalog, &new)? {

@@ -72,12 +72,8 @@ pub(super) fn get(work: &GetWork<'_>, id: &ObjectId, damaged: &mut Vec<PackId>) 
     let mut buffers = Buffers::new()?;
     let root = root(work.catalog, id, &mut buffers, damaged)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
-    let shared = Shared {
-        work,
-        damaged: Mutex::new(Vec::new()),
-        failure: Mutex::new(None),
-        has_ended: Interrupt::default(),
-    };
+    let shared =
+        Shared { work, damaged: Mutex::new(Vec::new()), failure: Mutex::new(None), has_ended: Interrupt::default() };
     std::thread::scope(|scope| {
         let (tasks, to_do) = sync_channel(threads * 2);
         let to_do = Arc::new(Mutex::new(to_do));
@@ -271,8 +267,7 @@ impl Placing<'_> {
             }
             Ok(())
         };
-        let sent =
-            list::chunks(self.shared.work.catalog, id, size, &mut self.buffers, &mut damaged, &mut send);
+        let sent = list::chunks(self.shared.work.catalog, id, size, &mut self.buffers, &mut damaged, &mut send);
         self.shared.damaged.lock().unwrap_or_else(PoisonError::into_inner).append(&mut damaged);
         sent?;
         // Where all chunks are written already, nobody else is left to do it.

@@ -90,7 +90,9 @@ fn paths_that_lead_out_are_no_manifest() {
 
 fn entry() -> impl Strategy<Value = TreeEntry> {
     let name = proptest::collection::vec(any::<u8>().prop_filter("a name", |b| *b != 0 && *b != b'/'), 1..20);
-    let path = proptest::collection::vec(name, 1..4).prop_map(|names| names.join(&b'/')).prop_filter("plain", |path| is_plain(path));
+    let path = proptest::collection::vec(name, 1..4)
+        .prop_map(|names| names.join(&b'/'))
+        .prop_filter("plain", |path| is_plain(path));
     let node = prop_oneof![
         Just(TreeNode::Folder),
         any::<u64>().prop_map(|size| TreeNode::File { size, id: ObjectId::of(if size == 0 { b"" } else { b"x" }) }),

@@ -71,10 +71,7 @@ impl ManifestWriter {
         Ok((root, bytes))
     }
 
-    fn close(
-        &mut self,
-        full: &mut impl FnMut(ObjectId, Vec<u8>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn close(&mut self, full: &mut impl FnMut(ObjectId, Vec<u8>) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let segment = std::mem::take(&mut self.segment);
         let id = ObjectId::of(&segment);
         self.root.segments.push((id, segment.len() as u32));
@@ -84,9 +81,9 @@ impl ManifestWriter {
 
 /// Whether a segment ends behind this path: FNV-1a of its bytes, so that it hangs on nothing else.
 fn ends_segment(path: &[u8]) -> bool {
-    let hash = path.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = path
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     // The low bits of FNV are poor.
     (hash ^ (hash >> 32)) % MEAN_ENTRIES == 0
 }

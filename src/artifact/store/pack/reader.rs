@@ -85,11 +85,7 @@ impl Pack {
         Ok(Self { id, path: path.to_owned(), bytes, frames, objects, footer_at, file: OnceLock::new(), clear })
     }
 
-    fn key_of(
-        header: &[u8; HEADER],
-        key: Option<&StoreKey>,
-        path: &Path,
-    ) -> Result<Option<PackKey>, StoreError> {
+    fn key_of(header: &[u8; HEADER], key: Option<&StoreKey>, path: &Path) -> Result<Option<PackKey>, StoreError> {
         let flags = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
         if flags & ENCRYPTED == 0 {
             return Ok(None);
@@ -123,8 +119,7 @@ impl Pack {
         if number >= self.frames {
             return Err(damage());
         }
-        let record =
-            FrameRecord::from_bytes(&self.footer_part(number as usize * FRAME_RECORD)?).ok_or_else(damage)?;
+        let record = FrameRecord::from_bytes(&self.footer_part(number as usize * FRAME_RECORD)?).ok_or_else(damage)?;
         let end = record.offset.checked_add(u64::from(record.stored)).ok_or_else(damage)?;
         if end > self.footer_at { Err(damage()) } else { Ok(record) }
     }
@@ -143,12 +138,7 @@ impl Pack {
     ///
     /// # Errors
     /// It cannot be read, or is not what it was.
-    pub(in super::super) fn read_frame(
-        &self,
-        number: u32,
-        buffers: &mut Buffers,
-        out: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    pub(in super::super) fn read_frame(&self, number: u32, buffers: &mut Buffers, out: &mut Vec<u8>) -> io::Result<()> {
         let frame = self.frame(number)?;
         let stored = &mut buffers.stored;
         stored.resize(frame.stored as usize, 0);

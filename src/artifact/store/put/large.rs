@@ -153,7 +153,10 @@ pub(super) fn hash<'p>(pieces: &Receiver<Piece<'p>>, hashed: &SyncSender<Hashed>
             let whole = std::mem::replace(&mut whole, Hasher::new());
             let list = std::mem::replace(&mut list, ListWriter::new());
             last = None;
-            if hashed.send(Hashed { id: whole.finish(), list: list.finish(|part| intake.store(Payload::owned(part))) }).is_err() {
+            if hashed
+                .send(Hashed { id: whole.finish(), list: list.finish(|part| intake.store(Payload::owned(part))) })
+                .is_err()
+            {
                 return;
             }
         }

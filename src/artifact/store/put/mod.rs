@@ -212,8 +212,8 @@ impl Failure {
 
 /// Stores a tree. Its packs are on disk afterwards; nothing refers to them yet.
 pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Result<Put, StoreError> {
-    let root_stat = rustix::fs::fstat(work.root)
-        .map_err(|e| StoreError::file("looking at", "the tree".as_ref(), e.into()))?;
+    let root_stat =
+        rustix::fs::fstat(work.root).map_err(|e| StoreError::file("looking at", "the tree".as_ref(), e.into()))?;
     let mut seen = Seen::load(work.home, &root_stat)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     let catalog = Mutex::new(catalog);
@@ -315,11 +315,7 @@ fn walk(
 }
 
 /// Packs what comes, until nothing more does.
-fn pack(
-    packer: &Packer<'_>,
-    payloads: &Mutex<Receiver<Payload<'_>>>,
-    failure: &Failure,
-) -> Result<(), StoreError> {
+fn pack(packer: &Packer<'_>, payloads: &Mutex<Receiver<Payload<'_>>>, failure: &Failure) -> Result<(), StoreError> {
     let mut compressor = Compressor::new()?;
     while !failure.has_ended.is_raised() {
         let next = payloads.lock().unwrap_or_else(PoisonError::into_inner).recv();

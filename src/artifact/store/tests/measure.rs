@@ -16,17 +16,46 @@ fn timed<T>(what: &str, bytes: u64, work: impl FnOnce() -> T) -> T {
 #[ignore = "for figures only"]
 fn a_gibibyte_in_and_out() {
     let small = "function f() { return 'the quick brown fox'; }\n";
-    for (name, files, length) in [("random, one file", 1, 1_usize << 30), ("random, 16 files", 16, 64 << 20), ("text", 1, 1 << 30), ("zeros", 1, 1 << 30), ("100,000 small", 100_000, 2048)] {
+    for (name, files, length) in [
+        ("random, one file", 1, 1_usize << 30),
+        ("random, 16 files", 16, 64 << 20),
+        ("text", 1, 1 << 30),
+        ("zeros", 1, 1 << 30),
+        ("100,000 small", 100_000, 2048),
+    ] {
         let bench = Bench::new();
         let tree = bench.folder("tree");
         for n in 0..files {
             let content = match name {
                 "zeros" => vec![0; length],
-                "text" => { let words: Vec<u8> = noise(length / 8, 5); let mut t = Vec::with_capacity(length); let mut i = 0; while t.len() < length { t.extend_from_slice(format!("2026-11-27 INFO module::{} request id={:x}{:x} took {} ms\n", words[i] % 97, words[i + 1], words[i + 2], words[i + 3]).as_bytes()); i = (i + 4) % (words.len() - 8); } t.truncate(length); t }
-                "100,000 small" => { fs::create_dir_all(tree.join(format!("d{}", n / 100))).unwrap(); format!("// {n}\n{}", small.repeat(30 + n % 30)).into_bytes() }
+                "text" => {
+                    let words: Vec<u8> = noise(length / 8, 5);
+                    let mut t = Vec::with_capacity(length);
+                    let mut i = 0;
+                    while t.len() < length {
+                        t.extend_from_slice(
+                            format!(
+                                "2026-11-27 INFO module::{} request id={:x}{:x} took {} ms\n",
+                                words[i] % 97,
+                                words[i + 1],
+                                words[i + 2],
+                                words[i + 3]
+                            )
+                            .as_bytes(),
+                        );
+                        i = (i + 4) % (words.len() - 8);
+                    }
+                    t.truncate(length);
+                    t
+                }
+                "100,000 small" => {
+                    fs::create_dir_all(tree.join(format!("d{}", n / 100))).unwrap();
+                    format!("// {n}\n{}", small.repeat(30 + n % 30)).into_bytes()
+                }
                 _ => noise(length, n as u64 + 1),
             };
-            let path = if files > 1000 { tree.join(format!("d{}/f{n}.js", n / 100)) } else { tree.join(format!("f{n}")) };
+            let path =
+                if files > 1000 { tree.join(format!("d{}/f{n}.js", n / 100)) } else { tree.join(format!("f{n}")) };
             fs::write(path, content).unwrap();
         }
         rustix::fs::sync();

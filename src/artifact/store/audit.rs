@@ -1,0 +1,27 @@
+//! What was decided and removed, line by line, in a file for each month. Nothing else says so: it is never removed by us.
+
+use std::fs::File;
+use std::io::Write as _;
+
+use super::error::StoreError;
+use super::opened::Store;
+use crate::artifact::retention::AuditEvent;
+
+impl Store {
+    /// Adds events to the audit. They are on disk when this returns.
+    pub(super) fn audit(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let month = self.now().strftime("%Y-%m").to_string();
+        let path = self.layout.audit().join(format!("{month}.jsonl"));
+        let fail = |e| StoreError::file("writing", &path, e);
+        let mut text = String::new();
+        for event in events {
+            text.push_str(&event.line().map_err(|e| fail(std::io::Error::other(e)))?);
+        }
+        let mut file = File::options().create(true).append(true).open(&path).map_err(fail)?;
+        // One call: lines of several processes do not mix.
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).map_err(fail)
+    }
+}
