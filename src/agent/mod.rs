@@ -42,6 +42,7 @@ pub mod rotation;
 pub mod seat;
 pub mod signals;
 pub mod slot;
+pub mod storage;
 pub mod sweep;
 pub mod watchdog;
 

@@ -154,11 +154,8 @@ impl ConfiguredRegistrar {
                 host_name: self.host_name.clone(),
             })),
         };
-        let folder = registration.cache.dir.clone().unwrap_or_else(|| self.dir.cache());
-        let mut cache = CacheSettings::default();
-        if let Some(size) = registration.cache.max_size {
-            cache.total_bytes = size.as_u64();
-        }
+        let folder = self.dir.cache();
+        let cache = CacheSettings::default();
         let caches =
             tokio::task::spawn_blocking(move || LocalCache::open(&folder, cache, Arc::new(jiff::Timestamp::now)))
                 .await

@@ -11,7 +11,7 @@ use crate::pipeline::JobKey;
 const ROOM_FOR_A_JOB: u64 = 16 << 20;
 
 /// Folders directly below the state directory, all 0700. Names are short: sockets lie below some of them.
-const FOLDERS: [&str; 6] = ["jobs", "builds", "mirrors", "cache", "logs", "shim"];
+const FOLDERS: [&str; 7] = ["jobs", "builds", "mirrors", "cache", "store", "logs", "shim"];
 
 /// The agent's folder on this machine and the places in it. Cheap to clone; says where things are, touches nothing
 /// except in [`StateDir::open`].
@@ -150,6 +150,11 @@ impl StateDir {
     /// Caches.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// Artifacts and caches.
+    pub fn store(&self) -> PathBuf {
+        self.root.join("store")
     }
 
     /// Logs of jobs that are over.

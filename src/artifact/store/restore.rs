@@ -9,6 +9,7 @@ use super::index::Listed;
 use super::opened::{Store, slug_of};
 use super::put::Progress;
 use super::record::{ArtifactInfo, Record, What};
+use super::verify::Verification;
 use crate::artifact::Interrupt;
 use crate::pipeline::{JobKey, Owner, Trust};
 
@@ -113,6 +114,20 @@ impl Store {
             Some(job) => index.consumed(&slug, &found.info.content_hash, job.as_str(), self.now()),
             None => Ok(()),
         }
+    }
+
+    /// Whose things are kept here.
+    pub fn owners(&self) -> Result<Vec<Owner>, StoreError> {
+        let mut owners = Vec::new();
+        for home in self.homes()? {
+            owners.extend(self.owner_of(&home)?);
+        }
+        Ok(owners)
+    }
+
+    /// What was found out when somebody last looked whether it is whole.
+    pub fn verification(&self, info: &ArtifactInfo) -> Result<Option<Verification>, StoreError> {
+        self.index().verification(&info.owner.slug(), &info.content_hash)
     }
 
     /// Everything that is kept, the newest first: of one owner, or of all.

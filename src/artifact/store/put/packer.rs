@@ -26,7 +26,6 @@ pub(in super::super) struct Allowance {
 
 /// Takes the frames of a put.
 pub(in super::super) struct Packer<'a> {
-    pub(in super::super) home: &'a Home,
     pub(in super::super) session: &'a Session,
     pub(in super::super) key: Option<&'a StoreKey>,
     pub(in super::super) allowance: Allowance,
@@ -40,14 +39,12 @@ pub(in super::super) struct Full(Receiver<OpenPack>);
 
 impl<'a> Packer<'a> {
     pub(in super::super) fn new(
-        home: &'a Home,
         session: &'a Session,
         key: Option<&'a StoreKey>,
         allowance: Allowance,
     ) -> (Self, Full) {
         let (full, to_close) = channel();
         let packer = Self {
-            home,
             session,
             key,
             allowance,
