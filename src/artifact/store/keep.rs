@@ -95,9 +95,14 @@ impl Store {
             Files::Selected(selection) => Paths::listed(&selection.entries),
         };
         let put = put::put(&put_work, catalog, paths)?;
-        let record = Record::Kept(self.info(keep, &put));
-        let key = record.key();
+        let mut info = self.info(keep, &put);
+        let key = Record::Kept(info.clone()).key();
         let old = self.read_record(&home, &key)?;
+        if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() == [put.id]) {
+            // What it brought when it was first kept.
+            info.stored_size = info.stored_size.max(old.stored_size);
+        }
+        let record = Record::Kept(info);
         let is_up_to_date = old.as_ref().is_some_and(|old| is_same(old, &record));
         if is_up_to_date {
             self.index().touch(&slug, &key, self.now())?;
