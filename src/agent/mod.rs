@@ -43,6 +43,7 @@ pub mod seat;
 pub mod signals;
 pub mod slot;
 pub mod storage;
+pub mod storekeeper;
 pub mod sweep;
 pub mod watchdog;
 

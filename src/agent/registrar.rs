@@ -11,6 +11,7 @@ use super::engines::Engines;
 use super::registration::{ExpiringToken, Plan, PlanError, Registrar, Registration};
 use super::slot::RegistrationTools;
 use crate::artifact::cache::{CacheSettings, LocalCache};
+use crate::artifact::store::Store;
 use crate::config::{
     self, CredentialRecord, Credentials, ExecutorKind, ForgeKind, Locations, Overrides, RegistrationConfig,
 };
@@ -39,6 +40,8 @@ pub struct ConfiguredRegistrar {
     pub credentials: Credentials,
     /// The engines.
     pub engines: Engines,
+    /// What jobs leave for each other.
+    pub store: Arc<Store>,
     /// The machine's git.
     pub git: GitProgram,
     /// The agent's copies of repositories.
@@ -164,6 +167,7 @@ impl ConfiguredRegistrar {
         Ok(Tools {
             place,
             caches: Arc::new(caches),
+            store: self.store.clone(),
             git: self.git.clone(),
             mirrors: self.mirrors.clone(),
             outbound,

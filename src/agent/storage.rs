@@ -32,8 +32,7 @@ pub fn open(config: &StoreConfig, usual: &Path) -> Result<Store, StorageError> {
     let key = match &config.key_file {
         None => None,
         Some(path) => {
-            let bytes =
-                std::fs::read(path).map_err(|source| StorageError::KeyFile { path: path.clone(), source })?;
+            let bytes = std::fs::read(path).map_err(|source| StorageError::KeyFile { path: path.clone(), source })?;
             Some(StoreKey::parse(&bytes)?)
         }
     };

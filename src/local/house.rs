@@ -10,6 +10,7 @@ use super::ledger;
 use crate::agent::docker_settings;
 use crate::agent::engines::Engines;
 use crate::artifact::cache::{CacheSettings, LocalCache};
+use crate::artifact::store::{Limits as StoreLimits, Store};
 use crate::config::{DockerConfig, Hardening};
 use crate::executor::sandbox::place::{DockerPlace, HostPlace, Place};
 use crate::executor::sandbox::shim::ShimBinary;
@@ -88,7 +89,7 @@ impl House {
         parallel: usize,
     ) -> Result<Self, String> {
         let Ground { dir, journal, home, lock } = ground;
-        let offers = tokio::spawn(Offers::get_ready(home.join("cache")));
+        let offers = tokio::spawn(Offers::get_ready(home.clone()));
         let shim = ShimBinary::install(&home.join("shim")).await.map_err(words)?;
         let engines = Engines::new(dir.clone(), shim.clone()).map_err(words)?.of_one_owner(parallel);
         let engines = engines.remembering(home.join("engine-seen"));
@@ -108,10 +109,11 @@ impl House {
                 (Place::Host(Box::new(place)), String::new())
             }
         };
-        let Offers { caches, git, outbound } = offers.await.map_err(words)??;
+        let Offers { caches, store, git, outbound } = offers.await.map_err(words)??;
         let tools = Tools {
             place,
             caches: Arc::new(caches),
+            store: Arc::new(store),
             git,
             mirrors: Arc::new(Mirrors::new(dir.mirrors())),
             outbound,
@@ -153,13 +155,18 @@ impl House {
 /// What jobs are offered beside a place.
 struct Offers {
     caches: LocalCache,
+    store: Store,
     git: GitProgram,
     outbound: Outbound,
 }
 
 impl Offers {
     /// All at the same time.
-    async fn get_ready(cache: PathBuf) -> Result<Self, String> {
+    async fn get_ready(home: PathBuf) -> Result<Self, String> {
+        let (cache, store) = (home.join("cache"), home.join("store"));
+        let store = blocking(move || {
+            Store::open(&store, StoreLimits::default(), None, Arc::new(jiff::Timestamp::now)).map_err(words)
+        });
         let caches = blocking(move || {
             LocalCache::open(&cache, CacheSettings::default(), Arc::new(jiff::Timestamp::now)).map_err(words)
         });
@@ -172,8 +179,8 @@ impl Offers {
             let environment = ProxyEnvironment::from_process();
             Outbound::new(OutboundSettings { environment, ..OutboundSettings::default() }).map_err(words)
         });
-        let (caches, git, outbound) = tokio::try_join!(caches, git, outbound)?;
-        Ok(Self { caches, git, outbound })
+        let (caches, store, git, outbound) = tokio::try_join!(caches, store, git, outbound)?;
+        Ok(Self { caches, store, git, outbound })
     }
 }
 

@@ -11,9 +11,11 @@ use crate::cli::{Verdict, render};
 
 /// Arguments of `forgehand store gc`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "The agent does this by itself every 4 hours, and more often when the store or its disk gets full. What is \
+#[command(
+    after_help = "The agent does this by itself every 4 hours, and more often when the store or its disk gets full. What is \
                   referenced by jobs, pinned or in its grace period never goes; then a job's `expire_in`, then \
-                  `[[store.retention]]`, then age and use decide.")]
+                  `[[store.retention]]`, then age and use decide."
+)]
 pub struct GcArgs {
     /// Only say what would go and what would stay, and why.
     #[arg(long)]
@@ -65,5 +67,9 @@ pub(super) fn run(args: &GcArgs, house: &House) -> Result<Verdict, StoreError> {
         return Ok(render::result(&lines));
     }
     let freed = render::size(collected.freed);
-    Ok(render::result(&format!("removed {} of {}, {freed} given back\n", collected.deleted, plan.deletions.len() + plan.kept.len())))
+    Ok(render::result(&format!(
+        "removed {} of {}, {freed} given back\n",
+        collected.deleted,
+        plan.deletions.len() + plan.kept.len()
+    )))
 }

@@ -116,12 +116,7 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
     }))
 }
 
-fn put(
-    args: &PutArgs,
-    house: &House,
-    source: &Source,
-    metadata: BTreeMap<String, String>,
-) -> Result<Kept, StoreError> {
+fn put(args: &PutArgs, house: &House, source: &Source, metadata: BTreeMap<String, String>) -> Result<Kept, StoreError> {
     let owner = House::owner();
     let root = folder(&source.root)?;
     progress::shown(house, "keeping", None, |progress| {

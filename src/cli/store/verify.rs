@@ -10,7 +10,9 @@ use crate::config::ByteSize;
 
 /// Arguments of `forgehand store verify`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Exit code 1 when something is damaged, each time until it is mended: by putting the same content again.")]
+#[command(
+    after_help = "Exit code 1 when something is damaged, each time until it is mended: by putting the same content again."
+)]
 pub struct VerifyArgs {
     /// The id, its first 8 digits or more, or the name; without one, everything.
     #[arg(value_name = "ID|NAME")]
@@ -28,8 +30,7 @@ pub(super) fn run(args: &VerifyArgs, house: &House) -> Result<Verdict, StoreErro
         None => None,
         Some(what) => Some(house.find(what)?.info.content_hash),
     };
-    let how =
-        Verifying { only, rate: args.rate.map(ByteSize::as_u64), interrupt: house.interrupt.clone() };
+    let how = Verifying { only, rate: args.rate.map(ByteSize::as_u64), interrupt: house.interrupt.clone() };
     let verified = progress::shown(house, "verifying", None, |progress| house.store.verify(&how, progress))?;
     let verdict = if verified.is_sound() { Verdict::Success } else { Verdict::Failed };
     if args.json {
@@ -58,7 +59,12 @@ pub(super) fn run(args: &VerifyArgs, house: &House) -> Result<Verdict, StoreErro
         let error = render::plain(verification.error.as_deref().unwrap_or("-"));
         eprintln!("{}: {} ({name}): {error}", verification.result, verification.expected);
     }
-    let text = format!("{} things kept, {} objects read, {}\n", verified.kept.len(), verified.objects, if verified.is_sound() { "all sound" } else { "some damaged" });
+    let text = format!(
+        "{} things kept, {} objects read, {}\n",
+        verified.kept.len(),
+        verified.objects,
+        if verified.is_sound() { "all sound" } else { "some damaged" }
+    );
     let printed = render::result(&text);
     Ok(if printed == Verdict::Success { verdict } else { printed })
 }

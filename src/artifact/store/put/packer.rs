@@ -38,11 +38,7 @@ pub(in super::super) struct Packer<'a> {
 pub(in super::super) struct Full(Receiver<OpenPack>);
 
 impl<'a> Packer<'a> {
-    pub(in super::super) fn new(
-        session: &'a Session,
-        key: Option<&'a StoreKey>,
-        allowance: Allowance,
-    ) -> (Self, Full) {
+    pub(in super::super) fn new(session: &'a Session, key: Option<&'a StoreKey>, allowance: Allowance) -> (Self, Full) {
         let (full, to_close) = channel();
         let packer = Self {
             session,
