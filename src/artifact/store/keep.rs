@@ -178,13 +178,20 @@ impl Store {
         Ok(was_there)
     }
 
-    /// Keeps trees that a job needs until [`Store::release`]: from when it is queued.
+    /// Keeps trees that a job needs, besides those that it holds already, until [`Store::release`].
     pub fn hold(&self, owner: &Owner, holder: &JobKey, trees: &[ObjectId]) -> Result<(), StoreError> {
         let work = self.begin(&Interrupt::default())?;
-        let reference =
-            Reference { holder: holder.clone(), trees: trees.to_vec(), owner: owner.clone(), created_at: self.now() };
+        let mut reference = match self.read_record(&self.home(owner), &reference_key(holder))? {
+            Some(Record::Reference(reference)) => reference,
+            _ => Reference { holder: holder.clone(), trees: Vec::new(), owner: owner.clone(), created_at: self.now() },
+        };
+        let new: Vec<ObjectId> = trees.iter().copied().filter(|tree| !reference.trees.contains(tree)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        reference.trees.extend(&new);
         self.write_record(&work, &Record::Reference(reference))?;
-        trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, ReferenceCause::JobQueued))
+        new.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, ReferenceCause::JobQueued))
     }
 
     /// Takes the references of a job back, however it ended: `cause` says how. False: it had none.
@@ -199,6 +206,19 @@ impl Store {
     fn audit_reference(&self, job: Option<&JobKey>, tree: &ObjectId, cause: ReferenceCause) -> Result<(), StoreError> {
         let (entry, content) = (EntryId::new(tree.to_string()), ContentHash::new(tree.to_string()));
         self.audit(&[AuditEvent::reference(self.now(), job.cloned(), entry, content, cause)])
+    }
+
+    /// Takes the references of a job back that it has to things of everybody whose things it may read.
+    pub fn release_readable(&self, reader: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<(), StoreError> {
+        for owner in super::restore::readable(reader) {
+            self.release(&owner, holder, cause)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps something no longer under its name. What it was is removed when the next collection finds that nobody needs it.
+    pub fn forget_name(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
+        self.forget(owner, key)
     }
 
     fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
