@@ -10,7 +10,7 @@ use super::docker_settings;
 use super::engines::Engines;
 use super::registration::{ExpiringToken, Plan, PlanError, Registrar, Registration};
 use super::slot::RegistrationTools;
-use crate::artifact::cache::{CacheSettings, LocalCache};
+use crate::artifact::cache::LocalCache;
 use crate::artifact::store::Store;
 use crate::config::{
     self, CredentialRecord, Credentials, ExecutorKind, ForgeKind, Locations, Overrides, RegistrationConfig,
@@ -157,16 +157,9 @@ impl ConfiguredRegistrar {
                 host_name: self.host_name.clone(),
             })),
         };
-        let folder = self.dir.cache();
-        let cache = CacheSettings::default();
-        let caches =
-            tokio::task::spawn_blocking(move || LocalCache::open(&folder, cache, Arc::new(jiff::Timestamp::now)))
-                .await
-                .map_err(|error| error.to_string())?
-                .map_err(|error| error.to_string())?;
         Ok(Tools {
             place,
-            caches: Arc::new(caches),
+            caches: Arc::new(LocalCache::new(self.store.clone())),
             store: self.store.clone(),
             git: self.git.clone(),
             mirrors: self.mirrors.clone(),

@@ -38,6 +38,7 @@ pub fn open(config: &StoreConfig, usual: &Path) -> Result<Store, StorageError> {
     };
     let limits = Limits {
         total_bytes: config.max_size.as_u64(),
+        project_bytes: config.max_project_size.as_u64(),
         owner_bytes: config.max_owner_size.as_u64(),
         reserve_bytes: config.reserve.as_u64(),
     };

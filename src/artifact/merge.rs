@@ -79,7 +79,7 @@ impl Merge<'_> {
                 rustix::fs::fchown(&dir, Some(owner.0), Some(owner.1))?;
             }
             rustix::fs::fchmod(&dir, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-            let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: 0 };
+            let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
             Ok(rustix::fs::futimens(&dir, &Timestamps { last_access: time, last_modification: time })?)
         });
         if let Err(error) = restored {

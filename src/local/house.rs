@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::ledger;
 use crate::agent::docker_settings;
 use crate::agent::engines::Engines;
-use crate::artifact::cache::{CacheSettings, LocalCache};
+use crate::artifact::cache::LocalCache;
 use crate::artifact::store::{Limits as StoreLimits, Store};
 use crate::config::{DockerConfig, Hardening};
 use crate::executor::sandbox::place::{DockerPlace, HostPlace, Place};
@@ -109,11 +109,11 @@ impl House {
                 (Place::Host(Box::new(place)), String::new())
             }
         };
-        let Offers { caches, store, git, outbound } = offers.await.map_err(words)??;
+        let Offers { store, git, outbound } = offers.await.map_err(words)??;
         let tools = Tools {
             place,
-            caches: Arc::new(caches),
-            store: Arc::new(store),
+            caches: Arc::new(LocalCache::new(store.clone())),
+            store,
             git,
             mirrors: Arc::new(Mirrors::new(dir.mirrors())),
             outbound,
@@ -154,8 +154,7 @@ impl House {
 
 /// What jobs are offered beside a place.
 struct Offers {
-    caches: LocalCache,
-    store: Store,
+    store: Arc<Store>,
     git: GitProgram,
     outbound: Outbound,
 }
@@ -163,12 +162,9 @@ struct Offers {
 impl Offers {
     /// All at the same time.
     async fn get_ready(home: PathBuf) -> Result<Self, String> {
-        let (cache, store) = (home.join("cache"), home.join("store"));
+        let store = home.join("store");
         let store = blocking(move || {
             Store::open(&store, StoreLimits::default(), None, Arc::new(jiff::Timestamp::now)).map_err(words)
-        });
-        let caches = blocking(move || {
-            LocalCache::open(&cache, CacheSettings::default(), Arc::new(jiff::Timestamp::now)).map_err(words)
         });
         let git = blocking(|| {
             let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
@@ -179,8 +175,8 @@ impl Offers {
             let environment = ProxyEnvironment::from_process();
             Outbound::new(OutboundSettings { environment, ..OutboundSettings::default() }).map_err(words)
         });
-        let (caches, store, git, outbound) = tokio::try_join!(caches, store, git, outbound)?;
-        Ok(Self { caches, store, git, outbound })
+        let (store, git, outbound) = tokio::try_join!(store, git, outbound)?;
+        Ok(Self { store: Arc::new(store), git, outbound })
     }
 }
 

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use cap_std::fs::Dir;
 use rustix::fs::Stat;
-use sha2::{Digest, Sha256};
 
 use crate::artifact::beneath::{self, Node};
 use crate::artifact::select::Entry;
@@ -53,21 +52,6 @@ impl<'a> Source<'a> {
             };
             Remark::warning(format!("{}: left out: {why}", shown(path)))
         })
-    }
-
-    /// Feeds everything but the content of the selection's entries into `hash`: what can be told without opening files.
-    pub(in crate::artifact) fn outline(root: &Dir, entries: &[Entry], hash: &mut Sha256) {
-        let mut source = Source::new(root);
-        for entry in entries {
-            let path = entry.path.as_os_str().as_bytes();
-            let (folder, name) = beneath::split(path);
-            let stat = source.folder(folder).and_then(|dir| beneath::stat(dir, name));
-            hash.update((path.len() as u64).to_le_bytes());
-            hash.update(path);
-            // What is gone again hashes as such.
-            let facts = stat.map_or([0; 3], |s| [i64::from(s.st_mode), s.st_size, s.st_mtime]);
-            hash.update(facts.map(i64::to_le_bytes).concat());
-        }
     }
 
     fn try_open(&mut self, path: &[u8]) -> io::Result<Opened> {

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 use cap_std::fs::Dir;
-use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
 use super::error::ArchiveError;
@@ -46,31 +45,6 @@ pub(super) fn pack(
     Ok(packed)
 }
 
-/// [`pack`], into anything that takes bytes, together with the [`identity`] of what was packed.
-pub(in crate::artifact) fn pack_identified(
-    root: &Dir,
-    selection: &Selection,
-    packing: &Packing,
-    out: &mut impl Write,
-) -> Result<(Packed, String), ArchiveError> {
-    let mut counted = Counted::new(out);
-    let mut both = Hashed { inner: encoder(&mut counted, packing)?, hash: Sha256::new() };
-    let mut packed = write(root, selection, &packing.interrupt, &mut both)?;
-    finish(both.inner, &mut packed)?;
-    Ok((packed, hex::encode(both.hash.finalize())))
-}
-
-/// The SHA-256 of the tar stream, hexadecimal: equal for selections equal in names, modes, owners, times and content.
-pub(in crate::artifact) fn identity(
-    root: &Dir,
-    selection: &Selection,
-    interrupt: &Interrupt,
-) -> Result<String, ArchiveError> {
-    let mut hashed = Hashed { inner: io::sink(), hash: Sha256::new() };
-    write(root, selection, interrupt, &mut hashed)?;
-    Ok(hex::encode(hashed.hash.finalize()))
-}
-
 fn encoder<W: Write>(out: W, packing: &Packing) -> Result<zstd::stream::write::Encoder<'static, W>, ArchiveError> {
     let failed = |e| ArchiveError::io("starting the compression", e);
     let mut encoder = zstd::stream::write::Encoder::new(out, packing.level.zstd()).map_err(failed)?;
@@ -90,26 +64,7 @@ fn finish<W: Write>(
     Ok(())
 }
 
-/// Hashes what it passes on.
-struct Hashed<W> {
-    inner: W,
-    hash: Sha256,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(buf)?;
-        self.hash.update(&buf[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Writes the tar stream itself. Its bytes depend on names, modes, owners, times and content alone, so its hash is an
-/// identity for the selection.
+/// Writes the tar stream itself. Its bytes depend on names, modes, owners, times and content alone.
 fn write(
     root: &Dir,
     selection: &Selection,

@@ -1,30 +1,27 @@
 //! Folders kept from job to job under a key.
 //!
-//! [`CacheStore`] is what the stages of a job see; [`LocalCache`] keeps caches on this machine. A store asks the [`Owner`] on
+//! [`CacheStore`] is what the stages of a job see; [`LocalCache`] keeps caches in the content-addressed store. A store asks the [`Owner`] on
 //! every call: an entry is readable by jobs of the same project at the same forge whose trust is not above its writer's, and
 //! is only ever written under the writer's own name. So a fork's job starts from the project's cache and can never change
 //! what the project's own jobs will run. That forges append `-protected` to keys of their own accord is another
 //! wall, not this one.
 
 use std::io;
-use std::path::PathBuf;
 
 use cap_std::fs::Dir;
 
-use super::archive::{ArchiveError, Level, Limits};
+use super::archive::Limits;
 use super::select::Selection;
+use super::store::StoreError;
 use super::{Interrupt, Remark};
 use crate::pipeline::{FailureCategory, JobKey, Owner};
 
-mod disk;
-mod evict;
 mod local;
-mod record;
 
 #[cfg(test)]
 mod tests;
 
-pub use local::{CacheSettings, Clock, LocalCache};
+pub use local::LocalCache;
 
 /// Which entries a job asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +37,13 @@ pub enum Wanted {
 pub struct RestoreRequest<'a> {
     /// On whose behalf.
     pub owner: &'a Owner,
+    /// Which job reads.
+    pub job: &'a JobKey,
     /// Keys in the order in which they are tried: the key itself, then the fallback keys.
     pub keys: &'a [Wanted],
     /// An empty folder on the file system of the tree. The cache is whole there before any of it gets into the tree.
     pub staging: &'a Dir,
-    /// What the archive may hold.
+    /// How large a cache may be.
     pub limits: Limits,
     /// Ends the work early.
     pub interrupt: Interrupt,
@@ -70,15 +69,13 @@ pub struct Hit {
     /// Whose job wrote it.
     pub writer: Owner,
     /// Which job.
-    pub job: JobKey,
+    pub job: Option<JobKey>,
     /// When.
     pub created_at: jiff::Timestamp,
     /// Entries put into the tree.
     pub entries: u64,
     /// Bytes of their content.
     pub bytes: u64,
-    /// Bytes of the archive.
-    pub stored_bytes: u64,
     /// What the user should read.
     pub remarks: Vec<Remark>,
 }
@@ -92,8 +89,6 @@ pub struct SaveRequest<'a> {
     pub key: &'a [u8],
     /// Which job writes.
     pub job: &'a JobKey,
-    /// How hard to compress.
-    pub level: Level,
     /// Ends the work early.
     pub interrupt: Interrupt,
 }
@@ -103,9 +98,9 @@ pub struct SaveRequest<'a> {
 pub enum Saved {
     /// It is kept, and on disk.
     Stored {
-        /// Bytes of the archive.
+        /// Bytes that the store has more than before: what its owner keeps already is not written again.
         stored_bytes: u64,
-        /// Entries in it.
+        /// Files, folders and symlinks in it.
         entries: u64,
         /// Files that could not be read, entries that had to go.
         remarks: Vec<Remark>,
@@ -121,51 +116,23 @@ pub enum Saved {
 /// Why a store could not do its work. For a job this is a warning: a cache is never needed.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// The store's own files cannot be read or written.
-    #[error("the cache store: {doing} `{}` failed; check the permissions of the state directory", path.display())]
-    Store {
-        /// What was being done.
-        doing: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
-    /// The store was written by a newer version.
-    #[error("the cache store at `{}` has format {found}, and this version knows {known}; use the newer version again, or another state directory", path.display())]
-    Newer {
-        /// The store.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// Ours.
-        known: u32,
-    },
-    /// Another process keeps the store busy.
-    #[error("the cache store was kept busy by another process for {seconds} seconds")]
-    Busy {
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// The files could not be packed, or an archive that was whole could not be unpacked: the tree may hold a part of it.
-    #[error("the cache could not be {doing}")]
-    Archive {
-        /// `packed` or `unpacked`.
-        doing: &'static str,
-        /// Why.
-        #[source]
-        source: ArchiveError,
-    },
+    /// The store could not do it. The tree is as it was.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The folder in which a cache is put together cannot be used. The tree is as it was.
+    #[error("the folder in which a cache is put together cannot be used; check the permissions and the disk")]
+    Staging(#[source] io::Error),
+    /// A cache that was whole could not be moved into the tree, which may hold a part of it.
+    #[error("what was restored of the cache could not be moved into the work tree")]
+    Merge(#[source] io::Error),
 }
 
 impl CacheError {
     /// Whose fault it is.
     pub fn category(&self) -> FailureCategory {
         match self {
-            Self::Store { .. } | Self::Busy { .. } => FailureCategory::Resource,
-            Self::Newer { .. } => FailureCategory::Configuration,
-            Self::Archive { source, .. } => source.category(),
+            Self::Store(error) => error.category(),
+            Self::Staging(_) | Self::Merge(_) => FailureCategory::Resource,
         }
     }
 }
@@ -176,10 +143,10 @@ impl CacheError {
 /// same key; the last save that ends wins, and a restore sees one entry whole, old or new.
 ///
 /// Both calls may be repeated after a crash with the same arguments. A save that returned [`Saved::Stored`] outlives a loss of
-/// power; one that was cut leaves the entry as it was.
+/// power; one that was cut leaves the entry as it was, unless there is no room for both: then the old one may go first.
 pub trait CacheStore: Send + Sync {
-    /// Puts the first entry found into the tree `into`. The archive is proved whole before the tree is touched; for
-    /// each key the owner's own entry comes before those of higher trust.
+    /// Puts the first entry found into the tree `into`. It is proved and whole before the tree is touched; for each key the
+    /// owner's own entry comes before those of higher trust. What is damaged is told of and counts as not there.
     fn restore(&self, request: &RestoreRequest<'_>, into: &Dir) -> Result<Restored, CacheError>;
 
     /// Keeps `selection` of the tree `from` under the owner's own name.

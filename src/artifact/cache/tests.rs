@@ -1,6 +1,7 @@
+//! What a job notices of its caches.
+
 use std::fs;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,40 +9,43 @@ use cap_std::ambient_authority;
 use tempfile::TempDir;
 
 use super::*;
+use crate::artifact::retention::ReferenceCause;
 use crate::artifact::select;
+use crate::artifact::store::{self, Clock, ObjectId, Store};
 use crate::pipeline::definition::FileSelection;
-use crate::pipeline::{ForgeInstance, ProjectId, Trust};
+use crate::pipeline::{ForgeInstance, JobId, ProjectId, Trust};
+
+mod owners;
 
 struct Shelf {
     temp: TempDir,
-    store: LocalCache,
-    seconds: Arc<AtomicI64>,
+    store: Arc<Store>,
+    caches: LocalCache,
 }
 
-const ROOMY: CacheSettings = CacheSettings { total_bytes: 1 << 30, project_bytes: 1 << 30, reserve_bytes: 0 };
+const ROOMY: store::Limits =
+    store::Limits { total_bytes: 1 << 30, project_bytes: 1 << 30, owner_bytes: 1 << 30, reserve_bytes: 0 };
 
 impl Shelf {
-    fn new(settings: CacheSettings) -> Self {
-        let temp = tempfile::tempdir().unwrap();
-        let seconds = Arc::new(AtomicI64::new(1_800_000_000));
-        let ticking = seconds.clone();
-        // Every look at the clock is a second later.
+    /// Every look at the clock is a second later.
+    fn new(limits: store::Limits) -> Self {
+        Self::ticking(limits, 1)
+    }
+
+    fn ticking(limits: store::Limits, tick: i64) -> Self {
+        // Everything is synced: in memory, where that can be had, this takes a tenth of the time.
+        let temp = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let seconds = AtomicI64::new(1_800_000_000);
         let clock: Clock =
-            Arc::new(move || jiff::Timestamp::from_second(ticking.fetch_add(1, Ordering::Relaxed)).unwrap());
-        let store = LocalCache::open(temp.path(), settings, clock).unwrap();
-        Self { temp, store, seconds }
+            Arc::new(move || jiff::Timestamp::from_second(seconds.fetch_add(tick, Ordering::Relaxed)).unwrap());
+        let store = Arc::new(Store::open(temp.path(), limits, None, clock).unwrap());
+        Self { temp, caches: LocalCache::new(store.clone()), store }
     }
 
     fn save(&self, owner: &Owner, key: &str, tree: &Path) -> Saved {
-        let job = JobKey::of(&owner.forge, &crate::pipeline::JobId::new("1"), key);
-        let request = SaveRequest {
-            owner,
-            key: key.as_bytes(),
-            job: &job,
-            level: Level::Default,
-            interrupt: Interrupt::default(),
-        };
-        self.store.save(&request, &dir(tree), &everything(tree)).unwrap()
+        let job = job_of(owner, key);
+        let request = SaveRequest { owner, key: key.as_bytes(), job: &job, interrupt: Interrupt::default() };
+        self.caches.save(&request, &dir(tree), &everything(tree)).unwrap()
     }
 
     fn restore_into(&self, owner: &Owner, keys: &[Wanted], tree: &Path) -> Restored {
@@ -50,9 +54,10 @@ impl Shelf {
 
     fn try_restore(&self, owner: &Owner, keys: &[Wanted], tree: &Path, limits: Limits) -> Result<Restored, CacheError> {
         let staging = tempfile::tempdir().unwrap();
-        let request =
-            RestoreRequest { owner, keys, staging: &dir(staging.path()), limits, interrupt: Interrupt::default() };
-        self.store.restore(&request, &dir(tree))
+        let job = job_of(owner, "reader");
+        let (dir_of_staging, interrupt) = (dir(staging.path()), Interrupt::default());
+        let request = RestoreRequest { owner, job: &job, keys, staging: &dir_of_staging, limits, interrupt };
+        self.caches.restore(&request, &dir(tree))
     }
 
     /// The content of the file `f` that a job finds under the key, if any.
@@ -67,9 +72,16 @@ impl Shelf {
         }
     }
 
+    /// The id of the tree that the owner keeps under the key.
+    fn tree_of(&self, owner: &Owner, key: &str) -> ObjectId {
+        let wanted = store::Wanted::Exact(key.as_bytes().to_vec());
+        self.store.find(owner, &wanted).unwrap().unwrap().info.content_hash
+    }
+
+    /// The files of the store whose paths have this in them.
     fn files(&self, part: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let mut todo = vec![self.temp.path().join("projects")];
+        let mut todo = vec![self.temp.path().join("owners")];
         while let Some(folder) = todo.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -82,6 +94,19 @@ impl Shelf {
         }
         found
     }
+
+    fn stored_bytes(&self) -> u64 {
+        self.files("/packs/").iter().map(|path| fs::metadata(path).unwrap().len()).sum()
+    }
+
+    fn audit(&self) -> String {
+        let months = fs::read_dir(self.temp.path().join("audit")).unwrap();
+        months.map(|month| fs::read_to_string(month.unwrap().path()).unwrap()).collect()
+    }
+}
+
+fn job_of(owner: &Owner, name: &str) -> JobKey {
+    JobKey::of(&owner.forge, &JobId::new("1"), name)
 }
 
 fn exact(key: &str) -> Wanted {
@@ -139,7 +164,7 @@ fn the_next_job_finds_what_the_first_kept_and_learns_who_wrote_it() {
     let into = tempfile::tempdir().unwrap();
     let Restored::Hit(hit) = shelf.restore_into(&member, &[exact("no"), exact("k")], into.path()) else { panic!() };
     assert_eq!((hit.key.as_slice(), &hit.writer, hit.entries, hit.bytes), (b"k".as_slice(), &member, 1, 4));
-    assert_eq!(hit.job, JobKey::of(&member.forge, &crate::pipeline::JobId::new("1"), "k"));
+    assert_eq!(hit.job, Some(job_of(&member, "k")));
 }
 
 #[test]
@@ -174,60 +199,9 @@ fn keys_are_bytes_and_never_paths() {
     for key in ["", "..", "../../../../tmp/x", "/etc/passwd", "a/b", "a\nb", &long, "\u{1f980}"] {
         stored(&shelf.save(&member, key, tree(key).path()));
     }
-    assert_eq!(shelf.files("/entries/").len(), 8);
+    assert_eq!(shelf.files("/records/").len(), 8);
     assert_eq!(shelf.finds(&member, "../../../../tmp/x").as_deref(), Some("../../../../tmp/x"));
     assert!(matches!(shelf.save(&member, &"k".repeat(100_000), tree("").path()), Saved::Refused(_)));
-}
-
-/// Who reads what whom wrote: every pair of trusts, in the same project, another project, another forge.
-#[test]
-fn entries_are_read_downwards_within_a_project_only() {
-    let trusts = [Trust::Fork, Trust::Member, Trust::Protected];
-    for writer_trust in trusts {
-        let shelf = Shelf::new(ROOMY);
-        stored(&shelf.save(&owner("1", writer_trust), "k", tree("theirs").path()));
-        for reader_trust in trusts {
-            let same = owner("1", reader_trust);
-            let may = writer_trust >= reader_trust;
-            assert_eq!(shelf.finds(&same, "k").is_some(), may, "{reader_trust} reads {writer_trust}");
-            assert_eq!(shelf.finds(&owner("2", reader_trust), "k"), None, "another project");
-            let elsewhere = Owner { forge: ForgeInstance::new("https://other.example.com"), ..same };
-            assert_eq!(shelf.finds(&elsewhere, "k"), None, "another forge");
-        }
-    }
-}
-
-#[test]
-fn a_fork_changes_its_own_copy_only() {
-    let shelf = Shelf::new(ROOMY);
-    let (fork, member, protected) = (owner("1", Trust::Fork), owner("1", Trust::Member), owner("1", Trust::Protected));
-    shelf.save(&protected, "k", tree("good").path());
-    shelf.save(&fork, "k", tree("evil").path());
-    assert_eq!(shelf.finds(&protected, "k").as_deref(), Some("good"));
-    assert_eq!(shelf.finds(&member, "k").as_deref(), Some("good"));
-    assert_eq!(shelf.finds(&fork, "k").as_deref(), Some("evil"), "its own comes first");
-}
-
-#[test]
-fn a_record_moved_to_another_owner_is_not_believed() {
-    let shelf = Shelf::new(ROOMY);
-    let (fork, protected) = (owner("1", Trust::Fork), owner("1", Trust::Protected));
-    shelf.save(&fork, "k", tree("evil").path());
-    let home = shelf.files("/fork/entries/")[0].parent().unwrap().parent().unwrap().to_owned();
-    fs::rename(&home, home.parent().unwrap().join("protected")).unwrap();
-    assert_eq!(shelf.finds(&protected, "k"), None);
-}
-
-#[test]
-fn equal_content_is_kept_once_for_each_owner_and_never_across() {
-    let shelf = Shelf::new(ROOMY);
-    let (one, two) = (owner("1", Trust::Member), owner("2", Trust::Member));
-    let files = tree("same");
-    shelf.save(&one, "a", files.path());
-    shelf.save(&one, "b", files.path());
-    assert_eq!(shelf.files("/objects/").len(), 1);
-    shelf.save(&two, "a", files.path());
-    assert_eq!(shelf.files("/objects/").len(), 2);
 }
 
 #[test]
@@ -249,128 +223,237 @@ fn what_did_not_change_is_not_written_again() {
     fs::File::options().write(true).open(files.path().join("f")).unwrap().set_modified(before).unwrap();
     stored(&shelf.save(&member, "k", files.path()));
     assert_eq!(shelf.finds(&member, "k").as_deref(), Some("two"));
-    assert_eq!(shelf.files("/objects/").len(), 1, "the old object is gone");
 }
 
 #[test]
 fn nothing_to_keep_is_nothing_kept() {
     let shelf = Shelf::new(ROOMY);
-    let empty = tempfile::tempdir().unwrap();
-    assert_eq!(shelf.save(&owner("1", Trust::Member), "k", empty.path()), Saved::Nothing);
+    let (empty, member) = (tempfile::tempdir().unwrap(), owner("1", Trust::Member));
+    assert_eq!(shelf.save(&member, "k", empty.path()), Saved::Nothing);
     assert!(shelf.files("").is_empty());
+
+    // What was there when the files were selected is gone when they are read.
+    stored(&shelf.save(&member, "k", tree("kept").path()));
+    let gone = tree("gone");
+    let (root, selection) = (dir(gone.path()), everything(gone.path()));
+    fs::remove_file(gone.path().join("f")).unwrap();
+    let job = job_of(&member, "k");
+    let request = SaveRequest { owner: &member, key: b"k", job: &job, interrupt: Interrupt::default() };
+    assert_eq!(shelf.caches.save(&request, &root, &selection).unwrap(), Saved::Nothing);
+    assert_eq!(shelf.finds(&member, "k").as_deref(), Some("kept"));
 }
 
 #[test]
-fn a_damaged_archive_is_put_aside_before_the_tree_is_touched() {
+fn a_restored_tree_counts_as_unchanged_with_all_its_folders() {
     let shelf = Shelf::new(ROOMY);
     let member = owner("1", Trust::Member);
-    for bit in [0, 700, 3] {
-        stored(&shelf.save(&member, "k", tree(&noise(bit, 1000)).path()));
-        let object = &shelf.files("/objects/")[0];
-        let file = fs::File::options().read(true).write(true).open(object).unwrap();
-        let at = u64::from(bit) % file.metadata().unwrap().len();
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, at).unwrap();
-        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-
-        let into = tempfile::tempdir().unwrap();
-        let Restored::Miss { remarks } = shelf.restore_into(&member, &[exact("k")], into.path()) else { panic!() };
-        assert!(remarks[0].text.contains("damaged"), "{remarks:?}");
-        assert_eq!(fs::read_dir(into.path()).unwrap().count(), 0);
-        assert!(shelf.files("").is_empty(), "put aside");
-    }
-    stored(&shelf.save(&member, "k", tree("again").path()));
-    assert_eq!(shelf.finds(&member, "k").as_deref(), Some("again"));
+    let files = tempfile::tempdir().unwrap();
+    fs::create_dir_all(files.path().join("target/debug/deps")).unwrap();
+    fs::write(files.path().join("target/debug/deps/lib"), "x").unwrap();
+    fs::write(files.path().join("target/debug/prog"), "y").unwrap();
+    stored(&shelf.save(&member, "k", files.path()));
+    let into = tempfile::tempdir().unwrap();
+    // A checkout has made some of the folders before.
+    fs::create_dir_all(into.path().join("target/debug")).unwrap();
+    assert!(matches!(shelf.restore_into(&member, &[exact("k")], into.path()), Restored::Hit(_)));
+    assert_eq!(shelf.save(&member, "k", into.path()), Saved::UpToDate);
 }
 
 #[test]
-fn a_damaged_or_cut_record_is_a_miss() {
+fn another_key_of_the_same_content_costs_nothing_and_another_project_pays_for_itself() {
+    let shelf = Shelf::new(ROOMY);
+    let (one, two) = (owner("1", Trust::Member), owner("2", Trust::Member));
+    let files = tree(&noise(1, 100_000));
+    let first = stored(&shelf.save(&one, "a", files.path()));
+    assert_eq!(stored(&shelf.save(&one, "b", files.path())), 0);
+    assert_eq!(stored(&shelf.save(&two, "a", files.path())), first);
+}
+
+/// Flips a bit in the middle of the only pack there is.
+fn damage(shelf: &Shelf) {
+    let packs = shelf.files("/packs/");
+    assert_eq!(packs.len(), 1);
+    let mut bytes = fs::read(&packs[0]).unwrap();
+    // The first frame lies behind the header.
+    bytes[100] ^= 1;
+    fs::write(&packs[0], bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_cache_is_told_of_and_leaves_the_tree_as_it_was() {
+    let shelf = Shelf::new(ROOMY);
+    let member = owner("1", Trust::Member);
+    let files = tree(&noise(1, 1000));
+    stored(&shelf.save(&member, "k", files.path()));
+    damage(&shelf);
+    let into = tempfile::tempdir().unwrap();
+    let Restored::Miss { remarks } = shelf.restore_into(&member, &[exact("k")], into.path()) else { panic!() };
+    assert!(
+        remarks[0].text.starts_with("cache k: not restored: ") && remarks[0].text.contains("damaged"),
+        "{remarks:?}"
+    );
+    assert_eq!(fs::read_dir(into.path()).unwrap().count(), 0);
+
+    // The same files again mend it.
+    shelf.save(&member, "k", files.path());
+    assert_eq!(shelf.finds(&member, "k"), Some(noise(1, 1000)));
+}
+
+#[test]
+fn behind_a_damaged_cache_the_next_one_is_tried() {
+    let (fork, member) = (owner("1", Trust::Fork), owner("1", Trust::Member));
+    // The own one is damaged: the project's serves, then a fallback key.
+    for (keeper, other) in [(&member, "k"), (&fork, "fallback")] {
+        let shelf = Shelf::new(ROOMY);
+        stored(&shelf.save(&fork, "k", tree(&noise(1, 1000)).path()));
+        damage(&shelf);
+        stored(&shelf.save(keeper, other, tree("good").path()));
+        let into = tempfile::tempdir().unwrap();
+        let restored = shelf.restore_into(&fork, &[exact("k"), exact("fallback")], into.path());
+        let Restored::Hit(hit) = restored else { panic!("{restored:?}") };
+        assert_eq!((hit.key.as_slice(), &hit.writer), (other.as_bytes(), keeper));
+        assert!(hit.remarks[0].text.contains("damaged"), "{:?}", hit.remarks);
+        assert_eq!(fs::read_to_string(into.path().join("f")).unwrap(), "good");
+    }
+}
+
+#[test]
+fn of_a_prefix_the_next_newest_stands_in_for_a_damaged_one() {
+    let shelf = Shelf::new(ROOMY);
+    let member = owner("1", Trust::Member);
+    stored(&shelf.save(&member, "cargo-1", tree("older").path()));
+    let before = shelf.files("/packs/");
+    stored(&shelf.save(&member, "cargo-2", tree("newer").path()));
+    let newer = shelf.files("/packs/").into_iter().find(|path| !before.contains(path)).unwrap();
+    fs::remove_file(newer).unwrap();
+    let into = tempfile::tempdir().unwrap();
+    let restored = shelf.restore_into(&member, &[Wanted::Prefix(b"cargo-".to_vec())], into.path());
+    assert!(
+        matches!(&restored, Restored::Hit(hit) if hit.key == b"cargo-1" && hit.remarks[0].text.contains("missing"))
+    );
+    assert_eq!(fs::read_to_string(into.path().join("f")).unwrap(), "older");
+}
+
+#[test]
+fn a_damaged_record_is_believed_by_nobody() {
     let shelf = Shelf::new(ROOMY);
     let member = owner("1", Trust::Member);
     stored(&shelf.save(&member, "k", tree("x").path()));
-    let path = shelf.files("/entries/")[0].clone();
+    let path = shelf.files("/records/")[0].clone();
     let good = fs::read(&path).unwrap();
     for at in (0..good.len() - 1).step_by(7) {
         let mut bad = good.clone();
         bad[at] ^= 4;
         for bytes in [bad.as_slice(), &good[..at]] {
             fs::write(&path, bytes).unwrap();
-            assert_eq!(shelf.finds(&member, "k"), None, "at {at}");
+            assert_eq!(shelf.finds(&member, "k").as_deref(), Some("x"), "at {at}: the index has it");
+            assert_eq!(fs::read(&path).unwrap(), good, "written again");
         }
     }
-    fs::write(&path, &good).unwrap();
-    assert_eq!(shelf.finds(&member, "k").as_deref(), Some("x"));
+}
+
+/// Bytes that a cache of so much noise takes.
+fn size_of(length: u32) -> u64 {
+    stored(&Shelf::new(ROOMY).save(&owner("1", Trust::Member), "k", tree(&noise(1, length)).path()))
 }
 
 #[test]
-fn a_missing_archive_is_a_miss_and_falls_back() {
-    let shelf = Shelf::new(ROOMY);
-    let member = owner("1", Trust::Member);
-    shelf.save(&member, "k", tree("one").path());
-    fs::remove_file(&shelf.files("/objects/")[0]).unwrap();
-    shelf.save(&member, "fallback", tree("two").path());
-    let into = tempfile::tempdir().unwrap();
-    let hit = shelf.restore_into(&member, &[exact("k"), exact("fallback")], into.path());
-    assert!(matches!(hit, Restored::Hit(hit) if hit.remarks[0].text.contains("missing")));
-    stored(&shelf.save(&member, "k", tree("one").path()));
+fn where_a_quota_is_full_the_longest_unused_go_first() {
+    let size = size_of(9000);
+    for limits in [
+        store::Limits { total_bytes: size * 7 / 2, ..ROOMY },
+        store::Limits { project_bytes: size * 7 / 2, ..ROOMY },
+        store::Limits { owner_bytes: size * 7 / 2, ..ROOMY },
+    ] {
+        let shelf = Shelf::new(limits);
+        let one = owner("1", Trust::Member);
+        for (seed, key) in (0..).zip(["a", "b", "c"]) {
+            stored(&shelf.save(&one, key, tree(&noise(seed, 9000)).path()));
+        }
+        assert!(shelf.finds(&one, "a").is_some(), "used now: b is the oldest");
+        let Saved::Stored { remarks, .. } = shelf.save(&one, "d", tree(&noise(9, 9000)).path()) else { panic!() };
+        assert_eq!(remarks, [Remark::note("cache b was removed to make room")]);
+        assert_eq!(shelf.finds(&one, "b"), None);
+        for key in ["a", "c", "d"] {
+            assert!(shelf.finds(&one, key).is_some(), "{key}");
+        }
+        assert!(shelf.stored_bytes() <= size * 7 / 2, "the quota holds");
+        assert_eq!(shelf.audit().matches("artifact_deletion").count(), 1);
+    }
 }
 
 #[test]
-fn the_longest_unused_go_first() {
-    let size = stored(&Shelf::new(ROOMY).save(&owner("1", Trust::Member), "k", tree(&noise(1, 9000)).path()));
-    let shelf = Shelf::new(CacheSettings { total_bytes: size * 7 / 2, ..ROOMY });
-    let (one, two) = (owner("1", Trust::Member), owner("2", Trust::Member));
-    for (seed, (owner, key)) in [(&one, "a"), (&two, "b"), (&one, "c")].into_iter().enumerate() {
-        stored(&shelf.save(owner, key, tree(&noise(seed as u32, 9000)).path()));
+fn room_is_made_for_what_is_larger_than_one_that_goes() {
+    let size = size_of(9000);
+    let shelf = Shelf::new(store::Limits { owner_bytes: size * 9 / 2, ..ROOMY });
+    let one = owner("1", Trust::Member);
+    for (seed, key) in (0..).zip(["a", "b", "c", "d"]) {
+        stored(&shelf.save(&one, key, tree(&noise(seed, 9000)).path()));
     }
-    assert!(shelf.finds(&one, "a").is_some(), "used now: b is the oldest");
-    stored(&shelf.save(&one, "d", tree(&noise(9, 9000)).path()));
-    assert_eq!(shelf.finds(&two, "b"), None);
-    for key in ["a", "c", "d"] {
-        assert!(shelf.finds(&one, key).is_some(), "{key}");
-    }
-    assert_eq!(shelf.files("/objects/").len(), 3);
+    stored(&shelf.save(&one, "large", tree(&noise(9, 25_000)).path()));
+    let left: Vec<&str> =
+        ["a", "b", "c", "d", "large"].into_iter().filter(|key| shelf.finds(&one, key).is_some()).collect();
+    assert_eq!(left, ["d", "large"]);
 }
 
 #[test]
-fn a_project_has_its_own_quota() {
-    let size = stored(&Shelf::new(ROOMY).save(&owner("1", Trust::Member), "k", tree(&noise(1, 9000)).path()));
-    let shelf = Shelf::new(CacheSettings { project_bytes: size * 5 / 2, ..ROOMY });
-    let (one, two) = (owner("1", Trust::Member), owner("2", Trust::Member));
-    stored(&shelf.save(&two, "k", tree(&noise(7, 9000)).path()));
-    for (seed, key) in ["a", "b", "c"].into_iter().enumerate() {
-        stored(&shelf.save(&one, key, tree(&noise(seed as u32, 9000)).path()));
+fn an_entry_gives_way_to_its_own_successor() {
+    let size = size_of(9000);
+    let shelf = Shelf::new(store::Limits { owner_bytes: size * 3 / 2, ..ROOMY });
+    let one = owner("1", Trust::Member);
+    for seed in 0..4 {
+        stored(&shelf.save(&one, "k", tree(&noise(seed, 9000)).path()));
+        assert_eq!(shelf.finds(&one, "k"), Some(noise(seed, 9000)));
     }
-    assert_eq!(shelf.finds(&one, "a"), None);
-    assert!(shelf.finds(&two, "k").is_some(), "the other project is left alone");
-
-    let Saved::Refused(remark) = shelf.save(&one, "big", tree(&noise(3, 40_000)).path()) else { panic!() };
-    assert!(remark.text.contains("quota"), "{remark:?}");
-    assert!(shelf.finds(&one, "c").is_some());
 }
 
 #[test]
-fn a_fork_cannot_drive_out_the_projects_caches() {
-    let size = stored(&Shelf::new(ROOMY).save(&owner("1", Trust::Member), "k", tree(&noise(1, 9000)).path()));
-    let shelf = Shelf::new(CacheSettings { project_bytes: size * 5 / 2, ..ROOMY });
-    let (fork, protected) = (owner("1", Trust::Fork), owner("1", Trust::Protected));
-    stored(&shelf.save(&protected, "p", tree(&noise(1, 9000)).path()));
-    for seed in 2..6 {
-        stored(&shelf.save(&fork, &format!("f{seed}"), tree(&noise(seed, 9000)).path()));
+fn what_can_never_fit_drives_nothing_out() {
+    let size = size_of(9000);
+    for limits in [
+        store::Limits { project_bytes: size * 5 / 2, ..ROOMY },
+        store::Limits { total_bytes: size * 5 / 2, ..ROOMY },
+        store::Limits { owner_bytes: size * 5 / 2, ..ROOMY },
+    ] {
+        let shelf = Shelf::new(limits);
+        let one = owner("1", Trust::Member);
+        for (seed, key) in (0..).zip(["a", "b"]) {
+            stored(&shelf.save(&one, key, tree(&noise(seed, 9000)).path()));
+        }
+        let before = shelf.files("");
+        let Saved::Refused(remark) = shelf.save(&one, "big", tree(&noise(3, 40_000)).path()) else { panic!() };
+        assert!(remark.text.contains("quota"), "{remark:?}");
+        assert_eq!(shelf.files(""), before, "nothing is left of the attempt");
     }
-    assert!(shelf.finds(&protected, "p").is_some());
-    stored(&shelf.save(&protected, "q", tree(&noise(8, 9000)).path()));
-    assert!(matches!(shelf.save(&fork, "f", tree(&noise(9, 9000)).path()), Saved::Refused(_)));
-    stored(&shelf.save(&protected, "r", tree(&noise(10, 9000)).path()));
+}
+
+#[test]
+fn what_a_job_holds_or_somebody_pinned_stays() {
+    let size = size_of(9000);
+    let shelf = Shelf::new(store::Limits { owner_bytes: size * 5 / 2, ..ROOMY });
+    let one = owner("1", Trust::Member);
+    for (seed, key) in (0..).zip(["pinned", "held"]) {
+        stored(&shelf.save(&one, key, tree(&noise(seed, 9000)).path()));
+    }
+    shelf.store.pin(&one, shelf.tree_of(&one, "pinned")).unwrap();
+    let job = job_of(&one, "queued");
+    shelf.store.hold(&one, &job, &[shelf.tree_of(&one, "held")]).unwrap();
+    assert!(matches!(shelf.save(&one, "new", tree(&noise(5, 9000)).path()), Saved::Refused(_)));
+    assert!(shelf.finds(&one, "pinned").is_some() && shelf.finds(&one, "held").is_some());
+
+    assert!(shelf.store.release(&one, &job, ReferenceCause::JobFailed).unwrap());
+    stored(&shelf.save(&one, "new", tree(&noise(5, 9000)).path()));
+    assert_eq!(shelf.finds(&one, "held"), None);
+    assert!(shelf.finds(&one, "pinned").is_some());
 }
 
 #[test]
 fn a_full_disk_is_a_remark_and_leaves_nothing() {
-    let shelf = Shelf::new(CacheSettings { reserve_bytes: u64::MAX, ..ROOMY });
+    let shelf = Shelf::new(store::Limits { reserve_bytes: u64::MAX, ..ROOMY });
     let Saved::Refused(remark) = shelf.save(&owner("1", Trust::Member), "k", tree("x").path()) else { panic!() };
     assert!(remark.text.contains("is full"), "{remark:?}");
     assert!(shelf.files("").is_empty());
-    assert_eq!(fs::read_dir(shelf.temp.path().join("tmp")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(shelf.temp.path().join("sessions")).unwrap().count(), 0);
 }
 
 #[test]
@@ -380,82 +463,69 @@ fn an_interrupted_save_leaves_the_entry_as_it_was() {
     shelf.save(&member, "k", tree("old").path());
     let interrupt = Interrupt::default();
     interrupt.raise();
-    let job = JobKey::of(&member.forge, &crate::pipeline::JobId::new("2"), "t");
-    let request = SaveRequest { owner: &member, key: b"k", job: &job, level: Level::Default, interrupt };
+    let job = job_of(&member, "t");
+    let request = SaveRequest { owner: &member, key: b"k", job: &job, interrupt };
     let new = tree("new one");
-    let error = shelf.store.save(&request, &dir(new.path()), &everything(new.path())).unwrap_err();
-    assert!(matches!(error, CacheError::Archive { source: ArchiveError::Interrupted, .. }));
+    let error = shelf.caches.save(&request, &dir(new.path()), &everything(new.path())).unwrap_err();
+    assert!(matches!(error, CacheError::Store(StoreError::Interrupted)));
     assert_eq!(shelf.finds(&member, "k").as_deref(), Some("old"));
-    assert_eq!(fs::read_dir(shelf.temp.path().join("tmp")).unwrap().count(), 0);
-}
-
-#[test]
-fn a_store_of_a_newer_version_is_left_alone() {
-    let shelf = Shelf::new(ROOMY);
-    fs::write(shelf.temp.path().join("format"), "{\"version\":99}").unwrap();
-    let clock: Clock = Arc::new(|| jiff::Timestamp::UNIX_EPOCH);
-    let error = LocalCache::open(shelf.temp.path(), ROOMY, clock).err().unwrap();
-    assert!(matches!(error, CacheError::Newer { found: 99, known: 1, .. }));
-}
-
-#[test]
-fn leftovers_of_dead_writers_go_at_the_start() {
-    let shelf = Shelf::new(ROOMY);
-    let now = jiff::Timestamp::from_second(shelf.seconds.load(Ordering::Relaxed)).unwrap();
-    let place = |name: &str, seconds_ago: u64| {
-        let path = shelf.temp.path().join("tmp").join(name);
-        let file = fs::File::create(&path).unwrap();
-        let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(now.as_second() as u64 - seconds_ago);
-        file.set_modified(at).unwrap();
-        path
-    };
-    let (old, new) = (place("old", 100_000), place("new", 10));
-    LocalCache::open(shelf.temp.path(), ROOMY, Arc::new(move || now)).unwrap();
-    assert!(!old.exists() && new.exists());
+    assert_eq!(fs::read_dir(shelf.temp.path().join("sessions")).unwrap().count(), 0);
 }
 
 #[test]
 fn readers_and_writers_at_once_see_whole_entries() {
-    let shelf = Shelf::new(CacheSettings { total_bytes: 60_000, ..ROOMY });
+    // Room for `k` in all its states, and for some of the others: they come and go all the time.
+    let shelf = Shelf::new(store::Limits { owner_bytes: size_of(20_000) * 6, ..ROOMY });
     let member = owner("1", Trust::Member);
     let trees: Vec<TempDir> = (0..3).map(|n| tree(&noise(n, 20_000))).collect();
+    let others: Vec<TempDir> = (3..9).map(|n| tree(&noise(n, 20_000))).collect();
     stored(&shelf.save(&member, "k", trees[0].path()));
     std::thread::scope(|scope| {
         for tree in &trees {
             scope.spawn(|| {
-                for round in 0..15 {
+                for (round, other) in (0..12).zip(others.iter().cycle()) {
                     shelf.save(&member, "k", tree.path());
-                    shelf.save(&member, &format!("other{}", round % 4), tree.path());
+                    shelf.save(&member, &format!("other{round}"), other.path());
                 }
             });
         }
         for _ in 0..2 {
             scope.spawn(|| {
-                for _ in 0..40 {
+                for _ in 0..30 {
                     let found = shelf.finds(&member, "k").unwrap();
                     assert!((0..3).any(|n| found == noise(n, 20_000)), "a mixture was restored");
                 }
             });
         }
     });
+    assert!(shelf.audit().contains("artifact_deletion"), "there was no pressure");
 }
 
 #[test]
-fn a_cache_that_cannot_be_unpacked_to_its_end_leaves_the_tree_as_it_was() {
+fn a_cache_that_is_larger_than_allowed_leaves_the_tree_as_it_was() {
     let shelf = Shelf::new(ROOMY);
     let tree = tempfile::tempdir().unwrap();
-    for name in ["a", "b", "c"] {
+    fs::create_dir_all(tree.path().join("d/e")).unwrap();
+    for name in ["a", "b", "d/e/c"] {
         fs::write(tree.path().join(name), [b'x'; 1000]).unwrap();
     }
     let owner = owner("1", Trust::Member);
-    assert!(matches!(shelf.save(&owner, "k", tree.path()), Saved::Stored { .. }));
+    stored(&shelf.save(&owner, "k", tree.path()));
     let into = tempfile::tempdir().unwrap();
     fs::write(into.path().join("b"), "own").unwrap();
-    let few = Limits { bytes: 2500, ..Limits::default() };
-    assert!(shelf.try_restore(&owner, &[exact("k")], into.path(), few).is_err());
-    assert_eq!(fs::read_to_string(into.path().join("b")).unwrap(), "own");
-    assert_eq!(fs::read_dir(into.path()).unwrap().count(), 1);
-    shelf.try_restore(&owner, &[exact("k")], into.path(), Limits::default()).unwrap();
+    let exactly = Limits { bytes: 3000, entries: 5, path_bytes: 5, depth: 3, ..Limits::default() };
+    for (limits, what) in [
+        (Limits { bytes: 2999, ..exactly.clone() }, "3000 bytes of content"),
+        (Limits { entries: 4, ..exactly.clone() }, "5 entries"),
+        (Limits { path_bytes: 4, ..exactly.clone() }, "5 bytes in a path"),
+        (Limits { depth: 2, ..exactly.clone() }, "3 names in a path"),
+    ] {
+        let error = shelf.try_restore(&owner, &[exact("k")], into.path(), limits).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+        assert_eq!(fs::read_to_string(into.path().join("b")).unwrap(), "own");
+        assert_eq!(fs::read_dir(into.path()).unwrap().count(), 1);
+    }
+    shelf.try_restore(&owner, &[exact("k")], into.path(), exactly).unwrap();
     assert_eq!(fs::read(into.path().join("b")).unwrap().len(), 1000);
-    assert_eq!(fs::read_dir(into.path()).unwrap().count(), 3);
+    assert_eq!(fs::read(into.path().join("d/e/c")).unwrap().len(), 1000);
 }

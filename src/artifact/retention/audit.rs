@@ -210,6 +210,26 @@ impl AuditEvent {
         }
     }
 
+    /// The record of an entry that went for another one of its owner: a quota was full. `fresh`: the entry at the last look.
+    pub fn eviction(fresh: &Candidate, at: Timestamp) -> Self {
+        let reason = format!(
+            "the quota was full, and of its owner's caches this was not used for longest ({})",
+            fresh.last_used()
+        );
+        Self::ArtifactDeletion {
+            at,
+            artifact: fresh.content.clone(),
+            entry: fresh.id.clone(),
+            name: fresh.name.clone(),
+            size: fresh.bytes,
+            age_seconds: fresh.age(at).as_secs(),
+            references: fresh.references.count(),
+            policy: None,
+            rule: "evicted_cache".to_owned(),
+            reason,
+        }
+    }
+
     /// The record of a reference that a job took or released, or a pin (`job`: none).
     pub fn reference(
         at: Timestamp,

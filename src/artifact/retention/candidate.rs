@@ -123,7 +123,7 @@ impl Candidate {
     }
 
     /// Sorts the least useful first: longest unused, then oldest.
-    pub(super) fn staleness(&self) -> (Timestamp, Timestamp, &EntryId) {
+    pub(in crate::artifact) fn staleness(&self) -> (Timestamp, Timestamp, &EntryId) {
         (self.last_used(), self.created_at, &self.id)
     }
 }

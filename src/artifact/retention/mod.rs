@@ -71,5 +71,6 @@ pub use cycle::{Cycle, Situation};
 pub use judged::{ClaimedSince, Judged};
 pub use plan::Plan;
 pub use policy::{Policies, PolicyError, RetentionPolicy};
-pub use pressure::{Pressure, Refusal, Room, Usage};
+pub(in crate::artifact) use pressure::project_of;
+pub use pressure::{Limit, Pressure, Refusal, Room, Usage};
 pub use verdict::{Keep, Verdict};

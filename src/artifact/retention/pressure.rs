@@ -8,7 +8,7 @@ use indicatif::BinaryBytes;
 use serde::{Deserialize, Serialize};
 
 use super::clock::USUAL_INTERVAL;
-use crate::pipeline::Owner;
+use crate::pipeline::{ForgeInstance, Owner, ProjectId};
 
 /// How full disk or quota is. Each level does what the lower ones do, and more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -126,6 +126,8 @@ pub struct Room {
     pub disk: Option<Usage>,
     /// The store's quota, in stored bytes.
     pub quota: Option<Usage>,
+    /// The quotas of projects, of all their owners together, in stored bytes.
+    pub projects: BTreeMap<(ForgeInstance, ProjectId), Usage>,
     /// The quotas of single owners, in stored bytes.
     pub owners: BTreeMap<Owner, Usage>,
 }
@@ -138,6 +140,8 @@ pub enum Limit {
     Disk,
     /// The store's quota.
     Quota,
+    /// A project's quota.
+    ProjectQuota,
     /// An owner's quota.
     OwnerQuota,
 }
@@ -150,14 +154,15 @@ impl Room {
 
     /// The fullest of all limits that concern what this owner keeps.
     pub fn pressure_for(&self, owner: &Owner) -> Pressure {
-        let own = self.owners.get(owner).copied().map(Usage::pressure).unwrap_or_default();
+        let own = self.own(owner).map(|(_, usage)| usage.pressure()).max().unwrap_or_default();
         own.max(self.pressure())
     }
 
     /// The fullest of all limits.
     pub fn highest(&self) -> Option<(Limit, Usage)> {
+        let projects = self.projects.values().map(|usage| (Limit::ProjectQuota, *usage));
         let owners = self.owners.values().map(|usage| (Limit::OwnerQuota, *usage));
-        self.shared().chain(owners).max_by_key(|(_, usage)| (usage.pressure(), usage.per_mille()))
+        self.shared().chain(projects).chain(owners).max_by_key(|(_, usage)| (usage.pressure(), usage.per_mille()))
     }
 
     /// Whether a new artifact of so many stored bytes may be taken; ask again as it grows when its size is not known
@@ -166,9 +171,8 @@ impl Room {
     /// # Errors
     /// A limit that concerns the owner is 98 % full, or would be passed.
     pub fn admit(&self, owner: &Owner, bytes: u64) -> Result<(), Refusal> {
-        let own = self.owners.get(owner).map(|usage| (Limit::OwnerQuota, *usage));
         let full = |usage: Usage| usage.pressure() >= Pressure::Critical || !usage.holds(bytes);
-        match self.shared().chain(own).find(|(_, usage)| full(*usage)) {
+        match self.shared().chain(self.own(owner)).find(|(_, usage)| full(*usage)) {
             Some((limit, usage)) => Err(Refusal { limit, usage, bytes }),
             None => Ok(()),
         }
@@ -176,16 +180,28 @@ impl Room {
 
     /// After an entry of `owner` went.
     pub(super) fn free(&mut self, owner: &Owner, bytes: u64) {
-        let own = self.owners.get_mut(owner);
+        let own = self.owners.get_mut(owner).into_iter().chain(self.projects.get_mut(&project_of(owner)));
         for usage in self.disk.iter_mut().chain(self.quota.iter_mut()).chain(own) {
             usage.free(bytes);
         }
+    }
+
+    /// The limits that concern what this owner keeps, and not the whole store.
+    fn own(&self, owner: &Owner) -> impl Iterator<Item = (Limit, Usage)> {
+        let project = self.projects.get(&project_of(owner)).map(|usage| (Limit::ProjectQuota, *usage));
+        let own = self.owners.get(owner).map(|usage| (Limit::OwnerQuota, *usage));
+        project.into_iter().chain(own)
     }
 
     fn shared(&self) -> impl Iterator<Item = (Limit, Usage)> {
         let disk = self.disk.map(|usage| (Limit::Disk, usage));
         disk.into_iter().chain(self.quota.map(|usage| (Limit::Quota, usage)))
     }
+}
+
+/// What [`Room::projects`] calls the project of an owner.
+pub(in crate::artifact) fn project_of(owner: &Owner) -> (ForgeInstance, ProjectId) {
+    (owner.forge.clone(), owner.project.clone())
 }
 
 /// Why a new artifact is not taken, and what to do.
@@ -211,7 +227,7 @@ impl Limit {
                 "see what is kept and why with `forgehand store gc --dry-run`, unpin what is no longer needed, or raise the \
                  store's quota in forgehand.toml"
             }
-            Self::OwnerQuota => {
+            Self::ProjectQuota | Self::OwnerQuota => {
                 "let its jobs keep less (`expire_in`, fewer paths), see what is kept and why with `forgehand store gc --dry-run`, or \
                  raise the quota of a project in forgehand.toml"
             }
@@ -224,7 +240,8 @@ impl fmt::Display for Limit {
         f.write_str(match self {
             Self::Disk => "disk of the store",
             Self::Quota => "quota of the store",
-            Self::OwnerQuota => "quota of this project",
+            Self::ProjectQuota => "quota of this project",
+            Self::OwnerQuota => "quota of this project's jobs of this trust",
         })
     }
 }

@@ -39,6 +39,8 @@ pub enum StoreError {
         quota: u64,
         /// What sets it.
         setting: &'static str,
+        /// Bytes that would have to be free.
+        needed: u64,
     },
     /// The store is so full that it takes nothing new.
     #[error(transparent)]
@@ -78,6 +80,18 @@ pub enum StoreError {
         id: ObjectId,
         /// What is wrong.
         why: &'static str,
+    },
+    /// A tree is larger than the one who wants it has room for.
+    #[error("the tree {id} has {found} {what}, and at most {limit} may be restored: nothing of it is used")]
+    TooLarge {
+        /// The tree.
+        id: ObjectId,
+        /// `entries`, `bytes of content`, ...
+        what: &'static str,
+        /// How many.
+        found: u64,
+        /// How many may be.
+        limit: u64,
     },
     /// There is nothing of this name, or nothing that the asker may see.
     #[error("nothing is kept under `{name}`; `forgehand store ls` shows what is")]
@@ -147,6 +161,7 @@ impl StoreError {
             Self::File { .. }
             | Self::NoSpace { .. }
             | Self::Quota { .. }
+            | Self::TooLarge { .. }
             | Self::Refused(_)
             | Self::Busy { .. }
             | Self::Index { .. } => FailureCategory::Resource,

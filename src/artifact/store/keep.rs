@@ -8,6 +8,7 @@ use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::put::{self, Allowance, Paths, Progress, Put, PutOptions, PutWork, Walk};
 use super::record::{ArtifactInfo, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
+use super::restore::owners_of_project;
 use super::{ObjectId, disk};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause};
@@ -52,6 +53,12 @@ pub struct Keep<'a> {
     pub progress: &'a Progress,
 }
 
+impl Keep<'_> {
+    fn is_cache(&self) -> bool {
+        matches!(self.what, What::Cache { .. })
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -80,7 +87,7 @@ impl Store {
             home: &home,
             session: &work.session,
             key: self.key.as_ref(),
-            allowance: self.allowance(&slug, before)?,
+            allowance: self.allowance(keep, before)?,
             root: keep.root,
             options: keep.options,
             interrupt: &keep.interrupt,
@@ -97,6 +104,10 @@ impl Store {
         let put = put::put(&put_work, catalog, paths)?;
         let mut info = self.info(keep, &put);
         let key = Record::Kept(info.clone()).key();
+        if put.entries == 0 && keep.is_cache() {
+            // Nothing could be read: what was kept before is better than that.
+            return Ok(Kept { put, key, is_up_to_date: true });
+        }
         let old = self.read_record(&home, &key)?;
         if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() == [put.id]) {
             // What it brought when it was first kept.
@@ -139,26 +150,41 @@ impl Store {
         }
     }
 
+    /// How much may still be written for what is to be kept. Its owner has `used` bytes.
+    fn allowance(&self, keep: &Keep<'_>, used: u64) -> Result<Allowance, StoreError> {
+        let narrowest = self.allowance_of(keep.owner, used)?;
+        // For a cache others may go.
+        let counted = if keep.is_cache() { narrowest.quota } else { narrowest.bytes };
+        Ok(Allowance { counted, ..narrowest })
+    }
+
     /// How much an owner that has `used` bytes may still write.
-    fn allowance(&self, slug: &str, used: u64) -> Result<Allowance, StoreError> {
-        let others = {
+    pub(super) fn allowance_of(&self, owner: &Owner, used: u64) -> Result<Allowance, StoreError> {
+        let (mut in_store, mut in_project) = (used, used);
+        {
             let index = self.index();
-            index.usage(None)?.saturating_sub(index.usage(Some(slug))?)
-        };
+            in_store += index.usage(None)?.saturating_sub(index.usage(Some(&owner.slug()))?);
+            for other in owners_of_project(owner).filter(|other| other != owner) {
+                in_project += index.usage(Some(&other.slug()))?;
+            }
+        }
         let (free, _) = disk::disk_bytes(self.layout.root())?;
-        let limits = &self.limits;
-        let free = free.saturating_sub(limits.reserve_bytes);
-        let total = limits.total_bytes.saturating_sub(others.saturating_add(used));
-        let own = limits.owner_bytes.saturating_sub(used);
+        let free = free.saturating_sub(self.limits.reserve_bytes);
         if free == 0 {
             return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
         }
-        let store =
-            Allowance { bytes: total, quota: limits.total_bytes, whose: "the store's", setting: "store.max_size" };
-        let owner =
-            Allowance { bytes: own, quota: limits.owner_bytes, whose: "the owner's", setting: "store.max_owner_size" };
-        let disk = Allowance { bytes: free, quota: free, whose: "the disk's", setting: "store.reserve (to less)" };
-        Ok([store, owner, disk].into_iter().min_by_key(|allowance| allowance.bytes).unwrap_or(disk))
+        let allowed = |whose, setting, quota: u64, used| {
+            let bytes = quota.saturating_sub(used);
+            Allowance { bytes, counted: bytes, quota, whose, setting }
+        };
+        let disk = allowed("the disk's", "store.reserve (to less)", free, 0);
+        let limits = [
+            allowed("the store's", "store.max_size", self.limits.total_bytes, in_store),
+            allowed("the project's", "store.max_project_size", self.limits.project_bytes, in_project),
+            allowed("the owner's", "store.max_owner_size", self.limits.for_owner(owner), used),
+            disk,
+        ];
+        Ok(limits.into_iter().min_by_key(|allowance| allowance.bytes).unwrap_or(disk))
     }
 
     /// Keeps a tree until [`Store::unpin`].
@@ -210,7 +236,7 @@ impl Store {
 
     /// Takes the references of a job back that it has to things of everybody whose things it may read.
     pub fn release_readable(&self, reader: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<(), StoreError> {
-        for owner in super::restore::readable(reader) {
+        for owner in super::restore::owners_of_project(reader).filter(|owner| reader.may_read(owner)) {
             self.release(&owner, holder, cause)?;
         }
         Ok(())

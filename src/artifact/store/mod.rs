@@ -45,9 +45,9 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use collect::{Collected, Collection};
+pub use collect::{Collected, Collection, Evicted};
 pub use error::{ObjectTrouble, StoreError};
-pub use get::Got;
+pub use get::{GetOptions, Got};
 pub use id::{NotAnId, ObjectId};
 pub use index::Listed;
 pub use keep::{Files, Keep, Kept};

@@ -14,7 +14,7 @@ use super::seal::StoreKey;
 use super::session::{self, Held, How, Session};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::ClockRecord;
-use crate::pipeline::Owner;
+use crate::pipeline::{Owner, Trust};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
@@ -24,6 +24,8 @@ pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 pub struct Limits {
     /// Bytes in all.
     pub total_bytes: u64,
+    /// Bytes for one project, of all its owners together.
+    pub project_bytes: u64,
     /// Bytes for one owner.
     pub owner_bytes: u64,
     /// Bytes of the disk that are left alone.
@@ -32,7 +34,17 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { total_bytes: 100 << 30, owner_bytes: 32 << 30, reserve_bytes: 1 << 30 }
+        Self { total_bytes: 100 << 30, project_bytes: 48 << 30, owner_bytes: 32 << 30, reserve_bytes: 1 << 30 }
+    }
+}
+
+impl Limits {
+    /// Bytes for this owner. Forks get half of their project's at most, so that they cannot take all its room.
+    pub(super) fn for_owner(&self, owner: &Owner) -> u64 {
+        match owner.trust {
+            Trust::Fork => self.owner_bytes.min(self.project_bytes / 2),
+            Trust::Member | Trust::Protected => self.owner_bytes,
+        }
     }
 }
 

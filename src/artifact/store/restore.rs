@@ -3,14 +3,15 @@
 use cap_std::fs::Dir;
 
 use super::error::StoreError;
-use super::get::{self, Got};
+use super::get::{self, GetOptions, Got};
 use super::id::ObjectId;
 use super::index::Listed;
-use super::opened::{Store, slug_of};
+use super::opened::{Store, Work, slug_of};
 use super::put::Progress;
 use super::record::{ArtifactInfo, Record, What};
 use super::verify::Verification;
 use crate::artifact::Interrupt;
+use crate::artifact::archive::Limits;
 use crate::pipeline::{JobKey, Owner, Trust};
 
 /// What is looked for.
@@ -33,22 +34,36 @@ impl Store {
     /// # Errors
     /// The index or a record cannot be read. That there is nothing is no error.
     pub fn find(&self, reader: &Owner, wanted: &Wanted) -> Result<Option<Listed>, StoreError> {
-        for owner in readable(reader) {
-            let home = self.home(&owner);
-            let slug = slug_of(&home);
-            for found in self.candidates(&slug, wanted)? {
-                // The record is the truth; what the index says beyond it is not.
-                match self.read_record(&home, &Record::Kept(found.info.clone()).key())? {
-                    Some(Record::Kept(info)) if info == found.info => return Ok(Some(found)),
-                    Some(Record::Kept(info)) if matches(&info, wanted) => {
-                        self.index().add(&Record::Kept(info.clone()), found.last_accessed)?;
-                        return Ok(Some(Listed { info, ..found }));
-                    }
-                    _ => self.index().remove(&slug, &Record::Kept(found.info).key())?,
-                }
+        for found in self.search(reader, wanted)? {
+            if let Some(found) = self.confirm(found, wanted)? {
+                return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    /// Everything that `reader` may see of what is wanted, the best first, by the index alone: see [`Store::confirm`].
+    pub fn search(&self, reader: &Owner, wanted: &Wanted) -> Result<Vec<Listed>, StoreError> {
+        let mut found = Vec::new();
+        for owner in owners_of_project(reader).filter(|writer| reader.may_read(writer)) {
+            found.append(&mut self.candidates(&slug_of(&self.home(&owner)), wanted)?);
+        }
+        Ok(found)
+    }
+
+    /// What the record says of something that the index has. `None`: it is not kept any more.
+    pub fn confirm(&self, found: Listed, wanted: &Wanted) -> Result<Option<Listed>, StoreError> {
+        let home = self.home(&found.info.owner);
+        let key = Record::Kept(found.info.clone()).key();
+        // The record is the truth; what the index says beyond it is not.
+        match self.read_record(&home, &key)? {
+            Some(Record::Kept(info)) if info == found.info => Ok(Some(found)),
+            Some(Record::Kept(info)) if matches(&info, wanted) => {
+                self.index().add(&Record::Kept(info.clone()), found.last_accessed)?;
+                Ok(Some(Listed { info, ..found }))
+            }
+            _ => self.index().remove(&slug_of(&home), &key).map(|()| None),
+        }
     }
 
     fn candidates(&self, slug: &str, wanted: &Wanted) -> Result<Vec<Listed>, StoreError> {
@@ -92,13 +107,29 @@ impl Store {
         progress: &Progress,
         interrupt: &Interrupt,
     ) -> Result<Got, StoreError> {
+        let work = self.begin(interrupt)?;
+        self.get(work, owner, id, &GetOptions { into, limits: &Limits::default(), progress, interrupt })
+    }
+
+    /// [`Store::restore`] of something that was found, unless it went meanwhile ([`StoreError::Unknown`]). What replaced it meanwhile is
+    /// restored in its place, and told.
+    pub fn restore_found(&self, found: &Listed, options: &GetOptions<'_>) -> Result<(ArtifactInfo, Got), StoreError> {
+        let work = self.begin(options.interrupt)?;
+        let record = Record::Kept(found.info.clone());
+        // From here on nothing is removed.
+        let Some(Record::Kept(info)) = self.read_record(&self.home(&found.info.owner), &record.key())? else {
+            return Err(StoreError::Unknown { name: found.info.what.text().unwrap_or_default().to_owned() });
+        };
+        let got = self.get(work, &info.owner, &info.content_hash, options)?;
+        Ok((info, got))
+    }
+
+    fn get(&self, work: Work, owner: &Owner, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
         let home = self.home(owner);
         let mut damaged = Vec::new();
-        let got = {
-            let _work = self.begin(interrupt)?;
-            let catalog = self.catalog(&home)?;
-            get::get(&get::GetWork { catalog: &catalog, into, interrupt, progress }, id, &mut damaged)
-        };
+        let got = self.catalog(&home).and_then(|catalog| get::get(&catalog, options, id, &mut damaged));
+        // Whoever mends has to be alone.
+        drop(work);
         if !damaged.is_empty() || got.as_ref().is_err_and(StoreError::is_damage) {
             self.after_damage(&home, id, &damaged, got.as_ref().err());
         }
@@ -148,12 +179,9 @@ impl Store {
     }
 }
 
-/// The owners whose things `reader` may read, its own first, then upwards.
-pub(super) fn readable(reader: &Owner) -> impl Iterator<Item = Owner> {
-    [Trust::Fork, Trust::Member, Trust::Protected]
-        .into_iter()
-        .map(|trust| Owner { trust, ..reader.clone() })
-        .filter(|writer| reader.may_read(writer))
+/// The owners of the project of one of them, the least trusted first.
+pub(super) fn owners_of_project(one: &Owner) -> impl Iterator<Item = Owner> {
+    [Trust::Fork, Trust::Member, Trust::Protected].into_iter().map(|trust| Owner { trust, ..one.clone() })
 }
 
 fn matches(info: &ArtifactInfo, wanted: &Wanted) -> bool {

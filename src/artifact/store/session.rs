@@ -81,6 +81,12 @@ pub(super) fn collector(layout: &Layout) -> Result<Option<Held>, StoreError> {
     take(&layout.collector(), How::Exclusive, Duration::ZERO, &Interrupt::default())
 }
 
+/// The right to collect, as soon as nobody else does.
+pub(super) fn collector_patiently(layout: &Layout, interrupt: &Interrupt) -> Result<Held, StoreError> {
+    let busy = || StoreError::Busy { seconds: WAIT.as_secs() };
+    take(&layout.collector(), How::Exclusive, WAIT, interrupt)?.ok_or_else(busy)
+}
+
 /// The folder of a process that writes.
 #[derive(Debug)]
 pub(super) struct Session {

@@ -145,7 +145,7 @@ fn in_full(error: &dyn std::error::Error) -> String {
 fn verdict_of(error: &StoreError) -> Verdict {
     match error {
         StoreError::Unknown { .. } | StoreError::Object { .. } | StoreError::Manifest { .. } => Verdict::Failed,
-        StoreError::Damaged { .. } => Verdict::Failed,
+        StoreError::Damaged { .. } | StoreError::TooLarge { .. } => Verdict::Failed,
         StoreError::Occupied { .. } => Verdict::BadInput,
         StoreError::Interrupted => Verdict::Cancelled,
         StoreError::File { .. }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::artifact::retention::pressure::Limit;
+use crate::artifact::retention::pressure::{Limit, project_of};
 
 fn usage(used: u64, capacity: u64) -> Usage {
     Usage { used, capacity }
@@ -39,12 +39,22 @@ fn the_fullest_limit_counts() {
         disk: Some(usage(85, 100)),
         quota: Some(usage(10, 100)),
         owners: [(member.clone(), usage(96, 100))].into(),
+        ..Room::default()
     };
     assert_eq!(room.pressure(), Pressure::Yellow);
     assert_eq!(room.pressure_for(&member), Pressure::Red);
     assert_eq!(room.pressure_for(&owner("q", Trust::Member)), Pressure::Yellow);
     assert_eq!(room.highest(), Some((Limit::OwnerQuota, usage(96, 100))));
     assert_eq!(Room::default().pressure(), Pressure::Low);
+
+    let full = Room { projects: [(project_of(&member), usage(91, 100))].into(), ..Room::default() };
+    assert_eq!(full.pressure_for(&owner("p", Trust::Fork)), Pressure::Orange, "whatever the trust");
+    assert_eq!(full.pressure_for(&owner("q", Trust::Fork)), Pressure::Low);
+    assert_eq!(full.highest(), Some((Limit::ProjectQuota, usage(91, 100))));
+    assert_eq!(full.admit(&member, 10).unwrap_err().limit, Limit::ProjectQuota);
+    let mut freed = full.clone();
+    freed.free(&owner("p", Trust::Protected), 50);
+    assert_eq!(freed.pressure_for(&member), Pressure::Low);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use super::super::id::ObjectId;
 use super::super::layout::Home;
 use super::super::opened::{Store, slug_of};
 use super::super::record::{ArtifactInfo, Record, RecordKey, What};
-use crate::artifact::retention::{Candidate, ContentHash, EntryId, Expiry, PipelineKey, References, Room, Usage};
+use crate::artifact::retention::{
+    Candidate, ContentHash, EntryId, Expiry, PipelineKey, References, Room, Usage, project_of,
+};
 use crate::pipeline::Owner;
 
 /// What is kept, and where its record is.
@@ -25,6 +27,7 @@ pub(super) struct Place {
     pub(super) home: Home,
     pub(super) key: RecordKey,
     pub(super) tree: ObjectId,
+    pub(super) is_cache: bool,
 }
 
 /// Who holds which trees of an owner.
@@ -81,18 +84,23 @@ impl Store {
     /// How full everything is.
     pub(in super::super) fn room(&self) -> Result<Room, StoreError> {
         let (free, capacity) = disk::disk_bytes(self.layout.root())?;
+        let mut projects = BTreeMap::new();
         let mut owners = BTreeMap::new();
         let mut total = 0;
         for home in self.homes()? {
             let used = self.index().usage(Some(&slug_of(&home)))?;
             total += used;
             if let Some(owner) = self.owner_of(&home)? {
-                owners.insert(owner, Usage { used, capacity: self.limits.owner_bytes });
+                let capacity = self.limits.project_bytes;
+                projects.entry(project_of(&owner)).or_insert(Usage { used: 0, capacity }).used += used;
+                let capacity = self.limits.for_owner(&owner);
+                owners.insert(owner, Usage { used, capacity });
             }
         }
         Ok(Room {
             disk: Some(Usage { used: capacity.saturating_sub(free), capacity }),
             quota: Some(Usage { used: total, capacity: self.limits.total_bytes }),
+            projects,
             owners,
         })
     }
@@ -105,10 +113,15 @@ impl Store {
 
     /// Everything that is kept.
     pub(super) fn facts(&self) -> Result<Facts, StoreError> {
+        self.facts_of(&self.homes()?)
+    }
+
+    /// What is kept in these folders of owners.
+    pub(super) fn facts_of(&self, homes: &[Home]) -> Result<Facts, StoreError> {
         let mut facts = Facts { candidates: Vec::new(), places: HashMap::new(), lost: 0 };
-        for home in self.homes()? {
-            let slug = slug_of(&home);
-            let (records, lost) = self.records(&home)?;
+        for home in homes {
+            let slug = slug_of(home);
+            let (records, lost) = self.records(home)?;
             facts.lost += lost;
             let used = self.index().list(Some(&slug))?;
             let used: HashMap<RecordKey, jiff::Timestamp> =
@@ -122,9 +135,10 @@ impl Store {
                 let id = entry_id(&slug, &key);
                 // What each takes cannot be told where they share objects: its part of all that is stored.
                 let bytes = u128::from(stored) * u128::from(info.size) / u128::from(content.max(1));
+                let is_cache = matches!(info.what, What::Cache { .. });
                 let last_accessed = used.get(&key).copied().unwrap_or(info.created_at);
                 facts.candidates.push(holders.candidate(info, id.clone(), last_accessed, bytes as u64));
-                facts.places.insert(id, Place { home: home.clone(), key, tree: info.content_hash });
+                facts.places.insert(id, Place { home: home.clone(), key, tree: info.content_hash, is_cache });
             }
         }
         Ok(facts)

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 
 use super::super::catalog::{Catalog, NoHash};
-use super::super::error::StoreError;
+use super::super::error::{ObjectTrouble, StoreError};
 use super::super::get;
 use super::super::id::ObjectId;
 use super::super::list;
 use super::super::manifest::TreeNode;
 use super::super::pack::Kind;
 use super::super::pack::reader::Buffers;
+use super::super::record::Record;
 use crate::artifact::Interrupt;
 
 /// The objects that are needed.
@@ -43,8 +44,24 @@ impl<'c> Marks<'c> {
         self.live.insert(id.short())
     }
 
+    /// Marks what a record keeps.
+    pub(super) fn record(&mut self, record: &Record) -> Result<(), StoreError> {
+        for tree in record.trees() {
+            // Whoever pins or holds what he does not have keeps nothing, and hides nothing.
+            let is_promise = !matches!(record, Record::Kept(_));
+            if !is_promise || !self.is_missing(tree) {
+                self.tree(tree)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_missing(&self, tree: &ObjectId) -> bool {
+        matches!(self.catalog.find(tree), Err(StoreError::Object { how: ObjectTrouble::Missing, .. }))
+    }
+
     /// Marks a tree and everything that it needs.
-    pub(super) fn tree(&mut self, id: &ObjectId) -> Result<(), StoreError> {
+    fn tree(&mut self, id: &ObjectId) -> Result<(), StoreError> {
         if !self.mark(id) {
             return Ok(());
         }

@@ -14,11 +14,13 @@ use super::verify::Checker;
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{AuditEvent, Candidate, Cycle, Done, EntryId, Judged, Plan, Policies, Situation};
 
+mod evict;
 mod facts;
 mod mark;
 pub(super) mod repack;
 mod sweep;
 
+pub use evict::Evicted;
 use facts::{Facts, Place};
 
 /// Names that are removed while nobody else works with the store.

@@ -24,7 +24,8 @@ pub(in super::super) fn copy(
     is_kept: impl Fn(&Pack, u32) -> bool,
 ) -> Result<Vec<PackId>, StoreError> {
     // A copy is never refused: it is on the way to fewer bytes.
-    let allowance = Allowance { bytes: u64::MAX, quota: u64::MAX, whose: "the store's", setting: "store.max_size" };
+    let bytes = u64::MAX;
+    let allowance = Allowance { bytes, counted: bytes, quota: bytes, whose: "the store's", setting: "store.max_size" };
     let (packer, full) = Packer::new(session, store.key.as_ref(), allowance);
     let written = (|| {
         let mut copier = Copier { packer: &packer, compressor: Compressor::new()?, raw: Vec::new(), parts: Vec::new() };
@@ -34,7 +35,7 @@ pub(in super::super) fn copy(
         }
         copier.flush()
     })();
-    packer.finish();
+    packer.finish(written.is_err());
     written?;
     // Even where others have all of its objects: those are the ones that will go.
     Ok(full.close_all(home)?.packs)

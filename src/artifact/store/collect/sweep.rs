@@ -56,8 +56,8 @@ pub(super) fn sweep(store: &Store, home: &Home, interrupt: &Interrupt) -> Result
         }
         let catalog = store.catalog(home)?;
         let mut marks = Marks::new(&catalog, interrupt)?;
-        for tree in trees(&records) {
-            marks.tree(&tree)?;
+        for record in &records {
+            marks.record(record)?;
         }
         if marks.is_blind {
             return Ok(Swept::default());

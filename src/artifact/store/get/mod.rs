@@ -17,6 +17,7 @@ use super::pack::reader::Buffers;
 use super::pack::{Kind, PackId};
 use super::put::Progress;
 use crate::artifact::Interrupt;
+use crate::artifact::archive::Limits;
 
 mod content;
 mod place;
@@ -30,13 +31,24 @@ const BATCH: usize = 64;
 /// Chunks that are handed on at a time.
 const CHUNKS: usize = 16;
 
-/// What a get needs.
-pub(super) struct GetWork<'a> {
-    pub(super) catalog: &'a Catalog,
+/// How something is restored.
+#[derive(Clone, Copy)]
+pub struct GetOptions<'a> {
     /// An empty folder.
-    pub(super) into: &'a Dir,
-    pub(super) interrupt: &'a Interrupt,
-    pub(super) progress: &'a Progress,
+    pub into: &'a Dir,
+    /// How large it may be. What its root says is looked at before anything is written; ratios are not looked at.
+    pub limits: &'a Limits,
+    /// Tells how far it is.
+    pub progress: &'a Progress,
+    /// Ends the work early.
+    pub interrupt: &'a Interrupt,
+}
+
+/// What a get needs.
+struct GetWork<'a> {
+    catalog: &'a Catalog,
+    id: ObjectId,
+    options: &'a GetOptions<'a>,
 }
 
 /// What was restored.
@@ -67,9 +79,17 @@ struct Shared<'a> {
 }
 
 /// Restores the tree `id`. `damaged` gets the packs in which something was not what it should be, also where another copy served.
-pub(super) fn get(work: &GetWork<'_>, id: &ObjectId, damaged: &mut Vec<PackId>) -> Result<Got, StoreError> {
+pub(super) fn get(
+    catalog: &Catalog,
+    options: &GetOptions<'_>,
+    id: &ObjectId,
+    damaged: &mut Vec<PackId>,
+) -> Result<Got, StoreError> {
+    let work = &GetWork { catalog, id: *id, options };
     let mut buffers = Buffers::new()?;
-    let root = root(work.catalog, id, &mut buffers, damaged)?;
+    let root = root(catalog, id, &mut buffers, damaged)?;
+    work.within(root.entries, options.limits.entries, "entries")?;
+    work.within(root.bytes, options.limits.bytes, "bytes of content")?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     let shared =
         Shared { work, damaged: Mutex::new(Vec::new()), failure: Mutex::new(None), has_ended: Interrupt::default() };
@@ -81,7 +101,13 @@ pub(super) fn get(work: &GetWork<'_>, id: &ObjectId, damaged: &mut Vec<PackId>) 
             scope.spawn(move || shared.note(shared.do_tasks(&to_do)));
         }
         drop(to_do);
-        let mut placing = Placing { shared: &shared, tasks, folders: Folders::new(work.into), buffers };
+        let mut placing = Placing {
+            shared: &shared,
+            tasks,
+            folders: Folders::new(options.into),
+            buffers,
+            left: (root.entries, root.bytes),
+        };
         let placed = placing.place(&root);
         let Placing { folders, tasks, .. } = placing;
         drop(tasks);
@@ -93,7 +119,7 @@ pub(super) fn get(work: &GetWork<'_>, id: &ObjectId, damaged: &mut Vec<PackId>) 
     if let Some(error) = shared.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
-    if work.interrupt.is_raised() {
+    if options.interrupt.is_raised() {
         return Err(StoreError::Interrupted);
     }
     Ok(Got { id: *id, entries: root.entries, bytes: root.bytes })
@@ -121,6 +147,12 @@ pub(super) fn segment(
     read::segment(&bytes).ok_or(StoreError::Manifest { id: *id, why: "a segment has entries that no tree can have" })
 }
 
+impl GetWork<'_> {
+    fn within(&self, found: u64, limit: u64, what: &'static str) -> Result<(), StoreError> {
+        if found > limit { Err(StoreError::TooLarge { id: self.id, what, found, limit }) } else { Ok(()) }
+    }
+}
+
 impl Shared<'_> {
     fn note(&self, result: Result<(), StoreError>) {
         if let Err(error) = result {
@@ -130,12 +162,12 @@ impl Shared<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.has_ended.is_raised() || self.work.interrupt.is_raised()
+        self.has_ended.is_raised() || self.work.options.interrupt.is_raised()
     }
 
     fn do_tasks(&self, tasks: &Mutex<Receiver<Task>>) -> Result<(), StoreError> {
         let mut contents = Contents::new(self.work.catalog)?;
-        let mut folders = Folders::new(self.work.into);
+        let mut folders = Folders::new(self.work.options.into);
         let result = loop {
             let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(task) = next else { break Ok(()) };
@@ -163,8 +195,8 @@ impl Shared<'_> {
             if let TreeNode::File { size, id } = entry.node {
                 let content = if size == 0 { &[] } else { contents.one(&id, size)? };
                 folders.create(entry)?.write_whole(content)?;
-                self.work.progress.add_bytes(size);
-                self.work.progress.add_entry();
+                self.work.options.progress.add_bytes(size);
+                self.work.options.progress.add_entry();
             }
         }
         Ok(())
@@ -186,13 +218,13 @@ impl Shared<'_> {
                     file.write_at(content, at)?;
                 }
                 at += chunk.length;
-                self.work.progress.add_bytes(chunk.length);
+                self.work.options.progress.add_bytes(chunk.length);
             }
         }
         // The last one to write to it gives it its time.
         if let Some(file) = Arc::into_inner(file) {
             file.finish()?;
-            self.work.progress.add_entry();
+            self.work.options.progress.add_entry();
         }
         Ok(())
     }
@@ -204,6 +236,8 @@ struct Placing<'a> {
     tasks: SyncSender<Task>,
     folders: Folders<'a>,
     buffers: Buffers,
+    /// Entries and bytes of content that are still to come, as the root says.
+    left: (u64, u64),
 }
 
 impl Placing<'_> {
@@ -228,10 +262,26 @@ impl Placing<'_> {
             }
         }
         self.hand_on(&mut files);
-        Ok(())
+        if self.left == (0, 0) { Ok(()) } else { Err(self.contradiction()) }
+    }
+
+    fn contradiction(&self) -> StoreError {
+        StoreError::Manifest { id: self.shared.work.id, why: "its root says something else than its entries" }
+    }
+
+    /// Whether there may be this entry.
+    fn admit(&mut self, entry: &TreeEntry) -> Result<(), StoreError> {
+        let bytes = if let TreeNode::File { size, .. } = entry.node { size } else { 0 };
+        let left = self.left.0.checked_sub(1).zip(self.left.1.checked_sub(bytes));
+        self.left = left.ok_or_else(|| self.contradiction())?;
+        let (work, limits) = (self.shared.work, self.shared.work.options.limits);
+        let depth = entry.path.split(|byte| *byte == b'/').count();
+        work.within(entry.path.len() as u64, limits.path_bytes, "bytes in a path")?;
+        work.within(depth as u64, limits.depth, "names in a path")
     }
 
     fn entry(&mut self, entry: TreeEntry, files: &mut Vec<TreeEntry>) -> Result<(), StoreError> {
+        self.admit(&entry)?;
         match &entry.node {
             TreeNode::Folder => self.folders.make(entry),
             TreeNode::Symlink { target } => self.folders.link(&entry, target),
@@ -272,7 +322,7 @@ impl Placing<'_> {
         // Where all chunks are written already, nobody else is left to do it.
         match Arc::into_inner(file) {
             Some(file) => {
-                self.shared.work.progress.add_entry();
+                self.shared.work.options.progress.add_entry();
                 file.finish()
             }
             None => Ok(()),

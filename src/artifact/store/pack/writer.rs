@@ -12,7 +12,7 @@ use super::super::error::StoreError;
 use super::super::frame::Encoding;
 use super::super::id::ObjectId;
 use super::super::seal::{PackKey, SALT, StoreKey, TAG};
-use super::{ENCRYPTED, FrameRecord, HEADER, Kind, MAGIC, ObjectRecord, PackId};
+use super::{ENCRYPTED, FRAME_RECORD, FrameRecord, HEADER, Kind, MAGIC, OBJECT_RECORD, ObjectRecord, PackId};
 
 /// A part of a frame: an object.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,13 @@ pub(in super::super) struct Frame<'a> {
     pub(in super::super) bytes: &'a [u8],
     /// The objects in it, one after the other.
     pub(in super::super) parts: &'a [Part],
+}
+
+impl Frame<'_> {
+    /// Bytes that it takes in a pack, with its records.
+    pub(in super::super) fn taken(&self) -> u64 {
+        (self.bytes.len() + FRAME_RECORD + self.parts.len() * OBJECT_RECORD) as u64
+    }
 }
 
 /// A pack that is being written. It has no name yet; dropped, it is gone.

@@ -266,7 +266,8 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
         drop(batches);
         let assembled = assembler.join().ok().flatten();
         packers.into_iter().for_each(|packer| drop(packer.join()));
-        packer.finish();
+        failure.note(packer.check());
+        packer.finish(failure.has_ended.is_raised());
         (assembled, closer.join().ok().flatten())
     });
     if let Some(error) = failure.first.into_inner().unwrap_or_else(PoisonError::into_inner) {

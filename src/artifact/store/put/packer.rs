@@ -18,6 +18,8 @@ use super::super::session::Session;
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Allowance {
     pub(in super::super) bytes: u64,
+    /// Up to so many bytes what has no room is counted, so that whoever can make room knows how much is needed.
+    pub(in super::super) counted: u64,
     /// Whose quota it is, and what sets it.
     pub(in super::super) quota: u64,
     pub(in super::super) whose: &'static str,
@@ -64,10 +66,10 @@ impl<'a> Packer<'a> {
 
     /// Writes a frame to the pack that is open.
     pub(in super::super) fn append(&self, frame: &Frame<'_>) -> Result<(), StoreError> {
-        let written = self.written.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed) + frame.bytes.len() as u64;
-        let Allowance { bytes, quota, whose, setting } = self.allowance;
-        if written > bytes {
-            return Err(StoreError::Quota { whose, quota, setting });
+        let taken = frame.taken();
+        let written = self.written.fetch_add(taken, Ordering::Relaxed) + taken;
+        if written > self.allowance.bytes {
+            return if written > self.allowance.counted { self.check() } else { Ok(()) };
         }
         let (pack, place) = {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,6 +88,14 @@ impl<'a> Packer<'a> {
         result
     }
 
+    /// # Errors
+    /// More was to be written than there is room for.
+    pub(in super::super) fn check(&self) -> Result<(), StoreError> {
+        let Allowance { bytes, quota, whose, setting, .. } = self.allowance;
+        let needed = self.written.load(Ordering::Relaxed);
+        if needed > bytes { Err(StoreError::Quota { whose, quota, setting, needed }) } else { Ok(()) }
+    }
+
     /// The last one that writes to a pack that takes no more has it closed.
     fn close_if_full(&self, pack: Arc<OpenPack>) {
         if let Some(pack) = Arc::into_inner(pack) {
@@ -96,9 +106,10 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Has the last pack closed. Nothing is written afterwards.
-    pub(in super::super) fn finish(&self) {
-        if let Some(pack) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    /// Has the last pack closed, unless it is of no use: then it goes. Nothing is written afterwards.
+    pub(in super::super) fn finish(&self, is_useless: bool) {
+        let last = self.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pack) = last.filter(|_| !is_useless) {
             self.close_if_full(pack);
         }
         *self.full.lock().unwrap_or_else(PoisonError::into_inner) = None;

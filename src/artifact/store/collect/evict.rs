@@ -1,0 +1,98 @@
+//! Making room for a cache where a quota is full: of the same owner's caches, those that were not used for longest go.
+//!
+//! Nobody else's: whoever fills a quota pays for it himself.
+
+use super::super::error::StoreError;
+use super::super::opened::Store;
+use super::super::session::{self, How};
+use super::super::verify::VerificationResult;
+use super::facts::{Facts, Place};
+use super::sweep;
+use crate::artifact::Interrupt;
+use crate::artifact::retention::{AuditEvent, Candidate};
+use crate::pipeline::Owner;
+
+/// What was removed to make room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// The keys of caches, for people, in the order in which they went.
+    pub names: Vec<String>,
+    /// Whether it was worth it: there is room now, or more than there was.
+    pub has_helped: bool,
+}
+
+impl Store {
+    /// Removes caches of `owner` until `needed` bytes more may be written for him. Where all that could go would not be enough,
+    /// nothing does.
+    ///
+    /// What a job holds or somebody has pinned stays. What is damaged goes first, then what was not used for longest.
+    ///
+    /// # Errors
+    /// Somebody else collects for long, or a file cannot be read or removed.
+    pub fn make_room(&self, owner: &Owner, needed: u64, interrupt: &Interrupt) -> Result<Evicted, StoreError> {
+        let _collector = session::collector_patiently(&self.layout, interrupt)?;
+        let home = self.home(owner);
+        // What nobody needs any more may be enough.
+        sweep::sweep(self, &home, interrupt)?;
+        let missing = self.missing(owner, needed)?;
+        if missing == 0 {
+            return Ok(Evicted { names: Vec::new(), has_helped: true });
+        }
+        let names = self.evict(owner, missing, interrupt)?;
+        sweep::sweep(self, &home, interrupt)?;
+        let has_helped = !names.is_empty();
+        Ok(Evicted { names, has_helped })
+    }
+
+    /// How many of the needed bytes there is no room for.
+    fn missing(&self, owner: &Owner, needed: u64) -> Result<u64, StoreError> {
+        let used = self.catalog_bytes(&self.home(owner))?;
+        Ok(needed.saturating_sub(self.allowance_of(owner, used)?.bytes))
+    }
+
+    fn evict(&self, owner: &Owner, missing: u64, interrupt: &Interrupt) -> Result<Vec<String>, StoreError> {
+        let home = self.home(owner);
+        // Alone from the look to the removal: nobody begins to use what goes in between.
+        let _alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
+        let facts = self.facts_of(std::slice::from_ref(&home))?;
+        if facts.lost > 0 {
+            tracing::warn!(owner = %owner.slug(), lost = facts.lost, "records are damaged: no cache of their owner is removed");
+            return Ok(Vec::new());
+        }
+        let mut names = Vec::new();
+        for (candidate, place) in self.longest_unused(owner, &facts, missing)? {
+            self.audit(&[AuditEvent::eviction(candidate, self.now())])?;
+            self.delete_name(place)?;
+            names.push(candidate.name.clone());
+        }
+        Ok(names)
+    }
+
+    /// What has to go for so many bytes. None, where all would not be enough.
+    fn longest_unused<'f>(
+        &self,
+        owner: &Owner,
+        facts: &'f Facts,
+        missing: u64,
+    ) -> Result<Vec<(&'f Candidate, &'f Place)>, StoreError> {
+        let mut may_go = Vec::new();
+        for candidate in &facts.candidates {
+            let Some(place) = facts.places.get(&candidate.id).filter(|place| place.is_cache) else { continue };
+            if !candidate.pinned && candidate.references.count() == 0 && candidate.bytes > 0 {
+                let found = self.index().verification(&owner.slug(), &place.tree)?;
+                let is_whole = found.is_none_or(|found| found.result == VerificationResult::Valid);
+                may_go.push((is_whole, candidate, place));
+            }
+        }
+        may_go.sort_by_key(|(is_whole, candidate, _)| (*is_whole, candidate.staleness()));
+        let mut freed = 0;
+        let mut chosen = Vec::new();
+        for (_, candidate, place) in may_go {
+            if freed < missing {
+                freed += candidate.bytes;
+                chosen.push((candidate, place));
+            }
+        }
+        Ok(if freed < missing { Vec::new() } else { chosen })
+    }
+}
