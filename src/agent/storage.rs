@@ -46,6 +46,14 @@ pub fn open(config: &StoreConfig, usual: &Path) -> Result<Store, StorageError> {
     Ok(Store::open(root, limits, key, Arc::new(jiff::Timestamp::now))?)
 }
 
+/// Removes the caches that versions before the store kept in the state directory: they begin empty. Blocking.
+pub fn remove_old_caches(state_dir: &Path) -> std::io::Result<()> {
+    let old = state_dir.join("cache");
+    // Made by us, and not by somebody who put the store there.
+    let is_ours = old.join("format").is_file() && old.join("projects").is_dir();
+    if is_ours { std::fs::remove_dir_all(old) } else { Ok(()) }
+}
+
 /// How the operator wants things to go.
 pub fn retention(config: &StoreConfig) -> Result<(Policies, Cycle), StorageError> {
     let usual = Cycle::default();

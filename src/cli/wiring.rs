@@ -116,7 +116,14 @@ pub async fn serve(premises: Premises) -> Verdict {
             Engines::new(dir.clone(), shim).map_err(|error| format!("the agent's id cannot be kept: {error}"))?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
         let (store_config, usual) = (premises.store.clone(), dir.store());
-        let store = tokio::task::spawn_blocking(move || storage::open(&store_config, &usual)).await;
+        let root = dir.root().to_owned();
+        let store = tokio::task::spawn_blocking(move || {
+            if let Err(error) = storage::remove_old_caches(&root) {
+                tracing::warn!(%error, "the caches of an earlier version cannot be removed");
+            }
+            storage::open(&store_config, &usual)
+        })
+        .await;
         let store = store.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         Ok::<_, String>(ConfiguredRegistrar {
             store: Arc::new(store),

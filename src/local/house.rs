@@ -9,8 +9,10 @@ use std::time::Duration;
 use super::ledger;
 use crate::agent::docker_settings;
 use crate::agent::engines::Engines;
+use crate::artifact::Interrupt;
 use crate::artifact::cache::LocalCache;
-use crate::artifact::store::{Limits as StoreLimits, Store};
+use crate::artifact::retention::{Cycle, Policies};
+use crate::artifact::store::{Collection, Limits as StoreLimits, Store};
 use crate::config::{DockerConfig, Hardening};
 use crate::executor::sandbox::place::{DockerPlace, HostPlace, Place};
 use crate::executor::sandbox::shim::ShimBinary;
@@ -138,6 +140,7 @@ impl House {
         if let Err(error) = blocking(move || ledger::keep(&dir, &home).map_err(words)).await {
             tracing::warn!(%error, "the record of this run is not kept");
         }
+        self.clean_store_up().await;
         // What a container's root left in a work tree is removed by a container.
         let root = self.dir.root().to_owned();
         let removed = blocking({
@@ -148,6 +151,32 @@ impl House {
             && let Err(error) = self.tools.place.remove_folder(&root).await
         {
             tracing::warn!(%error, folder = %root.display(), "a folder of this run stays");
+        }
+    }
+}
+
+/// Between two looks at what is kept for later runs.
+const CLEAN_UP_EVERY: Duration = Duration::from_secs(4 * 3600);
+
+impl House {
+    /// No agent looks after this store: runs do it themselves, now and then.
+    async fn clean_store_up(&self) {
+        let store = self.tools.store.clone();
+        if store.since_collection().is_some_and(|since| since < CLEAN_UP_EVERY) {
+            return;
+        }
+        let collected = blocking(move || {
+            let collection = Collection {
+                policies: &Policies::default(),
+                cycle: Cycle::default(),
+                is_dry_run: false,
+                elapsed: None,
+                interrupt: Interrupt::default(),
+            };
+            store.collect(&collection).map(drop).map_err(words)
+        });
+        if let Err(error) = collected.await {
+            tracing::warn!(error, "what earlier runs kept is not cleaned up");
         }
     }
 }

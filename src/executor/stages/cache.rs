@@ -7,9 +7,7 @@ use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequ
 use crate::artifact::select;
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::running::{Running, StageError};
-use crate::executor::stages::artifacts::{
-    disk, environment_of_names, expand, interruptible, open_project, tell,
-};
+use crate::executor::stages::artifacts::{disk, environment_of_names, expand, interruptible, open_project, tell};
 use crate::executor::stages::files;
 use crate::executor::stages::get_sources::untracked_files;
 use crate::executor::stages::retry::Tries;
@@ -141,11 +139,7 @@ async fn save_one<R: Reporter>(
         untracked: cache.files.untracked,
     };
     let untracked = if files.untracked { untracked_files(running, &stop).await } else { Vec::new() };
-    let work = SaveWork {
-        key: cache.key.clone(),
-        files,
-        untracked,
-    };
+    let work = SaveWork { key: cache.key.clone(), files, untracked };
     let (caches, owner, job) =
         (running.run.tools.caches.clone(), running.run.job.owner.clone(), running.run.job.key.clone());
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
