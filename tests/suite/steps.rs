@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use forgehand::artifact::cache::{CacheSettings, LocalCache};
+use forgehand::artifact::cache::LocalCache;
+use forgehand::artifact::store::{Limits, Store};
 use forgehand::executor::halt::{Halt, HaltCause};
 use forgehand::executor::job;
 use forgehand::executor::log::{JobEvent, JobLog, LineStream, StepStatus};
@@ -249,11 +250,12 @@ impl House {
             };
             ears.lock().unwrap().push(line);
         }));
-        let caches =
-            LocalCache::open(&dir.path().join("cache"), CacheSettings::default(), Arc::new(jiff::Timestamp::now));
+        let store = Store::open(&dir.path().join("store"), Limits::default(), None, Arc::new(jiff::Timestamp::now));
+        let store = Arc::new(store.unwrap());
         let tools = Tools {
             place,
-            caches: Arc::new(caches.unwrap()),
+            caches: Arc::new(LocalCache::new(store.clone())),
+            store,
             git: GitProgram::find(&std::env::var_os("PATH").unwrap()).unwrap(),
             mirrors: Arc::new(Mirrors::new(dir.path().join("mirrors"))),
             outbound: Outbound::new(OutboundSettings::default()).unwrap(),
