@@ -12,6 +12,7 @@ use crate::artifact::Interrupt;
 use crate::artifact::retention::Expiry;
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
+mod faults;
 mod measure;
 
 /// A store in a folder of its own, whose clock stands unless it is moved.
