@@ -254,6 +254,8 @@ impl Store {
         if damaged.is_empty() {
             return Ok(());
         }
+        // A collector that looks at packs meanwhile could take the copies for what is there twice.
+        let _collector = session::collector_patiently(&self.layout, &Interrupt::default())?;
         let mut damaged: HashSet<PackId> = damaged.iter().copied().collect();
         {
             let work = self.begin(&Interrupt::default())?;
