@@ -143,9 +143,14 @@ impl Store {
 
     /// Begins to work.
     pub(super) fn begin(&self, interrupt: &Interrupt) -> Result<Work, StoreError> {
-        self.heal()?;
-        let held = session::lock(&self.layout, How::Shared, interrupt)?;
+        let held = self.hold_still(interrupt)?;
         Ok(Work { session: Session::begin(&self.layout)?, _held: held })
+    }
+
+    /// Begins to read: nothing is removed while the lock is held. Needs no room on the disk.
+    pub(super) fn hold_still(&self, interrupt: &Interrupt) -> Result<Held, StoreError> {
+        self.heal()?;
+        session::lock(&self.layout, How::Shared, interrupt)
     }
 
     /// The folder of an owner.

@@ -6,9 +6,10 @@ use super::error::StoreError;
 use super::get::{self, GetOptions, Got};
 use super::id::ObjectId;
 use super::index::Listed;
-use super::opened::{Store, Work, slug_of};
+use super::opened::{Store, slug_of};
 use super::put::Progress;
 use super::record::{ArtifactInfo, Record, What};
+use super::session::Held;
 use crate::artifact::Interrupt;
 use crate::artifact::archive::Limits;
 use crate::pipeline::{JobKey, Owner, Trust};
@@ -111,29 +112,29 @@ impl Store {
         progress: &Progress,
         interrupt: &Interrupt,
     ) -> Result<Got, StoreError> {
-        let work = self.begin(interrupt)?;
-        self.get(work, owner, id, &GetOptions { into, limits: &Limits::default(), progress, interrupt })
+        let held = self.hold_still(interrupt)?;
+        self.get(held, owner, id, &GetOptions { into, limits: &Limits::default(), progress, interrupt })
     }
 
     /// [`Store::restore`] of something that was found, unless it went meanwhile ([`StoreError::Unknown`]). What replaced it meanwhile is
     /// restored in its place, and told.
     pub fn restore_found(&self, found: &Listed, options: &GetOptions<'_>) -> Result<(ArtifactInfo, Got), StoreError> {
-        let work = self.begin(options.interrupt)?;
+        let held = self.hold_still(options.interrupt)?;
         let record = Record::Kept(found.info.clone());
         // From here on nothing is removed.
         let Some(Record::Kept(info)) = self.read_record(&self.home(&found.info.owner), &record.key())? else {
             return Err(StoreError::Unknown { name: found.info.what.text().unwrap_or_default().to_owned() });
         };
-        let got = self.get(work, &info.owner, &info.content_hash, options)?;
+        let got = self.get(held, &info.owner, &info.content_hash, options)?;
         Ok((info, got))
     }
 
-    fn get(&self, work: Work, owner: &Owner, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
+    fn get(&self, held: Held, owner: &Owner, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
         let home = self.home(owner);
         let mut damaged = Vec::new();
         let got = self.catalog(&home).and_then(|catalog| get::get(&catalog, options, id, &mut damaged));
         // Whoever mends has to be alone.
-        drop(work);
+        drop(held);
         if !damaged.is_empty() || got.as_ref().is_err_and(StoreError::is_damage) {
             self.after_damage(&home, id, &damaged, got.as_ref().err());
         }
