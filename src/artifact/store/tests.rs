@@ -14,6 +14,7 @@ use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
 mod faults;
 mod measure;
+mod surroundings;
 
 /// A store in a folder of its own, whose clock stands unless it is moved.
 struct Bench {
