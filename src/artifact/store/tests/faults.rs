@@ -6,15 +6,6 @@ use std::ops::Range;
 
 use super::*;
 
-/// A store in memory, where that can be had: everything is synced.
-fn bench() -> Bench {
-    let temp = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    let seconds = Arc::new(AtomicI64::new(jiff::Timestamp::now().as_second()));
-    let limits = Limits { reserve_bytes: 0, ..Limits::default() };
-    let store = open(&temp.path().join("store"), limits, None, &seconds).unwrap();
-    Bench { temp, seconds, store }
-}
-
 /// A tree with an object of each kind: a file with a list, small files, a manifest.
 fn small(root: &Path, seed: u64) {
     fs::create_dir_all(root.join("d/empty")).unwrap();
@@ -48,11 +39,10 @@ fn parts(pack: &[u8]) -> BTreeMap<&'static str, Vec<Range<usize>>> {
     let (frames, objects, length) = (number(trailer, 4), number(trailer + 4, 4), number(trailer + 8, 8));
     let footer = trailer - length;
     assert_eq!(length, frames * 20 + objects * 48);
-    let mut parts = BTreeMap::from([
-        ("header", vec![0..32]),
-        ("footer", vec![footer..trailer]),
-        ("trailer", vec![trailer..pack.len()]),
-    ]);
+    let mut parts: BTreeMap<&'static str, Vec<Range<usize>>> = BTreeMap::new();
+    for (part, place) in [("header", 0..32), ("footer", footer..trailer), ("trailer", trailer..pack.len())] {
+        parts.entry(part).or_default().push(place);
+    }
     for object in 0..objects {
         let record = footer + frames * 20 + object * 48;
         let kind = ["data", "list", "tree", "segment"][usize::from(pack[record + 44])];
@@ -81,7 +71,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let to = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &to) } else { drop(fs::copy(entry.path(), to).unwrap()) }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 
@@ -105,7 +99,7 @@ struct Patient {
 
 impl Patient {
     fn new() -> Self {
-        let bench = bench();
+        let bench = Bench::in_memory();
         let (tree, other) = (bench.folder("tree"), bench.folder("other"));
         small(&tree, 1);
         small(&other, 2);

@@ -103,7 +103,7 @@ fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
 #[test]
 fn where_nothing_may_be_written_nothing_is_taken_and_all_is_given() {
     use std::os::unix::fs::PermissionsExt as _;
-    let bench = Bench::new();
+    let bench = Bench::in_memory();
     let (old, new, out) = (bench.folder("old"), bench.folder("new"), bench.folder("out"));
     mixed(&old);
     fs::write(new.join("f"), noise(200 << 10, 2)).unwrap();
@@ -133,9 +133,7 @@ fn where_nothing_may_be_written_nothing_is_taken_and_all_is_given() {
 
 #[test]
 fn collectors_writers_and_menders_at_once_lose_nothing() {
-    let mut bench = Bench::new();
-    bench.temp = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    bench.again();
+    let bench = Bench::in_memory();
     let kept = bench.folder("kept");
     fs::write(kept.join("f"), noise(300 << 10, 1)).unwrap();
     let id = bench.put(&member(), "kept", &kept).put.id;
@@ -191,7 +189,7 @@ fn collectors_writers_and_menders_at_once_lose_nothing() {
 
 #[test]
 fn files_that_change_while_they_are_read_are_one_tree_all_the_same() {
-    let bench = Bench::new();
+    let bench = Bench::in_memory();
     let tree = bench.folder("tree");
     let sizes = [1000_usize, 70 << 10, 3 << 20];
     for (n, size) in sizes.iter().enumerate() {
@@ -236,7 +234,7 @@ fn files_that_change_while_they_are_read_are_one_tree_all_the_same() {
 
 #[test]
 fn what_is_no_file_is_left_out_and_told() {
-    let bench = Bench::new();
+    let bench = Bench::in_memory();
     let tree = bench.folder("tree");
     rustix::fs::mknodat(rustix::fs::CWD, tree.join("fifo"), rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
@@ -250,7 +248,7 @@ fn what_is_no_file_is_left_out_and_told() {
 
 #[test]
 fn hard_links_come_out_as_files_of_their_own() {
-    let bench = Bench::new();
+    let bench = Bench::in_memory();
     let tree = bench.folder("tree");
     fs::write(tree.join("one"), noise(100 << 10, 1)).unwrap();
     fs::hard_link(tree.join("one"), tree.join("other")).unwrap();
@@ -265,7 +263,7 @@ fn hard_links_come_out_as_files_of_their_own() {
 
 #[test]
 fn a_sparse_file_stays_small() {
-    let bench = Bench::new();
+    let bench = Bench::in_memory();
     let tree = bench.folder("tree");
     let file = fs::File::create(tree.join("sparse")).unwrap();
     file.set_len(1 << 30).unwrap();
@@ -284,7 +282,7 @@ fn a_sparse_file_stays_small() {
 
 #[test]
 fn names_are_any_bytes() {
-    let bench = Bench::new();
+    let bench = Bench::in_memory();
     let tree = bench.folder("tree");
     let name = |bytes: &[u8]| tree.join(std::ffi::OsStr::from_bytes(bytes));
     for byte in (1..=255_u8).filter(|byte| *byte != b'/' && *byte != b'.') {
@@ -311,7 +309,7 @@ fn names_are_any_bytes() {
 
 #[test]
 fn a_path_as_long_as_the_system_takes_is_kept_and_a_longer_one_told() {
-    let bench = Bench::new();
+    let bench = Bench::in_memory();
     let (tree, out) = (bench.folder("tree"), bench.folder("out"));
     let long = "d".repeat(255);
     // 15 folders with their slashes are 3840 bytes, one more makes them 4041. No call takes such a path at once.
@@ -336,7 +334,7 @@ fn a_path_as_long_as_the_system_takes_is_kept_and_a_longer_one_told() {
 
 #[test]
 fn a_second_collector_leaves_it_to_the_first() {
-    let bench = Bench::new();
+    let bench = Bench::in_memory();
     let policies = crate::artifact::retention::Policies::default();
     let how = Collection {
         policies: &policies,
