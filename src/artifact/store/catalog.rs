@@ -11,6 +11,7 @@ use super::layout::Home;
 use super::pack::reader::{Buffers, Pack};
 use super::pack::{Kind, ObjectRecord, PackId};
 use super::seal::StoreKey;
+use super::verify::proves;
 
 /// Keys are parts of hashes already.
 #[derive(Default)]
@@ -202,7 +203,7 @@ impl Catalog {
         Err(StoreError::Object { id: *id, how })
     }
 
-    /// The content of an object that is not a file's chunk list, proved to be what its id says. `found` is called with each pack that has
+    /// The content of an object, proved to be what its id says; a list, to be one as it was written. `found` is called with each pack that has
     /// a damaged copy.
     pub(super) fn read(
         &self,
@@ -220,7 +221,7 @@ impl Catalog {
                 Ok(slice(&frame, &record).map(<[u8]>::to_vec).filter(|_| record.id == *id && record.kind == kind))
             });
             match content {
-                Ok(Some(content)) if kind == Kind::List || ObjectId::of(&content) == *id => return Ok(content),
+                Ok(Some(content)) if proves(id, kind, &content) => return Ok(content),
                 _ => {
                     how = ObjectTrouble::Damaged;
                     damaged.push(pack.id);

@@ -55,6 +55,14 @@ pub enum StoreError {
         /// Ours.
         known: u32,
     },
+    /// What wrote the store cannot be told.
+    #[error(
+        "`{}` is damaged, and so nobody knows which version wrote the store: nothing was touched. If it was this one, remove that file and try again", path.display()
+    )]
+    Format {
+        /// The file that says it.
+        path: PathBuf,
+    },
     /// A file of the store is not what its checksum says.
     #[error("{what} of the store is damaged: `{}`; it was put aside. `forgehand store verify` tells what is affected", path.display())]
     Damaged {
@@ -168,7 +176,9 @@ impl StoreError {
             Self::Newer { .. } | Self::Unknown { .. } | Self::Occupied { .. } | Self::Key(_) => {
                 FailureCategory::Configuration
             }
-            Self::Damaged { .. } | Self::Object { .. } | Self::Manifest { .. } => FailureCategory::Corruption,
+            Self::Format { .. } | Self::Damaged { .. } | Self::Object { .. } | Self::Manifest { .. } => {
+                FailureCategory::Corruption
+            }
             Self::Interrupted => FailureCategory::Transient,
         }
     }

@@ -46,8 +46,7 @@ pub(super) fn check(layout: &Layout) -> Result<(), StoreError> {
     let path = layout.format();
     let ours = Format::ours();
     if let Some(bytes) = disk::read_small(&path, 64 << 10)? {
-        let found: Versioned = serde_json::from_slice(&bytes)
-            .map_err(|_| StoreError::Damaged { what: "the format", path: path.clone() })?;
+        let found: Versioned = serde_json::from_slice(&bytes).map_err(|_| StoreError::Format { path: path.clone() })?;
         if found.version > VERSION {
             return Err(StoreError::Newer { path: layout.root().to_owned(), found: found.version, known: VERSION });
         }

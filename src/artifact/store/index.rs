@@ -1,7 +1,8 @@
 //! The index: what can be listed and found without reading every record, and when things were used last. A cache: it is made again
 //! from the records where it is lost or damaged, and nothing is removed on its word alone.
 
-use std::path::Path;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
@@ -78,28 +79,67 @@ pub struct Listed {
 pub(super) struct Index {
     db: Connection,
     path: std::path::PathBuf,
+    is_damaged: Cell<bool>,
+}
+
+/// Beside a damaged index, so that whoever opens it next makes it anew.
+fn mark(path: &Path) -> PathBuf {
+    beside(path, ".damaged")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 impl Index {
     /// Opens the index. The flag says that it is new: it must be filled.
     pub(super) fn open(path: &Path) -> Result<(Self, bool), StoreError> {
+        if mark(path).exists() {
+            return Self::open_anew(path);
+        }
         match Self::try_open(path) {
-            Err(StoreError::Index { source, .. }) if is_damage(&source) => {
-                for suffix in ["", "-wal", "-shm"] {
-                    let mut file = path.as_os_str().to_owned();
-                    file.push(suffix);
-                    super::disk::remove(Path::new(&file))?;
-                }
-                Self::try_open(path)
-            }
+            Err(StoreError::Index { source, .. }) if is_damage(&source) => Self::open_anew(path),
             opened => opened,
         }
+    }
+
+    /// Opens an empty index in place of one that is damaged.
+    pub(super) fn open_anew(path: &Path) -> Result<(Self, bool), StoreError> {
+        for suffix in ["", "-wal", "-shm"] {
+            super::disk::remove(&beside(path, suffix))?;
+        }
+        let opened = Self::try_open(path)?;
+        super::disk::remove(&mark(path))?;
+        Ok(opened)
+    }
+
+    /// Whether something in it was found to be damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.get()
+    }
+
+    /// Reads all of it. What does not fit together shows in [`Index::is_damaged`].
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let answer: rusqlite::Result<String> = self.db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
+        if answer.map_err(|e| self.fail(e))? != "ok" {
+            self.note_damage();
+        }
+        Ok(())
+    }
+
+    /// Notes that something in it is wrong: [`super::Store::heal`] makes it anew.
+    pub(super) fn note_damage(&self) {
+        self.is_damaged.set(true);
+        // Best effort: this process knows, and another one will find out.
+        let _ = std::fs::write(mark(&self.path), "");
     }
 
     fn try_open(path: &Path) -> Result<(Self, bool), StoreError> {
         let fail = |source| StoreError::Index { path: path.to_owned(), source };
         let db = Connection::open(path).map_err(fail)?;
-        let mut index = Self { db, path: path.to_owned() };
+        let mut index = Self { db, path: path.to_owned(), is_damaged: Cell::new(false) };
         let is_new = index.prepare().map_err(fail)?;
         Ok((index, is_new))
     }
@@ -132,6 +172,9 @@ impl Index {
     }
 
     fn fail(&self, source: rusqlite::Error) -> StoreError {
+        if is_damage(&source) {
+            self.note_damage();
+        }
         StoreError::Index { path: self.path.clone(), source }
     }
 
@@ -146,7 +189,7 @@ impl Index {
         if let Record::Kept(info) = record {
             self.db.prepare_cached(
                 "INSERT INTO kept (owner, key, name, tree, created_at, last_accessed, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT DO UPDATE SET tree = excluded.tree, created_at = excluded.created_at, record = excluded.record,
+                 ON CONFLICT DO UPDATE SET name = excluded.name, tree = excluded.tree, created_at = excluded.created_at, record = excluded.record,
                      last_accessed = max(last_accessed, excluded.last_accessed)",
             )?
             .execute(params![
@@ -160,6 +203,7 @@ impl Index {
             ])?;
             return Ok(());
         }
+        self.db.execute("DELETE FROM held WHERE owner = ?1 AND key = ?2", params![owner, key])?;
         for tree in record.trees() {
             self.db
                 .prepare_cached("INSERT OR REPLACE INTO held (owner, key, tree, record) VALUES (?1, ?2, ?3, ?4)")?
@@ -170,7 +214,11 @@ impl Index {
 
     /// Forgets a record.
     pub(super) fn remove(&self, owner: &str, key: &RecordKey) -> Result<(), StoreError> {
-        let key = key.to_string();
+        self.remove_row(owner, &key.to_string())
+    }
+
+    /// Forgets what the index has under a key, whatever that is.
+    pub(super) fn remove_row(&self, owner: &str, key: &str) -> Result<(), StoreError> {
         let removed = (|| {
             self.db.execute("DELETE FROM kept WHERE owner = ?1 AND key = ?2", params![owner, key])?;
             self.db.execute("DELETE FROM verdicts WHERE owner = ?1 AND key = ?2", params![owner, key])?;
@@ -347,7 +395,14 @@ impl Index {
     }
 }
 
-/// Whether the file is no database any more.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+/// Whether the file is no database any more, or not ours: no statement of ours can be wrong otherwise.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    let is_other = matches!(
+        error,
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+    );
+    // `Unknown` is SQLITE_ERROR: a table or column is not there.
+    let code = error.sqlite_error_code();
+    is_other || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown))
 }

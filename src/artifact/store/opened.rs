@@ -78,16 +78,38 @@ impl Store {
         }
         let left_behind = session::sweep(&layout)?;
         let (index, is_new) = Index::open(&layout.index())?;
-        // After a start of the machine, the last commits before it may be gone.
-        let boot = boot_number();
-        let has_restarted = index.fact("boot")? != Some(boot);
         let store = Self { layout, limits, clock, key, index: Mutex::new(index), time: Mutex::new(None) };
         store.clock_record()?;
-        if left_behind || is_new || has_restarted {
-            store.reconcile(is_new)?;
-            store.index().set_fact("boot", boot)?;
+        match store.bring_up(left_behind, is_new) {
+            Err(StoreError::Index { .. }) if store.index().is_damaged() => store.heal()?,
+            done => done?,
         }
         Ok(store)
+    }
+
+    /// Sees to it that the index says what the files say, where it may not.
+    fn bring_up(&self, left_behind: bool, is_new: bool) -> Result<(), StoreError> {
+        // After a start of the machine, the last commits before it may be gone.
+        let boot = boot_number();
+        let has_restarted = self.index().fact("boot")? != Some(boot);
+        if left_behind || is_new || has_restarted {
+            self.reconcile(is_new)?;
+            self.index().set_fact("boot", boot)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the index anew where it was found to be damaged.
+    pub(super) fn heal(&self) -> Result<(), StoreError> {
+        {
+            let mut index = self.index();
+            if !index.is_damaged() {
+                return Ok(());
+            }
+            tracing::warn!("the store's index is damaged, and is made again from the records");
+            *index = Index::open_anew(&self.layout.index())?.0;
+        }
+        self.bring_up(true, true)
     }
 
     /// The index. Never kept across work that takes long.
@@ -121,8 +143,14 @@ impl Store {
 
     /// Begins to work.
     pub(super) fn begin(&self, interrupt: &Interrupt) -> Result<Work, StoreError> {
-        let held = session::lock(&self.layout, How::Shared, interrupt)?;
+        let held = self.hold_still(interrupt)?;
         Ok(Work { session: Session::begin(&self.layout)?, _held: held })
+    }
+
+    /// Begins to read: nothing is removed while the lock is held. Needs no room on the disk.
+    pub(super) fn hold_still(&self, interrupt: &Interrupt) -> Result<Held, StoreError> {
+        self.heal()?;
+        session::lock(&self.layout, How::Shared, interrupt)
     }
 
     /// The folder of an owner.
@@ -139,7 +167,7 @@ impl Store {
     pub(super) fn write_record(&self, work: &Work, record: &Record) -> Result<(), StoreError> {
         let home = self.home(record.owner());
         let owner_file = home.owner_file();
-        if !owner_file.exists() {
+        if self.owner_of(&home)?.is_none() {
             let text = serde_json::to_vec(record.owner()).map_err(|e| unwritable(&owner_file, e))?;
             disk::make_folder(home.path())?;
             disk::replace(work.session.folder(), &owner_file, &text)?;
@@ -234,7 +262,7 @@ impl Store {
     }
 
     /// Makes the index say what the files say.
-    fn reconcile(&self, is_new: bool) -> Result<(), StoreError> {
+    pub(super) fn reconcile(&self, is_new: bool) -> Result<(), StoreError> {
         let _held = session::lock(&self.layout, How::Shared, &Interrupt::default())?;
         let mut found = std::collections::HashSet::new();
         for home in self.homes()? {
@@ -252,10 +280,8 @@ impl Store {
         }
         let index = self.index();
         for (owner, key, _) in index.records()? {
-            if !found.contains(&(owner.clone(), key.clone()))
-                && let Some(key) = RecordKey::from_file_name(&format!("{key}.json"))
-            {
-                index.remove(&owner, &key)?;
+            if !found.contains(&(owner.clone(), key.clone())) {
+                index.remove_row(&owner, &key)?;
             }
         }
         Ok(())

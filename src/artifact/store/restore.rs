@@ -6,9 +6,10 @@ use super::error::StoreError;
 use super::get::{self, GetOptions, Got};
 use super::id::ObjectId;
 use super::index::Listed;
-use super::opened::{Store, Work, slug_of};
+use super::opened::{Store, slug_of};
 use super::put::Progress;
 use super::record::{ArtifactInfo, Record, What};
+use super::session::Held;
 use super::verify::Verification;
 use crate::artifact::Interrupt;
 use crate::artifact::archive::Limits;
@@ -44,6 +45,7 @@ impl Store {
 
     /// Everything that `reader` may see of what is wanted, the best first, by the index alone: see [`Store::confirm`].
     pub fn search(&self, reader: &Owner, wanted: &Wanted) -> Result<Vec<Listed>, StoreError> {
+        self.heal()?;
         let mut found = Vec::new();
         for owner in owners_of_project(reader).filter(|writer| reader.may_read(writer)) {
             found.append(&mut self.candidates(&slug_of(&self.home(&owner)), wanted)?);
@@ -57,8 +59,13 @@ impl Store {
         let key = Record::Kept(found.info.clone()).key();
         // The record is the truth; what the index says beyond it is not.
         match self.read_record(&home, &key)? {
+            Some(Record::Kept(info)) if !matches(&info, wanted) => {
+                // Nobody else changes what a record is called: the index is wrong.
+                self.index().note_damage();
+                Ok(None)
+            }
             Some(Record::Kept(info)) if info == found.info => Ok(Some(found)),
-            Some(Record::Kept(info)) if matches(&info, wanted) => {
+            Some(Record::Kept(info)) => {
                 self.index().add(&Record::Kept(info.clone()), found.last_accessed)?;
                 Ok(Some(Listed { info, ..found }))
             }
@@ -81,8 +88,7 @@ impl Store {
             Wanted::Named(name) => {
                 let mut found = self.index().named(slug, name)?;
                 found.retain(|listed| matches!(listed.info.what, What::Artifact { .. }));
-                let is_id = name.len() >= SHORTEST && name.bytes().all(|b| b.is_ascii_hexdigit());
-                if found.is_empty() && is_id {
+                if found.is_empty() && may_be_id(name) {
                     found = self.index().with_tree(slug, &name.to_ascii_lowercase())?;
                     let first = found.first().map(|listed| listed.info.content_hash);
                     if found.iter().any(|listed| Some(listed.info.content_hash) != first) {
@@ -107,29 +113,29 @@ impl Store {
         progress: &Progress,
         interrupt: &Interrupt,
     ) -> Result<Got, StoreError> {
-        let work = self.begin(interrupt)?;
-        self.get(work, owner, id, &GetOptions { into, limits: &Limits::default(), progress, interrupt })
+        let held = self.hold_still(interrupt)?;
+        self.get(held, owner, id, &GetOptions { into, limits: &Limits::default(), progress, interrupt })
     }
 
     /// [`Store::restore`] of something that was found, unless it went meanwhile ([`StoreError::Unknown`]). What replaced it meanwhile is
     /// restored in its place, and told.
     pub fn restore_found(&self, found: &Listed, options: &GetOptions<'_>) -> Result<(ArtifactInfo, Got), StoreError> {
-        let work = self.begin(options.interrupt)?;
+        let held = self.hold_still(options.interrupt)?;
         let record = Record::Kept(found.info.clone());
         // From here on nothing is removed.
         let Some(Record::Kept(info)) = self.read_record(&self.home(&found.info.owner), &record.key())? else {
             return Err(StoreError::Unknown { name: found.info.what.text().unwrap_or_default().to_owned() });
         };
-        let got = self.get(work, &info.owner, &info.content_hash, options)?;
+        let got = self.get(held, &info.owner, &info.content_hash, options)?;
         Ok((info, got))
     }
 
-    fn get(&self, work: Work, owner: &Owner, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
+    fn get(&self, held: Held, owner: &Owner, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
         let home = self.home(owner);
         let mut damaged = Vec::new();
         let got = self.catalog(&home).and_then(|catalog| get::get(&catalog, options, id, &mut damaged));
         // Whoever mends has to be alone.
-        drop(work);
+        drop(held);
         if !damaged.is_empty() || got.as_ref().is_err_and(StoreError::is_damage) {
             self.after_damage(&home, id, &damaged, got.as_ref().err());
         }
@@ -175,6 +181,7 @@ impl Store {
 
     /// Everything that is kept, the newest first: of one owner, or of all.
     pub fn list(&self, owner: Option<&Owner>) -> Result<Vec<Listed>, StoreError> {
+        self.heal()?;
         self.index().list(owner.map(Owner::slug).as_deref())
     }
 }
@@ -184,12 +191,18 @@ pub(super) fn owners_of_project(one: &Owner) -> impl Iterator<Item = Owner> {
     [Trust::Fork, Trust::Member, Trust::Protected].into_iter().map(|trust| Owner { trust, ..one.clone() })
 }
 
+/// Whether it is an id, or the beginning of one.
+fn may_be_id(name: &str) -> bool {
+    name.len() >= SHORTEST && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 fn matches(info: &ArtifactInfo, wanted: &Wanted) -> bool {
     match (wanted, &info.what) {
         (Wanted::Exact(key), What::Cache { key: own, .. }) => hex::encode(key) == *own,
         (Wanted::Prefix(prefix), What::Cache { key: own, .. }) => own.starts_with(&hex::encode(prefix)),
         (Wanted::Named(wanted), What::Artifact { name }) => {
-            name.as_ref() == Some(wanted) || info.content_hash.to_string().starts_with(wanted.as_str())
+            let is_id = || info.content_hash.to_string().starts_with(&wanted.to_ascii_lowercase());
+            name.as_ref() == Some(wanted) || (may_be_id(wanted) && is_id())
         }
         _ => false,
     }

@@ -40,13 +40,7 @@ pub(super) enum How {
 
 /// Takes a lock, waiting for it as long as `wait`. `None`: others have it.
 fn take(path: &Path, how: How, wait: Duration, interrupt: &Interrupt) -> Result<Option<Held>, StoreError> {
-    // A description of its own for each holder, so that threads keep each other out as processes do.
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|e| StoreError::file("opening", path, e))?;
+    let file = open(path, how).map_err(|e| StoreError::file("opening", path, e))?;
     let operation = match how {
         How::Shared => FlockOperation::NonBlockingLockShared,
         How::Exclusive => FlockOperation::NonBlockingLockExclusive,
@@ -65,6 +59,19 @@ fn take(path: &Path, how: How, wait: Duration, interrupt: &Interrupt) -> Result<
             Err(error) => return Err(StoreError::file("locking", path, error.into())),
         }
     }
+}
+
+/// A description of its own for each holder, so that threads keep each other out as processes do. Whoever only reads need not be allowed to
+/// write.
+fn open(path: &Path, how: How) -> std::io::Result<File> {
+    let mut options = File::options();
+    if how == How::Shared {
+        match options.read(true).open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+    }
+    options.create(true).truncate(false).write(true).open(path)
 }
 
 /// Takes the lock of the store.

@@ -12,7 +12,9 @@ use crate::artifact::Interrupt;
 use crate::artifact::retention::Expiry;
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
+mod faults;
 mod measure;
+mod surroundings;
 
 /// A store in a folder of its own, whose clock stands unless it is moved.
 struct Bench {
@@ -39,7 +41,16 @@ impl Bench {
     }
 
     fn with(limits: Limits, key: Option<StoreKey>) -> Self {
-        let temp = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), limits, key)
+    }
+
+    /// Everything is synced: in memory, where that can be had, it takes a tenth of the time.
+    fn in_memory() -> Self {
+        let temp = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self::at(temp, Limits { reserve_bytes: 0, ..Limits::default() }, None)
+    }
+
+    fn at(temp: tempfile::TempDir, limits: Limits, key: Option<StoreKey>) -> Self {
         let start = jiff::Timestamp::now().as_second();
         let seconds = Arc::new(AtomicI64::new(start));
         let store = open(&temp.path().join("store"), limits, key, &seconds).unwrap();

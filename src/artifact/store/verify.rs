@@ -152,6 +152,11 @@ impl Store {
     /// Reads everything, or all of one tree, and says what is damaged. What can be mended is.
     pub fn verify(&self, how: &Verifying, progress: &Progress) -> Result<Verified, StoreError> {
         let mut verified = Verified::default();
+        if how.only.is_none() {
+            self.index().check()?;
+            self.heal()?;
+            self.reconcile(false)?;
+        }
         for home in self.homes()? {
             if how.only.is_none() {
                 self.read_packs(&home, how, progress, &mut verified)?;
@@ -249,6 +254,8 @@ impl Store {
         if damaged.is_empty() {
             return Ok(());
         }
+        // A collector that looks at packs meanwhile could take the copies for what is there twice.
+        let _collector = session::collector_patiently(&self.layout, &Interrupt::default())?;
         let mut damaged: HashSet<PackId> = damaged.iter().copied().collect();
         {
             let work = self.begin(&Interrupt::default())?;

@@ -153,6 +153,7 @@ fn verdict_of(error: &StoreError) -> Verdict {
         | StoreError::Quota { .. }
         | StoreError::Refused(_)
         | StoreError::Newer { .. }
+        | StoreError::Format { .. }
         | StoreError::Busy { .. }
         | StoreError::Key(_)
         | StoreError::Index { .. } => Verdict::Environment,

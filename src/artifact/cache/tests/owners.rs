@@ -178,6 +178,7 @@ type WriteAttack = fn(&Shelf, &Owner, &Known);
 const WRITES: [(&str, WriteAttack); 7] = [
     ("other content under the key", |shelf, attacker, _| {
         stored(&shelf.save(attacker, KEY, tree("evil").path()));
+        assert_eq!(shelf.finds(attacker, KEY).as_deref(), Some("evil"), "its own comes first");
     }),
     ("the same content under the key", |shelf, attacker, known| {
         stored(&shelf.save(attacker, KEY, known.files.path()));

@@ -108,7 +108,9 @@ impl Store {
     /// Whose folder it is.
     pub(in super::super) fn owner_of(&self, home: &Home) -> Result<Option<Owner>, StoreError> {
         let bytes = disk::read_small(&home.owner_file(), 64 << 10)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+        let owner = bytes.and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
+        // The folder's name is the checksum.
+        Ok(owner.filter(|owner| self.home(owner) == *home))
     }
 
     /// Everything that is kept.
