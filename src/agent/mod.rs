@@ -42,6 +42,8 @@ pub mod rotation;
 pub mod seat;
 pub mod signals;
 pub mod slot;
+pub mod storage;
+pub mod storekeeper;
 pub mod sweep;
 pub mod watchdog;
 

@@ -10,7 +10,8 @@ use super::docker_settings;
 use super::engines::Engines;
 use super::registration::{ExpiringToken, Plan, PlanError, Registrar, Registration};
 use super::slot::RegistrationTools;
-use crate::artifact::cache::{CacheSettings, LocalCache};
+use crate::artifact::cache::LocalCache;
+use crate::artifact::store::Store;
 use crate::config::{
     self, CredentialRecord, Credentials, ExecutorKind, ForgeKind, Locations, Overrides, RegistrationConfig,
 };
@@ -39,6 +40,8 @@ pub struct ConfiguredRegistrar {
     pub credentials: Credentials,
     /// The engines.
     pub engines: Engines,
+    /// What jobs leave for each other.
+    pub store: Arc<Store>,
     /// The machine's git.
     pub git: GitProgram,
     /// The agent's copies of repositories.
@@ -154,19 +157,10 @@ impl ConfiguredRegistrar {
                 host_name: self.host_name.clone(),
             })),
         };
-        let folder = registration.cache.dir.clone().unwrap_or_else(|| self.dir.cache());
-        let mut cache = CacheSettings::default();
-        if let Some(size) = registration.cache.max_size {
-            cache.total_bytes = size.as_u64();
-        }
-        let caches =
-            tokio::task::spawn_blocking(move || LocalCache::open(&folder, cache, Arc::new(jiff::Timestamp::now)))
-                .await
-                .map_err(|error| error.to_string())?
-                .map_err(|error| error.to_string())?;
         Ok(Tools {
             place,
-            caches: Arc::new(caches),
+            caches: Arc::new(LocalCache::new(self.store.clone())),
+            store: self.store.clone(),
             git: self.git.clone(),
             mirrors: self.mirrors.clone(),
             outbound,

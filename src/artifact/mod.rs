@@ -14,12 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub mod archive;
 pub(crate) mod beneath;
 pub mod cache;
+mod fingerprint;
 #[cfg(test)]
 mod measure;
-mod merge;
+pub(crate) mod merge;
 pub mod retention;
 pub mod select;
 pub mod store;
+
+pub use fingerprint::fingerprint;
 
 /// How much a [`Remark`] should be noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

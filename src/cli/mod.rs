@@ -24,6 +24,7 @@ pub mod render;
 pub mod run;
 pub mod service;
 pub mod status;
+pub mod store;
 pub mod unregister;
 pub mod verdict;
 pub mod verify;
@@ -124,6 +125,8 @@ enum Command {
     Drain(control::DrainArgs),
     /// Run a pipeline of a checkout here, as its forge would.
     Exec(exec::ExecArgs),
+    /// Keep artifacts, look at them, and clean up.
+    Store(store::StoreArgs),
     /// Check this machine, and say how to mend what is wrong.
     Doctor(doctor::DoctorArgs),
     /// Run the agent as a systemd service.
@@ -200,6 +203,7 @@ impl CommandLine {
             Command::Resume => control::resume(&locations),
             Command::Drain(args) => control::drain(&args, &locations),
             Command::Exec(args) => exec::run(&args, &locations, global),
+            Command::Store(args) => store::run(&args, &locations),
             Command::Doctor(args) => doctor::run(&args, &locations),
             Command::Service(args) => service::run(&args, &locations),
             Command::Config(args) => config::run(&args, &locations),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use super::doctor::engine::{EngineAbilities, EngineProbe};
 use super::doctor::forge::{self, Contact, ForgeProbe};
@@ -17,6 +18,8 @@ use crate::agent::engines::{self, Engines};
 use crate::agent::housekeeper::Housekeeper;
 use crate::agent::registrar::{self, ConfiguredRegistrar};
 use crate::agent::slot::ExecutorRunner;
+use crate::agent::storage;
+use crate::agent::storekeeper::Storekeeper;
 use crate::config::{Config, CredentialRecord, Credentials, DockerConfig, Locations, RegistrationConfig};
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors};
@@ -112,7 +115,18 @@ pub async fn serve(premises: Premises) -> Verdict {
         let engines =
             Engines::new(dir.clone(), shim).map_err(|error| format!("the agent's id cannot be kept: {error}"))?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
+        let (store_config, usual) = (premises.store.clone(), dir.store());
+        let root = dir.root().to_owned();
+        let store = tokio::task::spawn_blocking(move || {
+            if let Err(error) = storage::remove_old_caches(&root) {
+                tracing::warn!(%error, "the caches of an earlier version cannot be removed");
+            }
+            storage::open(&store_config, &usual)
+        })
+        .await;
+        let store = store.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         Ok::<_, String>(ConfiguredRegistrar {
+            store: Arc::new(store),
             locations: premises.locations.clone(),
             overrides: premises.overrides.clone(),
             credentials: Credentials::open(&premises.locations.state_dir).map_err(|error| error.to_string())?,
@@ -134,7 +148,17 @@ pub async fn serve(premises: Premises) -> Verdict {
         git: registrar.git.clone(),
         dir: registrar.dir.clone(),
     };
+    let storekeeper = Storekeeper {
+        store: registrar.store.clone(),
+        config: premises.store.clone(),
+        journal: premises.journal.clone(),
+    };
+    let stop = CancellationToken::new();
+    let keeping = tokio::spawn(storekeeper.run(stop.clone()));
     let verdict = super::run::serve(premises, Arc::new(registrar), ExecutorRunner, Arc::new(housekeeper)).await;
+    stop.cancel();
+    // It ends at the next place where it can; what it leaves half done is no harm.
+    let _ = keeping.await;
     engines.close().await;
     verdict
 }

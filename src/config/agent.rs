@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exec::ExecConfig;
 use super::log::LogConfig;
+use super::store::StoreConfig;
 use super::units::{self, DurationText};
 
 /// The top-level keys that are the agent's own; all the others are defaults of its registrations.
@@ -37,6 +38,8 @@ pub struct AgentConfig {
     pub log: LogConfig,
     /// What is kept in the state directory.
     pub state: StateConfig,
+    /// Where artifacts and caches are kept.
+    pub store: StoreConfig,
     /// What `forgehand exec` runs with.
     pub exec: ExecConfig,
 }
@@ -60,6 +63,7 @@ impl Default for AgentConfig {
             shutdown_timeout: Duration::from_secs(30),
             log: LogConfig::default(),
             state: StateConfig::default(),
+            store: StoreConfig::default(),
             exec: ExecConfig::default(),
         }
     }

@@ -7,7 +7,9 @@ use super::docker::{DockerConfig, Limits};
 use super::docker_values::MemorySwap;
 use super::error::Step;
 use super::registration::RegistrationConfig;
+use super::store::StoreConfig;
 use super::units::ByteSize;
+use crate::artifact::retention::Policies;
 
 /// The least memory that engines give a container.
 const MIN_MEMORY: ByteSize = ByteSize::mib(6);
@@ -27,6 +29,7 @@ pub fn check(agent: &AgentConfig, defaults: &RegistrationConfig, all: &[Registra
     if agent.concurrent == 0 {
         checker.note(&["concurrent"], "at least one job must be allowed to run");
     }
+    checker.store(&agent.store);
     checker.shared(defaults);
     for (index, registration) in all.iter().enumerate() {
         checker.prefix = vec!["registration".into(), Step::Index(index)];
@@ -46,6 +49,21 @@ impl Checker {
         let mut path = self.prefix.clone();
         path.extend(keys.iter().map(|key| Step::from(*key)));
         self.findings.push(Finding { path, message: message.into() });
+    }
+
+    fn store(&mut self, store: &StoreConfig) {
+        if store.dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
+            self.note(&["store", "dir"], "write an absolute path");
+        }
+        if store.key_file.as_ref().is_some_and(|file| !file.is_absolute()) {
+            self.note(&["store", "key_file"], "write an absolute path");
+        }
+        if store.max_deletions == 0 {
+            self.note(&["store", "max_deletions"], "at least one deletion a cycle must be allowed");
+        }
+        if let Err(error) = Policies::new(store.retention.clone()) {
+            self.note(&["store", "retention"], error.to_string());
+        }
     }
 
     /// What only a registration's own table says.
@@ -85,9 +103,6 @@ impl Checker {
             (Some(_), None) => self.note(&["network", "client_certificate"], "needs `client_key` beside it"),
             (None, Some(_)) => self.note(&["network", "client_key"], "needs `client_certificate` beside it"),
             (None, None) | (Some(_), Some(_)) => {}
-        }
-        if registration.cache.dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
-            self.note(&["cache", "dir"], "write an absolute path");
         }
         self.images(&registration.docker);
         self.limits("", &registration.docker.job_limits());

@@ -24,6 +24,7 @@ use super::layers::{self, EnvironmentLayer, LayerSource, LayerValue, Overrides};
 use super::log::LogConfig;
 use super::registration::{OWN_KEYS, RegistrationConfig};
 use super::schema;
+use super::store::StoreConfig;
 use super::unknown_keys::unknown_keys;
 
 /// Everything the operator wrote.
@@ -41,6 +42,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What is kept in the state directory.
     pub state: StateConfig,
+    /// Where artifacts and caches are kept.
+    pub store: StoreConfig,
     /// What `forgehand exec` runs with.
     pub exec: ExecConfig,
     /// The registrations in the order of the file, with the defaults already in them.
@@ -66,6 +69,7 @@ impl Config {
             shutdown_timeout: self.shutdown_timeout,
             log: self.log.clone(),
             state: self.state.clone(),
+            store: self.store.clone(),
             exec: self.exec.clone(),
         }
     }
@@ -136,7 +140,8 @@ pub fn resolve(
         (Some(agent), Some(defaults)) if problems.is_empty() => {
             let remarks = ignored.iter().map(|name| format!("{name} is no setting and was ignored")).collect();
             let origins = layers.origins(&tree);
-            let AgentConfig { concurrent, check_interval, drain_timeout, shutdown_timeout, log, state, exec } = agent;
+            let AgentConfig { concurrent, check_interval, drain_timeout, shutdown_timeout, log, state, store, exec } =
+                agent;
             Ok(Config {
                 concurrent,
                 check_interval,
@@ -144,6 +149,7 @@ pub fn resolve(
                 shutdown_timeout,
                 log,
                 state,
+                store,
                 exec,
                 registrations,
                 remarks,

@@ -2,7 +2,7 @@
 //!
 //! - [`locations`]: where the file and the state directory are.
 //! - [`mod@load`]: the layers become one tree, the tree becomes [`Config`]; everything that is wrong is told at once.
-//! - [`agent`], [`registration`], [`docker`], [`network`], [`cache`], [`log`]: the settings, by topic. Their types are the
+//! - [`agent`], [`registration`], [`docker`], [`network`], [`store`], [`log`]: the settings, by topic. Their types are the
 //!   reference: the schema, the search for unknown keys and the reading of variables are made from them.
 //! - [`units`], [`docker_values`], [`environment`]: values parsed where they enter.
 //! - [`document`], [`layers`], [`unknown_keys`], [`checks`], [`error`]: what loading is made of.
@@ -14,7 +14,6 @@
 //! Nothing here reaches the network, and nothing but the credentials is written without being asked for.
 
 pub mod agent;
-pub mod cache;
 pub mod checks;
 pub mod credentials;
 pub mod docker;
@@ -34,12 +33,12 @@ pub mod private_file;
 pub mod registration;
 pub mod schema;
 pub mod show;
+pub mod store;
 pub mod system_id;
 pub mod units;
 pub mod unknown_keys;
 
 pub use agent::StateConfig;
-pub use cache::CacheConfig;
 pub use credentials::{CredentialRecord, Credentials, CredentialsError};
 pub use docker::{DockerConfig, Limits, ServiceConfig};
 pub use error::{ConfigError, Place, Problem};
@@ -50,6 +49,7 @@ pub use locations::Locations;
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use network::NetworkConfig;
 pub use registration::{ExecutorKind, ForgeKind, Hardening, RegistrationConfig};
+pub use store::StoreConfig;
 pub use units::ByteSize;
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::cache::CacheConfig;
 use super::docker::DockerConfig;
 use super::network::NetworkConfig;
 use super::units::{self, ByteSize, DurationText};
@@ -87,9 +86,6 @@ pub struct RegistrationConfig {
     /// Proxy and certificates.
     #[serde(default)]
     pub network: NetworkConfig,
-    /// Where caches are kept.
-    #[serde(default)]
-    pub cache: CacheConfig,
     /// The Docker sandbox.
     #[serde(default)]
     pub docker: DockerConfig,

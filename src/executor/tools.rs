@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::sandbox::place::Place;
 use super::stages::sources::{GitProgram, Mirrors};
 use crate::artifact::cache::LocalCache;
+use crate::artifact::store::Store;
 use crate::outbound::Outbound;
 
 /// What a registration offers all its jobs. Shared by them; nothing in it belongs to one job.
@@ -13,6 +14,8 @@ pub struct Tools {
     pub place: Place,
     /// Folders kept from job to job.
     pub caches: Arc<LocalCache>,
+    /// What jobs leave for each other.
+    pub store: Arc<Store>,
     /// The machine's git.
     pub git: GitProgram,
     /// The agent's copies of repositories.

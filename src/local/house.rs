@@ -9,7 +9,10 @@ use std::time::Duration;
 use super::ledger;
 use crate::agent::docker_settings;
 use crate::agent::engines::Engines;
-use crate::artifact::cache::{CacheSettings, LocalCache};
+use crate::artifact::Interrupt;
+use crate::artifact::cache::LocalCache;
+use crate::artifact::retention::{Cycle, Policies};
+use crate::artifact::store::{Collection, Limits as StoreLimits, Store};
 use crate::config::{DockerConfig, Hardening};
 use crate::executor::sandbox::place::{DockerPlace, HostPlace, Place};
 use crate::executor::sandbox::shim::ShimBinary;
@@ -88,7 +91,7 @@ impl House {
         parallel: usize,
     ) -> Result<Self, String> {
         let Ground { dir, journal, home, lock } = ground;
-        let offers = tokio::spawn(Offers::get_ready(home.join("cache")));
+        let offers = tokio::spawn(Offers::get_ready(home.clone()));
         let shim = ShimBinary::install(&home.join("shim")).await.map_err(words)?;
         let engines = Engines::new(dir.clone(), shim.clone()).map_err(words)?.of_one_owner(parallel);
         let engines = engines.remembering(home.join("engine-seen"));
@@ -108,10 +111,11 @@ impl House {
                 (Place::Host(Box::new(place)), String::new())
             }
         };
-        let Offers { caches, git, outbound } = offers.await.map_err(words)??;
+        let Offers { store, git, outbound } = offers.await.map_err(words)??;
         let tools = Tools {
             place,
-            caches: Arc::new(caches),
+            caches: Arc::new(LocalCache::new(store.clone())),
+            store,
             git,
             mirrors: Arc::new(Mirrors::new(dir.mirrors())),
             outbound,
@@ -136,6 +140,7 @@ impl House {
         if let Err(error) = blocking(move || ledger::keep(&dir, &home).map_err(words)).await {
             tracing::warn!(%error, "the record of this run is not kept");
         }
+        self.clean_store_up().await;
         // What a container's root left in a work tree is removed by a container.
         let root = self.dir.root().to_owned();
         let removed = blocking({
@@ -150,18 +155,45 @@ impl House {
     }
 }
 
+/// Between two looks at what is kept for later runs.
+const CLEAN_UP_EVERY: Duration = Duration::from_secs(4 * 3600);
+
+impl House {
+    /// No agent looks after this store: runs do it themselves, now and then.
+    async fn clean_store_up(&self) {
+        let store = self.tools.store.clone();
+        if store.since_collection().is_some_and(|since| since < CLEAN_UP_EVERY) {
+            return;
+        }
+        let collected = blocking(move || {
+            let collection = Collection {
+                policies: &Policies::default(),
+                cycle: Cycle::default(),
+                is_dry_run: false,
+                elapsed: None,
+                interrupt: Interrupt::default(),
+            };
+            store.collect(&collection).map(drop).map_err(words)
+        });
+        if let Err(error) = collected.await {
+            tracing::warn!(error, "what earlier runs kept is not cleaned up");
+        }
+    }
+}
+
 /// What jobs are offered beside a place.
 struct Offers {
-    caches: LocalCache,
+    store: Arc<Store>,
     git: GitProgram,
     outbound: Outbound,
 }
 
 impl Offers {
     /// All at the same time.
-    async fn get_ready(cache: PathBuf) -> Result<Self, String> {
-        let caches = blocking(move || {
-            LocalCache::open(&cache, CacheSettings::default(), Arc::new(jiff::Timestamp::now)).map_err(words)
+    async fn get_ready(home: PathBuf) -> Result<Self, String> {
+        let store = home.join("store");
+        let store = blocking(move || {
+            Store::open(&store, StoreLimits::default(), None, Arc::new(jiff::Timestamp::now)).map_err(words)
         });
         let git = blocking(|| {
             let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
@@ -172,8 +204,8 @@ impl Offers {
             let environment = ProxyEnvironment::from_process();
             Outbound::new(OutboundSettings { environment, ..OutboundSettings::default() }).map_err(words)
         });
-        let (caches, git, outbound) = tokio::try_join!(caches, git, outbound)?;
-        Ok(Self { caches, git, outbound })
+        let (store, git, outbound) = tokio::try_join!(store, git, outbound)?;
+        Ok(Self { store: Arc::new(store), git, outbound })
     }
 }
 

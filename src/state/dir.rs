@@ -11,7 +11,7 @@ use crate::pipeline::JobKey;
 const ROOM_FOR_A_JOB: u64 = 16 << 20;
 
 /// Folders directly below the state directory, all 0700. Names are short: sockets lie below some of them.
-const FOLDERS: [&str; 6] = ["jobs", "builds", "mirrors", "cache", "logs", "shim"];
+const FOLDERS: [&str; 6] = ["jobs", "builds", "mirrors", "store", "logs", "shim"];
 
 /// The agent's folder on this machine and the places in it. Cheap to clone; says where things are, touches nothing
 /// except in [`StateDir::open`].
@@ -22,7 +22,7 @@ const FOLDERS: [&str; 6] = ["jobs", "builds", "mirrors", "cache", "logs", "shim"
 /// jobs/KEY/assignment       what the forge sent (0600)
 /// jobs/KEY/log              the job's log as the forge sees it
 /// jobs/KEY/run/             shared with the job's sandbox
-/// builds/ mirrors/ cache/   work trees, git mirrors, caches
+/// builds/ mirrors/ store/   work trees, git mirrors, artifacts and caches
 /// logs/KEY.log.zst          logs of jobs that have ended
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,9 +147,9 @@ impl StateDir {
         self.root.join("mirrors")
     }
 
-    /// Caches.
-    pub fn cache(&self) -> PathBuf {
-        self.root.join("cache")
+    /// Artifacts and caches.
+    pub fn store(&self) -> PathBuf {
+        self.root.join("store")
     }
 
     /// Logs of jobs that are over.

@@ -9,6 +9,7 @@ mod demo;
 mod exec_containers;
 mod exec_terminal;
 mod gitlab_jobs;
+mod kept_artifacts;
 mod load;
 mod pipelines;
 mod proxy;

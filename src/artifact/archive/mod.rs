@@ -36,7 +36,7 @@ mod tests;
 pub use error::{ArchiveError, LimitKind};
 pub use limits::Limits;
 
-/// How hard to compress. `ARTIFACT_COMPRESSION_LEVEL` and `CACHE_COMPRESSION_LEVEL` name them.
+/// How hard to compress. `ARTIFACT_COMPRESSION_LEVEL` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Level {
     /// Zip entries are stored.

@@ -95,8 +95,10 @@ pub(super) fn fan(path: &Path, name: &str) -> PathBuf {
     path.join(outer).join(inner).join(name)
 }
 
-/// Bytes of the disk: what is free for us, and all.
+/// Bytes of the disk: what is free for us, and what there is for everybody: what nobody but root may use counts as neither.
 pub(super) fn disk_bytes(path: &Path) -> Result<(u64, u64), StoreError> {
     let stat = rustix::fs::statvfs(path).map_err(|e| StoreError::file("looking at the disk of", path, e.into()))?;
-    Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok((bytes(stat.f_bavail), bytes(used.saturating_add(stat.f_bavail))))
 }

@@ -102,14 +102,18 @@ impl Store {
             Files::Selected(selection) => Paths::listed(&selection.entries),
         };
         let put = put::put(&put_work, catalog, paths)?;
+        let mut info = self.info(keep, &put);
+        let key = Record::Kept(info.clone()).key();
         if put.entries == 0 && keep.is_cache() {
             // Nothing could be read: what was kept before is better than that.
-            let key = Record::Kept(self.info(keep, &put)).key();
             return Ok(Kept { put, key, is_up_to_date: true });
         }
-        let record = Record::Kept(self.info(keep, &put));
-        let key = record.key();
         let old = self.read_record(&home, &key)?;
+        if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() == [put.id]) {
+            // What it brought when it was first kept.
+            info.stored_size = info.stored_size.max(old.stored_size);
+        }
+        let record = Record::Kept(info);
         let is_up_to_date = old.as_ref().is_some_and(|old| is_same(old, &record));
         if is_up_to_date {
             self.index().touch(&slug, &key, self.now())?;
@@ -200,13 +204,20 @@ impl Store {
         Ok(was_there)
     }
 
-    /// Keeps trees that a job needs until [`Store::release`]: from when it is queued.
+    /// Keeps trees that a job needs, besides those that it holds already, until [`Store::release`].
     pub fn hold(&self, owner: &Owner, holder: &JobKey, trees: &[ObjectId]) -> Result<(), StoreError> {
         let work = self.begin(&Interrupt::default())?;
-        let reference =
-            Reference { holder: holder.clone(), trees: trees.to_vec(), owner: owner.clone(), created_at: self.now() };
+        let mut reference = match self.read_record(&self.home(owner), &reference_key(holder))? {
+            Some(Record::Reference(reference)) => reference,
+            _ => Reference { holder: holder.clone(), trees: Vec::new(), owner: owner.clone(), created_at: self.now() },
+        };
+        let new: Vec<ObjectId> = trees.iter().copied().filter(|tree| !reference.trees.contains(tree)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        reference.trees.extend(&new);
         self.write_record(&work, &Record::Reference(reference))?;
-        trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, ReferenceCause::JobQueued))
+        new.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, ReferenceCause::JobQueued))
     }
 
     /// Takes the references of a job back, however it ended: `cause` says how. False: it had none.
@@ -221,6 +232,19 @@ impl Store {
     fn audit_reference(&self, job: Option<&JobKey>, tree: &ObjectId, cause: ReferenceCause) -> Result<(), StoreError> {
         let (entry, content) = (EntryId::new(tree.to_string()), ContentHash::new(tree.to_string()));
         self.audit(&[AuditEvent::reference(self.now(), job.cloned(), entry, content, cause)])
+    }
+
+    /// Takes the references of a job back that it has to things of everybody whose things it may read.
+    pub fn release_readable(&self, reader: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<(), StoreError> {
+        for owner in super::restore::owners_of_project(reader).filter(|owner| reader.may_read(owner)) {
+            self.release(&owner, holder, cause)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps something no longer under its name. What it was is removed when the next collection finds that nobody needs it.
+    pub fn forget_name(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
+        self.forget(owner, key)
     }
 
     fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {

@@ -10,6 +10,7 @@ use super::opened::{Store, slug_of};
 use super::put::Progress;
 use super::record::{ArtifactInfo, Record, What};
 use super::session::Held;
+use super::verify::Verification;
 use crate::artifact::Interrupt;
 use crate::artifact::archive::Limits;
 use crate::pipeline::{JobKey, Owner, Trust};
@@ -150,6 +151,32 @@ impl Store {
             Some(job) => index.consumed(&slug, &found.info.content_hash, job.as_str(), self.now()),
             None => Ok(()),
         }
+    }
+
+    /// Whose things are kept here.
+    pub fn owners(&self) -> Result<Vec<Owner>, StoreError> {
+        let mut owners = Vec::new();
+        for home in self.homes()? {
+            owners.extend(self.owner_of(&home)?);
+        }
+        Ok(owners)
+    }
+
+    /// Jobs that hold something, and whose they are.
+    pub fn holders(&self) -> Result<Vec<(Owner, JobKey)>, StoreError> {
+        let mut holders = Vec::new();
+        for (.., text) in self.index().records()? {
+            if let Ok(Record::Reference(reference)) = serde_json::from_str::<Record>(&text) {
+                holders.push((reference.owner, reference.holder));
+            }
+        }
+        holders.dedup();
+        Ok(holders)
+    }
+
+    /// What was found out when somebody last looked whether it is whole.
+    pub fn verification(&self, info: &ArtifactInfo) -> Result<Option<Verification>, StoreError> {
+        self.index().verification(&info.owner.slug(), &info.content_hash)
     }
 
     /// Everything that is kept, the newest first: of one owner, or of all.

@@ -79,7 +79,7 @@ const LEFT: [(&str, &str); 17] = [
     ("helper_image", "there is no helper image: the agent does that work itself"),
     ("helper_image_flavor", "there is no helper image: the agent does that work itself"),
     ("helper_image_autoset_arch_and_os", "there is no helper image: the agent does that work itself"),
-    ("cache_dir", "caches are kept by the agent, outside of jobs; `dir` in `[cache]` moves them"),
+    ("cache_dir", "caches are kept by the agent, outside of jobs; `dir` in `[store]` moves them"),
     ("volume_driver", "not supported: make the volume with `docker volume create` and name it in `volumes`"),
     ("volume_driver_ops", "not supported: make the volume with `docker volume create` and name it in `volumes`"),
     ("volume_keep", "volumes that an image declares are removed with its container"),

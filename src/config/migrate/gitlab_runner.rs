@@ -151,7 +151,7 @@ fn convert(runner: &mut Taken, name: &str, variable: &impl Fn(&str) -> Option<St
     let token = token_of(runner, variable);
     read_common(runner, &mut table);
     read_network(runner, &mut table);
-    read_cache(runner, &mut table, executor);
+    read_cache(runner);
     let flags = read_feature_flags(runner, &mut table);
     let docker = runner.table("docker");
     if executor == "docker" {
@@ -281,19 +281,9 @@ fn read_network(runner: &mut Taken, table: &mut Table) {
     }
 }
 
-fn read_cache(runner: &mut Taken, table: &mut Table, executor: &str) {
-    let dir = runner.text("cache_dir");
-    match dir {
-        Some(dir) if executor == "host" && dir.starts_with('/') => {
-            let mut cache = Table::new();
-            cache.insert("dir", value(dir));
-            table.insert("cache", Item::Table(cache));
-            runner.note("cache_dir", "the folder is used, but caches in it are kept in another form: they begin empty");
-        }
-        Some(_) => {
-            runner.note("cache_dir", "caches are kept by the agent, outside of jobs; `dir` in `[cache]` moves them")
-        }
-        None => {}
+fn read_cache(runner: &mut Taken) {
+    if runner.text("cache_dir").is_some() {
+        runner.note("cache_dir", "caches are kept by the agent, outside of jobs; `dir` in `[store]` moves them")
     }
     let Some(mut cache) = runner.table("cache").map(|table| Taken::new(table, "cache")) else { return };
     if let Some(kind) = cache.text("type") {
@@ -303,7 +293,7 @@ fn read_cache(runner: &mut Taken, table: &mut Table, executor: &str) {
     if cache.number("maxuploadedarchivesize").is_some_and(|size| size > 0) {
         runner.note(
             "cache.MaxUploadedArchiveSize",
-            "nothing is uploaded; `max_size` in `[cache]` limits all caches together",
+            "nothing is uploaded; `max_size` in `[store]` limits artifacts and caches together",
         );
     }
 }

@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::{self, below_workspace};
 use super::get_sources::untracked_files;
+use super::kept_here::{self, Packed};
 use super::provenance::{self, Statement};
 use super::retry::Tries;
 use crate::artifact::archive::{self, ArchiveError, Level, Packing, Unpacking};
 use crate::artifact::select::{self, Entry, EntryKind, Selection, expand_shell};
-use crate::artifact::{Interrupt, Remark, Severity};
+use crate::artifact::{Interrupt, Remark, Severity, fingerprint};
 use crate::executor::environment::Environment;
 use crate::executor::log::{JobLog, StageLog, Tone};
 use crate::executor::running::{Running, StageError};
@@ -55,6 +56,21 @@ async fn download_one<R: Reporter>(
 ) -> Result<(), JobFailure> {
     let DependencySpec { id, name, .. } = dependency;
     running.run.log.say(Tone::Plain, &format!("Downloading artifacts for {name} ({id})..."));
+    if let Some(found) = kept_here::find(running, dependency).await {
+        match kept_here::restore(running, found, stop).await {
+            Ok((entries, remarks)) => {
+                tell(&running.run.log, &remarks);
+                let text = format!("Restored artifacts of {name} from this machine: {entries} files and folders");
+                running.run.log.say(Tone::Plain, &text);
+                return Ok(());
+            }
+            Err(_) if stop.is_cancelled() => return Err(given_up()),
+            Err(failure) => {
+                let text = format!("what is kept of them on this machine cannot be used: {}", failure.message);
+                running.run.log.say(Tone::Warning, &text);
+            }
+        }
+    }
     let archive = running.run.paths.private.join("download");
     unless_stopped(stop, running.run.reporter.download_artifact(dependency, &archive))
         .await?
@@ -130,13 +146,24 @@ async fn upload_one<R: Reporter>(
     let to = work.to.clone();
     let (remarks, packed) = interruptible(&stop, move |interrupt| work.pack(interrupt)).await?;
     tell(log, &remarks);
-    if !packed {
+    let Some(packed) = packed else {
         log.say(Tone::Error, "No files to upload");
         return Ok(());
-    }
+    };
     let file_name = archive::file_name(&name, artifact.format);
     let kind = if artifact.kind.is_empty() { "archive" } else { &artifact.kind };
-    let sent = unless_stopped(&stop, running.run.reporter.upload_artifact(artifact, &file_name, &to)).await;
+    let upload = unless_stopped(&stop, running.run.reporter.upload_artifact(artifact, &file_name, &to));
+    let keep = async {
+        if kept_here::is_for_others(artifact) {
+            kept_here::keep(running, artifact, &file_name, packed, &stop).await
+        } else {
+            None
+        }
+    };
+    let (sent, kept) = tokio::join!(upload, keep);
+    if let (Ok(Err(_)) | Err(_), Some(kept)) = (&sent, kept) {
+        kept.forget().await;
+    }
     // Best effort: the job's private folder goes with the job.
     let _ = std::fs::remove_file(&to);
     sent?.map_err(|error| {
@@ -159,8 +186,8 @@ struct PackWork {
 }
 
 impl PackWork {
-    /// Writes the archive; false when there is nothing to pack.
-    fn pack(&self, interrupt: Interrupt) -> Result<(Vec<Remark>, bool), JobFailure> {
+    /// Writes the archive; `None` when there is nothing to pack.
+    fn pack(&self, interrupt: Interrupt) -> Result<(Vec<Remark>, Option<Packed>), JobFailure> {
         let root = open_project(&self.workspace, &self.dirs)?;
         let Selection { mut entries, tree_itself, mut remarks } =
             select::select(&root, &self.dirs.project, &self.files, self.untracked.clone())
@@ -171,17 +198,18 @@ impl PackWork {
         }
         let mut selection = Selection { entries, tree_itself, remarks: Vec::new() };
         if selection.is_empty() {
-            return Ok((remarks, false));
+            return Ok((remarks, None));
         }
         if let Some(statement) = &self.statement {
             statement.add(&root, &mut selection, &interrupt)?;
         }
+        let fingerprint = fingerprint(&root, &selection);
         let packing = Packing { format: self.format, level: self.level, interrupt };
         let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
         let packed = archive::pack_with(&root, &selection, &packing, &mut file)
             .map_err(|error| archive_failure("the files could not be packed", &error))?;
         remarks.extend(packed.remarks);
-        Ok((remarks, true))
+        Ok((remarks, Some(Packed { selection, fingerprint, archive_size: packed.bytes })))
     }
 }
 
@@ -270,7 +298,7 @@ pub(super) async fn unless_stopped<T>(
 }
 
 /// What a part that was told to stop ends with. Nobody hears it: whoever stopped the part tells the cause.
-fn given_up() -> JobFailure {
+pub(super) fn given_up() -> JobFailure {
     JobFailure::system("stopped")
 }
 

@@ -7,9 +7,7 @@ use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequ
 use crate::artifact::select;
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::running::{Running, StageError};
-use crate::executor::stages::artifacts::{
-    disk, environment_of_names, expand, interruptible, level, open_project, tell,
-};
+use crate::executor::stages::artifacts::{disk, environment_of_names, expand, interruptible, open_project, tell};
 use crate::executor::stages::files;
 use crate::executor::stages::get_sources::untracked_files;
 use crate::executor::stages::retry::Tries;
@@ -63,13 +61,14 @@ async fn restore_one<R: Reporter>(
         .chain(&cache.fallback_keys)
         .map(|key| Wanted::Exact(key.as_bytes().to_vec()))
         .collect();
-    let (caches, owner) = (running.run.tools.caches.clone(), running.run.job.owner.clone());
+    let (caches, owner, job) =
+        (running.run.tools.caches.clone(), running.run.job.owner.clone(), running.run.job.key.clone());
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
     let restored = interruptible(&stop, move |interrupt| {
         let root = open_project(&workspace, &dirs)?;
         let staging = files::staging(&workspace, &dirs).map_err(|error| disk("a cache cannot be unpacked", &error))?;
         let limits = Limits::default();
-        let request = RestoreRequest { owner: &owner, keys: &keys, staging: &staging, limits, interrupt };
+        let request = RestoreRequest { owner: &owner, job: &job, keys: &keys, staging: &staging, limits, interrupt };
         let restored = caches.restore(&request, &root).map_err(|error| JobFailure::system(in_full(&error)));
         if let Err(error) = files::take_staging_away(&workspace, &dirs) {
             tracing::warn!(%error, "what was unpacked of a cache stays until the job's end");
@@ -140,12 +139,7 @@ async fn save_one<R: Reporter>(
         untracked: cache.files.untracked,
     };
     let untracked = if files.untracked { untracked_files(running, &stop).await } else { Vec::new() };
-    let work = SaveWork {
-        level: level(&running.environment, "CACHE_COMPRESSION_LEVEL"),
-        key: cache.key.clone(),
-        files,
-        untracked,
-    };
+    let work = SaveWork { key: cache.key.clone(), files, untracked };
     let (caches, owner, job) =
         (running.run.tools.caches.clone(), running.run.job.owner.clone(), running.run.job.key.clone());
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
@@ -153,7 +147,7 @@ async fn save_one<R: Reporter>(
         let root = open_project(&workspace, &dirs)?;
         let selection = select::select(&root, &dirs.project, &work.files, work.untracked)
             .map_err(|error| JobFailure::system(in_full(&error)))?;
-        let request = SaveRequest { owner: &owner, key: work.key.as_bytes(), job: &job, level: work.level, interrupt };
+        let request = SaveRequest { owner: &owner, key: work.key.as_bytes(), job: &job, interrupt };
         let saved = caches.save(&request, &root, &selection).map_err(|error| JobFailure::system(in_full(&error)))?;
         Ok((selection.remarks, saved))
     })
@@ -172,7 +166,6 @@ async fn save_one<R: Reporter>(
 }
 
 struct SaveWork {
-    level: crate::artifact::archive::Level,
     key: String,
     files: FileSelection,
     untracked: Vec<std::path::PathBuf>,

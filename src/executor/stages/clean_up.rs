@@ -2,7 +2,7 @@
 
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::running::{Running, StageError};
-use crate::executor::stages::{files, get_sources};
+use crate::executor::stages::{files, get_sources, kept_here};
 use crate::forge::Reporter;
 
 /// Removes the job's file variables. Shown in the log only when there were any.
@@ -25,5 +25,6 @@ pub(in crate::executor) async fn run<R: Reporter>(running: &mut Running<R>) -> R
         running.run.log.say(Tone::Warning, &format!("The work tree could not be cleaned: {error}"));
     }
     drop(section);
+    kept_here::release(running).await;
     Ok(())
 }

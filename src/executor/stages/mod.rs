@@ -9,6 +9,7 @@ pub(super) mod cache;
 pub(super) mod clean_up;
 pub(super) mod files;
 pub(super) mod get_sources;
+mod kept_here;
 mod output;
 pub(super) mod prepare;
 mod provenance;

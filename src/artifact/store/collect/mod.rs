@@ -90,6 +90,12 @@ impl Store {
         Ok(Some(collected))
     }
 
+    /// How long ago the last collection was, by the machine's clock. `None`: there was none, or the clock was set back since.
+    pub fn since_collection(&self) -> Option<Duration> {
+        let at = std::fs::metadata(self.layout.time()).and_then(|file| file.modified()).ok()?;
+        at.elapsed().ok()
+    }
+
     /// The decisions that are others than those of the cycle before.
     fn changed_verdicts(&self, plan: &Plan) -> Result<Vec<AuditEvent>, StoreError> {
         let mut changed = Vec::new();

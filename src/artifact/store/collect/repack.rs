@@ -26,7 +26,7 @@ pub(in super::super) fn copy(
     // A copy is never refused: it is on the way to fewer bytes.
     let bytes = u64::MAX;
     let allowance = Allowance { bytes, counted: bytes, quota: bytes, whose: "the store's", setting: "store.max_size" };
-    let (packer, full) = Packer::new(home, session, store.key.as_ref(), allowance);
+    let (packer, full) = Packer::new(session, store.key.as_ref(), allowance);
     let written = (|| {
         let mut copier = Copier { packer: &packer, compressor: Compressor::new()?, raw: Vec::new(), parts: Vec::new() };
         let mut buffers = Buffers::new()?;

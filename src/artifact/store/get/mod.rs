@@ -3,7 +3,6 @@
 //! Nothing is written that was not found to be what its id says first. What is restored into is a folder that nobody else writes
 //! to; still no name is used twice and no symlink is followed, since a manifest may come from another machine.
 
-use std::os::fd::AsFd as _;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -341,9 +340,4 @@ impl Placing<'_> {
 /// An object that is not what it should be, or not there.
 fn trouble(id: ObjectId, how: ObjectTrouble) -> StoreError {
     StoreError::Object { id, how }
-}
-
-/// The handle of a folder, to be asked for its own status.
-pub(super) fn status(dir: &Dir) -> Result<rustix::fs::Stat, StoreError> {
-    rustix::fs::fstat(dir.as_fd()).map_err(|e| StoreError::file("looking at", "the tree".as_ref(), e.into()))
 }

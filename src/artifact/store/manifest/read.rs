@@ -2,7 +2,6 @@
 
 use super::codec::Cursor;
 use super::{MAGIC, Root, TreeEntry};
-use crate::artifact::store::id::ObjectId;
 
 /// Reads a root. `None`: it is none.
 pub(in super::super) fn root(bytes: &[u8]) -> Option<Root> {
@@ -26,18 +25,4 @@ pub(in super::super) fn segment(bytes: &[u8]) -> Option<Vec<TreeEntry>> {
         entries.push(cursor.entry(before)?);
     }
     Some(entries)
-}
-
-/// The ids of the files in a segment with their sizes, empty ones left out. `None`: it is no segment.
-pub(in super::super) fn files(bytes: &[u8]) -> Option<Vec<(ObjectId, u64)>> {
-    let entries = segment(bytes)?;
-    Some(
-        entries
-            .into_iter()
-            .filter_map(|entry| match entry.node {
-                super::TreeNode::File { size, id } if size > 0 => Some((id, size)),
-                _ => None,
-            })
-            .collect(),
-    )
 }

@@ -221,7 +221,7 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
     let pool = Pool::new(BUFFERS.max(threads * 4));
     let failure = Failure::default();
     let window = Window::new();
-    let (packer, full) = Packer::new(work.home, work.session, work.key, work.allowance);
+    let (packer, full) = Packer::new(work.session, work.key, work.allowance);
     let packer = &packer;
     let (assembled, closed) = std::thread::scope(|scope| {
         let closer = scope.spawn(|| failure.note(full.close(work.home, &catalog)));

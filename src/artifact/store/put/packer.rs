@@ -28,7 +28,6 @@ pub(in super::super) struct Allowance {
 
 /// Takes the frames of a put.
 pub(in super::super) struct Packer<'a> {
-    pub(in super::super) home: &'a Home,
     pub(in super::super) session: &'a Session,
     pub(in super::super) key: Option<&'a StoreKey>,
     pub(in super::super) allowance: Allowance,
@@ -41,15 +40,9 @@ pub(in super::super) struct Packer<'a> {
 pub(in super::super) struct Full(Receiver<OpenPack>);
 
 impl<'a> Packer<'a> {
-    pub(in super::super) fn new(
-        home: &'a Home,
-        session: &'a Session,
-        key: Option<&'a StoreKey>,
-        allowance: Allowance,
-    ) -> (Self, Full) {
+    pub(in super::super) fn new(session: &'a Session, key: Option<&'a StoreKey>, allowance: Allowance) -> (Self, Full) {
         let (full, to_close) = channel();
         let packer = Self {
-            home,
             session,
             key,
             allowance,
@@ -105,11 +98,11 @@ impl<'a> Packer<'a> {
 
     /// The last one that writes to a pack that takes no more has it closed.
     fn close_if_full(&self, pack: Arc<OpenPack>) {
-        if let Some(pack) = Arc::into_inner(pack) {
-            if let Some(full) = self.full.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-                // Nobody takes it any more when closing has failed, which is told elsewhere.
-                let _ = full.send(pack);
-            }
+        if let Some(pack) = Arc::into_inner(pack)
+            && let Some(full) = self.full.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
+        {
+            // Nobody takes it any more when closing has failed, which is told elsewhere.
+            let _ = full.send(pack);
         }
     }
 

@@ -11,7 +11,7 @@ pub mod codes;
 pub mod model;
 
 mod cross;
-mod duration;
+pub(crate) mod duration;
 mod job;
 mod keywords;
 mod place;

@@ -1,0 +1,137 @@
+//! Looks after the store while the agent runs: removes what need not be kept, looks for damage, gives back what jobs that are over
+//! held.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::storage;
+use crate::artifact::Interrupt;
+use crate::artifact::retention::ReferenceCause;
+use crate::artifact::store::{Collected, Collection, Progress, Store, Verifying};
+use crate::config::StoreConfig;
+use crate::state::Journal;
+
+/// After a collection that failed.
+const AFTER_TROUBLE: Duration = Duration::from_secs(15 * 60);
+
+/// Before the first, so that an agent that starts is not busy with it.
+const AT_FIRST: Duration = Duration::from_secs(60);
+
+/// Between two looks at everything.
+const SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Looks after a store.
+pub struct Storekeeper {
+    /// The store.
+    pub store: Arc<Store>,
+    /// How the operator wants things to go.
+    pub config: StoreConfig,
+    /// Which jobs are not over.
+    pub journal: Journal,
+}
+
+impl Storekeeper {
+    /// Works until it is told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut last: Option<Instant> = None;
+        let mut scrubbed = Instant::now();
+        let mut pause = AT_FIRST;
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            if let Err(error) = self.release_the_dead().await {
+                warn!(error, "references of jobs that are over stay for now");
+            }
+            let elapsed = last.map(|last| last.elapsed());
+            pause = match self.collect(elapsed, &stop).await {
+                Ok(Some(collected)) => {
+                    last = Some(Instant::now());
+                    tell(&collected);
+                    collected.plan.next_cycle()
+                }
+                // Another process did it.
+                Ok(None) => AFTER_TROUBLE,
+                Err(error) => {
+                    warn!(error, "the store cannot be cleaned up now");
+                    AFTER_TROUBLE
+                }
+            };
+            if self.config.scrub_rate.as_u64() > 0 && scrubbed.elapsed() >= SCRUB_EVERY {
+                scrubbed = Instant::now();
+                if let Err(error) = self.scrub(&stop).await {
+                    warn!(error, "the store cannot be looked through now");
+                }
+            }
+        }
+    }
+
+    async fn collect(&self, elapsed: Option<Duration>, stop: &CancellationToken) -> Result<Option<Collected>, String> {
+        let (policies, cycle) = storage::retention(&self.config).map_err(|error| error.to_string())?;
+        let store = self.store.clone();
+        interruptible(stop, move |interrupt| {
+            store.collect(&Collection { policies: &policies, cycle, is_dry_run: false, elapsed, interrupt })
+        })
+        .await
+    }
+
+    async fn scrub(&self, stop: &CancellationToken) -> Result<(), String> {
+        let (store, rate) = (self.store.clone(), self.config.scrub_rate.as_u64());
+        let verified = interruptible(stop, move |interrupt| {
+            store.verify(&Verifying { only: None, rate: Some(rate), interrupt }, &Progress::default())
+        })
+        .await?;
+        if verified.is_sound() {
+            info!(objects = verified.objects, "the store was read through: all sound");
+        } else {
+            warn!(
+                damaged_packs = verified.damaged_packs.len(),
+                lost_records = verified.lost_records,
+                "something in the store is damaged; `forgehand store verify` says what"
+            );
+        }
+        Ok(())
+    }
+
+    /// Jobs that an agent before this one could not bring to their end hold nothing any more.
+    async fn release_the_dead(&self) -> Result<(), String> {
+        let open = self.journal.open_jobs().await.map_err(|error| error.to_string())?;
+        let store = self.store.clone();
+        let released = tokio::task::spawn_blocking(move || {
+            for (owner, holder) in store.holders()? {
+                if !open.iter().any(|job| job.assignment.key == holder) {
+                    store.release(&owner, &holder, ReferenceCause::JobCancelled)?;
+                }
+            }
+            Ok::<_, crate::artifact::store::StoreError>(())
+        });
+        released.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+}
+
+fn tell(collected: &Collected) {
+    if collected.lost_records > 0 {
+        warn!(lost_records = collected.lost_records, "records of the store are damaged: nothing is removed");
+    }
+    if collected.deleted > 0 || collected.freed > 0 {
+        info!(deleted = collected.deleted, freed_bytes = collected.freed, "cleaned up the store");
+    }
+}
+
+/// Runs work that blocks and ends early when it is told to stop.
+async fn interruptible<T: Send + 'static>(
+    stop: &CancellationToken,
+    work: impl FnOnce(Interrupt) -> Result<T, crate::artifact::store::StoreError> + Send + 'static,
+) -> Result<T, String> {
+    let interrupt = Interrupt::default();
+    let raised = interrupt.clone();
+    let mut work = tokio::task::spawn_blocking(move || work(interrupt));
+    let done = tokio::select! {
+        done = &mut work => done,
+        () = stop.cancelled() => {
+            raised.raise();
+            work.await
+        }
+    };
+    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}

@@ -1,0 +1,75 @@
+//! `forgehand store gc`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::House;
+use crate::agent::storage;
+use crate::artifact::retention::Judged;
+use crate::artifact::store::{Collection, StoreError};
+use crate::cli::{Verdict, render};
+
+/// Arguments of `forgehand store gc`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The agent does this by itself every 4 hours, and more often when the store or its disk gets full. What is \
+                  referenced by jobs, pinned or in its grace period never goes; then a job's `expire_in`, then \
+                  `[[store.retention]]`, then age and use decide."
+)]
+pub struct GcArgs {
+    /// Only say what would go and what would stay, and why.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print a JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &GcArgs, house: &House) -> Result<Verdict, StoreError> {
+    let (policies, cycle) = match storage::retention(&house.config.store) {
+        Ok(wishes) => wishes,
+        Err(error) => return Ok(render::failed(&error, Verdict::BadInput)),
+    };
+    let collected = house.store.collect(&Collection {
+        policies: &policies,
+        cycle,
+        is_dry_run: args.dry_run,
+        elapsed: None,
+        interrupt: house.interrupt.clone(),
+    })?;
+    let Some(collected) = collected else {
+        return Ok(render::failed(&"another process is collecting; try again when it is done", Verdict::Environment));
+    };
+    if collected.lost_records > 0 {
+        let lost = collected.lost_records;
+        eprintln!("warning: {lost} records are damaged, so nothing was removed; see `forgehand store verify`");
+    }
+    if let Some(jump) = &collected.plan.jump {
+        eprintln!("warning: {jump}");
+    }
+    let plan = &collected.plan;
+    if args.json {
+        let decided = |judged: &Judged| {
+            json!({
+                "name": judged.candidate.name, "content_hash": judged.candidate.content, "bytes": judged.candidate.bytes,
+                "deletes": judged.verdict.deletes(), "rule": judged.verdict.code(), "policy": judged.policy,
+                "reason": judged.reason(),
+            })
+        };
+        let decisions: Vec<_> = plan.deletions.iter().chain(&plan.kept).map(decided).collect();
+        return Ok(render::json(&json!({
+            "dry_run": args.dry_run, "deleted": collected.deleted, "freed_bytes": collected.freed,
+            "pressure": format!("{:?}", plan.pressure()).to_lowercase(), "decisions": decisions,
+        })));
+    }
+    if args.dry_run {
+        let lines: String = plan.deletions.iter().chain(&plan.kept).map(|judged| format!("{judged}\n")).collect();
+        return Ok(render::result(&lines));
+    }
+    let freed = render::size(collected.freed);
+    Ok(render::result(&format!(
+        "removed {} of {}, {freed} given back\n",
+        collected.deleted,
+        plan.deletions.len() + plan.kept.len()
+    )))
+}

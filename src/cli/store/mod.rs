@@ -1,0 +1,169 @@
+//! `forgehand store`: what is kept, by hand.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::config::load_or_explain;
+use super::{Verdict, render};
+use crate::agent::storage::{self, StorageError};
+use crate::artifact::Interrupt;
+use crate::artifact::store::{Listed, Store, StoreError, Wanted};
+use crate::config::{Config, Locations, Overrides};
+use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
+use crate::state::StateDir;
+
+mod gc;
+mod get;
+mod progress;
+mod put;
+mod show;
+mod verify;
+
+/// Arguments of `forgehand store`.
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum StoreCommand {
+    /// Keep files and folders; prints the id of what is kept.
+    Put(put::PutArgs),
+    /// Restore what is kept into a folder: all of it, proved, or nothing.
+    Get(get::GetArgs),
+    /// List what is kept.
+    Ls(show::LsArgs),
+    /// Show what is known of something that is kept.
+    Info(show::InfoArgs),
+    /// Read everything, or one thing, and say what is damaged; mends what can be mended.
+    Verify(verify::VerifyArgs),
+    /// Keep something until it is unpinned, whatever the policies say.
+    Pin(show::PinArgs),
+    /// Take a pin back.
+    Unpin(show::PinArgs),
+    /// Remove what need not be kept, as the policies of the configuration say.
+    Gc(gc::GcArgs),
+    /// Show how much is kept and how full it is.
+    Stats(show::StatsArgs),
+}
+
+/// Runs `forgehand store`.
+pub fn run(args: &StoreArgs, locations: &Locations) -> Result<Verdict, miette::Report> {
+    let house = match House::open(locations) {
+        Ok(house) => house,
+        Err(verdict) => return Ok(verdict),
+    };
+    let done = match &args.command {
+        StoreCommand::Put(args) => put::run(args, &house),
+        StoreCommand::Get(args) => get::run(args, &house),
+        StoreCommand::Ls(args) => show::ls(args, &house),
+        StoreCommand::Info(args) => show::info(args, &house),
+        StoreCommand::Verify(args) => verify::run(args, &house),
+        StoreCommand::Pin(args) => show::pin(args, &house),
+        StoreCommand::Unpin(args) => show::unpin(args, &house),
+        StoreCommand::Gc(args) => gc::run(args, &house),
+        StoreCommand::Stats(args) => show::stats(args, &house),
+    };
+    Ok(done.unwrap_or_else(|error| render::failed(&in_full(&error), verdict_of(&error))))
+}
+
+/// The store and whoever asks.
+struct House {
+    store: Store,
+    config: Config,
+    /// Whether progress is shown.
+    shows_progress: bool,
+    interrupt: Interrupt,
+}
+
+impl House {
+    fn open(locations: &Locations) -> Result<Self, Verdict> {
+        let config = load_or_explain(locations, &Overrides::none())?;
+        let dir = StateDir::open(&locations.state_dir).map_err(|error| render::failed(&error, Verdict::Environment))?;
+        let store = storage::open(&config.store, &dir.store()).map_err(|error| {
+            let verdict = match &error {
+                StorageError::Policy(_) => Verdict::BadInput,
+                StorageError::Store(_) | StorageError::KeyFile { .. } => Verdict::Environment,
+            };
+            render::failed(&in_full(&error), verdict)
+        })?;
+        let interrupt = Interrupt::default();
+        on_signal(interrupt.clone());
+        Ok(Self { store, config, shows_progress: progress::is_wanted(), interrupt })
+    }
+
+    /// What the command line keeps is nobody's job.
+    fn owner() -> Owner {
+        Owner { forge: ForgeInstance::new("local"), project: ProjectId::new("local"), trust: Trust::Protected }
+    }
+
+    /// What is kept under a name or an id: by the command line, else by whoever has it. The operator may see everything.
+    fn find(&self, name: &str) -> Result<Listed, StoreError> {
+        let wanted = Wanted::Named(name.to_owned());
+        if let Some(found) = self.store.find(&Self::owner(), &wanted)? {
+            return Ok(found);
+        }
+        for owner in self.store.owners()? {
+            if let Some(found) = self.store.find(&owner, &wanted)? {
+                return Ok(found);
+            }
+        }
+        Err(StoreError::Unknown { name: name.to_owned() })
+    }
+}
+
+/// Has Ctrl-C and SIGTERM end the work at the next place where it can.
+fn on_signal(interrupt: Interrupt) {
+    std::thread::spawn(move || {
+        let waited = super::block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+                return;
+            };
+            tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+            interrupt.raise();
+        });
+        // Without it, a signal ends the process, which the store outlives.
+        drop(waited);
+    });
+}
+
+/// An error with all its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn verdict_of(error: &StoreError) -> Verdict {
+    match error {
+        StoreError::Unknown { .. } | StoreError::Object { .. } | StoreError::Manifest { .. } => Verdict::Failed,
+        StoreError::Damaged { .. } | StoreError::TooLarge { .. } => Verdict::Failed,
+        StoreError::Occupied { .. } => Verdict::BadInput,
+        StoreError::Interrupted => Verdict::Cancelled,
+        StoreError::File { .. }
+        | StoreError::NoSpace { .. }
+        | StoreError::Quota { .. }
+        | StoreError::Refused(_)
+        | StoreError::Newer { .. }
+        | StoreError::Busy { .. }
+        | StoreError::Key(_)
+        | StoreError::Index { .. } => Verdict::Environment,
+    }
+}
+
+/// A path as a folder's handle.
+fn folder(path: &Path) -> Result<cap_std::fs::Dir, StoreError> {
+    cap_std::fs::Dir::open_ambient_dir(path, cap_std::ambient_authority()).map_err(|source| StoreError::File {
+        doing: "opening",
+        path: PathBuf::from(path),
+        source,
+    })
+}
