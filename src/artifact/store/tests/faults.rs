@@ -355,7 +355,22 @@ impl Bench {
 fn a_bit_of_what_was_seen_changes_no_tree() {
     let mut patient = Patient::new();
     let mut dice = Dice(7);
+    // Files that have just been made prove nothing yet.
+    while spots(&patient, "/seen/").len() < 2 {
+        patient.bench.put(&member(), "tree", &patient.tree);
+        patient.bench.put(&member(), "other", &patient.other);
+    }
     for (path, range) in spots(&patient, "/seen/") {
+        // More than a bit: the last file is said to be another one that the store knows.
+        let good = fs::read(&path).unwrap();
+        let id = good.len() - 64..good.len() - 32;
+        let known = ObjectId::of(&fs::read(patient.tree.join("d/1")).unwrap());
+        let mut lie = good.clone();
+        lie[id].copy_from_slice(known.as_bytes());
+        fs::write(&path, lie).unwrap();
+        assert_eq!(patient.bench.put(&member(), "tree", &patient.tree).put.id, patient.id);
+        assert_eq!(patient.bench.put(&member(), "other", &patient.other).put.id, patient.other_id);
+        fs::write(&path, good).unwrap();
         for _ in 0..40 {
             let root = patient.damaged_copy(&path, dice.within(&range) * 8 + dice.below(8));
             let bench = patient.open(&root).unwrap();
