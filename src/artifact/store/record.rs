@@ -140,6 +140,8 @@ pub(super) struct Reference {
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+// Nearly all of them are of the largest kind.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Record {
     Kept(ArtifactInfo),
     Pin(Pin),

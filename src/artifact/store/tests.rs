@@ -61,10 +61,6 @@ impl Bench {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    fn again(&mut self) {
-        self.store = open(&self.root(), self.store.limits, self.store.key.clone(), &self.seconds).unwrap();
-    }
-
     fn root(&self) -> PathBuf {
         self.temp.path().join("store")
     }

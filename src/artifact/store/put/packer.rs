@@ -98,11 +98,11 @@ impl<'a> Packer<'a> {
 
     /// The last one that writes to a pack that takes no more has it closed.
     fn close_if_full(&self, pack: Arc<OpenPack>) {
-        if let Some(pack) = Arc::into_inner(pack) {
-            if let Some(full) = self.full.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-                // Nobody takes it any more when closing has failed, which is told elsewhere.
-                let _ = full.send(pack);
-            }
+        if let Some(pack) = Arc::into_inner(pack)
+            && let Some(full) = self.full.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
+        {
+            // Nobody takes it any more when closing has failed, which is told elsewhere.
+            let _ = full.send(pack);
         }
     }
 

@@ -179,7 +179,7 @@ fn a_bit_of_a_pack_never_goes_unnoticed() {
     assert_eq!(parts.len(), 7, "{parts:?}");
     let mut dice = Dice(4);
     for (what, places) in &parts {
-        for _ in 0..16 {
+        for _ in 0..10 {
             let place = &places[dice.below(places.len())];
             let bit = dice.within(place) * 8 + dice.below(8);
             patient.suffer(&pack, bit, what);
@@ -221,7 +221,7 @@ fn a_bit_of_a_record_is_put_right_or_told() {
     let mut patient = Patient::new();
     let mut dice = Dice(5);
     for (path, range) in spots(&patient, "/records/") {
-        for _ in 0..12 {
+        for _ in 0..8 {
             let bit = dice.within(&range) * 8 + dice.below(8);
             let root = patient.damaged_copy(&path, bit);
             let bench = patient.open(&root).unwrap();
@@ -232,7 +232,8 @@ fn a_bit_of_a_record_is_put_right_or_told() {
             assert!(patient.is_sound(&bench));
             drop(bench);
             let file = root.join(path.strip_prefix(patient.bench.root()).unwrap());
-            assert_eq!(fs::read(file).unwrap(), fs::read(&path).unwrap(), "written again");
+            let read = |path: &Path| record::from_bytes::<record::Record>(&fs::read(path).unwrap());
+            assert!(read(&file).is_some() && read(&file) == read(&path), "written again");
             fs::remove_dir_all(root).unwrap();
 
             // The index is lost as well: nobody knows any more what was kept.
@@ -271,7 +272,7 @@ fn a_bit_of_the_index_changes_no_content() {
     rusqlite::Connection::open(&index).unwrap().pragma_update(None, "wal_checkpoint", "TRUNCATE").unwrap();
     let length = fs::metadata(&index).unwrap().len() as usize;
     let mut dice = Dice(6);
-    for _ in 0..150 {
+    for _ in 0..80 {
         let bit = dice.below(length) * 8 + dice.below(8);
         let root = patient.damaged_copy(&index, bit);
         let label = format!("bit {bit}");
@@ -354,7 +355,22 @@ impl Bench {
 fn a_bit_of_what_was_seen_changes_no_tree() {
     let mut patient = Patient::new();
     let mut dice = Dice(7);
+    // Files that have just been made prove nothing yet.
+    while spots(&patient, "/seen/").len() < 2 {
+        patient.bench.put(&member(), "tree", &patient.tree);
+        patient.bench.put(&member(), "other", &patient.other);
+    }
     for (path, range) in spots(&patient, "/seen/") {
+        // More than a bit: the last file is said to be another one that the store knows.
+        let good = fs::read(&path).unwrap();
+        let id = good.len() - 64..good.len() - 32;
+        let known = ObjectId::of(&fs::read(patient.tree.join("d/1")).unwrap());
+        let mut lie = good.clone();
+        lie[id].copy_from_slice(known.as_bytes());
+        fs::write(&path, lie).unwrap();
+        assert_eq!(patient.bench.put(&member(), "tree", &patient.tree).put.id, patient.id);
+        assert_eq!(patient.bench.put(&member(), "other", &patient.other).put.id, patient.other_id);
+        fs::write(&path, good).unwrap();
         for _ in 0..40 {
             let root = patient.damaged_copy(&path, dice.within(&range) * 8 + dice.below(8));
             let bench = patient.open(&root).unwrap();
@@ -376,7 +392,7 @@ fn a_bit_of_the_small_files_is_survived() {
         assert_eq!(spots.len(), 1, "{part}");
         let (path, range) = spots[0].clone();
         let mut dice = Dice(8);
-        for _ in 0..80 {
+        for _ in 0..40 {
             let bit = dice.within(&range) * 8 + dice.below(8);
             let root = patient.damaged_copy(&path, bit);
             let label = format!("{part}: bit {bit}");
