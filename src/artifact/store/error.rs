@@ -28,6 +28,12 @@ pub enum StoreError {
         /// The store, or the file.
         path: PathBuf,
     },
+    /// The disk that is restored to is full.
+    #[error("no space left on the disk for `{}`: free some, and restore again", path.display())]
+    NoRoom {
+        /// The file that had no room.
+        path: PathBuf,
+    },
     /// The quota would be passed.
     #[error(
         "{whose} quota of {quota} bytes is used up: nothing new is kept; remove artifacts, run `forgehand store gc`, or raise `{setting}`"
@@ -168,6 +174,7 @@ impl StoreError {
         match self {
             Self::File { .. }
             | Self::NoSpace { .. }
+            | Self::NoRoom { .. }
             | Self::Quota { .. }
             | Self::TooLarge { .. }
             | Self::Refused(_)

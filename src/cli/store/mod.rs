@@ -150,6 +150,7 @@ fn verdict_of(error: &StoreError) -> Verdict {
         StoreError::Interrupted => Verdict::Cancelled,
         StoreError::File { .. }
         | StoreError::NoSpace { .. }
+        | StoreError::NoRoom { .. }
         | StoreError::Quota { .. }
         | StoreError::Refused(_)
         | StoreError::Newer { .. }

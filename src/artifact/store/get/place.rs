@@ -15,7 +15,12 @@ use crate::artifact::beneath;
 const RESTORED: u32 = 0o777;
 
 fn fail(doing: &'static str, path: &[u8], error: impl Into<io::Error>) -> StoreError {
-    StoreError::file(doing, beneath::path(path), error.into())
+    let error = error.into();
+    if beneath::is_no_space(&error) {
+        // Another disk than the store's, or the same: what is full is where it is restored to.
+        return StoreError::NoRoom { path: beneath::path(path).to_owned() };
+    }
+    StoreError::file(doing, beneath::path(path), error)
 }
 
 /// The folders of a tree. Neighbours share the handle of their folder.
