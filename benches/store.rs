@@ -34,8 +34,11 @@ fn main() -> Result<(), Failure> {
         return work::run(rest);
     }
     // `cargo bench` passes flags of the usual harness; the others choose rows.
-    let (compares, chosen): (Vec<&str>, Vec<&str>) =
-        arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).partition(|word| *word == "commands");
+    let (compares, chosen): (Vec<&str>, Vec<&str>) = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|word| !word.starts_with('-'))
+        .partition(|word| *word == "commands");
     let wanted = |row: &str| chosen.is_empty() || chosen.contains(&row);
     let mut trees: Vec<Tree> = data::KINDS.into_iter().filter(|kind| wanted(kind.name())).map(Tree::Made).collect();
     trees.extend(chosen.iter().filter_map(|word| word.strip_prefix("folder=")).map(|path| Tree::Copy(path.into())));

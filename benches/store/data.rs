@@ -21,7 +21,8 @@ pub enum Kind {
     Small,
 }
 
-pub const KINDS: [Kind; 4] = [Kind::Random, Kind::Text, Kind::Zeros, Kind::Small];
+/// Small files come first: ext4 looks long for an inode where many files have just been removed.
+pub const KINDS: [Kind; 4] = [Kind::Small, Kind::Random, Kind::Text, Kind::Zeros];
 
 impl Kind {
     pub fn name(self) -> &'static str {
@@ -113,7 +114,13 @@ fn log_lines(buffer: &mut [u8], words: &Words, noise: &mut Noise) {
     let mut text = String::with_capacity(buffer.len() + 256);
     while text.len() < buffer.len() {
         let (second, milli) = (noise.below(86_400), noise.below(1000));
-        let _ = write!(text, "2026-11-27T{:02}:{:02}:{:02}.{milli:03}Z INFO ", second / 3600, second / 60 % 60, second % 60);
+        let _ = write!(
+            text,
+            "2026-11-27T{:02}:{:02}:{:02}.{milli:03}Z INFO ",
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        );
         let _ = write!(text, "{}::{}: request={:08x}", words.pick(noise), words.pick(noise), noise.next() as u32);
         for _ in 0..4 + noise.below(8) {
             let _ = write!(text, " {}", words.pick(noise));
@@ -127,7 +134,8 @@ fn log_lines(buffer: &mut [u8], words: &Words, noise: &mut Noise) {
 fn small(tree: &Path, noise: &mut Noise) -> Result<(), Failure> {
     let words = Words::new(noise);
     for number in 0..SMALL_FILES {
-        let folder = tree.join(format!("package-{}", number / A_FOLDER / 8)).join(format!("lib{}", number / A_FOLDER % 8));
+        let folder =
+            tree.join(format!("package-{}", number / A_FOLDER / 8)).join(format!("lib{}", number / A_FOLDER % 8));
         if number % A_FOLDER == 0 {
             fs::create_dir_all(&folder)?;
         }
@@ -138,7 +146,13 @@ fn small(tree: &Path, noise: &mut Noise) -> Result<(), Failure> {
         let mut text = format!("// {number}\n'use strict';\n");
         while text.len() < size {
             let (name, other) = (words.pick(noise), words.pick(noise));
-            let _ = write!(text, "function {name}({other}) {{\n  return this.{}.{}({other}, {});\n}}\n", words.pick(noise), words.pick(noise), noise.below(1000));
+            let _ = write!(
+                text,
+                "function {name}({other}) {{\n  return this.{}.{}({other}, {});\n}}\n",
+                words.pick(noise),
+                words.pick(noise),
+                noise.below(1000)
+            );
         }
         text.truncate(size);
         file.write_all(text.as_bytes())?;
