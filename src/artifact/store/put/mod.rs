@@ -266,7 +266,12 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
         drop(batches);
         let assembled = assembler.join().ok().flatten();
         packers.into_iter().for_each(|packer| drop(packer.join()));
-        packer.finish();
+        // What cannot be kept must not fill what is left of a quota or a disk.
+        if assembled.is_none() || failure.has_ended.is_raised() || work.interrupt.is_raised() {
+            packer.give_up();
+        } else {
+            packer.finish();
+        }
         (assembled, closer.join().ok().flatten())
     });
     if let Some(error) = failure.first.into_inner().unwrap_or_else(PoisonError::into_inner) {

@@ -100,6 +100,12 @@ impl<'a> Packer<'a> {
         }
     }
 
+    /// Drops the pack that is open: nothing will need it. Nothing is written afterwards.
+    pub(in super::super) fn give_up(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.finish();
+    }
+
     /// Has the last pack closed. Nothing is written afterwards.
     pub(in super::super) fn finish(&self) {
         if let Some(pack) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take() {
