@@ -215,6 +215,10 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
     let root_stat =
         rustix::fs::fstat(work.root).map_err(|e| StoreError::file("looking at", "the tree".as_ref(), e.into()))?;
     let mut seen = Seen::load(work.home, &root_stat)?;
+    if !catalog.damaged().is_empty() {
+        // Chunks of files whose lists are there may be gone.
+        seen.forget();
+    }
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     let catalog = Mutex::new(catalog);
     let remarks = Mutex::new(Remarks::default());

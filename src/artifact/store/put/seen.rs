@@ -82,6 +82,11 @@ impl Seen {
         Ok(Self { path, old, at: MAGIC.len() })
     }
 
+    /// Believes nothing of it.
+    pub(super) fn forget(&mut self) {
+        self.old.clear();
+    }
+
     /// What is known of the file at `path`. Paths must be asked for in order.
     pub(super) fn find(&mut self, path: &[u8]) -> Option<Known> {
         loop {
