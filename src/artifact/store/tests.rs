@@ -216,16 +216,39 @@ fn a_changed_byte_costs_a_chunk() {
     assert!(kept.put.new_bytes < 600 << 10, "{} new bytes", kept.put.new_bytes);
 }
 
+/// Later than a tick of the clock, files prove to be unchanged.
+fn settle() {
+    let settled = std::time::Instant::now() + std::time::Duration::from_millis(300);
+    while std::time::Instant::now() < settled {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_encrypted_shows_no_names_and_unchanged_files_are_known_all_the_same() {
+    let key = StoreKey::parse(&[7; 32]).unwrap();
+    let bench = Bench::with(Limits { reserve_bytes: 0, ..Limits::default() }, Some(key));
+    let tree = bench.folder("tree");
+    fs::write(tree.join("a-name-nobody-may-read"), "x").unwrap();
+    settle();
+    bench.put(&member(), "a", &tree);
+    let seen = || {
+        let files = super::disk::names(&bench.store.home(&member()).seen()).unwrap();
+        files.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>()
+    };
+    let before = seen();
+    assert_eq!(before.len(), 1);
+    assert!(!before[0].windows(6).any(|some| some == b"nobody"));
+    bench.put(&member(), "a", &tree);
+    assert_eq!(seen(), before, "it was read again, and nothing was new");
+}
+
 #[test]
 fn a_lost_chunk_comes_back_when_the_unchanged_file_is_put_again() {
     let bench = Bench::new();
     let tree = bench.folder("tree");
     fs::write(tree.join("large"), noise(3 << 20, 1)).unwrap();
-    // Later than a tick of the clock, so that the file proves to be unchanged.
-    let settled = std::time::Instant::now() + std::time::Duration::from_millis(300);
-    while std::time::Instant::now() < settled {
-        std::thread::yield_now();
-    }
+    settle();
     let kept = bench.put(&member(), "a", &tree);
     let [pack] = &super::disk::fanned(&bench.store.home(&member()).packs()).unwrap()[..] else { panic!("one pack") };
     let mut bytes = fs::read(pack).unwrap();

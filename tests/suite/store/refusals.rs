@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{House, files_below, flip, ordinary, seen};
 use crate::support::agent::said;
+use crate::support::wait_until;
 
 /// Everything in a folder, or that there is none.
 fn state(path: &Path) -> Option<Vec<super::Seen>> {
@@ -190,7 +192,11 @@ fn an_encrypted_store_shows_nothing_and_opens_with_its_key_only() {
     fs::write(tree.join("file-name-that-nobody-may-read"), secret).unwrap();
     fs::write(tree.join("large"), secret.repeat(50_000)).unwrap();
     fs::write(tree.join("noise"), super::noise(300_000, 1)).unwrap();
-    house.put(&tree, "a");
+    // What is unchanged is remembered once the files are older than a tick of the clock.
+    wait_until(Duration::from_secs(30), "the files are remembered", || {
+        house.put(&tree, "a");
+        files_below(&house.store()).iter().any(|path| path.iter().any(|part| part == "seen")).then_some(())
+    });
     let noise = super::noise(300_000, 1);
     for path in files_below(&house.store()) {
         let bytes = fs::read(&path).unwrap();

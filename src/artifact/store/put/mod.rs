@@ -214,7 +214,7 @@ impl Failure {
 pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Result<Put, StoreError> {
     let root_stat =
         rustix::fs::fstat(work.root).map_err(|e| StoreError::file("looking at", "the tree".as_ref(), e.into()))?;
-    let mut seen = Seen::load(work.home, &root_stat)?;
+    let mut seen = Seen::load(work.home, &root_stat, work.key)?;
     if !catalog.damaged().is_empty() {
         // Chunks of files whose lists are there may be gone.
         seen.forget();
@@ -285,7 +285,7 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
     if work.interrupt.is_raised() {
         return Err(StoreError::Interrupted);
     }
-    seen.save(assembled.seen, work.session)?;
+    seen.save(assembled.seen, work.session, work.key)?;
     Ok(Put {
         id: assembled.id,
         content_id: assembled.root.content_id,
