@@ -81,17 +81,18 @@ impl Known {
 impl Seen {
     /// What was put from the folder that `root` is the status of. Nothing, where that is lost or damaged.
     pub(super) fn load(home: &Home, root: &Stat, key: Option<&StoreKey>) -> Result<Self, StoreError> {
-        let key = ObjectId::of(&[root.st_dev.to_le_bytes(), root.st_ino.to_le_bytes()].concat());
-        let path = home.seen().join(key.to_string());
+        let folder = ObjectId::of(&[root.st_dev.to_le_bytes(), root.st_ino.to_le_bytes()].concat());
+        let path = home.seen().join(folder.to_string());
         let bytes = disk::read_small(&path, LIMIT as u64)?.unwrap_or_default();
-        let bytes = match key {
+        let mut old = match key {
             None => bytes,
             Some(key) => unsealed(&bytes, key)?.unwrap_or_default(),
         };
-        let old = match bytes.split_last_chunk::<32>() {
-            Some((body, hash)) if body.starts_with(&MAGIC) && Sha256::digest(body)[..] == *hash => body.to_vec(),
-            _ => Vec::new(),
+        let body = match old.split_last_chunk::<32>() {
+            Some((body, hash)) if body.starts_with(&MAGIC) && Sha256::digest(body)[..] == *hash => body.len(),
+            _ => 0,
         };
+        old.truncate(body);
         Ok(Self { path, old, at: MAGIC.len() })
     }
 
