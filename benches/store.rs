@@ -39,6 +39,7 @@ fn main() -> Result<(), Failure> {
         .map(String::as_str)
         .filter(|word| !word.starts_with('-'))
         .partition(|word| *word == "commands");
+    let compares = !compares.is_empty() || chosen.is_empty();
     let wanted = |row: &str| chosen.is_empty() || chosen.contains(&row);
     let mut trees: Vec<Tree> = data::KINDS.into_iter().filter(|kind| wanted(kind.name())).map(Tree::Made).collect();
     trees.extend(chosen.iter().filter_map(|word| word.strip_prefix("folder=")).map(|path| Tree::Copy(path.into())));
@@ -49,7 +50,7 @@ fn main() -> Result<(), Failure> {
         let place = Place::new(tree)?;
         rows::measure(&tree.name(), &place)?;
     }
-    if !compares.is_empty() && !trees.is_empty() {
+    if compares && !trees.is_empty() {
         println!("\n{}", commands::HEAD);
         for tree in &trees {
             let place = Place::new(tree)?;
