@@ -17,4 +17,5 @@ mod recovery;
 mod shim;
 mod static_binary;
 mod steps;
+mod store;
 mod support;

@@ -52,8 +52,17 @@ impl StoreKey {
 
     /// The key of the pack with this salt.
     pub(super) fn for_pack(&self, salt: &[u8; SALT]) -> Result<PackKey, StoreError> {
-        let failed = |_| StoreError::Key("the key of a pack cannot be derived".to_owned());
-        let info = [b"pack".as_slice(), salt];
+        self.derived(b"pack", salt)
+    }
+
+    /// The key of a file that tells what was put from a folder before: one frame, the first.
+    pub(super) fn for_seen(&self, salt: &[u8; SALT]) -> Result<PackKey, StoreError> {
+        self.derived(b"seen", salt)
+    }
+
+    fn derived(&self, what: &[u8], salt: &[u8; SALT]) -> Result<PackKey, StoreError> {
+        let failed = |_| StoreError::Key("a key for a file of the store cannot be derived".to_owned());
+        let info = [what, salt];
         let okm = self.0.expand(&info, &AES_256_GCM).map_err(failed)?;
         Ok(PackKey(LessSafeKey::new(UnboundKey::from(okm))))
     }

@@ -222,3 +222,62 @@ fn a_changed_byte_costs_a_chunk() {
     let kept = bench.put(&member(), "b", &tree);
     assert!(kept.put.new_bytes < 600 << 10, "{} new bytes", kept.put.new_bytes);
 }
+
+/// Later than a tick of the clock, files prove to be unchanged.
+fn settle() {
+    let settled = std::time::Instant::now() + std::time::Duration::from_millis(300);
+    while std::time::Instant::now() < settled {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_encrypted_shows_no_names_and_unchanged_files_are_known_all_the_same() {
+    let key = StoreKey::parse(&[7; 32]).unwrap();
+    let bench = Bench::with(Limits { reserve_bytes: 0, ..Limits::default() }, Some(key));
+    let tree = bench.folder("tree");
+    fs::write(tree.join("a-name-nobody-may-read"), "x").unwrap();
+    settle();
+    bench.put(&member(), "a", &tree);
+    let seen = || {
+        let files = super::disk::names(&bench.store.home(&member()).seen()).unwrap();
+        files.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>()
+    };
+    let before = seen();
+    assert_eq!(before.len(), 1);
+    assert!(!before[0].windows(6).any(|some| some == b"nobody"));
+    bench.put(&member(), "a", &tree);
+    assert_eq!(seen(), before, "it was read again, and nothing was new");
+}
+
+#[test]
+fn a_lost_chunk_comes_back_when_the_unchanged_file_is_put_again() {
+    let bench = Bench::new();
+    let tree = bench.folder("tree");
+    fs::write(tree.join("large"), noise(3 << 20, 1)).unwrap();
+    settle();
+    let kept = bench.put(&member(), "a", &tree);
+    let [pack] = &super::disk::fanned(&bench.store.home(&member()).packs()).unwrap()[..] else { panic!("one pack") };
+    let mut bytes = fs::read(pack).unwrap();
+    bytes[1 << 20] ^= 1;
+    fs::write(pack, bytes).unwrap();
+    assert!(bench.get(&member(), &kept.put.id, &bench.folder("out")).is_err());
+    bench.put(&member(), "a", &tree);
+    let out = bench.folder("other");
+    bench.get(&member(), &kept.put.id, &out).unwrap();
+    assert_eq!(state(&out), state(&tree));
+}
+
+#[test]
+fn what_is_refused_leaves_the_room_that_was_there() {
+    let limits = Limits { owner_bytes: 4 << 20, reserve_bytes: 0, ..Limits::default() };
+    let bench = Bench::with(limits, None);
+    let (large, small) = (bench.folder("large"), bench.folder("small"));
+    fs::write(large.join("file"), noise(8 << 20, 1)).unwrap();
+    fs::write(small.join("file"), noise(3 << 20, 2)).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(bench.try_put(&member(), "large", &large), Err(StoreError::Quota { .. })));
+        assert_eq!(bench.stored(), 0);
+    }
+    bench.put(&member(), "small", &small);
+}

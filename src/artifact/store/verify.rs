@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
 use super::collect::repack;
+use super::disk;
 use super::error::{ObjectTrouble, StoreError};
 use super::get;
 use super::id::ObjectId;
@@ -193,6 +194,9 @@ impl Store {
             for path in catalog.damaged() {
                 self.put_aside(path)?;
             }
+            if !catalog.damaged().is_empty() {
+                forget_seen(home)?;
+            }
         }
         verified.damaged_packs.extend(bad.iter().map(ToString::to_string));
         self.salvage(home, &bad)
@@ -222,6 +226,9 @@ impl Store {
                 let before = self.index().verification(&slug_of(home), &id)?;
                 let verification = checker.verification(&id, reads, before, self.now())?;
                 self.index().set_verification(&slug_of(home), &verification)?;
+                if verification.result != VerificationResult::Valid {
+                    forget_seen(home)?;
+                }
                 verified.kept.push((info.owner.clone(), info.what.text().map(str::to_owned), verification));
                 if how.interrupt.is_raised() {
                     return Err(StoreError::Interrupted);
@@ -244,6 +251,7 @@ impl Store {
             let verification = next(id, before, how, Some(error.to_string()), 0, self.now());
             self.index().set_verification(&slug_of(home), &verification)
         });
+        let noted = noted.and_then(|()| forget_seen(home));
         if let Err(error) = noted.and_then(|()| self.salvage(home, damaged)) {
             tracing::warn!(%error, "the damaged pack could not be mended");
         }
@@ -267,11 +275,17 @@ impl Store {
             }
         }
         let _alone = session::lock(&self.layout, How::Exclusive, &Interrupt::default())?;
+        forget_seen(home)?;
         for id in damaged {
             self.put_aside(&home.pack(id))?;
         }
         self.index().set_usage(&slug_of(home), self.catalog_bytes(home)?)
     }
+}
+
+/// Has every file read again that is put: one that is unchanged is known by its list, and a chunk of that may be what is gone.
+fn forget_seen(home: &Home) -> Result<(), StoreError> {
+    disk::names(&home.seen())?.iter().try_for_each(|path| disk::remove(path))
 }
 
 /// Whether every object of a pack is what it was.

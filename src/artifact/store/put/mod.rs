@@ -214,7 +214,11 @@ impl Failure {
 pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Result<Put, StoreError> {
     let root_stat =
         rustix::fs::fstat(work.root).map_err(|e| StoreError::file("looking at", "the tree".as_ref(), e.into()))?;
-    let mut seen = Seen::load(work.home, &root_stat)?;
+    let mut seen = Seen::load(work.home, &root_stat, work.key)?;
+    if !catalog.damaged().is_empty() {
+        // Chunks of files whose lists are there may be gone.
+        seen.forget();
+    }
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     let catalog = Mutex::new(catalog);
     let remarks = Mutex::new(Remarks::default());
@@ -267,7 +271,8 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
         let assembled = assembler.join().ok().flatten();
         packers.into_iter().for_each(|packer| drop(packer.join()));
         failure.note(packer.check());
-        packer.finish(failure.has_ended.is_raised());
+        // What cannot be kept must not fill what is left of a quota or a disk.
+        packer.finish(assembled.is_none() || failure.has_ended.is_raised() || work.interrupt.is_raised());
         (assembled, closer.join().ok().flatten())
     });
     if let Some(error) = failure.first.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -277,7 +282,7 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
     if work.interrupt.is_raised() {
         return Err(StoreError::Interrupted);
     }
-    seen.save(assembled.seen, work.session)?;
+    seen.save(assembled.seen, work.session, work.key)?;
     Ok(Put {
         id: assembled.id,
         content_id: assembled.root.content_id,

@@ -7,6 +7,8 @@
 //! "fhseen\0\1", then for each file: length of the path (2), path, device, inode, size (8 each), mtime and ctime (seconds 8,
 //! nanoseconds 4), id (32); SHA-256 of what comes before (32)
 //! ```
+//!
+//! Where there is a key: "fhseen\0\2", a salt (16), and all of the above encrypted, since it names files.
 
 use std::path::PathBuf;
 
@@ -17,13 +19,20 @@ use super::super::disk;
 use super::super::error::StoreError;
 use super::super::id::ObjectId;
 use super::super::layout::Home;
+use super::super::seal::{SALT, StoreKey};
 use super::super::session::Session;
 
+/// The first bytes ...
 const MAGIC: [u8; 8] = *b"fhseen\0\x01";
+/// ... of a file that is encrypted.
+const SEALED: [u8; 8] = *b"fhseen\0\x02";
 const FACTS: usize = 8 * 3 + 12 * 2;
 
 /// Bytes of such a file, at most: a tree of more files is read again.
 const LIMIT: usize = 32 << 20;
+
+/// Bytes of what stands around the entries, encrypted or not.
+const ENDS: usize = 128;
 
 /// How long before a look the status must have changed last. The clock of file systems ticks 100 times a second or more often.
 const TICK: i128 = 100_000_000;
@@ -71,15 +80,25 @@ impl Known {
 
 impl Seen {
     /// What was put from the folder that `root` is the status of. Nothing, where that is lost or damaged.
-    pub(super) fn load(home: &Home, root: &Stat) -> Result<Self, StoreError> {
-        let key = ObjectId::of(&[root.st_dev.to_le_bytes(), root.st_ino.to_le_bytes()].concat());
-        let path = home.seen().join(key.to_string());
+    pub(super) fn load(home: &Home, root: &Stat, key: Option<&StoreKey>) -> Result<Self, StoreError> {
+        let folder = ObjectId::of(&[root.st_dev.to_le_bytes(), root.st_ino.to_le_bytes()].concat());
+        let path = home.seen().join(folder.to_string());
         let bytes = disk::read_small(&path, LIMIT as u64)?.unwrap_or_default();
-        let old = match bytes.split_last_chunk::<32>() {
-            Some((body, hash)) if body.starts_with(&MAGIC) && Sha256::digest(body)[..] == *hash => body.to_vec(),
-            _ => Vec::new(),
+        let mut old = match key {
+            None => bytes,
+            Some(key) => unsealed(&bytes, key)?.unwrap_or_default(),
         };
+        let body = match old.split_last_chunk::<32>() {
+            Some((body, hash)) if body.starts_with(&MAGIC) && Sha256::digest(body)[..] == *hash => body.len(),
+            _ => 0,
+        };
+        old.truncate(body);
         Ok(Self { path, old, at: MAGIC.len() })
+    }
+
+    /// Believes nothing of it.
+    pub(super) fn forget(&mut self) {
+        self.old.clear();
     }
 
     /// What is known of the file at `path`. Paths must be asked for in order.
@@ -109,13 +128,18 @@ impl Seen {
     }
 
     /// Keeps what is known now, where that is something else.
-    pub(super) fn save(self, new: SeenWriter, session: &Session) -> Result<(), StoreError> {
+    pub(super) fn save(self, new: SeenWriter, session: &Session, key: Option<&StoreKey>) -> Result<(), StoreError> {
         let mut bytes = new.bytes;
-        if bytes.len() > LIMIT - 32 || bytes == self.old || (bytes.len() == MAGIC.len() && self.old.is_empty()) {
+        if bytes.len() > LIMIT - ENDS || bytes == self.old || (bytes.len() == MAGIC.len() && self.old.is_empty()) {
             return Ok(());
         }
         let hash = Sha256::digest(&bytes);
         bytes.extend_from_slice(&hash);
+        if let Some(key) = key {
+            let salt: [u8; SALT] = rand::random();
+            key.for_seen(&salt)?.seal_frame(0, &mut bytes)?;
+            bytes.splice(..0, SEALED.into_iter().chain(salt));
+        }
         // Nothing hangs on it: what is not whole after a loss of power is not believed.
         let fail = |e| StoreError::file("writing", &self.path, e);
         let temporary = session.new_file();
@@ -123,6 +147,15 @@ impl Seen {
         std::fs::create_dir_all(self.path.parent().unwrap_or(&self.path)).map_err(fail)?;
         std::fs::rename(&temporary, &self.path).map_err(fail)
     }
+}
+
+/// The content of an encrypted file. `None`: it is none, or of another key.
+fn unsealed(file: &[u8], key: &StoreKey) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some((salt, sealed)) = file.strip_prefix(&SEALED).and_then(|rest| rest.split_first_chunk::<SALT>()) else {
+        return Ok(None);
+    };
+    let mut bytes = sealed.to_vec();
+    Ok(key.for_seen(salt)?.open_frame(0, &mut bytes).map(|()| bytes))
 }
 
 /// What is known now.

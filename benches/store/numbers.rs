@@ -1,0 +1,52 @@
+//! Work that is done by a process of its own, and what it says about it.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use crate::Failure;
+
+/// What was measured, by name: seconds and bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers(BTreeMap<String, f64>);
+
+impl Numbers {
+    pub fn set(&mut self, name: &str, value: f64) {
+        self.0.insert(name.to_owned(), value);
+    }
+
+    pub fn get(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Of two measurements the smaller numbers, but for memory, where the larger one counts.
+    pub fn best(mut self, other: &Self) -> Self {
+        for (name, value) in &other.0 {
+            let own = self.0.entry(name.clone()).or_insert(*value);
+            *own = if name == "peak" { own.max(*value) } else { own.min(*value) };
+        }
+        self
+    }
+
+    pub fn print(&self) {
+        println!("{}", serde_json::json!(self.0));
+    }
+}
+
+/// Has another process of this program do something.
+pub fn of_work(arguments: &[&str]) -> Result<Numbers, Failure> {
+    // What was written before is not what is measured.
+    rustix::fs::sync();
+    let output = Command::new(std::env::current_exe()?).arg("--work").args(arguments).output()?;
+    if !output.status.success() {
+        return Err(format!("{arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(Numbers(serde_json::from_slice(&output.stdout)?))
+}
+
+pub fn milliseconds(seconds: f64) -> String {
+    format!("{:.0} ms", seconds * 1e3)
+}
+
+pub fn mebibytes(bytes: f64) -> String {
+    format!("{:.1} MiB", bytes / f64::from(1 << 20))
+}

@@ -1,0 +1,90 @@
+//! How long things stay.
+
+use std::fs;
+use std::time::Duration;
+
+use super::{House, noise, ordinary, seen, stdout};
+use crate::support::agent::said;
+use crate::support::wait_until;
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// Nothing is in grace.
+const NO_GRACE: &str = "[store]\ngrace = \"0s\"\n";
+
+/// Keeps a tree of a megabyte for a moment only.
+fn put_for_a_moment(house: &House, name: &str, seed: u64) {
+    let tree = house.folder(name);
+    fs::write(tree.join("file"), noise(1 << 20, seed)).unwrap();
+    house.ends_with(0, &["put", tree.to_str().unwrap(), "--name", name, "--expire", "1s"]);
+}
+
+/// Waits until a thing may go.
+fn wait_expired(house: &House, name: &str) {
+    wait_until(LIMIT, "it expires", || {
+        let plan = stdout(&house.ends_with(0, &["gc", "--dry-run"]));
+        plan.lines().any(|line| !line.starts_with("keep") && line.contains(name)).then_some(())
+    });
+}
+
+fn names(house: &House) -> Vec<String> {
+    let listed = house.json(&["ls"]);
+    let mut names: Vec<String> =
+        listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap_or("-").to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_has_expired_goes_with_its_bytes_and_a_dry_run_only_says_so() {
+    let house = House::with(NO_GRACE);
+    put_for_a_moment(&house, "short", 1);
+    let tree = ordinary(&house.path("tree"), 2);
+    house.put(&tree, "young");
+    house.ends_with(0, &["put", tree.to_str().unwrap(), "--name", "held", "--expire", "30 days"]);
+    wait_expired(&house, "short");
+    let (before, packs) = (names(&house), house.packs());
+    let plan = stdout(&house.ends_with(0, &["gc", "--dry-run"]));
+    assert_eq!(plan.lines().count(), 3, "every decision is explained: {plan}");
+    assert_eq!((names(&house), house.packs()), (before, packs));
+    let used = || house.json(&["stats"])["total_bytes"].as_u64().unwrap();
+    let full = used();
+    let collected = house.json(&["gc"]);
+    assert_eq!((&collected["deleted"], &collected["dry_run"]), (&1.into(), &false.into()));
+    assert_eq!(names(&house), ["held", "young"]);
+    assert!(used() + (1 << 20) <= full, "{full} bytes became {}", used());
+    house.ends_with(1, &["get", "short", "dest"]);
+    assert_eq!(house.got("held"), seen(&tree));
+    house.ends_with(0, &["verify"]);
+}
+
+#[test]
+fn what_is_pinned_stays_until_it_is_unpinned() {
+    let house = House::with(NO_GRACE);
+    put_for_a_moment(&house, "pinned", 1);
+    put_for_a_moment(&house, "loose", 2);
+    house.ends_with(0, &["pin", "pinned"]);
+    house.ends_with(0, &["pin", "pinned"]);
+    assert!(house.json(&["info", "pinned"])["reference_count"].as_u64().unwrap() >= 1);
+    wait_expired(&house, "loose");
+    house.ends_with(0, &["gc"]);
+    assert_eq!(names(&house), ["pinned"]);
+    assert_eq!(house.got("pinned"), seen(&house.path("pinned")));
+    house.ends_with(0, &["unpin", "pinned"]);
+    let again = house.ends_with(0, &["unpin", "pinned"]);
+    assert!(said(&again).contains("was not pinned"), "{}", said(&again));
+    wait_expired(&house, "pinned");
+    house.ends_with(0, &["gc"]);
+    assert_eq!((names(&house), house.packs().len()), (Vec::<String>::new(), 0));
+}
+
+#[test]
+fn what_was_used_a_moment_ago_is_in_grace_whatever_else_holds() {
+    let house = House::new();
+    put_for_a_moment(&house, "used", 1);
+    let expires: jiff::Timestamp = house.json(&["info", "used"])["expires_at"].as_str().unwrap().parse().unwrap();
+    wait_until(LIMIT, "it expires", || (jiff::Timestamp::now() > expires).then_some(()));
+    let plan = stdout(&house.ends_with(0, &["gc", "--dry-run"]));
+    assert!(plan.starts_with("keep") && plan.contains("grace"), "{plan}");
+    house.ends_with(0, &["gc"]);
+    assert_eq!(names(&house), ["used"]);
+}

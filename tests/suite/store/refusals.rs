@@ -1,0 +1,233 @@
+//! What is wrong is told, by text and exit code, and nothing is touched.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{House, files_below, flip, ordinary, seen};
+use crate::support::agent::said;
+use crate::support::wait_until;
+
+/// Everything in a folder, or that there is none.
+fn state(path: &Path) -> Option<Vec<super::Seen>> {
+    path.is_dir().then(|| seen(path))
+}
+
+#[test]
+fn the_destination_must_be_absent_or_empty() {
+    let house = House::new();
+    let tree = ordinary(&house.path("tree"), 1);
+    house.put(&tree, "a");
+    let get = |code: i32, dest: &Path| house.ends_with(code, &["get", "a", dest.to_str().unwrap()]);
+    let full = house.folder("full");
+    fs::write(full.join("mine"), "mine").unwrap();
+    let before = seen(&full);
+    assert!(said(&get(2, &full)).contains("not empty"));
+    assert_eq!(seen(&full), before);
+    let file = house.path("file");
+    fs::write(&file, "mine").unwrap();
+    get(2, &file);
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+
+    get(0, &house.folder("empty"));
+    get(0, &house.path("absent"));
+    get(0, &house.path("far/below/absent"));
+    house.ends_with(0, &["get", "a", "relative"]);
+    for name in ["empty", "absent", "far/below/absent", "relative"] {
+        assert_eq!(seen(&house.path(name)), seen(&tree), "{name}");
+    }
+    let link = house.path("link");
+    symlink("nowhere", &link).unwrap();
+    let refused = house.run(&["get", "a", link.to_str().unwrap()]);
+    assert!(!refused.status.success(), "nothing is restored through a link that leads nowhere");
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("nowhere"));
+    assert!(!house.path("nowhere").exists());
+    assert_no_leftovers(&house);
+}
+
+/// No folder in which something was being restored is left.
+fn assert_no_leftovers(house: &House) {
+    let names = fs::read_dir(house.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".forgehand-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_is_unknown_is_told_and_the_destination_stays_as_it_was() {
+    let house = House::new();
+    let (absent, empty) = (house.path("absent"), house.folder("empty"));
+    for what in ["no-such-name", &"0".repeat(64), "00000000", ""] {
+        for dest in [&absent, &empty] {
+            let before = state(dest);
+            let output = house.ends_with(1, &["get", what, dest.to_str().unwrap()]);
+            assert!(said(&output).contains("nothing is kept under"), "{}", said(&output));
+            assert_eq!(state(dest), before);
+        }
+    }
+    for command in ["info", "pin", "unpin", "verify"] {
+        house.ends_with(1, &[command, "no-such-name"]);
+    }
+    assert_no_leftovers(&house);
+}
+
+#[test]
+fn damage_is_never_served_and_ends_when_the_same_content_is_put_again() {
+    let house = House::new();
+    let tree = ordinary(&house.path("tree"), 1);
+    house.put(&tree, "a");
+    let verified = house.ends_with(0, &["verify"]);
+    assert!(said(&verified).contains("all sound"), "{}", said(&verified));
+    let [pack] = &house.packs()[..] else { panic!("one pack") };
+    // In the middle of what does not compress: some file's content.
+    flip(pack, 300_000);
+    let (absent, empty) = (house.path("absent"), house.folder("empty"));
+    for dest in [&absent, &empty] {
+        let before = state(dest);
+        let output = house.ends_with(1, &["get", "a", dest.to_str().unwrap()]);
+        assert!(said(&output).contains("damaged") || said(&output).contains("missing"), "{}", said(&output));
+        assert_eq!(state(dest), before);
+    }
+    assert_no_leftovers(&house);
+    for _ in 0..5 {
+        house.ends_with(1, &["verify"]);
+        house.ends_with(1, &["verify", "a"]);
+    }
+    assert_ne!(house.json(&["info", "a"])["verification"]["result"], "valid");
+    house.put(&tree, "a");
+    house.ends_with(0, &["verify"]);
+    assert_eq!(house.got("a"), seen(&tree));
+    assert_eq!(house.json(&["info", "a"])["verification"]["result"], "valid");
+}
+
+/// A bit of each kind of file, in several places: told, or of no consequence; never another content.
+#[test]
+fn a_flipped_bit_in_any_file_is_noticed_or_does_no_harm() {
+    let house = House::new();
+    let tree = ordinary(&house.path("tree"), 1);
+    house.put(&tree, "a");
+    house.ends_with(0, &["pin", "a"]);
+    let expected = seen(&tree);
+    let master = house.path("master");
+    copy(&house.store(), &master);
+    let files: Vec<_> =
+        files_below(&master).iter().map(|path| path.strip_prefix(&master).unwrap().to_owned()).collect();
+    assert!(files.len() >= 6, "{files:?}");
+    for file in files {
+        let length = fs::metadata(master.join(&file)).unwrap().len() as usize;
+        let places: Vec<usize> = [0, 9, 40, length / 2, length.saturating_sub(60), length.saturating_sub(1)]
+            .into_iter()
+            .filter(|at| *at < length)
+            .collect();
+        for at in places {
+            fs::remove_dir_all(house.store()).unwrap();
+            copy(&master, &house.store());
+            flip(&house.store().join(&file), at);
+            let dest = house.path("dest");
+            let output = house.run(&["get", "a", dest.to_str().unwrap()]);
+            let what = format!("{} at {at} of {length}: {}", file.display(), said(&output));
+            match output.status.code() {
+                Some(0) => assert_eq!(seen(&dest), expected, "{what}"),
+                Some(1 | 3) => assert!(!dest.exists() && !said(&output).is_empty(), "{what}"),
+                _ => panic!("{what}"),
+            }
+            let verified = house.run(&["verify"]);
+            assert!(matches!(verified.status.code(), Some(0 | 1 | 3)), "{what}{}", said(&verified));
+            // The truth is told: what is sound by its own account can be had.
+            if verified.status.success() {
+                assert_eq!(house.got("a"), expected, "{what}");
+            }
+            let _ = fs::remove_dir_all(&dest);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let house = House::new();
+    let tree = ordinary(&house.path("tree"), 1);
+    house.put(&tree, "a");
+    let format = house.store().join("format");
+    let ours = fs::read_to_string(&format).unwrap();
+    let newer = ours.replacen("\"version\":1", "\"version\":2", 1);
+    assert_ne!(newer, ours);
+    fs::write(&format, newer).unwrap();
+    let before = seen(&house.store());
+    let dest = house.path("dest");
+    let commands: [&[&str]; 9] = [
+        &["put", "tree"],
+        &["get", "a", dest.to_str().unwrap()],
+        &["ls"],
+        &["info", "a"],
+        &["verify"],
+        &["pin", "a"],
+        &["unpin", "a"],
+        &["gc"],
+        &["stats"],
+    ];
+    for command in commands {
+        let output = house.ends_with(3, command);
+        assert!(said(&output).contains("format 2"), "{}", said(&output));
+    }
+    assert!(!dest.exists());
+    assert_eq!(seen(&house.store()), before);
+    fs::write(&format, ours).unwrap();
+    assert_eq!(house.got("a"), seen(&tree));
+}
+
+#[test]
+fn an_encrypted_store_shows_nothing_and_opens_with_its_key_only() {
+    let house = House::new();
+    let key = house.path("key");
+    let configured = format!("[store]\nkey_file = \"{}\"\n", key.display());
+    house.configure(&configured);
+    fs::write(&key, [7; 32]).unwrap();
+    let tree = house.folder("tree");
+    let secret = "the words that nobody may read ";
+    fs::write(tree.join("file-name-that-nobody-may-read"), secret).unwrap();
+    fs::write(tree.join("large"), secret.repeat(50_000)).unwrap();
+    fs::write(tree.join("noise"), super::noise(300_000, 1)).unwrap();
+    // What is unchanged is remembered once the files are older than a tick of the clock.
+    wait_until(Duration::from_secs(30), "the files are remembered", || {
+        house.put(&tree, "a");
+        files_below(&house.store()).iter().any(|path| path.iter().any(|part| part == "seen")).then_some(())
+    });
+    let noise = super::noise(300_000, 1);
+    for path in files_below(&house.store()) {
+        let bytes = fs::read(&path).unwrap();
+        for plain in [secret.as_bytes(), b"nobody-may-read", &noise[..64], &noise[200_000..200_064]] {
+            let holds = bytes.windows(plain.len()).any(|window| window == plain);
+            assert!(!holds, "{} holds {:?}", path.display(), String::from_utf8_lossy(plain));
+        }
+    }
+    assert_eq!(house.got("a"), seen(&tree));
+    house.ends_with(0, &["verify"]);
+
+    let dest = house.path("dest");
+    let wrong = |text: &str, config: &str| {
+        house.configure(config);
+        let before = seen(&house.store()).into_iter().filter(|one| one.path.starts_with(b"owners")).collect::<Vec<_>>();
+        for command in [&["get", "a", dest.to_str().unwrap()][..], &["verify"], &["put", "tree"], &["gc"]] {
+            let output = house.ends_with(3, command);
+            assert!(said(&output).contains(text), "{text}: {}", said(&output));
+        }
+        let after = seen(&house.store()).into_iter().filter(|one| one.path.starts_with(b"owners")).collect::<Vec<_>>();
+        assert_eq!(after, before);
+        assert!(!dest.exists());
+    };
+    wrong("store.key_file", "");
+    fs::write(&key, [8; 32]).unwrap();
+    wrong("not with the key that is set", &configured);
+    fs::write(&key, "no key").unwrap();
+    wrong("is no key", &configured);
+    fs::remove_file(&key).unwrap();
+    wrong("cannot be read", &configured);
+    fs::write(&key, "07".repeat(32) + "\n").unwrap();
+    house.configure(&configured);
+    assert_eq!(house.got("a"), seen(&tree), "the same key in digits");
+}
