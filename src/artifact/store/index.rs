@@ -15,6 +15,9 @@ use super::verify::Verification;
 /// How long a statement waits for another process.
 const BUSY: Duration = Duration::from_secs(30);
 
+/// Between two tries to open it.
+const STEP: Duration = Duration::from_millis(10);
+
 /// What the tables look like. Another number: they are made anew.
 const VERSION: i64 = 1;
 
@@ -80,6 +83,7 @@ pub(super) struct Index {
     db: Connection,
     path: std::path::PathBuf,
     is_damaged: Cell<bool>,
+    is_in_memory: bool,
 }
 
 /// Beside a damaged index, so that whoever opens it next makes it anew.
@@ -101,8 +105,24 @@ impl Index {
         }
         match Self::try_open(path) {
             Err(StoreError::Index { source, .. }) if is_damage(&source) => Self::open_anew(path),
+            Err(StoreError::Index { source, .. }) if is_out_of_room(&source) => Self::open_in_memory(path),
             opened => opened,
         }
+    }
+
+    /// An index that ends with this process, where the disk is too full to open the one that lies there: what is kept can be read all the
+    /// same, and cleaned up.
+    fn open_in_memory(path: &Path) -> Result<(Self, bool), StoreError> {
+        let fail = |source| StoreError::Index { path: path.to_owned(), source };
+        let db = Connection::open_in_memory().map_err(fail)?;
+        let mut index = Self { db, path: path.to_owned(), is_damaged: Cell::new(false), is_in_memory: true };
+        index.prepare().map_err(fail)?;
+        Ok((index, true))
+    }
+
+    /// Whether nobody else will know what it is told.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.is_in_memory
     }
 
     /// Opens an empty index in place of one that is damaged.
@@ -139,9 +159,18 @@ impl Index {
     fn try_open(path: &Path) -> Result<(Self, bool), StoreError> {
         let fail = |source| StoreError::Index { path: path.to_owned(), source };
         let db = Connection::open(path).map_err(fail)?;
-        let mut index = Self { db, path: path.to_owned(), is_damaged: Cell::new(false) };
-        let is_new = index.prepare().map_err(fail)?;
-        Ok((index, is_new))
+        let mut index = Self { db, path: path.to_owned(), is_damaged: Cell::new(false), is_in_memory: false };
+        let mut waited = Duration::ZERO;
+        loop {
+            match index.prepare() {
+                // While somebody else makes the database, it does not wait by itself.
+                Err(error) if is_busy(&error) && waited < BUSY => {
+                    std::thread::sleep(STEP);
+                    waited += STEP;
+                }
+                prepared => return Ok((index, prepared.map_err(fail)?)),
+            }
+        }
     }
 
     fn prepare(&mut self) -> rusqlite::Result<bool> {
@@ -393,6 +422,16 @@ impl Index {
         self.db.execute_batch(end).map_err(|e| self.fail(e))?;
         result
     }
+}
+
+/// Whether another process is at it.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// Whether the disk has no room for what SQLite needs to open a database.
+fn is_out_of_room(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
 }
 
 /// Whether the file is no database any more, or not ours: no statement of ours can be wrong otherwise.

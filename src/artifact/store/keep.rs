@@ -77,6 +77,7 @@ impl Store {
     /// The disk or a quota is full, a file of the store cannot be written, or it was interrupted: nothing is kept then, and what was
     /// kept under the same name before still is.
     pub fn put(&self, keep: &Keep<'_>) -> Result<Kept, StoreError> {
+        self.heal()?;
         self.room()?.admit(keep.owner, 0).map_err(StoreError::Refused)?;
         let work = self.begin(&keep.interrupt)?;
         let home = self.home(keep.owner);

@@ -101,6 +101,7 @@ impl Store {
 
     /// Makes the index anew where it was found to be damaged.
     pub(super) fn heal(&self) -> Result<(), StoreError> {
+        self.come_to_disk()?;
         {
             let mut index = self.index();
             if !index.is_damaged() {
@@ -110,6 +111,23 @@ impl Store {
             *index = Index::open_anew(&self.layout.index())?.0;
         }
         self.bring_up(true, true)
+    }
+
+    /// Takes the index that lies on the disk again, where the disk had no room to open it before.
+    fn come_to_disk(&self) -> Result<(), StoreError> {
+        let is_new = {
+            let mut index = self.index();
+            if !index.is_in_memory() {
+                return Ok(());
+            }
+            let (on_disk, is_new) = Index::open(&self.layout.index())?;
+            if on_disk.is_in_memory() {
+                return Ok(());
+            }
+            *index = on_disk;
+            is_new
+        };
+        self.bring_up(true, is_new)
     }
 
     /// The index. Never kept across work that takes long.
@@ -165,6 +183,9 @@ impl Store {
 
     /// Writes a record, for good, and tells the index.
     pub(super) fn write_record(&self, work: &Work, record: &Record) -> Result<(), StoreError> {
+        if self.index().is_in_memory() {
+            return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
+        }
         let home = self.home(record.owner());
         let owner_file = home.owner_file();
         if self.owner_of(&home)?.is_none() {

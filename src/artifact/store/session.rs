@@ -9,6 +9,7 @@
 //! named something that the index was not told of.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,7 +29,17 @@ const STEP: Duration = Duration::from_millis(5);
 /// Holds a lock until dropped, or until the process is gone.
 #[derive(Debug)]
 pub(super) struct Held {
-    _file: File,
+    file: File,
+}
+
+impl Held {
+    /// Whether the name still means the file that is locked.
+    fn is_at(&self, path: &Path) -> bool {
+        match (self.file.metadata(), fs::symlink_metadata(path)) {
+            (Ok(locked), Ok(named)) => (locked.dev(), locked.ino()) == (named.dev(), named.ino()),
+            _ => false,
+        }
+    }
 }
 
 /// How a lock is held.
@@ -48,7 +59,7 @@ fn take(path: &Path, how: How, wait: Duration, interrupt: &Interrupt) -> Result<
     let mut waited = Duration::ZERO;
     loop {
         match rustix::fs::flock(&file, operation) {
-            Ok(()) => return Ok(Some(Held { _file: file })),
+            Ok(()) => return Ok(Some(Held { file })),
             Err(rustix::io::Errno::INTR) => {}
             Err(rustix::io::Errno::WOULDBLOCK) if interrupt.is_raised() => return Err(StoreError::Interrupted),
             Err(rustix::io::Errno::WOULDBLOCK) if waited < wait => {
@@ -107,9 +118,9 @@ impl Session {
             let folder = layout.sessions().join(uuid::Uuid::new_v4().simple().to_string());
             fs::create_dir(&folder).map_err(|e| StoreError::file("making", &folder, e))?;
             match take(&folder.join("lock"), How::Exclusive, Duration::ZERO, &Interrupt::default()) {
-                Ok(Some(held)) => return Ok(Self { folder, held: Some(held) }),
-                Ok(None) => {}
-                // Somebody found it without a lock and took it for left behind.
+                Ok(Some(held)) if held.is_at(&folder.join("lock")) => return Ok(Self { folder, held: Some(held) }),
+                // Somebody found it without a lock, took it for left behind, and has it or has removed it.
+                Ok(_) => {}
                 Err(StoreError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }

@@ -163,6 +163,11 @@ pub(super) fn info(args: &InfoArgs, house: &House) -> Result<Verdict, StoreError
 pub(super) fn pin(args: &PinArgs, house: &House) -> Result<Verdict, StoreError> {
     let found = house.find(&args.what)?;
     house.store.pin(&found.info.owner, found.info.content_hash)?;
+    // It may have been removed just before it was pinned.
+    if let Err(error) = house.find(&found.info.content_hash.to_string()) {
+        house.store.unpin(&found.info.owner, &found.info.content_hash)?;
+        return Err(error);
+    }
     Ok(Verdict::Success)
 }
 

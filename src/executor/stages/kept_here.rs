@@ -152,6 +152,9 @@ pub(super) async fn find<R: Reporter>(running: &Running<R>, dependency: &Depende
         let found = found.filter(|found| found.info.metadata.get(ARCHIVE_SIZE) == Some(&size));
         if let Some(found) = &found {
             store.hold(&found.info.owner, &holder, &[found.info.content_hash]).map_err(|error| in_words(&error))?;
+            // It may have been removed just before it was held.
+            let still = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
+            return Ok(still.filter(|still| still.info == found.info));
         }
         Ok(found)
     });

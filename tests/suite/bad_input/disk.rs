@@ -189,7 +189,7 @@ fn a_cache_for_which_the_disk_has_no_room_leaves_the_work_tree_as_it_was() {
         })
     };
     // The same again and again, each another: small in the store, and no holes when it is restored.
-    let fill = "for i in 1 2 3 4 5; do yes many-of-$i | head -c 8000000 >kept/$i; done; echo made";
+    let fill = "for i in 1 2 3 4 5; do head -c 8000000 /dev/zero | tr '\\0' $i >kept/$i; done; echo made";
     house.run(&[fill], with_cache("push", "1")).succeeded().said("Created cache");
     let look = "head -c 3 kept/2; ls kept | sed 's/^/found-/'";
     house.run(&[look], with_cache("pull", "1")).succeeded().said("found-5").kept_quiet_about("own\n");

@@ -76,7 +76,7 @@ fn a_transfer_under_way_ends_with_its_job() {
     let giver = house.spec(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]) }));
     let giver = house.queue_spec(JobSpec { name: "giver".to_owned(), ..giver });
     house.end(giver).succeeded();
-    house.forget_what_jobs_left();
+    house.agent.forget_artifacts();
     for endpoint in [Endpoint::UploadArtifact, Endpoint::DownloadArtifact] {
         house.forge.fail(FaultRule::all(endpoint, FaultAction::Hang));
     }
@@ -112,7 +112,7 @@ fn a_download_that_fails_ends_the_job_before_its_commands() {
     let giver = house.spec(&["echo given >given"], json!({ "artifacts": archive_of(&["given"]) }));
     let giver = house.queue_spec(JobSpec { name: "giver".to_owned(), ..giver });
     house.end(giver).succeeded();
-    house.forget_what_jobs_left();
+    house.agent.forget_artifacts();
     let over = json!({ "dependencies": ["giver"] });
     for code in [401, 403, 404, 500] {
         let rule = house.forge.fail(FaultRule::all(Endpoint::DownloadArtifact, FaultAction::status(code)));

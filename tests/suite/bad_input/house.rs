@@ -47,11 +47,6 @@ impl House {
         Self { forge, agent, project }
     }
 
-    /// Makes this machine another one: nothing that earlier jobs left is here.
-    pub fn forget_what_jobs_left(&self) {
-        std::fs::remove_dir_all(self.agent.state_dir().join("store/owners")).expect("the store can be emptied");
-    }
-
     /// Queues a job of these commands with `over` laid over its response. It has no work tree unless `over` has variables.
     pub fn queue(&self, commands: &[&str], over: Value) -> u64 {
         self.queue_spec(self.spec(commands, over))

@@ -179,6 +179,21 @@ impl Agent {
         self.dir.path().join("state")
     }
 
+    /// Makes this machine another one as far as artifacts go: none that earlier jobs left is here. Caches stay.
+    pub fn forget_artifacts(&self) {
+        let mut folders = vec![self.state_dir().join("store/owners")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains(r#""what":{"artifact""#)) {
+                    std::fs::remove_file(path).expect("a record can be removed");
+                }
+            }
+        }
+    }
+
     /// The agent's `forgehand.toml`.
     pub fn config_file(&self) -> PathBuf {
         self.dir.path().join("forgehand.toml")

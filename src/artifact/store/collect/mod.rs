@@ -87,6 +87,7 @@ impl Store {
         let done = Done { deleted: collected.deleted, freed: collected.freed };
         self.audit(&Vec::from_iter(collected.plan.alert(done)))?;
         self.forget_leftovers()?;
+        self.heal()?;
         Ok(Some(collected))
     }
 

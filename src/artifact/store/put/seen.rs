@@ -4,8 +4,8 @@
 //! was looked at: a file that is written twice within a tick of the clock does not show it.
 //!
 //! ```text
-//! "fhseen\0\1", then for each file: length of the path (2), path, device, inode, size (8 each), mtime and ctime (seconds 8,
-//! nanoseconds 4), id (32); SHA-256 of what comes before (32)
+//! "fhseen\0\1", then for each file: length of the beginning of its path that the one before has, too (2), length of the rest (2), the
+//! rest, a hash of what the file system says (16), id (32); SHA-256 of what comes before (32)
 //! ```
 //!
 //! Where there is a key: "fhseen\0\2", a salt (16), and all of the above encrypted, since it names files.
@@ -26,10 +26,10 @@ use super::super::session::Session;
 const MAGIC: [u8; 8] = *b"fhseen\0\x01";
 /// ... of a file that is encrypted.
 const SEALED: [u8; 8] = *b"fhseen\0\x02";
-const FACTS: usize = 8 * 3 + 12 * 2;
+const FACTS: usize = 16;
 
 /// Bytes of such a file, at most: a tree of more files is read again.
-const LIMIT: usize = 32 << 20;
+const LIMIT: usize = 16 << 20;
 
 /// Bytes of what stands around the entries, encrypted or not.
 const ENDS: usize = 128;
@@ -37,19 +37,17 @@ const ENDS: usize = 128;
 /// How long before a look the status must have changed last. The clock of file systems ticks 100 times a second or more often.
 const TICK: i128 = 100_000_000;
 
-/// What the file system says of a file.
+/// What the file system says of a file, hashed: it is only compared.
 pub(super) type Facts = [u8; FACTS];
 
-/// The facts of a file, in the form in which they are kept.
+/// The facts of a file: device, inode, size, time of change and of status change.
 pub(super) fn facts(stat: &Stat) -> Facts {
-    let mut bytes = [0; FACTS];
-    let numbers = [stat.st_dev, stat.st_ino, stat.st_size as u64, stat.st_mtime as u64, stat.st_ctime as u64];
-    for (to, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
-        *to = number.to_le_bytes();
-    }
-    bytes[40..44].copy_from_slice(&(stat.st_mtime_nsec as u32).to_le_bytes());
-    bytes[44..].copy_from_slice(&(stat.st_ctime_nsec as u32).to_le_bytes());
-    bytes
+    let (mtime, ctime) = (stat.st_mtime as u64, stat.st_ctime as u64);
+    let (mtime_nanos, ctime_nanos) = (stat.st_mtime_nsec as u64, stat.st_ctime_nsec as u64);
+    let numbers = [stat.st_dev, stat.st_ino, stat.st_size as u64, mtime, mtime_nanos, ctime, ctime_nanos];
+    let hash: [u8; 32] = Sha256::digest(numbers.map(u64::to_le_bytes).as_flattened()).into();
+    let [facts, _] = hash.as_chunks::<FACTS>().0 else { return [0; FACTS] };
+    *facts
 }
 
 /// Whether the file's status changed long enough before `now` (nanoseconds since 1970) for its facts to prove something.
@@ -62,6 +60,15 @@ pub(super) struct Seen {
     path: PathBuf,
     old: Vec<u8>,
     at: usize,
+    /// The path of the entry before.
+    before: Vec<u8>,
+}
+
+/// An entry that is looked at.
+struct Entry {
+    path: Vec<u8>,
+    known: Known,
+    end: usize,
 }
 
 /// What was known of one file.
@@ -93,7 +100,7 @@ impl Seen {
             _ => 0,
         };
         old.truncate(body);
-        Ok(Self { path, old, at: MAGIC.len() })
+        Ok(Self { path, old, at: MAGIC.len(), before: Vec::new() })
     }
 
     /// Believes nothing of it.
@@ -104,27 +111,27 @@ impl Seen {
     /// What is known of the file at `path`. Paths must be asked for in order.
     pub(super) fn find(&mut self, path: &[u8]) -> Option<Known> {
         loop {
-            let (known, end) = self.entry()?;
-            match known.cmp(path) {
-                std::cmp::Ordering::Less => self.at = end,
-                std::cmp::Ordering::Greater => return None,
-                std::cmp::Ordering::Equal => {
-                    let (facts, id) = self.old.get(self.at + 2 + known.len()..end)?.split_first_chunk::<FACTS>()?;
-                    let known = Known { facts: *facts, id: ObjectId::from_bytes(id.try_into().ok()?) };
-                    self.at = end;
-                    return Some(known);
-                }
+            let Entry { path: known_path, known, end } = self.entry()?;
+            let order = known_path.as_slice().cmp(path);
+            if order == std::cmp::Ordering::Greater {
+                return None;
+            }
+            (self.at, self.before) = (end, known_path);
+            if order == std::cmp::Ordering::Equal {
+                return Some(known);
             }
         }
     }
 
-    /// The path of the next entry, and where it ends.
-    fn entry(&self) -> Option<(&[u8], usize)> {
-        let (length, rest) = self.old.get(self.at..)?.split_first_chunk::<2>()?;
-        let length = usize::from(u16::from_le_bytes(*length));
-        let path = rest.get(..length)?;
-        let end = self.at + 2 + length + FACTS + 32;
-        (end <= self.old.len()).then_some((path, end))
+    fn entry(&self) -> Option<Entry> {
+        let (lengths, rest) = self.old.get(self.at..)?.split_first_chunk::<4>()?;
+        let [a, b, c, d] = *lengths;
+        let (shared, length) = (usize::from(u16::from_le_bytes([a, b])), usize::from(u16::from_le_bytes([c, d])));
+        let path = [self.before.get(..shared)?, rest.get(..length)?].concat();
+        let (facts, rest) = rest.get(length..)?.split_first_chunk::<FACTS>()?;
+        let (id, _) = rest.split_first_chunk::<32>()?;
+        let known = Known { facts: *facts, id: ObjectId::from_bytes(*id) };
+        Some(Entry { path, known, end: self.at + 4 + length + FACTS + 32 })
     }
 
     /// Keeps what is known now, where that is something else.
@@ -161,22 +168,29 @@ fn unsealed(file: &[u8], key: &StoreKey) -> Result<Option<Vec<u8>>, StoreError> 
 /// What is known now.
 pub(super) struct SeenWriter {
     bytes: Vec<u8>,
+    before: Vec<u8>,
 }
 
 impl SeenWriter {
     pub(super) fn new() -> Self {
-        Self { bytes: MAGIC.to_vec() }
+        Self { bytes: MAGIC.to_vec(), before: Vec::new() }
     }
 
     /// Takes the next file, in the order of the paths.
     pub(super) fn push(&mut self, path: &[u8], facts: &Facts, id: &ObjectId) {
         // Beyond the limit nothing is kept; so nothing more has to be remembered either.
-        let Ok(length) = u16::try_from(path.len()) else { return };
         if self.bytes.len() > LIMIT {
             return;
         }
+        let shared = path.iter().zip(&self.before).take_while(|(a, b)| a == b).count();
+        // Paths are shorter than that.
+        let lengths = (u16::try_from(shared), u16::try_from(path.len() - shared));
+        let (Ok(shared_length), Ok(length)) = lengths else { return };
+        self.bytes.extend_from_slice(&shared_length.to_le_bytes());
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.bytes.extend_from_slice(path);
+        self.bytes.extend_from_slice(&path[shared..]);
+        self.before.clear();
+        self.before.extend_from_slice(path);
         self.bytes.extend_from_slice(facts);
         self.bytes.extend_from_slice(id.as_bytes());
     }
