@@ -43,7 +43,7 @@ pub(super) type Facts = [u8; FACTS];
 /// The facts of a file: device, inode, size, time of change and of status change.
 pub(super) fn facts(stat: &Stat) -> Facts {
     let (mtime, ctime) = (stat.st_mtime as u64, stat.st_ctime as u64);
-    let (mtime_nanos, ctime_nanos) = (stat.st_mtime_nsec as u64, stat.st_ctime_nsec as u64);
+    let (mtime_nanos, ctime_nanos) = (stat.st_mtime_nsec, stat.st_ctime_nsec);
     let numbers = [stat.st_dev, stat.st_ino, stat.st_size as u64, mtime, mtime_nanos, ctime, ctime_nanos];
     let hash: [u8; 32] = Sha256::digest(numbers.map(u64::to_le_bytes).as_flattened()).into();
     let [facts, _] = hash.as_chunks::<FACTS>().0 else { return [0; FACTS] };
