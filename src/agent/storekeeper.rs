@@ -52,6 +52,7 @@ impl Storekeeper {
                 }
                 // Another process did it.
                 Ok(None) => AFTER_TROUBLE,
+                Err(_) if stop.is_cancelled() => return,
                 Err(error) => {
                     warn!(error, "the store cannot be cleaned up now");
                     AFTER_TROUBLE
@@ -59,7 +60,9 @@ impl Storekeeper {
             };
             if self.config.scrub_rate.as_u64() > 0 && scrubbed.elapsed() >= SCRUB_EVERY {
                 scrubbed = Instant::now();
-                if let Err(error) = self.scrub(&stop).await {
+                if let Err(error) = self.scrub(&stop).await
+                    && !stop.is_cancelled()
+                {
                     warn!(error, "the store cannot be looked through now");
                 }
             }

@@ -102,7 +102,14 @@ impl Store {
             )),
             Files::Selected(selection) => Paths::listed(&selection.entries),
         };
-        let put = put::put(&put_work, catalog, paths)?;
+        let put = match put::put(&put_work, catalog, paths) {
+            Ok(put) => put,
+            Err(error) => {
+                // Packs that were full before are there until the next collection.
+                self.index().set_usage(&slug, self.catalog_bytes(&home)?)?;
+                return Err(error);
+            }
+        };
         let mut info = self.info(keep, &put);
         let key = Record::Kept(info.clone()).key();
         if put.entries == 0 && keep.is_cache() {

@@ -4,6 +4,7 @@
 //! format                      {"version":1,...}: what wrote the store
 //! lock  gate                  flock; see `session`
 //! collector                   flock: who collects
+//! ballast                     room that a collection has on a disk that is full
 //! time                        the highest time that two collections agreed on
 //! index.db                    what can be listed: made again from the records where it is lost
 //! sessions/ID/                what a process is writing; goes with it
@@ -71,6 +72,11 @@ impl Layout {
     /// What the last collection recorded of the time.
     pub(super) fn time(&self) -> PathBuf {
         self.root.join("time")
+    }
+
+    /// Room that a collection has on a disk that is full.
+    pub(super) fn ballast(&self) -> PathBuf {
+        self.root.join("ballast")
     }
 
     pub(super) fn audit(&self) -> PathBuf {

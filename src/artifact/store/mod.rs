@@ -17,6 +17,7 @@
 //! Everything blocks on the disk: call it from `spawn_blocking`.
 
 mod audit;
+mod ballast;
 mod catalog;
 mod chunks;
 mod collect;

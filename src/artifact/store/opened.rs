@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::ballast;
 use super::catalog::Catalog;
 use super::disk;
 use super::error::StoreError;
@@ -77,6 +78,7 @@ impl Store {
             disk::make_folder(&folder)?;
         }
         let left_behind = session::sweep(&layout)?;
+        ballast::lay(&layout);
         let (index, is_new) = Index::open(&layout.index())?;
         let store = Self { layout, limits, clock, key, index: Mutex::new(index), time: Mutex::new(None) };
         store.clock_record()?;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::disk;
+use super::{ballast, disk};
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::session::{self, How};
@@ -63,9 +63,16 @@ impl Store {
     /// Removes what need not be kept. `None`: somebody else is at it.
     pub fn collect(&self, how: &Collection<'_>) -> Result<Option<Collected>, StoreError> {
         let Some(_collector) = session::collector(&self.layout)? else { return Ok(None) };
+        // Before the room that is put by seems to be free.
+        let room = self.room()?;
+        if !how.is_dry_run {
+            ballast::give_up_if_needed(&self.layout);
+        }
+        // When things were used last stands in the index alone.
+        self.heal()?;
         let facts = self.facts()?;
         let situation =
-            Situation { wall: (self.clock)(), clock: self.clock_record()?, elapsed: how.elapsed, room: self.room()? };
+            Situation { wall: (self.clock)(), clock: self.clock_record()?, elapsed: how.elapsed, room };
         let plan = how.cycle.plan(how.policies, &situation, facts.candidates.clone());
         let mut collected = Collected { plan, deleted: 0, freed: 0, lost_records: facts.lost };
         if how.is_dry_run {
@@ -87,6 +94,7 @@ impl Store {
         let done = Done { deleted: collected.deleted, freed: collected.freed };
         self.audit(&Vec::from_iter(collected.plan.alert(done)))?;
         self.forget_leftovers()?;
+        ballast::lay(&self.layout);
         self.heal()?;
         Ok(Some(collected))
     }

@@ -63,8 +63,12 @@ pub(super) fn sweep(store: &Store, home: &Home, interrupt: &Interrupt) -> Result
             return Ok(Swept::default());
         }
         let mut doomed = doomed(&catalog, &marks)?;
-        let copies = copy_what_is_left(store, home, &work.session, &catalog, &marks, &doomed)?;
-        doomed.retain(|pack| !copies.contains(pack));
+        match copy_what_is_left(store, home, &work.session, &catalog, &marks, &doomed) {
+            Ok(copies) => doomed.retain(|pack| !copies.contains(pack)),
+            // Without room for copies, what nobody needs anything of goes first.
+            Err(StoreError::NoSpace { .. }) => doomed = unneeded(&catalog, &marks)?,
+            Err(error) => return Err(error),
+        }
         (keys(&records), doomed)
     };
     if doomed.is_empty() {
@@ -94,6 +98,17 @@ fn doomed(catalog: &Catalog, marks: &Marks<'_>) -> Result<Vec<PackId>, StoreErro
             || (of.bytes < SMALL && small >= MANY_SMALL)
     };
     Ok(uses.iter().filter(is_doomed).map(|of| of.id).collect())
+}
+
+/// The packs that nobody needs anything of.
+fn unneeded(catalog: &Catalog, marks: &Marks<'_>) -> Result<Vec<PackId>, StoreError> {
+    let mut found = Vec::new();
+    for (number, pack) in (0..).zip(catalog.packs()) {
+        if used(catalog, number, pack, marks)?.needed_objects == 0 {
+            found.push(pack.id);
+        }
+    }
+    Ok(found)
 }
 
 fn used(catalog: &Catalog, number: u32, pack: &Pack, marks: &Marks<'_>) -> Result<Use, StoreError> {

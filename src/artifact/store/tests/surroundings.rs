@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::process::Command;
 
 use super::*;
+use crate::artifact::retention::{Cycle, Policies};
 
 /// A file system of its own, in memory.
 struct Mount {
@@ -81,6 +82,37 @@ fn a_disk_that_is_full_at_any_byte_loses_nothing() {
     assert!(refused > 50 && done == 3, "{refused} {done}");
     assert!(bench.store.verify(&Verifying::default(), &Progress::default()).unwrap().is_sound());
     assert_eq!(fs::read_dir(mount.folder.path().join("store/sessions")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_disk_without_a_free_byte_is_cleaned_up_all_the_same() {
+    let Some(mount) = Mount::new("size=24m") else { return };
+    let mut bench = mount.bench();
+    let tree = bench.folder("tree");
+    fs::write(tree.join("f"), noise(6 << 20, 1)).unwrap();
+    bench.put(&member(), "name", &tree);
+    fs::write(tree.join("f"), noise(1 << 20, 2)).unwrap();
+    let wanted = bench.put(&member(), "other", &tree).put.id;
+    bench.store.pin(&member(), wanted).unwrap();
+    let space = rustix::fs::statvfs(mount.folder.path()).unwrap();
+    fs::write(mount.folder.path().join("filler"), vec![1; (space.f_bavail * space.f_frsize) as usize]).unwrap();
+    bench.pass(25 * 3600);
+    bench.store = open(&mount.folder.path().join("store"), bench.store.limits, None, &bench.seconds).unwrap();
+    assert!(matches!(bench.try_put(&member(), "more", &tree), Err(StoreError::Refused(_) | StoreError::NoSpace { .. })));
+
+    let collected = bench.store.collect(&Collection {
+        policies: &Policies::default(),
+        cycle: Cycle::default(),
+        is_dry_run: false,
+        elapsed: None,
+        interrupt: Interrupt::default(),
+    });
+    let collected = collected.unwrap().unwrap();
+    assert_eq!(collected.deleted, 1, "{:#?}", collected.plan);
+    assert!(collected.freed > 5 << 20, "{}", collected.freed);
+    fs::write(tree.join("f"), noise(1 << 20, 3)).unwrap();
+    bench.put(&member(), "more", &tree);
+    assert!(mount.folder.path().join("store/ballast").exists(), "there is room again to put by");
 }
 
 /// Does something as a user who owns nothing. Only root can; anybody else is one already.
