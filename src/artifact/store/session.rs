@@ -52,6 +52,17 @@ pub(super) enum How {
 /// Takes a lock, waiting for it as long as `wait`. `None`: others have it.
 fn take(path: &Path, how: How, wait: Duration, interrupt: &Interrupt) -> Result<Option<Held>, StoreError> {
     let file = open(path, how).map_err(|e| StoreError::file("opening", path, e))?;
+    take_open(file, path, how, wait, interrupt)
+}
+
+/// Takes the lock that the file stands for.
+fn take_open(
+    file: File,
+    path: &Path,
+    how: How,
+    wait: Duration,
+    interrupt: &Interrupt,
+) -> Result<Option<Held>, StoreError> {
     let operation = match how {
         How::Shared => FlockOperation::NonBlockingLockShared,
         How::Exclusive => FlockOperation::NonBlockingLockExclusive,
@@ -161,13 +172,17 @@ pub(super) fn sweep(layout: &Layout) -> Result<bool, StoreError> {
     let mut found = false;
     for folder in disk::names(&layout.sessions())? {
         let lock = folder.join("lock");
-        let held = match take(&lock, How::Exclusive, Duration::ZERO, &Interrupt::default()) {
-            Ok(Some(held)) => held,
-            Ok(None) => continue,
-            // It went meanwhile.
-            Err(StoreError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+        // Never made here: it would stand in the way of whoever is just removing the folder.
+        let file = match File::options().write(true).open(&lock) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                found |= sweep_unlocked(&folder);
+                continue;
+            }
+            Err(error) => return Err(StoreError::file("opening", &lock, error)),
         };
+        let held = take_open(file, &lock, How::Exclusive, Duration::ZERO, &Interrupt::default())?;
+        let Some(held) = held.filter(|held| held.is_at(&lock)) else { continue };
         found = true;
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -177,6 +192,17 @@ pub(super) fn sweep(layout: &Layout) -> Result<bool, StoreError> {
         }
     }
     Ok(found)
+}
+
+/// Removes a folder that has no lock. The lock is the first file of a session: so where there are others without it, it is being
+/// removed, or its remover died; and one that begins in an empty folder that goes takes another. True: it is gone.
+fn sweep_unlocked(folder: &Path) -> bool {
+    let names = disk::names(folder).unwrap_or_default();
+    if names.iter().any(|name| name.ends_with("lock")) {
+        return false;
+    }
+    // Whoever else removes it may be faster.
+    if names.is_empty() { fs::remove_dir(folder).is_ok() } else { fs::remove_dir_all(folder).is_ok() }
 }
 
 #[cfg(test)]
@@ -235,8 +261,12 @@ mod tests {
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join("lock"), "").unwrap();
         fs::write(dead.join("half a pack"), "").unwrap();
+        let (empty, without_lock) = (layout.sessions().join("empty"), layout.sessions().join("without-lock"));
+        fs::create_dir(&empty).unwrap();
+        fs::create_dir(&without_lock).unwrap();
+        fs::write(without_lock.join("half a pack"), "").unwrap();
         assert!(sweep(&layout).unwrap());
-        assert!(!dead.exists() && living.folder().exists());
+        assert!(![dead, empty, without_lock].iter().any(|folder| folder.exists()) && living.folder().exists());
         assert!(!sweep(&layout).unwrap());
         let folder = living.folder().to_owned();
         drop(living);

@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{ballast, disk};
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::session::{self, How};
 use super::verify::Checker;
+use super::{ballast, disk};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{AuditEvent, Candidate, Cycle, Done, EntryId, Judged, Plan, Policies, Situation};
 
@@ -71,8 +71,7 @@ impl Store {
         // When things were used last stands in the index alone.
         self.heal()?;
         let facts = self.facts()?;
-        let situation =
-            Situation { wall: (self.clock)(), clock: self.clock_record()?, elapsed: how.elapsed, room };
+        let situation = Situation { wall: (self.clock)(), clock: self.clock_record()?, elapsed: how.elapsed, room };
         let plan = how.cycle.plan(how.policies, &situation, facts.candidates.clone());
         let mut collected = Collected { plan, deleted: 0, freed: 0, lost_records: facts.lost };
         if how.is_dry_run {

@@ -98,7 +98,10 @@ fn a_disk_without_a_free_byte_is_cleaned_up_all_the_same() {
     fs::write(mount.folder.path().join("filler"), vec![1; (space.f_bavail * space.f_frsize) as usize]).unwrap();
     bench.pass(25 * 3600);
     bench.store = open(&mount.folder.path().join("store"), bench.store.limits, None, &bench.seconds).unwrap();
-    assert!(matches!(bench.try_put(&member(), "more", &tree), Err(StoreError::Refused(_) | StoreError::NoSpace { .. })));
+    assert!(matches!(
+        bench.try_put(&member(), "more", &tree),
+        Err(StoreError::Refused(_) | StoreError::NoSpace { .. })
+    ));
 
     let collected = bench.store.collect(&Collection {
         policies: &Policies::default(),
