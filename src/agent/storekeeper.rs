@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::storage;
-use crate::artifact::Interrupt;
 use crate::artifact::retention::ReferenceCause;
 use crate::artifact::store::{Collected, Collection, Progress, Store, Verifying};
+use crate::artifact::{Interrupt, in_full};
 use crate::config::StoreConfig;
 use crate::state::Journal;
 
@@ -108,7 +108,7 @@ impl Storekeeper {
             }
             Ok::<_, crate::artifact::store::StoreError>(())
         });
-        released.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        released.await.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))
     }
 }
 
@@ -136,5 +136,5 @@ async fn interruptible<T: Send + 'static>(
             work.await
         }
     };
-    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    done.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))
 }

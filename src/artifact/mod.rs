@@ -94,6 +94,18 @@ impl Interrupt {
     }
 }
 
+/// An error with all its causes.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// A file name for people: bytes that are not UTF-8 and control characters are written as escapes, so that a name cannot
 /// write its own lines into a log.
 pub(crate) fn shown(name: &[u8]) -> String {

@@ -20,6 +20,7 @@ use crate::agent::registrar::{self, ConfiguredRegistrar};
 use crate::agent::slot::ExecutorRunner;
 use crate::agent::storage;
 use crate::agent::storekeeper::Storekeeper;
+use crate::artifact::in_full;
 use crate::config::{Config, CredentialRecord, Credentials, DockerConfig, Locations, RegistrationConfig};
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors};
@@ -124,7 +125,7 @@ pub async fn serve(premises: Premises) -> Verdict {
             storage::open(&store_config, &usual)
         })
         .await;
-        let store = store.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let store = store.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
         Ok::<_, String>(ConfiguredRegistrar {
             store: Arc::new(store),
             locations: premises.locations.clone(),

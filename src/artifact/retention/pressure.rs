@@ -224,12 +224,12 @@ impl Limit {
                  longer needed, or move the store to a larger disk"
             }
             Self::Quota => {
-                "see what is kept and why with `forgehand store gc --dry-run`, unpin what is no longer needed, or raise the \
-                 store's quota in forgehand.toml"
+                "see what is kept and why with `forgehand store gc --dry-run`, unpin what is no longer needed, or raise \
+                 `store.max_size` in forgehand.toml"
             }
             Self::ProjectQuota | Self::OwnerQuota => {
                 "let its jobs keep less (`expire_in`, fewer paths), see what is kept and why with `forgehand store gc --dry-run`, or \
-                 raise the quota of a project in forgehand.toml"
+                 raise `store.max_project_size` or `store.max_owner_size` in forgehand.toml"
             }
         }
     }

@@ -13,7 +13,6 @@ use crate::artifact::retention::Expiry;
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
 mod faults;
-mod measure;
 mod surroundings;
 
 /// A store in a folder of its own, whose clock stands unless it is moved.

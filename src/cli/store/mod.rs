@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use super::config::load_or_explain;
 use super::{Verdict, render};
 use crate::agent::storage::{self, StorageError};
-use crate::artifact::Interrupt;
 use crate::artifact::store::{Listed, Store, StoreError, Wanted};
+use crate::artifact::{Interrupt, in_full};
 use crate::config::{Config, Locations, Overrides};
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 use crate::state::StateDir;
@@ -128,18 +128,6 @@ fn on_signal(interrupt: Interrupt) {
         // Without it, a signal ends the process, which the store outlives.
         drop(waited);
     });
-}
-
-/// An error with all its causes.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 fn verdict_of(error: &StoreError) -> Verdict {

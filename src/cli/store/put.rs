@@ -98,7 +98,10 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
     if !args.json {
         return Ok(render::result(&format!("{}\n", kept.put.id)));
     }
-    let info = house.store.find(&House::owner(), &crate::artifact::store::Wanted::Named(kept.put.id.to_string()))?;
+    let info = house.store.find(
+        &House::owner(),
+        &crate::artifact::store::Wanted::Named(args.name.clone().unwrap_or_else(|| kept.put.id.to_string())),
+    )?;
     let expires_at = info.and_then(|listed| match listed.info.expires {
         Expiry::At(at) => Some(at),
         Expiry::None | Expiry::Never => None,

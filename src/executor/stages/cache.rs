@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifact::archive::Limits;
 use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequest, Saved, Wanted};
+use crate::artifact::in_full;
 use crate::artifact::select;
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::running::{Running, StageError};
@@ -179,16 +180,4 @@ fn warn_of<R: Reporter>(running: &Running<R>, result: Result<(), JobFailure>) {
     if let Err(failure) = result {
         running.run.log.say(Tone::Warning, &failure.message);
     }
-}
-
-/// An error with all its causes.
-pub(super) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -14,7 +14,7 @@ use super::files;
 use crate::artifact::retention::{Expiry, ReferenceCause};
 use crate::artifact::select::Selection;
 use crate::artifact::store::{Files, Keep, Listed, Progress, PutOptions, RecordKey, Store, StoreError, Wanted, What};
-use crate::artifact::{Interrupt, Remark, fingerprint, merge};
+use crate::artifact::{Interrupt, Remark, fingerprint, in_full, merge};
 use crate::executor::running::Running;
 use crate::forge::Reporter;
 use crate::parser::gitlab::config::duration;
@@ -216,5 +216,5 @@ pub(in crate::executor) async fn release<R: Reporter>(running: &Running<R>) {
 }
 
 fn in_words(error: &StoreError) -> JobFailure {
-    JobFailure::system(super::cache::in_full(error))
+    JobFailure::system(in_full(error))
 }

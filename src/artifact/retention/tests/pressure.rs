@@ -76,7 +76,7 @@ fn the_refusal_says_what_is_full_and_what_to_do() {
     assert_eq!(
         room.admit(&member, 2 * gib).unwrap_err().to_string(),
         "2.00 GiB new bytes are refused: the quota of the store is 99.0 % full (99.00 GiB of 100.00 GiB); see what is kept \
-         and why with `forgehand store gc --dry-run`, unpin what is no longer needed, or raise the store's quota in \
+         and why with `forgehand store gc --dry-run`, unpin what is no longer needed, or raise `store.max_size` in \
          forgehand.toml"
     );
     let room = Room { disk: Some(usage(99, 100)), ..Room::default() };
