@@ -38,6 +38,7 @@ mod put;
 mod record;
 mod restore;
 mod seal;
+mod second;
 mod session;
 mod sha256;
 mod stats;
@@ -56,6 +57,7 @@ pub use put::{Progress, Put, PutOptions};
 pub use record::{ArtifactInfo, RecordKey, What};
 pub use restore::Wanted;
 pub use seal::StoreKey;
+pub use second::{Blob, BlobName, LevelError, SecondLevel};
 pub use stats::Stats;
 
 pub use opened::{Clock, Limits, Store};
