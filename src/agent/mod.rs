@@ -40,6 +40,7 @@ pub mod registrar;
 pub mod registration;
 pub mod rotation;
 pub mod seat;
+pub mod sharing;
 pub mod signals;
 pub mod slot;
 pub mod storage;

@@ -48,6 +48,11 @@ impl Storekeeper {
                 Ok(Some(collected)) => {
                     last = Some(Instant::now());
                     tell(&collected);
+                    if let Err(error) = self.tidy_shared(&stop).await
+                        && !stop.is_cancelled()
+                    {
+                        warn!(error, "the shared store cannot be tidied up now");
+                    }
                     collected.plan.next_cycle()
                 }
                 // Another process did it.
@@ -76,6 +81,16 @@ impl Storekeeper {
             store.collect(&Collection { policies: &policies, cycle, is_dry_run: false, elapsed, interrupt })
         })
         .await
+    }
+
+    /// Removes what nobody needs any more from the store that machines share.
+    async fn tidy_shared(&self, stop: &CancellationToken) -> Result<(), String> {
+        let store = self.store.clone();
+        let tidied = interruptible(stop, move |interrupt| store.tidy_second(&interrupt)).await?;
+        if let Some(tidied) = tidied.filter(|tidied| tidied.records + tidied.packs > 0) {
+            info!(records = tidied.records, packs = tidied.packs, bytes = tidied.bytes, "tidied up the shared store");
+        }
+        Ok(())
     }
 
     async fn scrub(&self, stop: &CancellationToken) -> Result<(), String> {
@@ -122,7 +137,7 @@ fn tell(collected: &Collected) {
 }
 
 /// Runs work that blocks and ends early when it is told to stop.
-async fn interruptible<T: Send + 'static>(
+pub(super) async fn interruptible<T: Send + 'static>(
     stop: &CancellationToken,
     work: impl FnOnce(Interrupt) -> Result<T, crate::artifact::store::StoreError> + Send + 'static,
 ) -> Result<T, String> {

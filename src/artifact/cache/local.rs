@@ -10,7 +10,7 @@ use crate::artifact::select::Selection;
 use crate::artifact::store::{
     self, ArtifactInfo, Files, GetOptions, Got, Keep, Kept, Listed, Progress, PutOptions, Store, StoreError, What,
 };
-use crate::artifact::{Remark, merge, shown};
+use crate::artifact::{Remark, in_full, merge, shown};
 
 /// Bytes of a key; the record holds it.
 const MAX_KEY: usize = 8 << 10;
@@ -27,6 +27,27 @@ impl LocalCache {
     /// Caches in this store.
     pub fn new(store: Arc<Store>) -> Self {
         Self { store }
+    }
+
+    /// Has what other machines keep here, where it is newer. A shared store that fails keeps no job from what is here.
+    fn bring(
+        &self,
+        request: &RestoreRequest<'_>,
+        wanted: &store::Wanted,
+        remarks: &mut Vec<Remark>,
+    ) -> Result<(), CacheError> {
+        match self.store.bring(request.owner, wanted, &request.interrupt) {
+            Err(StoreError::Interrupted) => return Err(StoreError::Interrupted.into()),
+            Err(error) => {
+                remarks.push(Remark::warning(format!("only this machine's caches are used: {}", in_full(&error))));
+            }
+            Ok(Some(came)) => {
+                let (name, bytes) = (name_of(&came.info), came.bytes);
+                remarks.push(Remark::note(format!("cache {name} came from the shared store, {bytes} bytes of it")));
+            }
+            Ok(None) => {}
+        }
+        Ok(())
     }
 
     /// Puts what was found into the tree. `None`: it is damaged, which is told, or has just gone.
@@ -96,6 +117,7 @@ impl CacheStore for LocalCache {
                 Wanted::Exact(key) => store::Wanted::Exact(key.clone()),
                 Wanted::Prefix(prefix) => store::Wanted::Prefix(prefix.clone()),
             };
+            self.bring(request, &wanted, &mut remarks)?;
             for found in self.store.search(request.owner, &wanted)? {
                 let Some(found) = self.store.confirm(found, &wanted)? else { continue };
                 if let Some(hit) = self.try_restore(request, &found, into, &mut remarks)? {

@@ -145,6 +145,11 @@ impl Catalog {
         self.places.contains_key(&id.short())
     }
 
+    /// The pack that an object is read from.
+    pub(super) fn pack_of(&self, short: u128) -> Option<u32> {
+        self.places.get(&short).filter(|place| **place != PENDING).map(|place| place.pack)
+    }
+
     /// Whether all of them are in packs that have a name.
     pub(super) fn has_settled(&self, objects: &[ObjectRecord]) -> bool {
         objects.iter().all(|object| self.places.get(&object.id.short()).is_some_and(|place| *place != PENDING))

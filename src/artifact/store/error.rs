@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::id::ObjectId;
+use super::second::LevelError;
 use crate::artifact::beneath::is_no_space;
 use crate::artifact::retention::Refusal;
 use crate::pipeline::FailureCategory;
@@ -137,6 +138,9 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// The second level did not do what it should.
+    #[error(transparent)]
+    Second(LevelError),
     /// The work was asked to end.
     #[error("interrupted")]
     Interrupted,
@@ -186,7 +190,7 @@ impl StoreError {
             Self::Format { .. } | Self::Damaged { .. } | Self::Object { .. } | Self::Manifest { .. } => {
                 FailureCategory::Corruption
             }
-            Self::Interrupted => FailureCategory::Transient,
+            Self::Second(_) | Self::Interrupted => FailureCategory::Transient,
         }
     }
 

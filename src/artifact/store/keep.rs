@@ -126,6 +126,7 @@ impl Store {
         if is_up_to_date {
             self.index().touch(&slug, &key, self.now())?;
         } else {
+            self.will_offer(&work.session, &record)?;
             self.write_record(&work, &record)?;
         }
         if put.new_bytes > 0 {

@@ -8,6 +8,9 @@
 //! time                        the highest time that two collections agreed on
 //! index.db                    what can be listed: made again from the records where it is lost
 //! sessions/ID/                what a process is writing; goes with it
+//! second/queue/OWNER.KEY      what the second level is still to be told of
+//! second/sender               flock: who tells it
+//! second/agent                what this store is called there
 //! damaged/                    what did not match its checksum, to be looked at
 //! audit/YYYY-MM.jsonl         what was decided and removed
 //! owners/OWNER/owner.json     whose it is
@@ -63,6 +66,20 @@ impl Layout {
 
     pub(super) fn sessions(&self) -> PathBuf {
         self.root.join("sessions")
+    }
+
+    /// What is to be remembered for the second level.
+    pub(super) fn second(&self) -> PathBuf {
+        self.root.join("second")
+    }
+
+    pub(super) fn queue(&self) -> PathBuf {
+        self.second().join("queue")
+    }
+
+    /// Held by the one that tells the second level of what is kept.
+    pub(super) fn sender(&self) -> PathBuf {
+        self.second().join("sender")
     }
 
     pub(super) fn damaged(&self) -> PathBuf {

@@ -12,6 +12,7 @@
 //! - `record`: what is kept, as small checksummed files: the truth. `index`: the same in SQLite, to be searched: a cache.
 //! - `session`: who works with the store, and who may remove from it. `format`: which version wrote it.
 //! - `opened`: putting it all together: [`Store`].
+//! - `second`: a second level that other machines use, too.
 //! - `keep`, `restore`: naming and finding. `collect`: removing, as `retention` says; `audit`: what was decided. `verify`: looking for damage and mending it.
 //!
 //! Everything blocks on the disk: call it from `spawn_blocking`.
@@ -57,7 +58,7 @@ pub use put::{Progress, Put, PutOptions};
 pub use record::{ArtifactInfo, RecordKey, What};
 pub use restore::Wanted;
 pub use seal::StoreKey;
-pub use second::{Blob, BlobName, LevelError, SecondLevel};
+pub use second::{Blob, BlobName, Brought, LevelError, Offered, Offering, SecondLevel, Tidied};
 pub use stats::Stats;
 
 pub use opened::{Clock, Limits, Store};

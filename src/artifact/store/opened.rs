@@ -12,6 +12,7 @@ use super::index::Index;
 use super::layout::{Home, Layout};
 use super::record::{self, MAX_RECORD, Record, RecordKey};
 use super::seal::StoreKey;
+use super::second::Second;
 use super::session::{self, Held, How, Session};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::ClockRecord;
@@ -55,6 +56,7 @@ pub struct Store {
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) key: Option<StoreKey>,
+    pub(super) second: Option<Second>,
     index: Mutex<Index>,
     time: Mutex<Option<ClockRecord>>,
 }
@@ -63,6 +65,13 @@ pub struct Store {
 pub(super) struct Work {
     pub(super) session: Session,
     _held: Held,
+}
+
+impl Work {
+    /// A session that goes on so that nothing is removed.
+    pub(super) fn of(session: Session, held: Held) -> Self {
+        Self { session, _held: held }
+    }
 }
 
 impl Store {
@@ -80,7 +89,7 @@ impl Store {
         let left_behind = session::sweep(&layout)?;
         ballast::lay(&layout);
         let (index, is_new) = Index::open(&layout.index())?;
-        let store = Self { layout, limits, clock, key, index: Mutex::new(index), time: Mutex::new(None) };
+        let store = Self { layout, limits, clock, key, second: None, index: Mutex::new(index), time: Mutex::new(None) };
         store.clock_record()?;
         match store.bring_up(left_behind, is_new) {
             Err(StoreError::Index { .. }) if store.index().is_damaged() => store.heal()?,

@@ -6,6 +6,7 @@ use super::error::StoreError;
 use super::get::{self, GetOptions, Got};
 use super::id::ObjectId;
 use super::index::Listed;
+use super::layout::Home;
 use super::opened::{Store, slug_of};
 use super::put::Progress;
 use super::record::{ArtifactInfo, Record, What};
@@ -73,7 +74,7 @@ impl Store {
         }
     }
 
-    fn candidates(&self, slug: &str, wanted: &Wanted) -> Result<Vec<Listed>, StoreError> {
+    pub(super) fn candidates(&self, slug: &str, wanted: &Wanted) -> Result<Vec<Listed>, StoreError> {
         match wanted {
             Wanted::Exact(key) => {
                 let mut found = self.index().named(slug, &crate::artifact::shown(key))?;
@@ -130,14 +131,25 @@ impl Store {
         Ok((info, got))
     }
 
+    /// Restores, and once more where what is damaged here can be had again.
     fn get(&self, held: Held, owner: &Owner, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
         let home = self.home(owner);
+        match self.get_once(held, &home, id, options) {
+            Err(error) if error.is_damage() && self.had_again(&home, id, options.interrupt) => {
+                empty(options.into).map_err(|e| StoreError::file("emptying", "the target".as_ref(), e))?;
+                self.get_once(self.hold_still(options.interrupt)?, &home, id, options)
+            }
+            done => done,
+        }
+    }
+
+    fn get_once(&self, held: Held, home: &Home, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
         let mut damaged = Vec::new();
-        let got = self.catalog(&home).and_then(|catalog| get::get(&catalog, options, id, &mut damaged));
+        let got = self.catalog(home).and_then(|catalog| get::get(&catalog, options, id, &mut damaged));
         // Whoever mends has to be alone.
         drop(held);
         if !damaged.is_empty() || got.as_ref().is_err_and(StoreError::is_damage) {
-            self.after_damage(&home, id, &damaged, got.as_ref().err());
+            self.after_damage(home, id, &damaged, got.as_ref().err());
         }
         got
     }
@@ -186,17 +198,27 @@ impl Store {
     }
 }
 
+/// Removes what a restore that failed has left in its folder.
+fn empty(folder: &Dir) -> std::io::Result<()> {
+    for entry in folder.entries()? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type()?.is_dir() { folder.remove_dir_all(name)? } else { folder.remove_file(name)? }
+    }
+    Ok(())
+}
+
 /// The owners of the project of one of them, the least trusted first.
 pub(super) fn owners_of_project(one: &Owner) -> impl Iterator<Item = Owner> {
     [Trust::Fork, Trust::Member, Trust::Protected].into_iter().map(|trust| Owner { trust, ..one.clone() })
 }
 
 /// Whether it is an id, or the beginning of one.
-fn may_be_id(name: &str) -> bool {
+pub(super) fn may_be_id(name: &str) -> bool {
     name.len() >= SHORTEST && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-fn matches(info: &ArtifactInfo, wanted: &Wanted) -> bool {
+pub(super) fn matches(info: &ArtifactInfo, wanted: &Wanted) -> bool {
     match (wanted, &info.what) {
         (Wanted::Exact(key), What::Cache { key: own, .. }) => hex::encode(key) == *own,
         (Wanted::Prefix(prefix), What::Cache { key: own, .. }) => own.starts_with(&hex::encode(prefix)),

@@ -4,7 +4,7 @@
 //! is a nonce that is never used twice.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::hkdf;
+use ring::{hkdf, hmac};
 
 use super::error::StoreError;
 
@@ -58,6 +58,22 @@ impl StoreKey {
     /// The key of a file that tells what was put from a folder before: one frame, the first.
     pub(super) fn for_seen(&self, salt: &[u8; SALT]) -> Result<PackKey, StoreError> {
         self.derived(b"seen", salt)
+    }
+
+    /// Proves to whoever has the key that whoever wrote this has it, too.
+    pub(super) fn prove(&self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let key = self.proof_key().ok_or_else(|| StoreError::Key("a key for a proof cannot be derived".to_owned()))?;
+        Ok(hmac::sign(&key, bytes).as_ref().to_vec())
+    }
+
+    /// `None`: nobody who has the key wrote this.
+    pub(super) fn check_proof(&self, bytes: &[u8], proof: &[u8]) -> Option<()> {
+        hmac::verify(&self.proof_key()?, bytes, proof).ok()
+    }
+
+    fn proof_key(&self) -> Option<hmac::Key> {
+        let okm = self.0.expand(&[b"proof"], hmac::HMAC_SHA256).ok()?;
+        Some(hmac::Key::from(okm))
     }
 
     fn derived(&self, what: &[u8], salt: &[u8; SALT]) -> Result<PackKey, StoreError> {

@@ -105,6 +105,11 @@ pub(super) fn lock(layout: &Layout, how: How, interrupt: &Interrupt) -> Result<H
     Ok(held)
 }
 
+/// A lock that nobody waits for. `None`: somebody else has it.
+pub(super) fn try_alone(path: &Path) -> Result<Option<Held>, StoreError> {
+    take(path, How::Exclusive, Duration::ZERO, &Interrupt::default())
+}
+
 /// The right to collect. `None`: somebody else does.
 pub(super) fn collector(layout: &Layout) -> Result<Option<Held>, StoreError> {
     take(&layout.collector(), How::Exclusive, Duration::ZERO, &Interrupt::default())

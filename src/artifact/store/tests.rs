@@ -13,6 +13,7 @@ use crate::artifact::retention::Expiry;
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
 mod faults;
+mod second;
 mod surroundings;
 
 /// A store in a folder of its own, whose clock stands unless it is moved.

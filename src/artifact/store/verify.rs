@@ -164,7 +164,9 @@ impl Store {
             }
             let (records, lost) = self.records(&home)?;
             verified.lost_records += lost;
+            let before = verified.kept.len();
             self.check_trees(&home, &records, how, &mut verified)?;
+            self.have_again(&home, &mut verified.kept[before..], &how.interrupt)?;
         }
         Ok(verified)
     }
@@ -237,6 +239,28 @@ impl Store {
             damaged.append(&mut checker.damaged);
         }
         self.salvage(home, &damaged)
+    }
+
+    /// Has what is not whole from the second level, where there is one that has it.
+    fn have_again(
+        &self,
+        home: &Home,
+        kept: &mut [(Owner, Option<String>, Verification)],
+        interrupt: &Interrupt,
+    ) -> Result<(), StoreError> {
+        for (.., verification) in kept {
+            if verification.result == VerificationResult::Valid
+                || !self.had_again(home, &verification.expected, interrupt)
+            {
+                continue;
+            }
+            let _held = self.hold_still(interrupt)?;
+            let catalog = self.catalog(home)?;
+            let before = Some(verification.clone());
+            *verification = Checker::new(&catalog)?.verification(&verification.expected, true, before, self.now())?;
+            self.index().set_verification(&slug_of(home), verification)?;
+        }
+        Ok(())
     }
 
     /// What is done when a restore met damage. Failing at it is told in the log only: the restore has failed already.
@@ -316,6 +340,11 @@ fn is_sound(
         sound &= matches!(read, Ok(true));
     }
     Ok(sound)
+}
+
+/// Whether every object of a pack is what it was.
+pub(super) fn pack_is_sound(pack: &Pack, interrupt: &Interrupt) -> Result<bool, StoreError> {
+    is_sound(pack, &mut Buffers::new()?, interrupt, &mut Pace::new(None), &mut Verified::default())
 }
 
 /// Whether the bytes are what an object of this name and kind is.

@@ -105,6 +105,11 @@ impl House {
         if let Some(found) = self.store.find(&Self::owner(), &wanted)? {
             return Ok(found);
         }
+        if self.store.bring(&Self::owner(), &wanted, &self.interrupt)?.is_some()
+            && let Some(found) = self.store.find(&Self::owner(), &wanted)?
+        {
+            return Ok(found);
+        }
         for owner in self.store.owners()? {
             if let Some(found) = self.store.find(&owner, &wanted)? {
                 return Ok(found);
@@ -145,6 +150,7 @@ fn verdict_of(error: &StoreError) -> Verdict {
         | StoreError::Format { .. }
         | StoreError::Busy { .. }
         | StoreError::Key(_)
+        | StoreError::Second(_)
         | StoreError::Index { .. } => Verdict::Environment,
     }
 }

@@ -148,7 +148,15 @@ pub(super) async fn find<R: Reporter>(running: &Running<R>, dependency: &Depende
     let wanted = Wanted::Named(name_of(&dependency.id, &dependency.file_name));
     let size = dependency.size.to_string();
     let found = blocking(move || {
-        let found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
+        let mut found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
+        if found.is_none() {
+            // Another machine may have told the shared store of it.
+            match store.bring(&owner, &wanted, &Interrupt::default()) {
+                Ok(None) => {}
+                Ok(Some(_)) => found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?,
+                Err(error) => tracing::warn!(error = in_full(&error), "the shared store cannot be asked"),
+            }
+        }
         let found = found.filter(|found| found.info.metadata.get(ARCHIVE_SIZE) == Some(&size));
         if let Some(found) = &found {
             store.hold(&found.info.owner, &holder, &[found.info.content_hash]).map_err(|error| in_words(&error))?;

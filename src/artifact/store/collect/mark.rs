@@ -1,6 +1,6 @@
 //! Which objects of an owner are still needed: everything that can be reached from what its records keep.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasherDefault;
 
 use super::super::catalog::{Catalog, NoHash};
@@ -10,12 +10,12 @@ use super::super::id::ObjectId;
 use super::super::list;
 use super::super::manifest::TreeNode;
 use super::super::pack::Kind;
-use super::super::pack::reader::Buffers;
+use super::super::pack::reader::{Buffers, Pack};
 use super::super::record::Record;
 use crate::artifact::Interrupt;
 
 /// The objects that are needed.
-pub(super) struct Marks<'c> {
+pub(in super::super) struct Marks<'c> {
     catalog: &'c Catalog,
     live: HashSet<u128, BuildHasherDefault<NoHash>>,
     buffers: Buffers,
@@ -25,7 +25,7 @@ pub(super) struct Marks<'c> {
 }
 
 impl<'c> Marks<'c> {
-    pub(super) fn new(catalog: &'c Catalog, interrupt: &Interrupt) -> Result<Self, StoreError> {
+    pub(in super::super) fn new(catalog: &'c Catalog, interrupt: &Interrupt) -> Result<Self, StoreError> {
         Ok(Self {
             catalog,
             live: HashSet::default(),
@@ -54,6 +54,18 @@ impl<'c> Marks<'c> {
             }
         }
         Ok(())
+    }
+
+    /// Marks a tree and everything that it needs. What cannot be read is an error.
+    pub(in super::super) fn whole_tree(&mut self, id: &ObjectId) -> Result<(), StoreError> {
+        self.mark(id);
+        self.try_tree(id)
+    }
+
+    /// The packs that what is marked lies in.
+    pub(in super::super) fn packs(&self) -> Vec<&'c Pack> {
+        let used: BTreeSet<u32> = self.live.iter().filter_map(|short| self.catalog.pack_of(*short)).collect();
+        used.into_iter().filter_map(|number| self.catalog.packs().get(number as usize)).collect()
     }
 
     fn is_missing(&self, tree: &ObjectId) -> bool {

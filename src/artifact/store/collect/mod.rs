@@ -16,7 +16,7 @@ use crate::artifact::retention::{AuditEvent, Candidate, Cycle, Done, EntryId, Ju
 
 mod evict;
 mod facts;
-mod mark;
+pub(super) mod mark;
 pub(super) mod repack;
 mod sweep;
 

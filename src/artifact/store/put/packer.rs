@@ -26,6 +26,15 @@ pub(in super::super) struct Allowance {
     pub(in super::super) setting: &'static str,
 }
 
+impl Allowance {
+    /// # Errors
+    /// More is to be written than there is room for.
+    pub(in super::super) fn check(&self, needed: u64) -> Result<(), StoreError> {
+        let Self { bytes, quota, whose, setting, .. } = *self;
+        if needed > bytes { Err(StoreError::Quota { whose, quota, setting, needed }) } else { Ok(()) }
+    }
+}
+
 /// Takes the frames of a put.
 pub(in super::super) struct Packer<'a> {
     pub(in super::super) session: &'a Session,
@@ -91,9 +100,7 @@ impl<'a> Packer<'a> {
     /// # Errors
     /// More was to be written than there is room for.
     pub(in super::super) fn check(&self) -> Result<(), StoreError> {
-        let Allowance { bytes, quota, whose, setting, .. } = self.allowance;
-        let needed = self.written.load(Ordering::Relaxed);
-        if needed > bytes { Err(StoreError::Quota { whose, quota, setting, needed }) } else { Ok(()) }
+        self.allowance.check(self.written.load(Ordering::Relaxed))
     }
 
     /// The last one that writes to a pack that takes no more has it closed.

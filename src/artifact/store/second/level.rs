@@ -21,6 +21,12 @@ impl BlobName {
         (text.len() <= 1000 && text.split('/').all(is_part)).then_some(Self(text))
     }
 
+    /// A name that is put together from hexadecimal digits and words of ours.
+    pub(super) fn ours(text: String) -> Self {
+        debug_assert!(Self::new(text.as_str()).is_some(), "{text}");
+        Self(text)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -110,9 +116,6 @@ pub trait SecondLevel: Send + Sync {
     /// Writes a small blob. What was there under the name gives way.
     fn write(&self, name: &BlobName, bytes: &[u8], interrupt: &Interrupt) -> Result<(), LevelError>;
 
-    /// Writes a small blob, unless there is one of the name: `false`.
-    fn create(&self, name: &BlobName, bytes: &[u8], interrupt: &Interrupt) -> Result<bool, LevelError>;
-
     /// Writes a blob of at most `limit` bytes to the file, and says how long it is. `None`: there is none.
     fn download(
         &self,
@@ -141,7 +144,9 @@ mod tests {
         for text in ["a", "a/b-c_d.e", "0/1"] {
             assert_eq!(BlobName::new(text).unwrap().as_str(), text);
         }
-        for text in ["", "/a", "a/", "a//b", "..", "a/../b", "a/./b", "a b", "a%2fb", "\u{e4}", "a\n", &"x".repeat(1001)] {
+        for text in
+            ["", "/a", "a/", "a//b", "..", "a/../b", "a/./b", "a b", "a%2fb", "\u{e4}", "a\n", &"x".repeat(1001)]
+        {
             assert!(BlobName::new(text).is_none(), "{text:?}");
         }
     }

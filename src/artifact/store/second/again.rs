@@ -1,0 +1,70 @@
+//! Having something again that is damaged or missing here.
+
+use super::bring::candidates;
+use super::level::BlobName;
+use super::names::{self, Search};
+use super::shared::Shared;
+use super::{Second, bring::Trusted};
+use crate::artifact::Interrupt;
+use crate::artifact::store::error::StoreError;
+use crate::artifact::store::id::ObjectId;
+use crate::artifact::store::layout::Home;
+use crate::artifact::store::opened::{Store, slug_of};
+use crate::artifact::store::record::Record;
+
+impl Store {
+    /// Has the packs of a tree again whose objects are damaged or missing here. What is damaged must have been put aside before. True: it
+    /// is whole again. That the second level cannot help is told in the log only: the work has failed already.
+    pub(in crate::artifact::store) fn had_again(&self, home: &Home, tree: &ObjectId, interrupt: &Interrupt) -> bool {
+        let Some(second) = self.second.as_ref().filter(|second| !second.is_away()) else { return false };
+        match self.try_again(second, home, tree, interrupt) {
+            Ok(true) => {
+                tracing::info!(%tree, level = second.level.title(), "what was damaged was fetched again from the shared store");
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                let error = crate::artifact::in_full(&error);
+                tracing::warn!(%tree, error, "what is damaged could not be fetched again from the shared store");
+                false
+            }
+        }
+    }
+
+    fn try_again(
+        &self,
+        second: &Second,
+        home: &Home,
+        tree: &ObjectId,
+        interrupt: &Interrupt,
+    ) -> Result<bool, StoreError> {
+        let Some(owner) = self.owner_of(home)? else { return Ok(false) };
+        for name in self.names_of(second, home, tree, interrupt)? {
+            let found = self.read_shared(second, &owner, &name, interrupt)?;
+            if let Some(shared) = found.filter(|shared: &Shared| shared.info.content_hash == *tree) {
+                self.fetch(second, home, &shared, Trusted::No, interrupt)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Blobs that may tell of a tree: by what it is kept as here, else by its id.
+    fn names_of(
+        &self,
+        second: &Second,
+        home: &Home,
+        tree: &ObjectId,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<BlobName>, StoreError> {
+        let (records, _) = self.records(home)?;
+        let own = records.iter().filter_map(|record| match record {
+            Record::Kept(info) if info.content_hash == *tree => Some(names::record(info)),
+            _ => None,
+        });
+        let mut names: Vec<BlobName> = own.collect();
+        names.append(&mut candidates(second, &Search::of_tree(&slug_of(home), &tree.to_string()), interrupt)?);
+        names.dedup();
+        Ok(names)
+    }
+}

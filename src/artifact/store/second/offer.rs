@@ -1,0 +1,243 @@
+//! Telling the second level of what is kept: the packs that it needs first, the record last. So what it names is always there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::presence::{COUNTS_FOR, Presence};
+use super::queue::{self, Entry};
+use super::shared::{MAX_SHARED, Shared, SharedPack};
+use super::{AT_ONCE, Second, names};
+use crate::artifact::Interrupt;
+use crate::artifact::retention::Expiry;
+use crate::artifact::store::collect::mark::Marks;
+use crate::artifact::store::disk;
+use crate::artifact::store::error::StoreError;
+use crate::artifact::store::layout::Home;
+use crate::artifact::store::opened::Store;
+use crate::artifact::store::record::{ArtifactInfo, Record, What};
+use crate::artifact::store::session::{self, Session};
+
+/// Tries for one record, where packs go while it is being told of.
+const ROUNDS: usize = 3;
+
+/// Clocks of machines differ by so much at most.
+const MAX_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// How the second level is told.
+#[derive(Clone, Debug, Default)]
+pub struct Offering {
+    /// Not longer than until then. `None`: until nothing is left.
+    pub until: Option<Instant>,
+    /// Ends the work early.
+    pub interrupt: Interrupt,
+}
+
+/// What the second level was told of.
+#[derive(Debug, Default)]
+pub struct Offered {
+    /// Records.
+    pub records: u64,
+    /// Bytes of packs that were sent for them.
+    pub bytes: u64,
+    /// Records that are left, whenever they are due.
+    pub waiting: u64,
+    /// Why there are any left that are due. It is tried again with the next call.
+    pub trouble: Option<StoreError>,
+}
+
+/// What came of one record.
+enum Outcome {
+    /// It is told, or need not be told any more.
+    Done { bytes: u64 },
+    /// It is told, but packs that it needs were about to be removed: to be looked at once more.
+    LookAgain { bytes: u64 },
+}
+
+impl Store {
+    /// Tells the second level of what was kept since. `None`: there is none, or another process is at it.
+    ///
+    /// # Errors
+    /// A file of the store cannot be read or written. That the second level does not answer is told as
+    /// [`Offered::trouble`].
+    pub fn offer(&self, how: &Offering) -> Result<Option<Offered>, StoreError> {
+        let Some(second) = &self.second else { return Ok(None) };
+        disk::make_folder(&self.layout.queue())?;
+        let Some(_sender) = session::try_alone(&self.layout.sender())? else { return Ok(None) };
+        let mut offered = Offered::default();
+        for entry in queue::list(&self.layout)? {
+            let is_over = how.until.is_some_and(|until| Instant::now() >= until);
+            if entry.due > SystemTime::now() || is_over {
+                continue;
+            }
+            let Some(entry) = entry.take()? else { continue };
+            match self.offer_one(second, &entry, &how.interrupt) {
+                Ok(Outcome::Done { bytes }) => {
+                    offered.records += 1;
+                    offered.bytes += bytes;
+                    entry.done()?;
+                }
+                Ok(Outcome::LookAgain { bytes }) => {
+                    offered.records += 1;
+                    offered.bytes += bytes;
+                    entry.postpone(SystemTime::now() + COUNTS_FOR)?;
+                }
+                Err(StoreError::Interrupted) => return Err(StoreError::Interrupted),
+                Err(error @ StoreError::Second(_)) => {
+                    offered.trouble = Some(error);
+                    break;
+                }
+                // Putting it again mends it, and offers it again.
+                Err(error) if error.is_damage() => {
+                    tracing::warn!(%error, "something that is damaged is not offered to other machines");
+                    entry.done()?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        offered.waiting = queue::list(&self.layout)?.len() as u64;
+        Ok(Some(offered))
+    }
+
+    /// Has a record offered. Before it is written: nobody would know of it afterwards.
+    pub(in crate::artifact::store) fn will_offer(&self, session: &Session, record: &Record) -> Result<(), StoreError> {
+        if self.second.is_none() || !matches!(record, Record::Kept(_)) {
+            return Ok(());
+        }
+        queue::add(&self.layout, session.folder(), &record.owner().slug(), &record.key())
+    }
+
+    fn offer_one(&self, second: &Second, entry: &Entry, interrupt: &Interrupt) -> Result<Outcome, StoreError> {
+        let home = Home::at(self.layout.owners().join(&entry.slug));
+        let mut sent = 0;
+        let mut relied_on_condemned = false;
+        for _ in 0..ROUNDS {
+            let Some(Record::Kept(info)) = self.read_record(&home, &entry.key)? else {
+                return Ok(Outcome::Done { bytes: sent });
+            };
+            if is_over(&info, self.now()) || self.has_newer(second, &info, interrupt)? {
+                return Ok(Outcome::Done { bytes: sent });
+            }
+            let presence = second.presence(&entry.slug, interrupt)?;
+            let packs = self.packs_of(&home, &info, interrupt)?;
+            relied_on_condemned |= packs.shared.iter().any(|pack| presence.is_condemned(&pack.id));
+            sent += send(second, &entry.slug, &packs, &presence, interrupt)?;
+            if presence.counts() {
+                let shared = Shared { info, packs: packs.shared };
+                let bytes = shared.to_bytes(self.key.as_ref())?;
+                second.note(second.level.write(&names::record(&shared.info), &bytes, interrupt))?;
+                let again = relied_on_condemned;
+                return Ok(if again { Outcome::LookAgain { bytes: sent } } else { Outcome::Done { bytes: sent } });
+            }
+            // It took so long that others may have removed what was there.
+        }
+        Err(StoreError::Second(super::LevelError::Slow {
+            doing: "writing",
+            name: entry.key.to_string(),
+            level: second.level.title().to_owned(),
+            seconds: (COUNTS_FOR * ROUNDS as u32).as_secs(),
+        }))
+    }
+
+    /// Whether another machine has told of a newer cache of the same key.
+    fn has_newer(&self, second: &Second, info: &ArtifactInfo, interrupt: &Interrupt) -> Result<bool, StoreError> {
+        if !matches!(info.what, What::Cache { .. }) {
+            return Ok(false);
+        }
+        let found = second.note(second.level.read(&names::record(info), MAX_SHARED, interrupt))?;
+        let found = found.and_then(|bytes| Shared::from_bytes(&bytes, self.key.as_ref()));
+        // One from far in the future would stay for ever.
+        let latest = self.now().saturating_add(MAX_SKEW).unwrap_or(jiff::Timestamp::MAX);
+        Ok(found
+            .is_some_and(|other| (info.created_at..=latest).contains(&other.info.created_at) && other.info != *info))
+    }
+
+    /// Has the packs that something needs by another name as long as the session lasts, so that they can be sent while a
+    /// collection goes on.
+    fn packs_of(&self, home: &Home, info: &ArtifactInfo, interrupt: &Interrupt) -> Result<Linked, StoreError> {
+        let _held = self.hold_still(interrupt)?;
+        let session = Session::begin(&self.layout)?;
+        let catalog = self.catalog(home)?;
+        let mut marks = Marks::new(&catalog, interrupt)?;
+        marks.whole_tree(&info.content_hash)?;
+        let (mut shared, mut paths) = (Vec::new(), Vec::new());
+        for pack in marks.packs() {
+            let path = session.folder().join(pack.id.to_string());
+            link(&pack.path, &path)?;
+            shared.push(SharedPack { id: pack.id, bytes: pack.bytes });
+            paths.push(path);
+        }
+        Ok(Linked { shared, paths, _session: session })
+    }
+}
+
+/// Packs under names of their own.
+struct Linked {
+    shared: Vec<SharedPack>,
+    paths: Vec<PathBuf>,
+    _session: Session,
+}
+
+/// Another name for a file that is never changed, or a copy where the file system has no such thing.
+fn link(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if std::fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    std::fs::copy(from, to).map(drop).map_err(|e| StoreError::file("copying", from, e))
+}
+
+/// Whether nobody would want it any more.
+fn is_over(info: &ArtifactInfo, now: jiff::Timestamp) -> bool {
+    matches!(info.expires, Expiry::At(at) if at <= now)
+}
+
+/// Sends the packs that are not there, some at the same time. Tells how many bytes they have.
+fn send(
+    second: &Second,
+    slug: &str,
+    packs: &Linked,
+    presence: &Presence,
+    interrupt: &Interrupt,
+) -> Result<u64, StoreError> {
+    let missing: Vec<(&SharedPack, &PathBuf)> =
+        packs.shared.iter().zip(&packs.paths).filter(|(pack, _)| !presence.has(&pack.id)).collect();
+    let next = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
+    let work = || {
+        while let Some((pack, path)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let sent = send_one(second, slug, pack, path, presence, interrupt);
+            if let Err(error) = sent {
+                next.store(missing.len(), Ordering::Relaxed);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
+    };
+    std::thread::scope(|threads| (0..AT_ONCE.min(missing.len())).for_each(|_| drop(threads.spawn(work))));
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(missing.iter().map(|(pack, _)| pack.bytes).sum()),
+    }
+}
+
+fn send_one(
+    second: &Second,
+    slug: &str,
+    pack: &SharedPack,
+    path: &Path,
+    presence: &Presence,
+    interrupt: &Interrupt,
+) -> Result<(), StoreError> {
+    if presence.is_condemned(&pack.id) {
+        second.note(second.level.remove(&names::condemned_pack(slug, &pack.id), interrupt))?;
+    }
+    second.note(second.level.upload(&names::pack(slug, &pack.id), path, interrupt))?;
+    second.has_now(slug, pack.id);
+    Ok(())
+}
+
+/// Between two refreshments of what is used, of the time that it is kept.
+pub(super) fn refresh_after(keep: Duration) -> Duration {
+    keep / 2
+}

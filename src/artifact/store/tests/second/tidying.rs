@@ -1,0 +1,158 @@
+//! What nobody needs any more goes from the second level; what anybody needs stays.
+
+use super::*;
+
+/// Tidies up as often as it takes, half a day apart.
+fn tidy(bucket: &Arc<Bucket>, machine: &Bench, times: usize) -> Tidied {
+    let mut all = Tidied::default();
+    for _ in 0..times {
+        bucket.pass(13);
+        let did = machine.store.tidy_second(&Interrupt::default()).unwrap().unwrap();
+        all.records += did.records;
+        all.packs += did.packs;
+        all.bytes += did.bytes;
+    }
+    all
+}
+
+#[test]
+fn what_no_record_names_goes_in_two_steps() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    one.cache(&member(), b"k", &one.tree("old", &noise(100_000, 1)));
+    one.offer();
+    one.pass(60);
+    let new = noise(100_000, 2);
+    let id = one.cache(&member(), b"k", &one.tree("new", &new)).put.id;
+    one.offer();
+    assert_eq!(bucket.names("/packs/").len(), 2);
+    // It has to be a day old before it is marked, and the mark an hour old.
+    tidy(&bucket, &one, 1);
+    assert!(bucket.names("/condemned/").is_empty());
+    tidy(&bucket, &one, 1);
+    assert_eq!((bucket.names("/condemned/").len(), bucket.names("/packs/").len()), (1, 2));
+    let did = tidy(&bucket, &one, 1);
+    assert_eq!((did.packs, bucket.names("/packs/").len()), (1, 1));
+    assert!(did.bytes > 100_000 && bucket.names("/condemned/").is_empty() && bucket.records_are_whole());
+    let other = machine(&bucket);
+    other.bring(&member(), &exact(b"k")).unwrap().unwrap();
+    assert_eq!(other.restored(&member(), &id).unwrap(), new);
+}
+
+#[test]
+fn one_machine_at_a_time() {
+    let bucket = Bucket::new();
+    let (one, other) = (machine(&bucket), machine(&bucket));
+    assert!(one.store.tidy_second(&Interrupt::default()).unwrap().is_some());
+    bucket.pass(11);
+    assert!(other.store.tidy_second(&Interrupt::default()).unwrap().is_none());
+    bucket.pass(2);
+    assert!(other.store.tidy_second(&Interrupt::default()).unwrap().is_some());
+    assert_eq!(bucket.names(""), ["tidy/begun"]);
+}
+
+#[test]
+fn what_was_not_used_for_long_goes_and_what_is_used_stays() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    let days = |days: i64| {
+        bucket.pass(24 * days);
+        bucket.seconds.load(Ordering::Relaxed)
+    };
+    one.cache(&member(), b"used", &one.tree("used", b"used"));
+    one.cache(&member(), b"unused", &one.tree("unused", b"unused"));
+    one.offer();
+    // Every ten days somebody else asks for it.
+    for _ in 0..5 {
+        let reader = machine(&bucket);
+        reader.seconds.store(days(10), Ordering::Relaxed);
+        reader.bring(&member(), &exact(b"used")).unwrap().unwrap();
+        reader.offer();
+        reader.store.tidy_second(&Interrupt::default()).unwrap().unwrap();
+    }
+    assert_eq!(bucket.names("/records/c-").len(), 1);
+    tidy(&bucket, &one, 3);
+    let other = machine(&bucket);
+    other.bring(&member(), &exact(b"used")).unwrap().unwrap();
+    assert!(other.bring(&member(), &exact(b"unused")).unwrap().is_none());
+    assert!(bucket.records_are_whole());
+}
+
+#[test]
+fn a_pack_that_is_marked_is_sent_again_by_whoever_needs_it() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    let content = noise(100_000, 1);
+    let tree = one.tree("tree", &content);
+    one.cache(&member(), b"k", &tree);
+    one.offer();
+    one.pass(60);
+    one.cache(&member(), b"k", &one.tree("other", b"other"));
+    one.offer();
+    tidy(&bucket, &one, 2);
+    let marks = bucket.names("/condemned/");
+    assert_eq!(marks.len(), 1);
+    // The pack is still here; another process finds the mark.
+    let one = one.again(&bucket);
+    let id = one.put(&member(), "again", &tree).put.id;
+    let offered = one.offer();
+    assert!(offered.bytes > 100_000 && bucket.names("/condemned/").is_empty());
+    // It counted on a pack that somebody may have been about to remove: it looks once more, later.
+    assert_eq!((offered.records, offered.waiting), (1, 1));
+    tidy(&bucket, &one, 4);
+    assert_eq!(bucket.names(&marks[0].replace("condemned", "packs")).len(), 1);
+    let other = machine(&bucket);
+    other.bring(&member(), &named("again")).unwrap().unwrap();
+    assert_eq!(other.restored(&member(), &id).unwrap(), content);
+}
+
+#[test]
+fn where_a_record_cannot_be_read_no_pack_goes() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    one.cache(&member(), b"k", &one.tree("tree", &noise(100_000, 1)));
+    one.offer();
+    let name = BlobName::new(bucket.names("/records/").remove(0)).unwrap();
+    bucket.set(&name, b"{}\n".to_vec());
+    let did = tidy(&bucket, &one, 6);
+    assert_eq!((did.packs, did.records, bucket.names("/packs/").len()), (0, 0, 1));
+    // When nobody has written it for as long as things are kept, it goes, too.
+    bucket.pass(24 * 31);
+    let did = tidy(&bucket, &one, 4);
+    assert_eq!((did.packs, did.records), (1, 1));
+}
+
+#[test]
+fn what_is_kept_for_good_stays() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    let tree = one.tree("tree", b"x");
+    let keep = |name: &str, expires| {
+        let kept = one.store.put(&Keep {
+            owner: &member(),
+            what: What::Artifact { name: Some(name.to_owned()) },
+            root: &dir(&tree),
+            files: Files::Everything,
+            options: PutOptions::default(),
+            expires,
+            producer: None,
+            job: None,
+            pipeline: None,
+            metadata: Default::default(),
+            interrupt: Interrupt::default(),
+            progress: &Progress::default(),
+        });
+        kept.unwrap()
+    };
+    keep("release", Expiry::Never);
+    keep("brief", Expiry::At(bucket.now() + jiff::SignedDuration::from_hours(1)));
+    keep("usual", Expiry::None);
+    one.offer();
+    assert_eq!(bucket.names("/records/").len(), 3);
+    tidy(&bucket, &one, 1);
+    assert_eq!(bucket.names("/records/").len(), 2);
+    bucket.pass(24 * 31);
+    tidy(&bucket, &one, 3);
+    assert_eq!(bucket.names("/records/").len(), 1);
+    machine(&bucket).bring(&member(), &named("release")).unwrap().unwrap();
+}

@@ -1,0 +1,203 @@
+//! A second level that is slow, lies, loses things or is gone.
+
+use super::*;
+
+#[test]
+fn what_is_gone_keeps_nobody_from_working() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    bucket.is(Fault::Gone);
+    let id = one.cache(&member(), b"k", &one.tree("tree", b"x")).put.id;
+    let offered = one.offer();
+    assert!(matches!(offered.trouble, Some(StoreError::Second(LevelError::Failed { .. }))));
+    assert_eq!((offered.records, offered.waiting), (0, 1));
+    // Asked once, it is left alone for a while.
+    bucket.calls.lock().unwrap().clear();
+    assert!(one.bring(&member(), &exact(b"k")).unwrap().is_none());
+    assert!(bucket.calls.lock().unwrap().is_empty());
+    assert_eq!(one.restored(&member(), &id).unwrap(), b"x");
+    bucket.is(Fault::None);
+    assert_eq!(one.offer().records, 1);
+    machine(&bucket).bring(&member(), &exact(b"k")).unwrap().unwrap();
+}
+
+#[test]
+fn whoever_reads_is_told_once_that_it_is_gone() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    bucket.is(Fault::Gone);
+    let error = one.bring(&member(), &exact(b"k")).unwrap_err();
+    let text = crate::artifact::in_full(&error);
+    assert!(text.contains("memory://bucket") && text.contains("connection refused"), "{text}");
+    assert!(one.bring(&member(), &exact(b"k")).unwrap().is_none());
+}
+
+#[test]
+fn cut_off_anywhere_it_never_names_what_is_not_there() {
+    for writes in 0.. {
+        let bucket = Bucket::new();
+        let one = machine(&bucket);
+        one.cache(&member(), b"a", &one.tree("a", &noise(2 << 20, 1)));
+        one.cache(&member(), b"b", &one.tree("b", &noise(100_000, 2)));
+        bucket.is(Fault::GoneAfter(writes));
+        let first = one.offer();
+        assert!(bucket.records_are_whole(), "after {writes} writes");
+        bucket.is(Fault::None);
+        // Another process takes up what the first left.
+        let second = one.again(&bucket).offer();
+        assert_eq!((first.records + second.records, second.waiting), (2, 0));
+        let other = machine(&bucket);
+        other.bring(&member(), &exact(b"a")).unwrap().unwrap();
+        other.bring(&member(), &exact(b"b")).unwrap().unwrap();
+        if first.trouble.is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_lies_is_not_believed_and_goes() {
+    // The header, the footer, the hash at the end: each makes it another pack.
+    for fault in [Fault::Truncates, Fault::Flips(0), Fault::Flips(20)] {
+        let bucket = Bucket::new();
+        let (one, other) = (machine(&bucket), machine(&bucket));
+        let tree = one.tree("tree", &noise(200_000, 1));
+        one.cache(&member(), b"k", &tree);
+        one.offer();
+        bucket.is(fault.clone());
+        let error = other.bring(&member(), &exact(b"k")).unwrap_err();
+        assert!(matches!(error, StoreError::Second(LevelError::Wrong { .. })), "{fault:?}: {error}");
+        assert!(other.found(&member(), &exact(b"k")).is_none());
+        assert_eq!(other.stored(), 0);
+        bucket.is(Fault::None);
+        // Nobody else is led to it; what lacks a pack is told of as such.
+        assert!(bucket.names("/packs/").is_empty());
+        assert!(other.bring(&member(), &exact(b"k")).is_err());
+    }
+}
+
+#[test]
+fn a_pack_that_went_is_sent_again_with_what_comes_next() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    let tree = one.tree("tree", &noise(200_000, 1));
+    one.put(&member(), "first", &tree);
+    one.offer();
+    bucket.blobs.lock().unwrap().retain(|name, _| !name.as_str().contains("/packs/"));
+    fs::write(tree.join("more"), "more").unwrap();
+    // What was listed counts for a while; the next process lists anew.
+    let one = one.again(&bucket);
+    one.put(&member(), "second", &tree);
+    one.offer();
+    assert!(bucket.records_are_whole());
+}
+
+#[test]
+fn a_flipped_byte_of_content_is_never_served() {
+    let bucket = Bucket::new();
+    let (one, other) = (machine(&bucket), machine(&bucket));
+    let content = noise(200_000, 1);
+    let id = one.cache(&member(), b"k", &one.tree("tree", &content)).put.id;
+    one.offer();
+    bucket.is(Fault::Flips(40_000));
+    other.bring(&member(), &exact(b"k")).unwrap().unwrap();
+    // The footer is whole, so it came; the content is not what its name says.
+    let error = other.restored(&member(), &id).unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    // It was asked for again, found damaged there, too, and removed.
+    assert!(bucket.names("/packs/").is_empty());
+    bucket.is(Fault::None);
+    assert!(other.restored(&member(), &id).is_err());
+    // Whoever has it sends it again.
+    let again = one.put(&member(), "again", &one.folder("tree")).put.id;
+    assert_eq!(again, id);
+}
+
+#[test]
+fn what_is_damaged_here_is_had_again() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    let content = noise(200_000, 1);
+    let id = one.cache(&member(), b"k", &one.tree("tree", &content)).put.id;
+    one.put(&member(), "site", &one.tree("site", b"<html>"));
+    one.offer();
+    let packs = || -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![one.root().join("owners")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.components().any(|part| part.as_os_str() == "packs") {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    };
+    // A byte of the content, then the whole file.
+    let large = packs().into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&large).unwrap();
+    bytes[50_000] ^= 4;
+    fs::write(&large, bytes).unwrap();
+    assert_eq!(one.restored(&member(), &id).unwrap(), content);
+    for path in packs() {
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(one.restored(&member(), &id).unwrap(), content);
+    // `verify` has the rest.
+    let verified = one.store.verify(&Verifying::default(), &Progress::default()).unwrap();
+    assert!(verified.kept.iter().all(|(.., kept)| kept.result == VerificationResult::Valid), "{verified:?}");
+}
+
+#[test]
+fn a_record_that_is_not_in_its_place_is_not_believed() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    let fork = owner("1", Trust::Fork);
+    one.cache(&fork, b"evil", &one.tree("evil", b"evil"));
+    one.cache(&owner("1", Trust::Protected), b"k", &one.tree("good", b"good"));
+    one.offer();
+    let (slug, good_slug) = (fork.slug(), owner("1", Trust::Protected).slug());
+    let find = |slug: &str, part: &str| {
+        BlobName::new(bucket.names(part).into_iter().find(|name| name.starts_with(slug)).unwrap()).unwrap()
+    };
+    let evil = bucket.content(&find(&slug, "/records/")).unwrap();
+    let pack = find(&slug, "/packs/");
+    let moved = BlobName::new(pack.as_str().replace(&slug, &good_slug)).unwrap();
+    bucket.set(&moved, bucket.content(&pack).unwrap());
+    // Put where the protected one's lies, it says itself that it is a fork's.
+    bucket.set(&find(&good_slug, "/records/"), evil);
+    let other = machine(&bucket);
+    assert!(other.bring(&owner("1", Trust::Protected), &exact(b"k")).unwrap().is_none());
+    assert!(other.bring(&owner("1", Trust::Protected), &exact(b"evil")).unwrap().is_none());
+}
+
+#[test]
+fn a_record_that_lacks_a_pack_brings_nothing() {
+    let bucket = Bucket::new();
+    let (one, other) = (machine(&bucket), machine(&bucket));
+    let tree = one.tree("tree", &noise(100_000, 1));
+    one.put(&member(), "first", &tree);
+    one.offer();
+    fs::write(tree.join("more"), "more").unwrap();
+    one.put(&member(), "second", &tree);
+    one.offer();
+    // Says of the second one that it needs the new pack alone.
+    let names = bucket.names("/records/");
+    let record = |name: &str| bucket.content(&BlobName::new(name).unwrap()).unwrap();
+    let packs = |bytes: &[u8]| {
+        let text: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        text["record"]["packs"].as_array().unwrap().len()
+    };
+    let second = names.iter().max_by_key(|name| packs(&record(name))).unwrap();
+    let mut text: serde_json::Value = serde_json::from_slice(&record(second)).unwrap();
+    text["record"]["packs"].as_array_mut().unwrap().sort_by_key(|pack| pack["bytes"].as_u64());
+    text["record"]["packs"].as_array_mut().unwrap().truncate(1);
+    text["sha256"] = ObjectId::of(text["record"].to_string().as_bytes()).to_string().into();
+    bucket.set(&BlobName::new(second.as_str()).unwrap(), format!("{text}\n").into_bytes());
+    let error = other.bring(&member(), &named("second")).unwrap_err();
+    assert!(matches!(error, StoreError::Second(LevelError::Wrong { .. })), "{error}");
+    assert!(other.found(&member(), &named("second")).is_none());
+}
