@@ -1,5 +1,5 @@
 //! What keeping and restoring costs beside the least that the same bytes can cost, measured in turn in the same run: chunking, hashing
-//! and compressing on one core, and writing to the disk. Trust the ratios; the machine's speed drifts.
+//! and compressing on one core, and writing to the disk. Trust the ratios, which are of one round each; the machine's speed drifts.
 //!
 //! `scripts/bench store` runs it; `TMPDIR` says on which disk. Rows: `random`, `text`, `zeros`, `small`, `builds`, or
 //! `folder=PATH` for a tree of one's own (a cargo target, a node_modules). `commands` adds the whole commands that others use for it.
@@ -25,8 +25,8 @@ mod work;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Times that each row is measured; the best counts.
-const ROUNDS: usize = 3;
+/// Times that each row is measured; the one in the middle counts.
+const ROUNDS: usize = 5;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -18,15 +18,6 @@ impl Numbers {
         self.0.get(name).copied().unwrap_or(f64::NAN)
     }
 
-    /// Of two measurements the smaller numbers, but for memory, where the larger one counts.
-    pub fn best(mut self, other: &Self) -> Self {
-        for (name, value) in &other.0 {
-            let own = self.0.entry(name.clone()).or_insert(*value);
-            *own = if name == "peak" { own.max(*value) } else { own.min(*value) };
-        }
-        self
-    }
-
     pub fn print(&self) {
         println!("{}", serde_json::json!(self.0));
     }

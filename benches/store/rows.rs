@@ -19,72 +19,103 @@ const STEPS: [&str; 9] = [
 ];
 
 pub fn measure(title: &str, place: &Place) -> Result<(), Failure> {
-    let mut best: [Option<Numbers>; STEPS.len()] = Default::default();
+    let mut rounds = Vec::new();
     for round in 0..ROUNDS {
-        for (step, best) in STEPS.iter().zip(&mut best) {
-            let numbers = one(step, place, round)?;
-            *best = Some(match best.take() {
-                None => numbers,
-                Some(before) => before.best(&numbers),
-            });
-        }
+        let numbers = STEPS.iter().map(|step| one(step, place, round)).collect::<Result<Vec<_>, _>>()?;
+        rounds.push(numbers);
     }
-    let best = best.map(Option::unwrap_or_default);
-    let [floors, ..] = &best;
-    let bytes = floors.get("bytes");
-    let seconds = |names: &[&str]| names.iter().map(|name| floors.get(name)).sum::<f64>();
+    let floors: Vec<Floors> = rounds.iter().map(|round| Floors::of(&round[0])).collect();
+    let of = |name: &str| median(rounds.iter().map(|round| round[0].get(name)));
+    let bytes = of("bytes");
     println!(
         "| **{title}**: {}, chunking {}, sha256 {}, zstd {}, unzstd {}, write {} of {}, of all {}, unsynced {} |",
         mebibytes(bytes),
-        milliseconds(floors.get("chunking")),
-        milliseconds(floors.get("sha256")),
-        milliseconds(floors.get("zstd")),
-        milliseconds(floors.get("unzstd")),
-        milliseconds(floors.get("write_stored")),
-        mebibytes(floors.get("stored")),
-        milliseconds(floors.get("write_content")),
-        milliseconds(floors.get("write_unsynced")),
+        milliseconds(of("chunking")),
+        milliseconds(of("sha256")),
+        milliseconds(of("zstd")),
+        milliseconds(of("unzstd")),
+        milliseconds(of("write_stored")),
+        mebibytes(of("stored")),
+        milliseconds(of("write_content")),
+        milliseconds(of("write_unsynced")),
     );
-    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-    // The disk is as fast as it was at its best, whatever was written then.
-    let rate = (bytes / floors.get("write_content")).max(floors.get("stored") / floors.get("write_stored"));
-    let intake = (floors.get("stored") / rate).max(seconds(&["chunking", "sha256", "zstd"]) / cores);
-    let rereading = seconds(&["chunking", "sha256"]) / cores;
-    let output = (bytes / rate).max(seconds(&["unzstd", "sha256"]) / cores);
-    let unsynced = floors.get("write_unsynced").max(seconds(&["unzstd", "sha256"]) / cores);
-    for (step, numbers) in STEPS.iter().zip(&best) {
-        let floor = match *step {
-            "floors" => continue,
-            "put" => Some(intake),
-            "put again, status changed" => Some(rereading),
+    for (number, step) in STEPS.iter().enumerate().skip(1) {
+        let done: Vec<&Numbers> = rounds.iter().map(|round| &round[number]).collect();
+        let row = |step: &str, floor: Option<fn(&Floors) -> f64>| {
+            let floors = floor.map(|floor| floors.iter().map(floor).collect::<Vec<_>>());
+            row(step, &done, bytes, floors.as_deref());
+        };
+        match *step {
+            "put" => row(step, Some(|floors| floors.intake)),
+            "put again, status changed" => row(step, Some(|floors| floors.rereading)),
             "get" => {
                 // What is restored is not waited for on the disk: so this is the harder of two floors.
-                row("get, beside an unsynced write", numbers, bytes, Some(unsynced));
-                Some(output)
+                row("get, beside an unsynced write", Some(|floors| floors.unsynced));
+                row(step, Some(|floors| floors.output));
             }
             // It is to be no burden: on one core.
-            "scrub" => Some(seconds(&["unzstd", "sha256"])),
-            _ => None,
-        };
-        row(step, numbers, bytes, floor);
+            "scrub" => row(step, Some(|floors| floors.reading)),
+            _ => row(step, None),
+        }
     }
     Ok(())
 }
 
-fn row(step: &str, numbers: &Numbers, bytes: f64, floor: Option<f64>) {
-    let time = numbers.get("time");
-    let (floor, share) = match floor {
+/// What the steps of one round cost at least, in seconds, as disk and cores were in that round: the disk of a virtual machine is several times as
+/// fast in one minute as in another, so only neighbours in time can be compared.
+struct Floors {
+    intake: f64,
+    rereading: f64,
+    output: f64,
+    unsynced: f64,
+    reading: f64,
+}
+
+impl Floors {
+    fn of(numbers: &Numbers) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+        let seconds = |names: &[&str]| names.iter().map(|name| numbers.get(name)).sum::<f64>();
+        let reading = seconds(&["unzstd", "sha256"]);
+        Self {
+            intake: numbers.get("write_stored").max(seconds(&["chunking", "sha256", "zstd"]) / cores),
+            rereading: seconds(&["chunking", "sha256"]) / cores,
+            output: numbers.get("write_content").max(reading / cores),
+            unsynced: numbers.get("write_unsynced").max(reading / cores),
+            reading,
+        }
+    }
+}
+
+fn row(step: &str, done: &[&Numbers], bytes: f64, floors: Option<&[f64]>) {
+    let of = |name: &str| median(done.iter().map(|numbers| numbers.get(name)));
+    let time = of("time");
+    let (floor, share) = match floors {
         None => ("-".to_owned(), "-".to_owned()),
-        Some(floor) => (milliseconds(floor), format!("{:.0} %", floor / time * 100.0)),
+        Some(floors) => {
+            let shares: Vec<f64> =
+                floors.iter().zip(done).map(|(floor, numbers)| floor / numbers.get("time") * 100.0).collect();
+            let (least, most) =
+                (shares.iter().copied().fold(f64::MAX, f64::min), shares.iter().copied().fold(0.0, f64::max));
+            let floor = milliseconds(median(floors.iter().copied()));
+            (floor, format!("{:.0} % ({least:.0} to {most:.0})", median(shares.iter().copied())))
+        }
     };
-    let new = numbers.get("new_bytes");
+    let new = of("new_bytes");
     let new = if new.is_nan() { "-".to_owned() } else { mebibytes(new) };
+    let peak = done.iter().map(|numbers| numbers.get("peak")).fold(0.0, f64::max);
     println!(
         "| {step} | {} | {:.0} | {floor} | {share} | {} | {new} |",
         milliseconds(time),
         bytes / 1e6 / time,
-        mebibytes(numbers.get("peak"))
+        mebibytes(peak)
     );
+}
+
+/// The one in the middle.
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = numbers.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Nothing is removed between rounds: where many files have just been removed, ext4 is slow at making others.

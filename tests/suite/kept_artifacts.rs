@@ -8,6 +8,7 @@ use forgehand::emulator::{Endpoint, JobSpec, JobView};
 use serde_json::{Value, json};
 
 use crate::support::agent::said;
+use crate::support::s3::S3Server;
 use crate::support::{Agent, AgentOptions, TestForge};
 
 const JOB_LIMIT: Duration = Duration::from_secs(60);
@@ -101,7 +102,7 @@ fn what_is_lost_or_damaged_here_comes_from_the_forge() {
         fs::write(path, bytes).expect("a pack");
     }
     let log = use_it(&forge, &mut agent, project);
-    assert!(log.contains("what is kept of them on this machine cannot be used"), "{log}");
+    assert!(log.contains("what this machine keeps of them cannot be used"), "{log}");
     assert_eq!(downloads(&forge), 1);
     fs::remove_dir_all(owners(&agent)).expect("the store can be emptied");
     let log = use_it(&forge, &mut agent, project);
@@ -109,5 +110,57 @@ fn what_is_lost_or_damaged_here_comes_from_the_forge() {
     assert_eq!(downloads(&forge), 2);
     agent.stop();
     agent.assert_nothing_left();
+    forge.assert_no_violations();
+}
+
+/// Two agents of one fleet.
+fn fleet(forge: &TestForge, server: &S3Server) -> (Agent, Agent) {
+    let options = || AgentOptions { config: server.config(), ..AgentOptions::default().without_network() };
+    (Agent::start(forge, options()), Agent::start(forge, options()))
+}
+
+#[test]
+fn a_job_gets_what_another_machine_left_in_the_bucket_without_asking_the_forge() {
+    let (forge, server) = (TestForge::start(), S3Server::start());
+    let (mut one, mut other) = fleet(&forge, &server);
+    let project = make(&forge, &mut one);
+    one.wait_until(JOB_LIMIT, "the bucket is told of it", || (!server.objects("/records/").is_empty()).then_some(()));
+    let log = use_it(&forge, &mut other, project);
+    assert!(log.contains("Restored artifacts of make from the shared store"), "{log}");
+    assert_eq!(downloads(&forge), 0);
+    // Without the bucket's objects, and on a machine that has nothing, the forge has it.
+    fs::remove_dir_all(server.bucket()).expect("the bucket can be emptied");
+    other.forget_artifacts();
+    let log = use_it(&forge, &mut other, project);
+    assert!(!log.contains("Restored artifacts"), "{log}");
+    assert_eq!(downloads(&forge), 1);
+    for agent in [&mut one, &mut other] {
+        agent.stop();
+        agent.assert_nothing_left();
+    }
+    forge.assert_no_violations();
+}
+
+#[test]
+fn a_cache_of_one_machine_is_restored_on_another() {
+    let (forge, server) = (TestForge::start(), S3Server::start());
+    let (mut one, mut other) = fleet(&forge, &server);
+    let project = forge.case_project("team/cached");
+    let cache = json!({ "cache": [{
+        "key": "deps-1", "untracked": false, "policy": "pull-push", "paths": ["deps/"], "when": "on_success",
+        "fallback_keys": [],
+    }] });
+    let (filled, log) =
+        run(&forge, &mut one, job(&one, project, "fill", &["mkdir deps", "echo made > deps/file"], cache.clone()));
+    assert_eq!(filled.state, "success", "{log}");
+    one.wait_until(JOB_LIMIT, "the bucket is told of it", || (!server.objects("/records/").is_empty()).then_some(()));
+    let (used, log) = run(&forge, &mut other, job(&other, project, "use", &["cat deps/file"], cache));
+    assert_eq!(used.state, "success", "{log}");
+    assert_eq!(forge.job_log(used.id).output("step_script"), ["made"]);
+    assert!(log.contains("came from the shared store"), "{log}");
+    for agent in [&mut one, &mut other] {
+        agent.stop();
+        agent.assert_nothing_left();
+    }
     forge.assert_no_violations();
 }

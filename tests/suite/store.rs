@@ -4,6 +4,7 @@ mod keeping;
 mod kills;
 mod refusals;
 mod room;
+mod shared;
 mod together;
 mod trees;
 

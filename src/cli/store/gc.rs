@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::House;
+use super::{House, share};
 use crate::agent::storage;
 use crate::artifact::retention::Judged;
 use crate::artifact::store::{Collection, StoreError};
@@ -40,6 +40,7 @@ pub(super) fn run(args: &GcArgs, house: &House) -> Result<Verdict, StoreError> {
     let Some(collected) = collected else {
         return Ok(render::failed(&"another process is collecting; try again when it is done", Verdict::Environment));
     };
+    let tidied = if args.dry_run { None } else { share::tidy(house)? };
     if collected.lost_records > 0 {
         let lost = collected.lost_records;
         eprintln!("warning: {lost} records are damaged, so nothing was removed; see `forgehand store verify`");
@@ -60,6 +61,7 @@ pub(super) fn run(args: &GcArgs, house: &House) -> Result<Verdict, StoreError> {
         return Ok(render::json(&json!({
             "dry_run": args.dry_run, "deleted": collected.deleted, "freed_bytes": collected.freed,
             "pressure": format!("{:?}", plan.pressure()).to_lowercase(), "decisions": decisions,
+            "shared": tidied.map(|did| json!({ "records": did.records, "packs": did.packs, "freed_bytes": did.bytes })),
         })));
     }
     if args.dry_run {
@@ -67,9 +69,11 @@ pub(super) fn run(args: &GcArgs, house: &House) -> Result<Verdict, StoreError> {
         return Ok(render::result(&lines));
     }
     let freed = render::size(collected.freed);
-    Ok(render::result(&format!(
-        "removed {} of {}, {freed} given back\n",
-        collected.deleted,
-        plan.deletions.len() + plan.kept.len()
-    )))
+    let mut text =
+        format!("removed {} of {}, {freed} given back\n", collected.deleted, plan.deletions.len() + plan.kept.len());
+    if let Some(did) = tidied {
+        let (level, freed) = (house.store.second_title().unwrap_or_default(), render::size(did.bytes));
+        text.push_str(&format!("{level}: removed {}, {freed} in {} packs given back\n", did.records, did.packs));
+    }
+    Ok(render::result(&text))
 }

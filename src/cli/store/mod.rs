@@ -17,6 +17,7 @@ mod gc;
 mod get;
 mod progress;
 mod put;
+mod share;
 mod show;
 mod verify;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{House, folder, progress};
+use super::{House, folder, progress, share};
 use crate::artifact::retention::Expiry;
 use crate::artifact::select::{self, Selection};
 use crate::artifact::store::{Files, Keep, Kept, ObjectId, PutOptions, StoreError, What};
@@ -95,6 +95,7 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
     for remark in &kept.put.remarks {
         eprintln!("warning: {}", render::plain(&remark.text));
     }
+    share::tell(house)?;
     if !args.json {
         return Ok(render::result(&format!("{}\n", kept.put.id)));
     }

@@ -181,6 +181,10 @@ pub(super) fn unpin(args: &PinArgs, house: &House) -> Result<Verdict, StoreError
 
 pub(super) fn stats(args: &StatsArgs, house: &House) -> Result<Verdict, StoreError> {
     let stats = house.store.stats()?;
+    let shared = match house.store.second_title() {
+        Some(level) => Some((level, house.store.waiting_for_second()?)),
+        None => None,
+    };
     let ratio = stats.content_bytes as f64 / stats.stored_bytes.max(1) as f64;
     let usage = |usage: Option<crate::artifact::retention::Usage>| {
         usage.map(|usage| json!({ "used": usage.used, "capacity": usage.capacity }))
@@ -197,6 +201,7 @@ pub(super) fn stats(args: &StatsArgs, house: &House) -> Result<Verdict, StoreErr
             "quota_used_percent": stats.quota_used_percent(),
             "disk": usage(stats.room.disk),
             "quota": usage(stats.room.quota),
+            "shared": shared.map(|(level, waiting)| json!({ "store": level, "waiting": waiting })),
         })));
     }
     let of = |usage: Option<crate::artifact::retention::Usage>| {
@@ -214,5 +219,7 @@ pub(super) fn stats(args: &StatsArgs, house: &House) -> Result<Verdict, StoreErr
         ("quota", of(stats.room.quota)),
         ("disk", of(stats.room.disk)),
     ];
-    Ok(render::result(&lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect::<String>()))
+    let shared = shared.map(|(level, waiting)| ("shared", format!("{level}, to be told of {waiting} more")));
+    let lines = lines.into_iter().chain(shared);
+    Ok(render::result(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).collect::<String>()))
 }

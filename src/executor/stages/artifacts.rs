@@ -57,16 +57,17 @@ async fn download_one<R: Reporter>(
     let DependencySpec { id, name, .. } = dependency;
     running.run.log.say(Tone::Plain, &format!("Downloading artifacts for {name} ({id})..."));
     if let Some(found) = kept_here::find(running, dependency).await {
+        let place = found.place();
         match kept_here::restore(running, found, stop).await {
             Ok((entries, remarks)) => {
                 tell(&running.run.log, &remarks);
-                let text = format!("Restored artifacts of {name} from this machine: {entries} files and folders");
+                let text = format!("Restored artifacts of {name} from {place}: {entries} files and folders");
                 running.run.log.say(Tone::Plain, &text);
                 return Ok(());
             }
             Err(_) if stop.is_cancelled() => return Err(given_up()),
             Err(failure) => {
-                let text = format!("what is kept of them on this machine cannot be used: {}", failure.message);
+                let text = format!("what {place} keeps of them cannot be used: {}", failure.message);
                 running.run.log.say(Tone::Warning, &text);
             }
         }

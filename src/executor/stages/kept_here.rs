@@ -141,30 +141,41 @@ fn expiry(text: &str) -> Expiry {
     until.map_or(Expiry::None, Expiry::At)
 }
 
-/// What of a dependency is kept here; it is held until the job is over.
-pub(super) async fn find<R: Reporter>(running: &Running<R>, dependency: &DependencySpec) -> Option<Listed> {
+/// What of a dependency is kept on this machine.
+pub(super) struct Found {
+    listed: Listed,
+    /// It came from the store that machines share just now.
+    is_brought: bool,
+}
+
+impl Found {
+    /// Where it is restored from, for people.
+    pub(super) fn place(&self) -> &'static str {
+        if self.is_brought { "the shared store" } else { "this machine" }
+    }
+}
+
+/// What of a dependency is kept here, or in the store that machines share; it is held until the job is over.
+pub(super) async fn find<R: Reporter>(running: &Running<R>, dependency: &DependencySpec) -> Option<Found> {
     let run = &running.run;
     let (store, owner, holder) = (run.tools.store.clone(), run.job.owner.clone(), run.job.key.clone());
     let wanted = Wanted::Named(name_of(&dependency.id, &dependency.file_name));
     let size = dependency.size.to_string();
     let found = blocking(move || {
         let mut found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
-        if found.is_none() {
-            // Another machine may have told the shared store of it.
-            match store.bring(&owner, &wanted, &Interrupt::default()) {
-                Ok(None) => {}
-                Ok(Some(_)) => found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?,
-                Err(error) => tracing::warn!(error = in_full(&error), "the shared store cannot be asked"),
-            }
+        let is_brought = found.is_none() && is_brought(&store, &owner, &wanted);
+        if is_brought {
+            found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
         }
         let found = found.filter(|found| found.info.metadata.get(ARCHIVE_SIZE) == Some(&size));
         if let Some(found) = &found {
             store.hold(&found.info.owner, &holder, &[found.info.content_hash]).map_err(|error| in_words(&error))?;
             // It may have been removed just before it was held.
             let still = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
-            return Ok(still.filter(|still| still.info == found.info));
+            let still = still.filter(|still| still.info == found.info);
+            return Ok(still.map(|listed| Found { listed, is_brought }));
         }
-        Ok(found)
+        Ok(None)
     });
     found.await.unwrap_or_else(|failure| {
         tracing::warn!(error = failure.message, "the store cannot be asked");
@@ -172,10 +183,21 @@ pub(super) async fn find<R: Reporter>(running: &Running<R>, dependency: &Depende
     })
 }
 
+/// Whether another machine has told the shared store of it, and it came.
+fn is_brought(store: &Store, owner: &Owner, wanted: &Wanted) -> bool {
+    match store.bring(owner, wanted, &Interrupt::default()) {
+        Ok(brought) => brought.is_some(),
+        Err(error) => {
+            tracing::warn!(error = in_full(&error), "the shared store cannot be asked");
+            false
+        }
+    }
+}
+
 /// Restores what was found into the work tree, all of it or nothing. `Err`: it is fetched from the forge.
 pub(super) async fn restore<R: Reporter>(
     running: &Running<R>,
-    found: Listed,
+    Found { listed: found, .. }: Found,
     stop: &CancellationToken,
 ) -> Result<(u64, Vec<Remark>), JobFailure> {
     let run = &running.run;

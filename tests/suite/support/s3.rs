@@ -1,0 +1,73 @@
+//! A real S3 server on loopback.
+
+use std::path::{Path, PathBuf};
+
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+/// A server with one bucket, `ci`, until it is dropped.
+pub struct S3Server {
+    _runtime: Runtime,
+    dir: tempfile::TempDir,
+    endpoint: String,
+}
+
+impl S3Server {
+    pub fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let dir = tempfile::Builder::new().prefix("fh-s3-").tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("ci")).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let service = builder.build();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(connection);
+            }
+        });
+        Self { _runtime: runtime, dir, endpoint }
+    }
+
+    /// The text of `forgehand.toml` that has the store know it.
+    pub fn config(&self) -> String {
+        format!(
+            "[store.remote]\nurl = \"s3://ci/team\"\nendpoint = \"{}\"\naccess_key_id = \"{ACCESS_KEY}\"\n\
+             secret_access_key = \"{SECRET_KEY}\"\n",
+            self.endpoint
+        )
+    }
+
+    /// Where the objects of the bucket lie.
+    pub fn bucket(&self) -> PathBuf {
+        self.dir.path().join("ci/team")
+    }
+
+    /// The objects whose names have this part.
+    pub fn objects(&self, part: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.bucket()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { found.push(path) }
+            }
+        }
+        found.retain(|path: &PathBuf| below(path, self.dir.path()).contains(part));
+        found
+    }
+}
+
+fn below(path: &Path, root: &Path) -> String {
+    path.strip_prefix(root).unwrap().to_string_lossy().into_owned()
+}
