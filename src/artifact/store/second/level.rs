@@ -141,7 +141,9 @@ mod tests {
         for text in ["a", "a/b-c_d.e", "0/1"] {
             assert_eq!(BlobName::new(text).unwrap().as_str(), text);
         }
-        for text in ["", "/a", "a/", "a//b", "..", "a/../b", "a/./b", "a b", "a%2fb", "\u{e4}", "a\n", &"x".repeat(1001)] {
+        for text in
+            ["", "/a", "a/", "a//b", "..", "a/../b", "a/./b", "a b", "a%2fb", "\u{e4}", "a\n", &"x".repeat(1001)]
+        {
             assert!(BlobName::new(text).is_none(), "{text:?}");
         }
     }
