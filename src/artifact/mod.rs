@@ -3,6 +3,7 @@
 //! - [`select`]: which files of a work tree a list of globs means.
 //! - [`archive`]: packing and unpacking, in the forges' formats, within limits.
 //! - [`cache`]: folders kept from job to job; the trait every store implements, and the one on the local disk.
+//! - [`remote`]: a store in a bucket or a folder that several machines share.
 //! - [`retention`]: what stays, what goes, and when.
 //!
 //! Every access to a work tree goes through a directory handle: nothing a job names leads out of it. Everything here
@@ -18,6 +19,7 @@ mod fingerprint;
 #[cfg(test)]
 mod measure;
 pub(crate) mod merge;
+pub mod remote;
 pub mod retention;
 pub mod select;
 pub mod store;

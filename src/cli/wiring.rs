@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::doctor::engine::{EngineAbilities, EngineProbe};
 use super::doctor::forge::{self, Contact, ForgeProbe};
+use super::doctor::shared_store::SharedStore;
 use super::doctor::{self, Check};
 use super::forge_calls::{ForgeCalls, Removal, RunnerWishes, TokenVerdict};
 use super::run::Premises;
@@ -177,6 +179,11 @@ pub fn checks(config: &Config, locations: &Locations) -> Vec<Box<dyn Check>> {
     for (_, docker) in doctor::engines(config) {
         let probe = UsedEngine { docker, state_dir: locations.state_dir.clone() };
         all.push(Box::new(EngineAbilities { probe }));
+    }
+    if let (Some(remote), Ok(url)) = (&config.store.remote, Url::parse("https://none.invalid")) {
+        // The network of the top level: the store is no registration's.
+        let outbound = registrar::outbound(&config.bare_registration("none", url), None);
+        all.push(Box::new(SharedStore { config: remote.clone(), outbound }));
     }
     for registration in &config.registrations {
         all.extend(forge::checks(RegisteredForge { registration: registration.clone(), locations: locations.clone() }));

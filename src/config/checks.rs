@@ -7,6 +7,7 @@ use super::docker::{DockerConfig, Limits};
 use super::docker_values::MemorySwap;
 use super::error::Step;
 use super::registration::RegistrationConfig;
+use super::remote::RemoteConfig;
 use super::store::StoreConfig;
 use super::units::ByteSize;
 use crate::artifact::retention::Policies;
@@ -63,6 +64,9 @@ impl Checker {
         }
         if let Err(error) = Policies::new(store.retention.clone()) {
             self.note(&["store", "retention"], error.to_string());
+        }
+        for (key, why) in store.remote.iter().flat_map(RemoteConfig::findings) {
+            self.note(&["store", "remote", key], why);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`locations`]: where the file and the state directory are.
 //! - [`mod@load`]: the layers become one tree, the tree becomes [`Config`]; everything that is wrong is told at once.
-//! - [`agent`], [`registration`], [`docker`], [`network`], [`store`], [`log`]: the settings, by topic. Their types are the
+//! - [`agent`], [`registration`], [`docker`], [`network`], [`store`], [`remote`], [`log`]: the settings, by topic. Their types are the
 //!   reference: the schema, the search for unknown keys and the reading of variables are made from them.
 //! - [`units`], [`docker_values`], [`environment`]: values parsed where they enter.
 //! - [`document`], [`layers`], [`unknown_keys`], [`checks`], [`error`]: what loading is made of.
@@ -31,6 +31,7 @@ pub mod migrate;
 pub mod network;
 pub mod private_file;
 pub mod registration;
+pub mod remote;
 pub mod schema;
 pub mod show;
 pub mod store;
@@ -49,6 +50,7 @@ pub use locations::Locations;
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use network::NetworkConfig;
 pub use registration::{ExecutorKind, ForgeKind, Hardening, RegistrationConfig};
+pub use remote::{RemoteConfig, RemoteUrl};
 pub use store::StoreConfig;
 pub use units::ByteSize;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::remote::RemoteConfig;
 use super::units::{self, ByteSize, DurationText};
 use crate::artifact::retention::RetentionPolicy;
 
@@ -39,6 +40,9 @@ pub struct StoreConfig {
     /// How long what is kept by which names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retention: Vec<RetentionPolicy>,
+    /// A store that several machines share, behind this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteConfig>,
 }
 
 impl Default for StoreConfig {
@@ -54,6 +58,7 @@ impl Default for StoreConfig {
             scrub_rate: ByteSize::mib(8),
             key_file: None,
             retention: Vec::new(),
+            remote: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod engine;
 pub mod forge;
 pub mod machine;
+pub mod shared_store;
 
 use std::path::Path;
 use std::time::Duration;
