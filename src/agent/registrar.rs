@@ -13,7 +13,8 @@ use super::slot::RegistrationTools;
 use crate::artifact::cache::LocalCache;
 use crate::artifact::store::Store;
 use crate::config::{
-    self, CredentialRecord, Credentials, ExecutorKind, ForgeKind, Locations, Overrides, RegistrationConfig,
+    self, CredentialRecord, Credentials, ExecutorKind, ForgeKind, Locations, NetworkConfig, Overrides,
+    RegistrationConfig,
 };
 use crate::executor::sandbox::place::{DockerPlace, HostPlace, Place};
 use crate::executor::stages::sources::{GitProgram, Mirrors};
@@ -183,7 +184,11 @@ fn forbids_rotation(registration: &RegistrationConfig) -> bool {
 
 /// The door to the network of a registration. `dir`: where what git needs of it is written, for those who run git.
 pub fn outbound(registration: &RegistrationConfig, dir: Option<&StateDir>) -> Result<Outbound, String> {
-    let network = &registration.network;
+    outbound_through(&registration.network, dir)
+}
+
+/// The way to the network as the configuration describes it.
+pub fn outbound_through(network: &NetworkConfig, dir: Option<&StateDir>) -> Result<Outbound, String> {
     Outbound::new(OutboundSettings {
         proxy: network.proxy.as_ref().map(|proxy| proxy.url().clone()),
         no_proxy: network.no_proxy.clone(),

@@ -2,10 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::runtime::Handle;
+
+use super::registrar;
+use crate::artifact::remote::{Remote, RemoteError};
 use crate::artifact::retention::{Cycle, Policies, PolicyError};
 use crate::artifact::store::{Limits, Store, StoreError, StoreKey};
-use crate::config::StoreConfig;
+use crate::config::{NetworkConfig, StoreConfig};
 
 /// What keeps the store from being opened.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,12 @@ pub enum StorageError {
         #[source]
         source: std::io::Error,
     },
+    /// The store that machines share.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The way to the network.
+    #[error("the shared store (`store.remote`) cannot be reached: {0}")]
+    Network(String),
     /// The policies.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -44,6 +55,20 @@ pub fn open(config: &StoreConfig, usual: &Path) -> Result<Store, StorageError> {
     };
     let root = config.dir.as_deref().unwrap_or(usual);
     Ok(Store::open(root, limits, key, Arc::new(jiff::Timestamp::now))?)
+}
+
+/// The same store with the one behind it that machines share, where the configuration names one. `runtime` carries what goes over the network. Blocking.
+pub fn join(
+    store: Store,
+    config: &StoreConfig,
+    network: &NetworkConfig,
+    runtime: &Handle,
+) -> Result<Store, StorageError> {
+    let Some(remote) = &config.remote else { return Ok(store) };
+    let outbound = registrar::outbound_through(network, None).map_err(StorageError::Network)?;
+    let remote = Remote::open(remote, outbound, runtime.clone())?;
+    let keep = remote.keep_days().map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
+    Ok(store.join(Arc::new(remote), keep))
 }
 
 /// Removes the caches that versions before the store kept in the state directory: they begin empty. Blocking.

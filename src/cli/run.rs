@@ -13,7 +13,7 @@ use crate::agent::registration::PlanError;
 use crate::agent::signals::Signals;
 use crate::agent::{Agent, AgentParts, JobRunner, Registrar, RunOptions, Stopping, Sweeper, protection};
 use crate::config::units::parse_duration;
-use crate::config::{Config, Locations, Overrides, StoreConfig};
+use crate::config::{Config, Locations, NetworkConfig, Overrides, StoreConfig};
 use crate::state::{Journal, LogLimits, StateDir, StateLock};
 use crate::telemetry::{self, LogSettings};
 
@@ -42,6 +42,8 @@ pub struct Premises {
     pub locations: Locations,
     /// How the store is set up.
     pub store: StoreConfig,
+    /// The way to the network, where no registration has its own.
+    pub network: NetworkConfig,
     /// The flags that stand for keys, for reading the configuration again.
     pub overrides: Overrides,
     /// What is owed.
@@ -83,7 +85,7 @@ fn premises(args: &RunArgs, config: &Config, locations: &Locations, overrides: O
     let journal = Journal::open(&dir, jiff::Timestamp::now, limits).map_err(|error| error.to_string())?;
     let options =
         RunOptions { max_jobs: args.max_jobs, exit_when_idle: args.exit_when_idle, max_uptime: args.max_uptime };
-    Ok(Premises { locations: locations.clone(), store: config.store.clone(), overrides, journal, options, lock })
+    Ok(Premises { locations: locations.clone(), store: config.store.clone(), network: config.network_defaults().clone(), overrides, journal, options, lock })
 }
 
 /// Runs an agent made of these parts until it is told to stop.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::doctor::engine::{EngineAbilities, EngineProbe};
 use super::doctor::forge::{self, Contact, ForgeProbe};
@@ -20,6 +20,7 @@ use crate::agent::engines::{self, Engines};
 use crate::agent::housekeeper::Housekeeper;
 use crate::agent::registrar::{self, ConfiguredRegistrar};
 use crate::agent::slot::ExecutorRunner;
+use crate::agent::sharing::Sharing;
 use crate::agent::storage;
 use crate::agent::storekeeper::Storekeeper;
 use crate::artifact::in_full;
@@ -118,13 +119,14 @@ pub async fn serve(premises: Premises) -> Verdict {
         let engines =
             Engines::new(dir.clone(), shim).map_err(|error| format!("the agent's id cannot be kept: {error}"))?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
-        let (store_config, usual) = (premises.store.clone(), dir.store());
-        let root = dir.root().to_owned();
+        let (store_config, network, usual) = (premises.store.clone(), premises.network.clone(), dir.store());
+        let (root, runtime) = (dir.root().to_owned(), Handle::current());
         let store = tokio::task::spawn_blocking(move || {
             if let Err(error) = storage::remove_old_caches(&root) {
                 tracing::warn!(%error, "the caches of an earlier version cannot be removed");
             }
-            storage::open(&store_config, &usual)
+            let store = storage::open(&store_config, &usual)?;
+            storage::join(store, &store_config, &network, &runtime)
         })
         .await;
         let store = store.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
@@ -158,10 +160,12 @@ pub async fn serve(premises: Premises) -> Verdict {
     };
     let stop = CancellationToken::new();
     let keeping = tokio::spawn(storekeeper.run(stop.clone()));
+    let sharing = tokio::spawn(Sharing { store: registrar.store.clone() }.run(stop.clone()));
     let verdict = super::run::serve(premises, Arc::new(registrar), ExecutorRunner, Arc::new(housekeeper)).await;
     stop.cancel();
     // It ends at the next place where it can; what it leaves half done is no harm.
     let _ = keeping.await;
+    let _ = sharing.await;
     engines.close().await;
     verdict
 }
@@ -180,9 +184,8 @@ pub fn checks(config: &Config, locations: &Locations) -> Vec<Box<dyn Check>> {
         let probe = UsedEngine { docker, state_dir: locations.state_dir.clone() };
         all.push(Box::new(EngineAbilities { probe }));
     }
-    if let (Some(remote), Ok(url)) = (&config.store.remote, Url::parse("https://none.invalid")) {
-        // The network of the top level: the store is no registration's.
-        let outbound = registrar::outbound(&config.bare_registration("none", url), None);
+    if let Some(remote) = &config.store.remote {
+        let outbound = registrar::outbound_through(config.network_defaults(), None);
         all.push(Box::new(SharedStore { config: remote.clone(), outbound }));
     }
     for registration in &config.registrations {

@@ -22,6 +22,7 @@ use super::error::{ConfigError, Place, Problem, Step, display_path};
 use super::exec::ExecConfig;
 use super::layers::{self, EnvironmentLayer, LayerSource, LayerValue, Overrides};
 use super::log::LogConfig;
+use super::network::NetworkConfig;
 use super::registration::{OWN_KEYS, RegistrationConfig};
 use super::schema;
 use super::store::StoreConfig;
@@ -83,6 +84,11 @@ impl Config {
     /// How containers are made where a registration says nothing itself.
     pub fn docker_defaults(&self) -> &DockerConfig {
         &self.defaults.docker
+    }
+
+    /// How the network is reached where a registration says nothing itself, and for what belongs to none.
+    pub fn network_defaults(&self) -> &NetworkConfig {
+        &self.defaults.network
     }
 
     /// The registration of this name.

@@ -47,9 +47,6 @@ pub struct RemoteConfig {
     /// A file with the key that is sent along, for `encryption = "customer"`: 32 bytes, or 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_key_file: Option<PathBuf>,
-    /// Whether the server can refuse to write what is there already.
-    #[serde(default)]
-    pub conditional_put: ConditionalPut,
     /// Allow an `endpoint` of another machine without TLS.
     #[serde(default)]
     pub allow_http: bool,
@@ -81,7 +78,6 @@ impl RemoteConfig {
             encryption: RemoteEncryption::default(),
             kms_key_id: None,
             customer_key_file: None,
-            conditional_put: ConditionalPut::default(),
             allow_http: false,
             deadline_seconds: default_deadline(),
             listing_seconds: default_listing(),
@@ -306,19 +302,6 @@ pub enum RemoteEncryption {
     /// With the key in `customer_key_file`, which the server forgets after each call.
     #[serde(rename = "customer")]
     Customer,
-}
-
-/// Whether the server can refuse to write what is there already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ConditionalPut {
-    /// Found out when it is needed first.
-    #[default]
-    Auto,
-    /// It can.
-    On,
-    /// It cannot: looked first, then written.
-    Off,
 }
 
 /// A secret in the file or the environment. Every printed form hides it.

@@ -150,11 +150,12 @@ fn a_cache_of_one_machine_is_restored_on_another() {
         "key": "deps-1", "untracked": false, "policy": "pull-push", "paths": ["deps/"], "when": "on_success",
         "fallback_keys": [],
     }] });
-    let (filled, log) =
-        run(&forge, &mut one, job(&one, project, "fill", &["mkdir deps", "echo made > deps/file"], cache.clone()));
+    let fill = job(&one, project, "fill", &["mkdir deps", "echo made > deps/file"], cache.clone());
+    let (filled, log) = run(&forge, &mut one, fill);
     assert_eq!(filled.state, "success", "{log}");
     one.wait_until(JOB_LIMIT, "the bucket is told of it", || (!server.objects("/records/").is_empty()).then_some(()));
-    let (used, log) = run(&forge, &mut other, job(&other, project, "use", &["cat deps/file"], cache));
+    let reads = job(&other, project, "use", &["cat deps/file"], cache);
+    let (used, log) = run(&forge, &mut other, reads);
     assert_eq!(used.state, "success", "{log}");
     assert_eq!(forge.job_log(used.id).output("step_script"), ["made"]);
     assert!(log.contains("came from the shared store"), "{log}");

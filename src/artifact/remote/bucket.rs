@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::path::Path as Key;
-use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
 use tokio::runtime::Handle;
 
 use super::bound::{Bound, within};
-use super::create::Conditions;
 use super::explain::{Trouble, is_missing};
 use super::list::{self, Listing};
 use super::transfer::{self, Pieces};
@@ -28,7 +27,6 @@ pub struct Bucket {
     pub(super) prefix: String,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) listing: Listing,
-    pub(super) conditions: Arc<Conditions>,
     deadline: Duration,
     listing_deadline: Duration,
     runtime: Handle,
@@ -63,7 +61,6 @@ impl Bucket {
             prefix: connected.prefix,
             store: connected.store,
             listing: connected.listing,
-            conditions: Arc::new(Conditions::new(config.conditional_put)),
             deadline: Duration::from_secs(config.deadline_seconds.max(1)),
             listing_deadline: Duration::from_secs(config.listing_seconds.max(1)),
             runtime,
@@ -113,15 +110,9 @@ impl Bucket {
     /// Writes a small object. What was there under the name gives way.
     pub fn write(&self, name: &str, bytes: &[u8], interrupt: &Interrupt) -> Result<(), LevelError> {
         self.call("writing", name, interrupt, async {
-            self.put(&self.key(name)?, bytes, PutMode::Overwrite).await?;
+            self.store.put(&self.key(name)?, PutPayload::from(bytes.to_vec())).await?;
             Ok(())
         })
-    }
-
-    /// Writes a small object, unless there is one of the name: `false`. Where the server cannot refuse (`conditional_put`), two
-    /// machines that do so at the same instant may both be told `true`.
-    pub fn create(&self, name: &str, bytes: &[u8], interrupt: &Interrupt) -> Result<bool, LevelError> {
-        self.call("creating", name, interrupt, async { self.create_key(&self.key(name)?, bytes).await })
     }
 
     /// Writes an object of at most `limit` bytes to the file. `None`: there is none.
@@ -180,11 +171,6 @@ impl Bucket {
         let full = format!("{}{name}", self.prefix);
         let key = Key::parse(&full).ok().filter(|key| key.as_ref() == full && !name.is_empty() && full.len() <= 1024);
         key.ok_or_else(|| Trouble::Wrong("can be no name of an object".to_owned()))
-    }
-
-    pub(super) async fn put(&self, key: &Key, bytes: &[u8], mode: PutMode) -> object_store::Result<()> {
-        let payload = PutPayload::from(bytes.to_vec());
-        self.store.put_opts(key, payload, PutOptions { mode, ..PutOptions::default() }).await.map(drop)
     }
 
     fn fetch(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
@@ -135,7 +135,6 @@ fn s3(config: &RemoteConfig, bucket: &str, prefix: &str, transport: Transport) -
     let builder = encrypted(builder, config)?
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(!config.path_style)
-        .with_conditional_put(S3ConditionalPut::ETagMatch)
         // One object each: not every server knows the call for many.
         .with_disable_bulk_delete(true)
         .with_retry(retry(config))

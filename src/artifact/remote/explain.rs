@@ -58,15 +58,6 @@ pub(super) fn is_missing(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotFound { .. }) && code(&innermost(error)).as_deref() != Some("NoSuchBucket")
 }
 
-/// Whether the server does not know how to write only what is not there.
-pub(super) fn is_unknown_condition(error: &object_store::Error) -> bool {
-    use object_store::Error as E;
-    let said = innermost(error);
-    matches!(error, E::NotImplemented { .. } | E::NotSupported { .. })
-        || said.contains("status code: 501")
-        || matches!(code(&said).as_deref(), Some("NotImplemented" | "InvalidArgument"))
-}
-
 fn meaning(error: &object_store::Error) -> String {
     let said = innermost(error);
     let text = match (code(&said), element(&said, "Message")) {

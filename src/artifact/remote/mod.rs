@@ -4,7 +4,7 @@
 //! - `connect`: from the configuration to a client of the server's kind.
 //! - `transport`: its requests go through [`crate::outbound`], with answers read up to a limit.
 //! - `bound`: how long a call may take, and who may end it.
-//! - `create`, `list`, `transfer`: the calls that are more than one request.
+//! - `list`, `transfer`: the calls that are more than one request.
 //! - `explain`: what a failure means, in one sentence for people.
 //!
 //! Calls block, on a runtime that is handed in: make them from `spawn_blocking` or from a thread of its own, never from a
@@ -23,7 +23,6 @@ use crate::outbound::Outbound;
 mod bound;
 pub mod bucket;
 mod connect;
-mod create;
 mod explain;
 mod list;
 mod transfer;
@@ -78,10 +77,6 @@ impl SecondLevel for Remote {
 
     fn write(&self, name: &BlobName, bytes: &[u8], interrupt: &Interrupt) -> Result<(), LevelError> {
         self.bucket.write(name.as_str(), bytes, interrupt)
-    }
-
-    fn create(&self, name: &BlobName, bytes: &[u8], interrupt: &Interrupt) -> Result<bool, LevelError> {
-        self.bucket.create(name.as_str(), bytes, interrupt)
     }
 
     fn download(

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use tokio::runtime::Runtime;
 
 use super::config::load_or_explain;
 use super::{Verdict, render};
@@ -73,6 +74,8 @@ pub fn run(args: &StoreArgs, locations: &Locations) -> Result<Verdict, miette::R
 /// The store and whoever asks.
 struct House {
     store: Store,
+    /// Carries what goes to the shared store, where there is one.
+    _runtime: Option<Runtime>,
     config: Config,
     /// Whether progress is shown.
     shows_progress: bool,
@@ -83,16 +86,19 @@ impl House {
     fn open(locations: &Locations) -> Result<Self, Verdict> {
         let config = load_or_explain(locations, &Overrides::none())?;
         let dir = StateDir::open(&locations.state_dir).map_err(|error| render::failed(&error, Verdict::Environment))?;
-        let store = storage::open(&config.store, &dir.store()).map_err(|error| {
+        let (store, runtime) = open(&config, &dir).map_err(|error| {
             let verdict = match &error {
                 StorageError::Policy(_) => Verdict::BadInput,
-                StorageError::Store(_) | StorageError::KeyFile { .. } => Verdict::Environment,
+                StorageError::Store(_)
+                | StorageError::KeyFile { .. }
+                | StorageError::Remote(_)
+                | StorageError::Network(_) => Verdict::Environment,
             };
             render::failed(&in_full(&error), verdict)
         })?;
         let interrupt = Interrupt::default();
         on_signal(interrupt.clone());
-        Ok(Self { store, config, shows_progress: progress::is_wanted(), interrupt })
+        Ok(Self { store, _runtime: runtime, config, shows_progress: progress::is_wanted(), interrupt })
     }
 
     /// What the command line keeps is nobody's job.
@@ -118,6 +124,18 @@ impl House {
         }
         Err(StoreError::Unknown { name: name.to_owned() })
     }
+}
+
+/// The store, and what carries its traffic to the shared one, where there is one.
+fn open(config: &Config, dir: &StateDir) -> Result<(Store, Option<Runtime>), StorageError> {
+    let store = storage::open(&config.store, &dir.store())?;
+    if config.store.remote.is_none() {
+        return Ok((store, None));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| StorageError::Network(error.to_string()))?;
+    let store = storage::join(store, &config.store, config.network_defaults(), runtime.handle())?;
+    Ok((store, Some(runtime)))
 }
 
 /// Has Ctrl-C and SIGTERM end the work at the next place where it can.

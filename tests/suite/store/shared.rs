@@ -51,7 +51,7 @@ fn without_the_server_everything_is_kept_here_and_told_later() {
     assert!(said(&output).contains("other machines find it later"), "{}", said(&output));
     assert_eq!(house.json(&["stats"])["shared"]["waiting"], 1);
     assert_eq!(house.got("site"), seen(&tree));
-    let unknown = house.ends_with(4, &["get", "nothing", "dest"]);
+    let unknown = house.ends_with(3, &["get", "nothing", "dest"]);
     assert!(said(&unknown).contains("s3://ci/team"), "{}", said(&unknown));
     assert!(server.objects("").is_empty());
     // The server is there again: the next that keeps something tells of both.

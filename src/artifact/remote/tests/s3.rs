@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::server::refusal;
 use super::*;
-use crate::config::remote::{ConditionalPut, SecretText};
+use crate::config::remote::SecretText;
 use crate::pipeline::Secret;
 
 fn open(server: &S3Server, config: &RemoteConfig) -> Remote {
@@ -92,41 +92,6 @@ fn the_secret_may_stand_in_a_file() {
     std::fs::remove_file(&file).unwrap();
     let error = Remote::open(&config, door(), server.runtime.handle().clone()).unwrap_err();
     assert!(said(&error).contains("secret_access_key_file"), "{error}");
-}
-
-#[test]
-fn a_server_that_ignores_the_condition_is_found_out() {
-    let server = S3Server::start();
-    // What is there goes just before the server would look: so it writes whatever the condition says.
-    let root = server.bucket().parent().unwrap().to_owned();
-    server.intercept(move |seen| {
-        if seen.headers.contains_key("if-none-match") {
-            let _ = std::fs::remove_file(root.join(seen.target.trim_start_matches('/')));
-        }
-        None
-    });
-    let remote = open(&server, &server.config("p"));
-    assert!(remote.create(&name("a"), b"first", &never()).unwrap());
-    assert!(!remote.create(&name("a"), b"second", &never()).unwrap());
-    assert_eq!(remote.read(&name("a"), 9, &never()).unwrap().as_deref(), Some(&b"first"[..]));
-    let asked = server.seen().iter().filter(|seen| seen.headers.contains_key("if-none-match")).count();
-    assert_eq!(asked, 1, "once");
-    assert_eq!(listed(&remote, ""), [("a".to_owned(), 5)], "nothing is left of finding out");
-}
-
-#[test]
-fn a_server_that_refuses_the_condition_is_found_out() {
-    let server = S3Server::start();
-    server.intercept(|seen| seen.headers.contains_key("if-none-match").then(|| refusal(501, "NotImplemented")));
-    let remote = open(&server, &server.config("p"));
-    assert!(remote.create(&name("a"), b"first", &never()).unwrap());
-    assert!(!remote.create(&name("a"), b"second", &never()).unwrap());
-    let off = RemoteConfig { conditional_put: ConditionalPut::Off, ..server.config("q") };
-    let before = server.seen().len();
-    assert!(open(&server, &off).create(&name("a"), b"first", &never()).unwrap());
-    assert!(server.seen()[before..].iter().all(|seen| !seen.headers.contains_key("if-none-match")));
-    let on = RemoteConfig { conditional_put: ConditionalPut::On, ..server.config("r") };
-    assert!(open(&server, &on).create(&name("a"), b"first", &never()).is_err());
 }
 
 #[test]
