@@ -4,6 +4,7 @@
 //! - [`archive`]: packing and unpacking, in the forges' formats, within limits.
 //! - [`cache`]: folders kept from job to job; the trait every store implements, and the one on the local disk.
 //! - [`retention`]: what stays, what goes, and when.
+//! - [`server`]: caches that tools in a job ask for themselves, over HTTP.
 //!
 //! Every access to a work tree goes through a directory handle: nothing a job names leads out of it. Everything here
 //! blocks on the disk: call it from `spawn_blocking`, and hand in an [`Interrupt`] to end it early.
@@ -20,6 +21,7 @@ mod measure;
 pub(crate) mod merge;
 pub mod retention;
 pub mod select;
+pub mod server;
 pub mod store;
 
 pub use fingerprint::fingerprint;
