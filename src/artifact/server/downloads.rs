@@ -108,6 +108,8 @@ impl Downloads {
             () = ticket.grant.over.cancelled() => Err(Refusal::Over),
             made = made => made.cloned(),
         };
+        // Else it would look as if somebody were still making it.
+        drop(slot);
         if made.is_err() {
             self.drop_empty();
         }

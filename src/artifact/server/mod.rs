@@ -160,6 +160,13 @@ impl CacheServer {
     }
 }
 
+impl Drop for CacheServer {
+    fn drop(&mut self) {
+        // Where nobody has closed it, at least nobody new is heard.
+        self.stop.cancel();
+    }
+}
+
 /// Gives up, now and then, what nobody finishes.
 async fn sweep(shared: Arc<Shared>, stop: CancellationToken) {
     let mut ticks = interval(SWEEP);

@@ -45,7 +45,7 @@ async fn try_find(shared: &Shared, uri: &Uri, headers: &HeaderMap) -> Result<Res
     let asking = shared.asking(headers)?;
     let query = query_of(uri.query());
     let keys = value(&query, "keys").unwrap_or_default();
-    let keys: Vec<String> = keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect();
+    let keys: Vec<String> = keys.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect();
     let version = value(&query, "version").unwrap_or_default();
     let Some(entry) = shared.find(&asking.grant, version, &keys).await? else {
         return Ok(empty(StatusCode::NO_CONTENT));

@@ -29,6 +29,7 @@ async fn no_byte_that_is_not_proved_is_served() {
     job.save("old-2", "v", &bytes).await;
     let mut files = Vec::new();
     files_below(&place.temp.path().join("store"), &mut files);
+    files.retain(|path| path.iter().any(|name| name == "packs"));
     let largest = files.into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     let pack = fs::File::options().write(true).open(largest).unwrap();
     pack.write_all_at(&[0x55; 64], 500_000).unwrap();
