@@ -5,6 +5,7 @@
 //! - [`cache`]: folders kept from job to job; the trait every store implements, and the one on the local disk.
 //! - [`remote`]: a store in a bucket or a folder that several machines share.
 //! - [`retention`]: what stays, what goes, and when.
+//! - [`server`]: caches that tools in a job ask for themselves, over HTTP.
 //!
 //! Every access to a work tree goes through a directory handle: nothing a job names leads out of it. Everything here
 //! blocks on the disk: call it from `spawn_blocking`, and hand in an [`Interrupt`] to end it early.
@@ -22,6 +23,7 @@ pub(crate) mod merge;
 pub mod remote;
 pub mod retention;
 pub mod select;
+pub mod server;
 pub mod store;
 
 pub use fingerprint::fingerprint;

@@ -353,6 +353,7 @@ fn order(
         },
         image: docker.image.clone(),
         labels: config.exec.labels.clone(),
+        cache_server: config.exec.cache_server,
         strict: args.strict,
         parallel: args.parallel.map_or_else(|| (2 * processors).max(4), usize::from),
         state_dir: locations.state_dir.clone(),

@@ -43,7 +43,7 @@ pub use agent::StateConfig;
 pub use credentials::{CredentialRecord, Credentials, CredentialsError};
 pub use docker::{DockerConfig, Limits, ServiceConfig};
 pub use error::{ConfigError, Place, Problem};
-pub use exec::ExecConfig;
+pub use exec::{CacheServerAddress, ExecConfig};
 pub use layers::Overrides;
 pub use load::{Config, load};
 pub use locations::Locations;

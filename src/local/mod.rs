@@ -9,6 +9,7 @@
 //! - [`house`]: the private state of a run, beside that of an agent.
 //! - [`gitlab`]: the jobs of a GitLab pipeline. [`workflow`]: those of a workflow. [`native`]: those of a
 //!   `forgehand.yml`. [`worker`]: one of them, run by the agent's own engine.
+//! - [`cache_server`]: caches that tools in a workflow's steps ask for themselves.
 //! - [`hasher`]: `hashFiles` over the checkout, where nothing runs.
 //! - [`reporter`]: the forge of a local run: keeps artifacts and hands them on.
 //! - [`events`]: what a run tells; [`live`]: how that looks on a terminal; [`shell`]: a shell where a step failed. [`summary`],
@@ -16,6 +17,7 @@
 //!   [`ledger`]: what is known of a run when it is over.
 //! - [`run`]: one run from its request to its end. [`watch`]: when the next one begins.
 
+pub mod cache_server;
 pub mod choice;
 pub mod coverage;
 pub mod events;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use url::Url;
 
+use super::cache_server::RunCaches;
 use super::choice::{self, Choice};
 use super::events::Narrator;
 use super::front::github::begin_workflow;
@@ -24,7 +25,7 @@ use super::snapshot::Snapshot;
 use super::surroundings::Surroundings;
 use super::worker::{Bench, LocalWorker};
 use super::workflow::book::{Common, WorkflowBook};
-use crate::config::DockerConfig;
+use crate::config::{CacheServerAddress, DockerConfig};
 use crate::executor::on_failure::FailureHook;
 use crate::executor::pipeline::fixed::FixedPlaybook;
 use crate::executor::pipeline::{Control, Limits, drive};
@@ -64,6 +65,8 @@ pub struct Order {
     pub state_dir: PathBuf,
     /// How containers are made.
     pub docker: DockerConfig,
+    /// Where the server for caches of steps listens.
+    pub cache_server: CacheServerAddress,
     /// Whether what cannot be honoured is an error.
     pub strict: bool,
     /// Hears what cannot be honoured.
@@ -155,6 +158,9 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
         bench.house.close().await;
         return Err(error);
     }
+    if let Made::Workflow(_, book) = &made {
+        bench.caches = caches(&order, &bench.house, book).await;
+    }
     if let Made::Native(_, jobs) = &made {
         bench.limits.timeout = jobs.timeout();
     }
@@ -187,6 +193,9 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     }
     // Nobody else holds it: all jobs have ended.
     if let Some(bench) = Arc::into_inner(worker.inner) {
+        if let Some(caches) = bench.caches {
+            caches.close().await;
+        }
         bench.house.close().await;
     }
     swept.abort();
@@ -339,6 +348,7 @@ fn bench(
         forge,
         snapshot,
         shelf,
+        caches: None,
         narrator,
         image: order.image.clone(),
         labels: order.labels.clone(),
@@ -347,6 +357,21 @@ fn bench(
         control,
         on_failure: order.on_failure.clone(),
         children: Mutex::default(),
+    }
+}
+
+/// The server for caches that steps ask for themselves. Nobody needs one: a run without it is told, and goes on.
+async fn caches(order: &Order, house: &House, book: &WorkflowBook) -> Option<RunCaches> {
+    match RunCaches::open(house, order.cache_server, book.cache_scopes()).await {
+        Ok(caches) => caches,
+        Err(why) => {
+            let note = format!(
+                "tools in steps have no cache: {why}. Name an address of this machine that jobs reach, or `off`, in \
+                 `exec.cache_server`"
+            );
+            (order.note)(&note);
+            None
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::cache_server::RunCaches;
 use super::coverage::CoveragePattern;
 use super::events::Narrator;
 use super::gitlab::child::ChildPipeline;
@@ -121,6 +122,8 @@ pub struct Bench {
     pub snapshot: Snapshot,
     /// Artifacts.
     pub shelf: Shelf,
+    /// The server for caches that steps of a workflow ask for themselves, where there is one.
+    pub caches: Option<RunCaches>,
     /// Who hears of it.
     pub narrator: Arc<Narrator>,
     /// The image of jobs that name none.
@@ -227,6 +230,8 @@ impl LocalWorker {
         };
         make_folders(&paths).map_err(|error| system(format!("the job's folders cannot be made: {error}")))?;
         page.set_facts(&facts, &paths).await.map_err(|error| system(words(error)))?;
+        // What it lets in is let in until this function ends.
+        let mut admission = None;
         let (job, program) = match steps {
             JobSteps::GitLab(steps) => {
                 self.inner.narrator.look_for_coverage(&who.name, steps.coverage.clone());
@@ -251,6 +256,10 @@ impl LocalWorker {
                     snapshot: self.inner.snapshot.root().to_owned(),
                 };
                 let job = workflow::job::define(&work.leg, &assignment, &facts, offer)?;
+                admission = self.inner.caches.as_ref().map(|caches| caches.admit(&assignment, job.timeouts.job));
+                if let Some(admission) = &admission {
+                    work.steps.lock().unwrap_or_else(PoisonError::into_inner).offer_caches(admission);
+                }
                 (job, Some(Arc::clone(&work.steps) as SharedProgram))
             }
         };
@@ -276,6 +285,7 @@ impl LocalWorker {
             on_failure: self.inner.on_failure.clone(),
         };
         let (outcome, sandbox) = job::run(run, false, |_| {}).await;
+        drop(admission);
         let digest = log.close();
         let _ = page.set_digest(digest).await;
         if let Some(sandbox) = &sandbox {

@@ -83,7 +83,11 @@ impl LocalCache {
     }
 
     /// Keeps the files, and makes room for them where a quota is full. The inner error says why there is none.
-    fn put(&self, keep: &Keep<'_>, remarks: &mut Vec<Remark>) -> Result<Result<Kept, StoreError>, CacheError> {
+    pub(in crate::artifact) fn put(
+        &self,
+        keep: &Keep<'_>,
+        remarks: &mut Vec<Remark>,
+    ) -> Result<Result<Kept, StoreError>, CacheError> {
         for _ in 0..ROUNDS {
             let full = match self.store.put(keep) {
                 Ok(kept) => return Ok(Ok(kept)),

@@ -294,6 +294,13 @@ impl Index {
         self.query("WHERE owner = ?1 AND name = ?2 ORDER BY created_at DESC, key", params![owner, name])
     }
 
+    /// What an owner keeps whose name begins like this, the newest first.
+    pub(super) fn named_like(&self, owner: &str, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        // Nothing that is no text comes before a text: so there is no end where no text comes behind all that begin so.
+        let condition = "WHERE owner = ?1 AND name >= ?2 AND name < coalesce(?3, x'') ORDER BY created_at DESC, key";
+        self.query(condition, params![owner, prefix, behind(prefix)])
+    }
+
     /// What an owner keeps whose tree's id begins like this, the newest first.
     pub(super) fn with_tree(&self, owner: &str, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         // Digits only: nothing that LIKE reads otherwise.
@@ -422,6 +429,18 @@ impl Index {
         self.db.execute_batch(end).map_err(|e| self.fail(e))?;
         result
     }
+}
+
+/// The first text behind all that begin with `prefix`, as SQLite orders them.
+fn behind(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
 }
 
 /// Whether another process is at it.

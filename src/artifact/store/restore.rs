@@ -81,8 +81,12 @@ impl Store {
                 found.retain(|listed| matches(&listed.info, wanted));
                 Ok(found)
             }
-            Wanted::Prefix(_) => {
-                let mut found = self.index().list(Some(slug))?;
+            Wanted::Prefix(prefix) => {
+                let mut found = match std::str::from_utf8(prefix) {
+                    // Whole characters are written in the name one by one, so that it begins like the key.
+                    Ok(text) => self.index().named_like(slug, &crate::artifact::shown(text.as_bytes()))?,
+                    Err(_) => self.index().list(Some(slug))?,
+                };
                 found.retain(|listed| matches(&listed.info, wanted));
                 Ok(found)
             }

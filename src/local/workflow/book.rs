@@ -35,6 +35,11 @@ impl WorkflowBook {
         Self { book, common, steps: HashMap::new() }
     }
 
+    /// The refs that caches of the run belong to: its own, then those where it may look, too.
+    pub fn cache_scopes(&self) -> (String, Vec<String>) {
+        self.book.cache_scopes()
+    }
+
     /// The workflow that runs.
     pub(super) fn workflow(&self) -> &Workflow {
         self.book.workflow()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::hasher::TreeHasher;
+use crate::artifact::server::Admission;
 use crate::executor::halt::HaltCause;
 use crate::executor::log::{LineStream, StepStatus, Tone};
 use crate::executor::steps::{
@@ -25,12 +26,30 @@ pub struct WorkflowSteps {
     end: Option<LegEnd>,
     /// The work tree, as the job's processes see it.
     workspace: String,
+    /// What every step finds in its environment, unless the file says otherwise.
+    offered: Vec<(String, Secret)>,
+    /// To be hidden beside the job's secrets.
+    hidden: Vec<Secret>,
 }
 
 impl WorkflowSteps {
     /// The steps of a program that has no place yet.
     pub fn new(program: Program, services: Vec<(String, Vec<(u16, u16)>)>) -> Self {
-        Self { program, services, readers: HashMap::new(), end: None, workspace: String::new() }
+        Self {
+            program,
+            services,
+            readers: HashMap::new(),
+            end: None,
+            workspace: String::new(),
+            offered: Vec::new(),
+            hidden: Vec::new(),
+        }
+    }
+
+    /// Steps find the cache server that lets their job in.
+    pub fn offer_caches(&mut self, admission: &Admission) {
+        self.offered = admission.environment();
+        self.hidden = vec![admission.token().clone()];
     }
 
     /// How the job ended, once its steps are over.
@@ -110,6 +129,7 @@ impl WorkflowSteps {
             }
         };
         let files = ready.files;
+        let of_step = ready.env.into_iter().map(|(name, value)| (name, Secret::new(value)));
         self.readers.insert(StepNumber(id.0), self.program.reader(id));
         Next::Start(Box::new(ReadyStep {
             number: StepNumber(id.0),
@@ -117,7 +137,8 @@ impl WorkflowSteps {
             tries_left: 0,
             name: ready.name,
             work,
-            env: ready.env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
+            // Of a name that comes twice the last counts.
+            env: self.offered.iter().cloned().chain(of_step).collect(),
             path: ready.path,
             files: vec![files.env, files.output, files.path, files.state, files.summary],
             timeout: ready.timeout,
@@ -145,7 +166,7 @@ impl StepProgram for WorkflowSteps {
         self.workspace.clone_from(&placed.workspace);
         self.program.settle(placed);
         Beginning {
-            hide: self.program.masks(),
+            hide: self.program.masks().into_iter().chain(self.hidden.iter().cloned()).collect(),
             files: vec![(event_path(place), self.program.event_json().into_bytes())],
         }
     }

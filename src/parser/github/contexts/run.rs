@@ -99,6 +99,16 @@ impl Run {
         &self.github
     }
 
+    /// The refs that caches belong to: the run's own, then those where it may look, too: of the branch that a proposal goes into, and of
+    /// the default branch.
+    pub fn cache_scopes(&self) -> (String, Vec<String>) {
+        let value = |name: &str| self.github.iter().find(|(key, _)| &**key == name).map(|(_, value)| value.to_text());
+        let text = |name: &str| value(name).map(|text| text.to_string()).unwrap_or_default();
+        let branches = [text("base_ref"), self.facts.default_branch.clone()];
+        let others = branches.into_iter().filter(|branch| !branch.is_empty());
+        (text("ref"), others.map(|branch| format!("refs/heads/{branch}")).collect())
+    }
+
     /// The concurrency group of the run itself.
     pub fn concurrency(&self) -> Option<Concurrency> {
         let token = self.root.workflow.concurrency.as_ref()?;

@@ -4,6 +4,7 @@
 //! - [`alone`]: no network, without the engine taking part.
 //! - `common`: one network for the jobs of a local run that need no names on it.
 //! - [`held`]: a network's namespace that is there before its job and after it.
+//! - `gateway`: where containers reach this machine.
 //! - [`files`]: hosts, name servers and host name, where a container has its own and not the engine's.
 //! - [`pool`]: networks from that range, made ahead of need, one a job; `making`: how one is made and removed; `stock`: which there
 //!   are, and whose. The latter pure.
@@ -11,6 +12,7 @@
 pub(super) mod alone;
 mod common;
 pub(super) mod files;
+mod gateway;
 pub(super) mod held;
 mod making;
 pub mod pool;

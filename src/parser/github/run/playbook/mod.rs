@@ -90,6 +90,11 @@ impl Playbook {
         &self.run.root_scope().workflow
     }
 
+    /// The refs that caches of the run belong to: its own, then those where it may look, too.
+    pub fn cache_scopes(&self) -> (String, Vec<String>) {
+        self.run.cache_scopes()
+    }
+
     /// Begins.
     pub fn start(&mut self) -> Vec<Move> {
         self.enter(FlowId(0));
