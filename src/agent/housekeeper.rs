@@ -12,6 +12,8 @@ use tracing::info;
 use super::engines::Engines;
 use super::recovery::Found;
 use super::sweep::Sweeper;
+use crate::artifact::tools::ToolCache;
+use crate::artifact::{Interrupt, in_full};
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors, UpkeepLimits};
 use crate::pipeline::JobKey;
@@ -24,6 +26,8 @@ pub struct Housekeeper {
     pub engines: Engines,
     /// The agent's copies of repositories.
     pub mirrors: Arc<Mirrors>,
+    /// What jobs installed for later ones.
+    pub tool_cache: Arc<ToolCache>,
     /// The machine's git.
     pub git: GitProgram,
     /// The state directory.
@@ -37,7 +41,8 @@ impl Sweeper for Housekeeper {
 
     async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
         self.engines.sweep(known).await?;
-        self.remove_shims().await
+        self.remove_shims().await?;
+        self.remove_tools().await
     }
 
     async fn tidy(&self, idle: &CancellationToken) -> Result<(), String> {
@@ -64,6 +69,17 @@ fn make_private(folder: &Path) -> io::Result<()> {
 }
 
 impl Housekeeper {
+    /// Removes tools from the machine that no job uses and that none will be given as they are.
+    async fn remove_tools(&self) -> Result<(), String> {
+        let tools = self.tool_cache.clone();
+        let removed = tokio::task::spawn_blocking(move || tools.tidy(&Interrupt::default())).await;
+        let removed = removed.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
+        if removed > 0 {
+            info!(folders = removed, "removed tools that no job uses any more");
+        }
+        Ok(())
+    }
+
     /// Removes the copies of earlier versions of this program that no container runs any more.
     async fn remove_shims(&self) -> Result<(), String> {
         let in_use = self.engines.shims_in_use().await?;

@@ -36,6 +36,13 @@ pub struct JobPaths {
     pub workspace: PathBuf,
 }
 
+impl JobPaths {
+    /// What the job's tools are laid in, where it has a folder for them.
+    pub fn tools(&self) -> PathBuf {
+        self.private.join("tools")
+    }
+}
+
 /// How to find a sandbox again. Journalled before anything runs in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]

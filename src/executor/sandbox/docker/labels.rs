@@ -12,7 +12,7 @@ pub const FORGE: &str = "forgehand.forge";
 pub const JOB: &str = "forgehand.job";
 /// On whose behalf: the Owner's slug.
 pub const OWNER: &str = "forgehand.owner";
-/// What it is for: `job`, `service`, `pool`, `hold`, `utility`, `volume`.
+/// What it is for: `job`, `service`, `pool`, `hold`, `utility`, `volume`, `tools`.
 pub const ROLE: &str = "forgehand.role";
 /// The process of the agent that made it, on what is made for a moment.
 pub const PROCESS: &str = "forgehand.process";

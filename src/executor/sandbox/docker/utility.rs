@@ -25,7 +25,7 @@ const NAME: &str = "forgehand-utility";
 /// The same as a path in the container.
 const PROGRAM: &str = "/.forgehand/forgehand-utility";
 /// The folder that the program works on.
-const WORK: &str = "/work";
+pub(super) const WORK: &str = "/work";
 /// How long a removal of leftovers may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// Bytes of a utility's words that are read.
@@ -152,7 +152,7 @@ impl Docker {
         done
     }
 
-    async fn run_utility(&self, id: &str, folder: &Path) -> Result<(), EngineError> {
+    pub(super) async fn run_utility(&self, id: &str, folder: &Path) -> Result<(), EngineError> {
         let engine = self.engine();
         engine.call("starting a container", CHANGE, engine.api().start_container(id, None)).await?;
         let what = || format!("emptying {} as root", folder.display());
