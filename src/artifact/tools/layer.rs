@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use cap_std::fs::Dir;
-
 use super::lock::{self, Held, How};
 use super::tree::{self, How as Bring};
 use super::view::View;
@@ -96,7 +94,7 @@ impl ToolCache {
         // What replaced it meanwhile is as good.
         (found.info, _) = self.store.restore_found(found, &options)?;
         tree::open_to_all(&into, interrupt)?;
-        finish(&new, &into, &self.tree(found))
+        finish(&new, &self.tree(found))
     }
 
     fn make(&self, view: &View, path: &Path, interrupt: &Interrupt) -> Result<(), ToolError> {
@@ -112,7 +110,7 @@ impl ToolCache {
             above.write(name.marker(), b"").map_err(failed)?;
         }
         tree::open_to_all(&into, interrupt)?;
-        finish(&new, &into, path)
+        finish(&new, path)
     }
 
     /// An empty folder. The lock is held.
@@ -140,11 +138,11 @@ pub(super) fn remove(folder: &Path) -> Result<(), ToolError> {
 }
 
 /// Gives what is whole its name: on the disk before, so that no power cut leaves a tool with half of its content.
-fn finish(new: &Path, folder: &Dir, path: &Path) -> Result<(), ToolError> {
+fn finish(new: &Path, path: &Path) -> Result<(), ToolError> {
     use std::os::unix::fs::PermissionsExt as _;
     let finished = (|| {
         std::fs::set_permissions(new, std::fs::Permissions::from_mode(0o777))?;
-        rustix::fs::syncfs(folder)?;
+        rustix::fs::syncfs(std::fs::File::open(new)?)?;
         if let Some(above) = path.parent() {
             std::fs::create_dir_all(above)?;
         }
