@@ -192,6 +192,10 @@ fn an_agent_that_is_killed_loses_no_tool_and_leaves_nothing() {
 
 /// A checkout with one workflow, run with this executor: what its jobs printed.
 fn exec(executor: &str, jobs: &str, config: &str) -> Vec<String> {
+    exec_in("state", executor, jobs, config)
+}
+
+fn exec_in(state: &str, executor: &str, jobs: &str, config: &str) -> Vec<String> {
     docker::build_images();
     let place = tempfile::tempdir().unwrap();
     let workflows = place.path().join("project/.github/workflows");
@@ -199,7 +203,7 @@ fn exec(executor: &str, jobs: &str, config: &str) -> Vec<String> {
     fs::write(workflows.join("ci.yml"), format!("on: push\njobs:\n{jobs}")).unwrap();
     fs::write(place.path().join("forgehand.toml"), config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_forgehand"));
-    command.arg("--state-dir").arg(place.path().join("state"));
+    command.arg("--state-dir").arg(place.path().join(state));
     command.arg("--config").arg(place.path().join("forgehand.toml"));
     command.args(["exec", ".github/workflows/ci.yml", "--json", "--image", "case/bash:1", "--executor", executor]);
     let output = command.current_dir(place.path().join("project")).stdin(Stdio::null()).output().unwrap();
@@ -231,6 +235,8 @@ fn jobs_of_workflows_find_tools_of_earlier_ones_wherever_they_run() {
     for executor in ["docker", "host"] {
         assert_eq!(exec(executor, JOBS, ""), ["one", "one"], "{executor}");
     }
+    // What no mount can say is copied.
+    assert_eq!(exec_in("a,state:of", "docker", JOBS, ""), ["one", "one"]);
 }
 
 #[test]

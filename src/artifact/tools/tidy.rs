@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::layer::remove;
 use super::lease::names;
 use super::lock::{self, How};
+use super::view::TRUSTS;
 use super::{ToolCache, ToolError};
 use crate::artifact::Interrupt;
+use crate::pipeline::Owner;
 
 impl ToolCache {
     /// Removes layers that no job uses and that no job of any owner would be given now, and tools that the store does not keep any more.
@@ -50,13 +52,13 @@ impl ToolCache {
     /// The layers and trees that the next jobs will be given.
     fn wanted(&self) -> Result<(BTreeSet<String>, BTreeSet<PathBuf>), ToolError> {
         let (mut layers, mut trees) = (BTreeSet::new(), BTreeSet::new());
-        // A project's fork sees what it keeps, and keeps nothing itself.
-        let keepers = self.store.owners()?;
-        let readers = keepers.iter().flat_map(|owner| {
-            use crate::pipeline::{Owner, Trust};
-            [Trust::Fork, Trust::Member, Trust::Protected].map(|trust| Owner { trust, ..owner.clone() })
-        });
-        for reader in readers.collect::<BTreeSet<_>>() {
+        let mut readers = BTreeSet::new();
+        for keeper in self.store.owners()? {
+            if !self.of(&keeper)?.is_empty() {
+                readers.extend(TRUSTS.map(|trust| Owner { trust, ..keeper.clone() }));
+            }
+        }
+        for reader in readers {
             let view = self.view(&reader)?;
             trees.extend(view.tools.values().map(|found| self.tree(found)));
             layers.insert(view.layer());

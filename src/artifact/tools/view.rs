@@ -17,6 +17,9 @@ const MAX_TOOLS: usize = 1000;
 /// Between two notes that a tool is used.
 const NOTED_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
+/// From the least trusted on: of those that a job may read, its own come first.
+pub(super) const TRUSTS: [Trust; 3] = [Trust::Fork, Trust::Member, Trust::Protected];
+
 /// The tools that an owner's jobs see, each once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
@@ -50,9 +53,7 @@ impl ToolCache {
     /// The store cannot be asked.
     pub fn view(&self, reader: &Owner) -> Result<View, ToolError> {
         let mut view = View::default();
-        // The own ones first.
-        let trusts = [Trust::Fork, Trust::Member, Trust::Protected];
-        let owners = trusts.into_iter().map(|trust| Owner { trust, ..reader.clone() });
+        let owners = TRUSTS.into_iter().map(|trust| Owner { trust, ..reader.clone() });
         for writer in owners.filter(|writer| reader.may_read(writer)) {
             for (name, found) in self.of(&writer)? {
                 if view.tools.len() < MAX_TOOLS {
@@ -64,7 +65,7 @@ impl ToolCache {
     }
 
     /// The tools that are kept under this owner.
-    fn of(&self, writer: &Owner) -> Result<BTreeMap<ToolName, Listed>, ToolError> {
+    pub(super) fn of(&self, writer: &Owner) -> Result<BTreeMap<ToolName, Listed>, ToolError> {
         let mut all: BTreeMap<ToolName, Vec<Listed>> = BTreeMap::new();
         for found in self.store.list(Some(writer))? {
             if let Some(name) = tool(&found) {

@@ -25,6 +25,9 @@ pub mod place;
 pub mod shim;
 pub mod terminal;
 
+/// The folder of a job's private one that its tools are laid in.
+pub const TOOLS: &str = "tools";
+
 /// Folders of one job on the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPaths {
@@ -39,7 +42,7 @@ pub struct JobPaths {
 impl JobPaths {
     /// What the job's tools are laid in, where it has a folder for them.
     pub fn tools(&self) -> PathBuf {
-        self.private.join("tools")
+        self.private.join(TOOLS)
     }
 }
 

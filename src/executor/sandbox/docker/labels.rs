@@ -23,6 +23,9 @@ pub const SERVICE: &str = "forgehand.service";
 /// The prefix of labels that GitLab's users know (protocols: GitLab 9.3).
 const GITLAB: &str = "com.gitlab.gitlab-runner.";
 
+/// [`ROLE`] of what is there for a moment: a container that does something as root, a volume that is tried.
+pub(super) const UTILITY: &str = "utility";
+
 /// [`ROLE`] of containers that hold a network's namespace.
 pub(super) const HOLDER: &str = "hold";
 

@@ -3,7 +3,6 @@
 //! The engine makes the mount, as root, so that an agent needs no right to: it is a volume of the engine's driver `local`, of type `overlay`.
 //! Whether engine and kernel do that here is tried once, with folders of our own; where they do not, tools are copied.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use bollard::models::{Mount, MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig};
@@ -12,7 +11,7 @@ use bollard::query_parameters::RemoveVolumeOptions;
 use super::container::mounts;
 use super::engine::CHANGE;
 use super::error::EngineError;
-use super::labels::Labels;
+use super::labels::{self, Labels};
 use super::proof::Proof;
 use super::utility::{self, Work};
 use super::{Docker, names};
@@ -21,6 +20,9 @@ use crate::artifact::tools::{JobTools, Overlay};
 /// What the kernel must not do with renamed folders, changed modes and links: leave a part of a tool in the lower layer. What a job
 /// installs is then whole in its own folder.
 const OPTIONS: &str = "redirect_dir=off,metacopy=off,index=off";
+
+/// The folder in which it is tried.
+const PROBE: &str = "overlay-probe";
 
 /// The mount of a job's tools at `target`.
 pub(super) fn mount(agent: &str, tools: &JobTools, target: &str, labels: Labels, is_rootless: bool) -> Mount {
@@ -66,8 +68,12 @@ impl Docker {
         if proof.as_ref().is_some_and(Proof::holds) {
             return true;
         }
-        let probe = folder.join(format!("probe-{}", uuid::Uuid::new_v4().simple()));
-        let tried = self.try_overlay(&probe).await;
+        let probe = folder.join(PROBE);
+        // Of a try that was killed.
+        let tried = match self.remove_folder(&probe).await {
+            Ok(()) => self.try_overlay(&probe).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = self.remove_folder(&probe).await {
             tracing::warn!(%error, "the folder of a probe stays");
         }
@@ -98,9 +104,9 @@ impl Docker {
         };
         made.await.map_err(|error| failed(error.to_string()))?;
         let overlay = Overlay { lower: lower.clone(), work, id: uuid::Uuid::new_v4().simple().to_string() };
-        let labels = super::labels::of_agent(self.agent(), "utility");
-        let mount =
-            volume(self.agent(), &overlay, &own, utility::WORK, HashMap::clone(&labels), self.caps().is_rootless);
+        let mut labels = labels::of_agent(self.agent(), labels::UTILITY);
+        labels.extend(self.process().map(|process| (labels::PROCESS.to_owned(), process.to_owned())));
+        let mount = volume(self.agent(), &overlay, &own, utility::WORK, labels, self.caps().is_rootless);
         let program = self.utility_program();
         let mounts = vec![utility::program_mount(program), mount];
         let ran = async {

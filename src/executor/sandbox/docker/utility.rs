@@ -181,7 +181,7 @@ impl Docker {
             readonly_rootfs: Some(true),
             ..HostConfig::default()
         };
-        let mut labels = labels::of_agent(self.agent(), "utility");
+        let mut labels = labels::of_agent(self.agent(), labels::UTILITY);
         labels.extend(self.process().map(|process| (labels::PROCESS.to_owned(), process.to_owned())));
         let body = ContainerCreateBody {
             image: Some(IMAGE.into()),
@@ -220,7 +220,7 @@ pub(super) async fn ensure_image(engine: &Engine) -> Result<(), EngineError> {
         from_src: Some("-".into()),
         repo: Some(repo.to_owned()),
         tag: Some(tag.to_owned()),
-        changes: vec![format!("LABEL {}=utility", labels::ROLE)],
+        changes: vec![format!("LABEL {}={}", labels::ROLE, labels::UTILITY)],
         ..CreateImageOptions::default()
     };
     let archive = empty_root()
