@@ -6,6 +6,7 @@
 //! - [`remote`]: a store in a bucket or a folder that several machines share.
 //! - [`retention`]: what stays, what goes, and when.
 //! - [`server`]: caches that tools in a job ask for themselves, over HTTP.
+//! - [`tools`]: what one job installs and later ones find.
 //!
 //! Every access to a work tree goes through a directory handle: nothing a job names leads out of it. Everything here
 //! blocks on the disk: call it from `spawn_blocking`, and hand in an [`Interrupt`] to end it early.
@@ -25,6 +26,7 @@ pub mod retention;
 pub mod select;
 pub mod server;
 pub mod store;
+pub mod tools;
 
 pub use fingerprint::fingerprint;
 
