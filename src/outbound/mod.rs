@@ -11,7 +11,7 @@
 //! - [`retry`]: the transparent retry (protocols: GitLab 0).
 //! - [`breaker`]: when a remote is left alone for a while.
 //! - [`explain`]: what a transport error means, in one sentence for people.
-//! - [`body`]: answers are read up to a limit only.
+//! - [`body`]: answers are read up to a limit only. [`download`]: to a file, going on where it broke off.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ use crate::pipeline::Secret;
 
 pub mod body;
 pub mod breaker;
+pub mod download;
 pub mod explain;
 pub mod issuer;
 pub mod names;
@@ -36,8 +37,9 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
-pub use body::{read_beginning, read_limited, save_limited};
+pub use body::{read_beginning, read_limited};
 pub use breaker::CircuitBreaker;
+pub use download::Download;
 pub use proxy::ProxyEnvironment;
 pub use retry::{Pace, Patience};
 

@@ -84,8 +84,10 @@ async fn endless_bodies_are_cut_and_broken_ones_noticed() {
     }
     let folder = tempfile::tempdir().unwrap();
     let response = get(&outbound, &server.url(), LONG).await.unwrap();
-    let error = save_limited(&outbound, response, 0x1000, &folder.path().join("file")).await.unwrap_err();
+    let mut download = Download::new(&folder.path().join("file"), 0x1000);
+    let error = download.receive(&outbound, response).await.unwrap_err();
     assert!(matches!(error, OutboundError::Transport(_)), "{error}");
+    drop(download);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing half is left");
 }
 

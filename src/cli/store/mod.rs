@@ -16,6 +16,7 @@ use crate::state::StateDir;
 
 mod gc;
 mod get;
+mod metrics;
 mod progress;
 mod put;
 mod share;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::House;
+use super::{House, metrics};
 use crate::artifact::retention::Expiry;
 use crate::artifact::store::{Listed, StoreError, VerificationResult, What};
 use crate::cli::{Verdict, render};
@@ -43,6 +43,9 @@ pub struct StatsArgs {
     /// Print a JSON object.
     #[arg(long)]
     json: bool,
+    /// Print figures for Prometheus, as node_exporter's textfile collector takes them.
+    #[arg(long, conflicts_with = "json")]
+    metrics: bool,
 }
 
 pub(super) fn ls(args: &LsArgs, house: &House) -> Result<Verdict, StoreError> {
@@ -181,6 +184,9 @@ pub(super) fn unpin(args: &PinArgs, house: &House) -> Result<Verdict, StoreError
 
 pub(super) fn stats(args: &StatsArgs, house: &House) -> Result<Verdict, StoreError> {
     let stats = house.store.stats()?;
+    if args.metrics {
+        return Ok(render::result(&metrics::of(house, &stats)?));
+    }
     let shared = match house.store.second_title() {
         Some(level) => Some((level, house.store.waiting_for_second()?)),
         None => None,

@@ -11,14 +11,18 @@ use url::Url;
 use super::client::{Answer, Api, Call, Caller, Wants, headers_of, new_request_id, shortened};
 use super::report::GitLabReporter;
 use crate::forge::TransferError;
-use crate::outbound::{OutboundError, Patience, remote_of, retry, save_limited};
+use crate::outbound::{Download, OutboundError, Patience, remote_of, retry};
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec};
 
 /// Attempts to upload, and how many where the object storage is in trouble (503).
 const UPLOADS: u32 = 3;
 const UPLOADS_WHEN_BUSY: u32 = 6;
-/// Attempts to download.
+/// Attempts to download that bring nothing new, one after the other, ...
 const DOWNLOADS: u32 = 3;
+/// ... and all together, so that a connection which always breaks off is given up.
+const ALL_DOWNLOADS: u32 = 50;
+/// So many bytes are something new.
+const PROGRESS: u64 = 1 << 20;
 /// How long headers of a download are waited for.
 const DOWNLOAD_ANSWER_WITHIN: Duration = Duration::from_secs(600);
 /// A whole download.
@@ -197,25 +201,37 @@ pub(super) async fn download(
     to: &Path,
 ) -> Result<(), TransferError> {
     let pace = reporter.api.outbound().clone();
-    let mut attempt = 1;
+    let mut download = Download::new(to, reporter.settings.download_limit);
+    let (mut attempt, mut all) = (1, 1);
+    // The object storage is left out after a failure, unless it has sent a part: then the rest is asked for there, too.
+    let mut direct = reporter.direct_download;
     loop {
-        let direct = attempt == 1 && reporter.direct_download;
-        match download_once(reporter, dependency, to, direct).await {
+        let before = download.have();
+        match download_once(reporter, dependency, &mut download, direct).await {
             Attempt::Done => return Ok(()),
             Attempt::Moved(_) => return Err(Trouble::Final.error("unexpected move".to_owned())),
             Attempt::Failed(trouble, message) => {
-                if matches!(trouble, Trouble::Final | Trouble::OwnDisk) || attempt >= DOWNLOADS {
+                let has_progress = download.have() >= before.saturating_add(PROGRESS);
+                attempt = if has_progress { 1 } else { attempt + 1 };
+                all += 1;
+                let is_last = attempt > DOWNLOADS || all > ALL_DOWNLOADS;
+                if matches!(trouble, Trouble::Final | Trouble::OwnDisk) || is_last {
                     return Err(trouble.error(message));
                 }
-                tracing::info!(attempt, %message, "a download failed; trying again");
+                direct &= has_progress;
+                tracing::info!(attempt, have = download.have(), %message, "a download failed; trying again");
                 pace.pace().sleep(Duration::from_secs(1)).await;
-                attempt += 1;
             }
         }
     }
 }
 
-async fn download_once(reporter: &GitLabReporter, dependency: &DependencySpec, to: &Path, direct: bool) -> Attempt {
+async fn download_once(
+    reporter: &GitLabReporter,
+    dependency: &DependencySpec,
+    download: &mut Download,
+    direct: bool,
+) -> Attempt {
     let api = &reporter.api;
     let query = if direct { "?direct_download=true" } else { "" };
     let path = format!("jobs/{}/artifacts{query}", dependency.id);
@@ -236,6 +252,7 @@ async fn download_once(reporter: &GitLabReporter, dependency: &DependencySpec, t
             .send_with_retry(patience, |client| {
                 let request = client.get(url.clone()).timeout(DOWNLOAD_WITHIN);
                 let request = if same_host { request.headers(headers.clone()) } else { request };
+                let request = request.headers(download.headers());
                 request.build().map_err(|error| OutboundError::Transport(outbound.explain(&error, &url)))
             })
             .await;
@@ -250,7 +267,7 @@ async fn download_once(reporter: &GitLabReporter, dependency: &DependencySpec, t
             }
             continue;
         }
-        return receive(reporter, dependency, response, to).await;
+        return receive(reporter, dependency, response, download).await;
     }
     fatal(format!("the artifacts of {} are redirected without end", dependency.name))
 }
@@ -272,12 +289,12 @@ async fn receive(
     reporter: &GitLabReporter,
     dependency: &DependencySpec,
     response: reqwest::Response,
-    to: &Path,
+    download: &mut Download,
 ) -> Attempt {
     let outbound = reporter.api.outbound();
     let remote = remote_of(response.url());
-    if response.status() == StatusCode::OK {
-        return match save_limited(outbound, response, reporter.settings.download_limit, to).await {
+    if matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+        return match download.receive(outbound, response).await {
             Ok(_size) => Attempt::Done,
             Err(OutboundError::Disk(message)) => own_disk(message),
             Err(error @ OutboundError::TooLarge { .. }) => fatal(error.to_string()),
@@ -292,6 +309,10 @@ async fn receive(
     let said =
         format!("{remote} answered {}{detail} to the request for the artifacts of {}", answer.said(), dependency.name);
     match answer.status {
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            download.forget();
+            failed(said)
+        }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => fatal(format!("{said}: the job may not read them")),
         StatusCode::NOT_FOUND => fatal(format!("{said}: they have expired or were deleted; run that job again")),
         _ => failed(said),

@@ -52,7 +52,7 @@ fn without_the_server_everything_is_kept_here_and_told_later() {
     assert_eq!(house.json(&["stats"])["shared"]["waiting"], 1);
     assert_eq!(house.got("site"), seen(&tree));
     let unknown = house.ends_with(3, &["get", "nothing", "dest"]);
-    assert!(said(&unknown).contains("s3://ci/team"), "{}", said(&unknown));
+    assert!(said(&unknown).contains("s3://ci-bucket/team"), "{}", said(&unknown));
     assert!(server.objects("").is_empty());
     // The server is there again: the next that keeps something tells of both.
     house.configure(&config);
@@ -71,4 +71,22 @@ fn wrong_credentials_are_told_and_never_shown() {
     let text = said(&output);
     assert!(text.contains("SignatureDoesNotMatch") && !text.contains("WRONG-KEY"), "{text}");
     assert!(!stdout(&house.ends_with(0, &["stats"])).contains("WRONG-KEY"));
+}
+
+#[test]
+fn figures_are_what_prometheus_reads() {
+    let server = S3Server::start();
+    let house = House::with(&server.config());
+    house.put(&ordinary(&house.path("tree"), 1), "site");
+    let figures = stdout(&house.ends_with(0, &["stats", "--metrics"]));
+    let value = |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    assert_eq!(value("forgehand_store_artifacts "), Some(1), "{figures}");
+    assert_eq!(value("forgehand_store_shared_waiting "), Some(0), "{figures}");
+    let stored = house.json(&["stats"])["total_bytes"].as_u64();
+    assert_eq!(value("forgehand_store_stored_bytes "), stored, "{figures}");
+    let owner = "forgehand_store_owner_used_bytes{forge=\"local\",project=\"local\",trust=\"protected\"} ";
+    assert_eq!(value(owner), stored, "{figures}");
+    for line in figures.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok()), "{line}");
+    }
 }

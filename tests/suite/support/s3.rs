@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
-/// A server with one bucket, `ci`, until it is dropped.
+/// A server with one bucket, `ci-bucket`, until it is dropped.
 pub struct S3Server {
     _runtime: Runtime,
     dir: tempfile::TempDir,
@@ -22,7 +22,7 @@ impl S3Server {
     pub fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dir = tempfile::Builder::new().prefix("fh-s3-").tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("ci")).unwrap();
+        std::fs::create_dir(dir.path().join("ci-bucket")).unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = builder.build();
@@ -42,7 +42,7 @@ impl S3Server {
     /// The text of `forgehand.toml` that has the store know it.
     pub fn config(&self) -> String {
         format!(
-            "[store.remote]\nurl = \"s3://ci/team\"\nendpoint = \"{}\"\naccess_key_id = \"{ACCESS_KEY}\"\n\
+            "[store.remote]\nurl = \"s3://ci-bucket/team\"\nendpoint = \"{}\"\naccess_key_id = \"{ACCESS_KEY}\"\n\
              secret_access_key = \"{SECRET_KEY}\"\n",
             self.endpoint
         )
@@ -50,7 +50,7 @@ impl S3Server {
 
     /// Where the objects of the bucket lie.
     pub fn bucket(&self) -> PathBuf {
-        self.dir.path().join("ci/team")
+        self.dir.path().join("ci-bucket/team")
     }
 
     /// The objects whose names have this part.

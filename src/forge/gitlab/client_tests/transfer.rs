@@ -141,6 +141,66 @@ async fn a_download_that_fails_is_tried_again_without_the_short_cut() {
     assert_eq!(targets, [true, false, false]);
 }
 
+/// The answer to a request for an archive of 3 MiB in which the connection breaks after the first byte of each further MiB.
+fn broken(archive: &[u8], request: &Received, tag: &str) -> Reply {
+    let range = request.header("range").filter(|_| request.header("if-range") == Some(tag));
+    let from: usize = range.map_or(0, |text| text.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap());
+    let status = if range.is_some() { "206 Partial Content" } else { "200 OK" };
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\nETag: {tag}\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{}\r\n\r\n",
+        archive.len() - from,
+        archive.len() - 1,
+        archive.len(),
+    )
+    .into_bytes();
+    answer.extend_from_slice(&archive[from..archive.len().min(from + (1 << 20) + 1)]);
+    Reply::Bytes(answer)
+}
+
+fn archive() -> Vec<u8> {
+    (0..3_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_it_broke_off() {
+    let storage = TestServer::start(|_, request| broken(&archive(), request, "\"one\"")).await;
+    let location = format!("{}bucket/key", storage.url());
+    let (_server, reporter) = with_job(move |_, _| Reply::new(302, &[("Location", &location)], "")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.zip");
+    reporter.download_artifact(&dependency(), &file).await.unwrap();
+    assert!(std::fs::read(&file).unwrap() == archive());
+    let asked: Vec<_> = storage.seen().iter().map(|seen| seen.header("range").map(str::to_owned)).collect();
+    let rest = |pieces: usize| Some(format!("bytes={}-", pieces * ((1 << 20) + 1)));
+    assert_eq!(asked, [None, rest(1), rest(2)]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn the_rest_of_another_archive_is_not_put_behind_the_beginning_of_one() {
+    // Another version, whose server sends all of it; then one that sends another part than was asked for.
+    let (server, reporter) = with_job(|number, request| match number {
+        0 => broken(&archive(), request, "\"one\""),
+        1 => Reply::new(200, &[("ETag", "\"two\"")], "another"),
+        _ => unreachable!("it is whole"),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.zip");
+    reporter.download_artifact(&dependency(), &file).await.unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), b"another");
+    assert_eq!(server.seen()[2].header("if-range"), Some("\"one\""));
+
+    let (_server, reporter) = with_job(|number, request| match number {
+        0 => broken(&archive(), request, "\"one\""),
+        1 => Reply::new(206, &[("Content-Range", "bytes 0-6/7")], "another"),
+        _ => Reply::new(200, &[], "archive"),
+    })
+    .await;
+    reporter.download_artifact(&dependency(), &file).await.unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), b"archive");
+}
+
 #[tokio::test]
 async fn downloads_that_cannot_succeed_say_why() {
     let xml = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>expired</Message></Error>";

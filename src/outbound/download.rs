@@ -1,0 +1,133 @@
+//! A download to a file that goes on where it broke off, where the server can (RFC 9110, 14: ranges; 13.1.5: `If-Range`).
+
+use std::path::{Path, PathBuf};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::fs::{File, OpenOptions};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{Outbound, OutboundError, remote_of};
+
+/// A file on its way. Each try asks for what is still missing; dropped before the end, nothing is left.
+#[derive(Debug)]
+pub struct Download {
+    to: PathBuf,
+    partial: PathBuf,
+    limit: u64,
+    have: u64,
+    /// What the server calls the version that we have a part of. Without it nobody knows whether the rest would fit.
+    version: Option<HeaderValue>,
+}
+
+impl Download {
+    /// Downloads to the new file `to` what has at most `limit` bytes.
+    pub fn new(to: &Path, limit: u64) -> Self {
+        let mut partial = to.as_os_str().to_owned();
+        partial.push(".part");
+        Self { to: to.to_owned(), partial: partial.into(), limit, have: 0, version: None }
+    }
+
+    /// Bytes that are here.
+    pub fn have(&self) -> u64 {
+        self.have
+    }
+
+    /// What the next request has to say, so that only the rest is sent.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(version) = self.version.as_ref().filter(|_| self.have > 0)
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", self.have))
+        {
+            headers.insert(header::RANGE, range);
+            headers.insert(header::IF_RANGE, version.clone());
+        }
+        headers
+    }
+
+    /// Begins anew with the next try.
+    pub fn forget(&mut self) {
+        (self.have, self.version) = (0, None);
+    }
+
+    /// Takes the body of an answer with the status 200 or 206, and says how many bytes the file has. What came before it broke off is kept for
+    /// the next try.
+    ///
+    /// # Errors
+    /// It broke off, is too large, is not the part that was asked for, or cannot be written.
+    pub async fn receive(&mut self, outbound: &Outbound, mut response: reqwest::Response) -> Result<u64, OutboundError> {
+        let url = response.url().clone();
+        let remote = remote_of(&url);
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            if !self.is_the_rest(response.headers()) {
+                self.forget();
+                return Err(OutboundError::Transport(format!("{remote} sent another part than was asked for")));
+            }
+        } else {
+            self.forget();
+            self.version = version_of(response.headers());
+        }
+        let too_large = || OutboundError::TooLarge { remote: remote_of(&url), limit: self.limit };
+        if response.content_length().is_some_and(|length| length.saturating_add(self.have) > self.limit) {
+            return Err(too_large());
+        }
+        let mut file = self.open().await.map_err(|error| on_disk(&self.partial, &error))?;
+        loop {
+            let piece = response.chunk().await;
+            let piece = match piece {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(error) => {
+                    file.flush().await.map_err(|error| on_disk(&self.partial, &error))?;
+                    return Err(OutboundError::Transport(outbound.explain(&error, &url)));
+                }
+            };
+            if self.have + piece.len() as u64 > self.limit {
+                return Err(too_large());
+            }
+            file.write_all(&piece).await.map_err(|error| on_disk(&self.partial, &error))?;
+            self.have += piece.len() as u64;
+        }
+        file.flush().await.map_err(|error| on_disk(&self.partial, &error))?;
+        tokio::fs::rename(&self.partial, &self.to).await.map_err(|error| on_disk(&self.to, &error))?;
+        Ok(self.have)
+    }
+
+    /// The file, as long as what is here.
+    async fn open(&self) -> std::io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&self.partial).await?;
+        file.set_len(self.have).await?;
+        let mut file = file;
+        tokio::io::AsyncSeekExt::seek(&mut file, std::io::SeekFrom::Start(self.have)).await?;
+        Ok(file)
+    }
+
+    /// Whether a part begins where ours ends, and ends where the whole does.
+    fn is_the_rest(&self, headers: &HeaderMap) -> bool {
+        let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let parsed = range.and_then(|text| {
+            let (part, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
+            let (from, to) = part.split_once('-')?;
+            Some((from.parse::<u64>().ok()?, to.parse::<u64>().ok()?, whole.parse::<u64>().ok()?))
+        });
+        self.have > 0 && parsed.is_some_and(|(from, to, whole)| from == self.have && to.checked_add(1) == Some(whole))
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // Perhaps it was never made, or has its name.
+        let _ = std::fs::remove_file(&self.partial);
+    }
+}
+
+/// What tells one version from another without doubt: a weak tag does not.
+fn version_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let tag = headers.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
+    tag.or_else(|| headers.get(header::LAST_MODIFIED)).cloned()
+}
+
+fn on_disk(path: &Path, error: &std::io::Error) -> OutboundError {
+    OutboundError::Disk(format!("{} cannot be written: {error}", path.display()))
+}
