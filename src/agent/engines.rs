@@ -138,6 +138,18 @@ impl Engines {
         Ok(all)
     }
 
+    /// Removes a folder with what is in it, whoever's it is.
+    pub async fn remove_folder(&self, folder: &Path) -> Result<(), String> {
+        let mut removed = Err("there is no engine to do it".to_owned());
+        for engine in self.all().await {
+            removed = engine.remove_folder(folder).await.map_err(|error| error.to_string());
+            if removed.is_ok() {
+                break;
+            }
+        }
+        removed
+    }
+
     /// Removes the sandboxes of no job.
     pub async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
         for engine in self.all().await {

@@ -12,6 +12,9 @@ use tracing::info;
 use super::engines::Engines;
 use super::recovery::Found;
 use super::sweep::Sweeper;
+use crate::artifact::tools::ToolCache;
+use crate::artifact::{Interrupt, in_full};
+use crate::executor::sandbox::TOOLS;
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors, UpkeepLimits};
 use crate::pipeline::JobKey;
@@ -24,6 +27,8 @@ pub struct Housekeeper {
     pub engines: Engines,
     /// The agent's copies of repositories.
     pub mirrors: Arc<Mirrors>,
+    /// What jobs installed for later ones.
+    pub tool_cache: Arc<ToolCache>,
     /// The machine's git.
     pub git: GitProgram,
     /// The state directory.
@@ -37,7 +42,9 @@ impl Sweeper for Housekeeper {
 
     async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
         self.engines.sweep(known).await?;
-        self.remove_shims().await
+        self.remove_shims().await?;
+        self.remove_folders_of_tools(known).await;
+        self.remove_tools().await
     }
 
     async fn tidy(&self, idle: &CancellationToken) -> Result<(), String> {
@@ -64,6 +71,40 @@ fn make_private(folder: &Path) -> io::Result<()> {
 }
 
 impl Housekeeper {
+    /// Removes what jobs that are over had for their tools, where that could not be removed with them: the engine's kernel leaves
+    /// folders there that only root may remove, which would keep the job's own folder as well.
+    async fn remove_folders_of_tools(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) {
+        let jobs = self.dir.jobs();
+        let listed = tokio::task::spawn_blocking(move || {
+            let entries = std::fs::read_dir(jobs)?;
+            Ok::<_, io::Error>(entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>())
+        });
+        let Ok(Ok(folders)) = listed.await else { return };
+        // Asked after the list was made: a job that came in between is known.
+        let known = known();
+        let is_over =
+            |folder: &Path| folder.file_name().is_some_and(|name| known.iter().all(|key| *name != *key.as_str()));
+        for folder in folders.into_iter().filter(|folder| is_over(folder)) {
+            let tools = folder.join(TOOLS);
+            if tools.exists()
+                && let Err(error) = self.engines.remove_folder(&tools).await
+            {
+                tracing::warn!(error, folder = %tools.display(), "the tools of a job that is over stay for now");
+            }
+        }
+    }
+
+    /// Removes tools from the machine that no job uses and that none will be given as they are.
+    async fn remove_tools(&self) -> Result<(), String> {
+        let tools = self.tool_cache.clone();
+        let removed = tokio::task::spawn_blocking(move || tools.tidy(&Interrupt::default())).await;
+        let removed = removed.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
+        if removed > 0 {
+            info!(folders = removed, "removed tools that no job uses any more");
+        }
+        Ok(())
+    }
+
     /// Removes the copies of earlier versions of this program that no container runs any more.
     async fn remove_shims(&self) -> Result<(), String> {
         let in_use = self.engines.shims_in_use().await?;

@@ -12,6 +12,8 @@ use super::registration::{ExpiringToken, Plan, PlanError, Registrar, Registratio
 use super::slot::RegistrationTools;
 use crate::artifact::cache::LocalCache;
 use crate::artifact::store::Store;
+use crate::artifact::tools::ToolCache;
+use crate::config::docker_values::ToolFolder;
 use crate::config::{
     self, CredentialRecord, Credentials, ExecutorKind, ForgeKind, Locations, Overrides, RegistrationConfig,
 };
@@ -42,6 +44,8 @@ pub struct ConfiguredRegistrar {
     pub engines: Engines,
     /// What jobs leave for each other.
     pub store: Arc<Store>,
+    /// What they install for later ones.
+    pub tool_cache: Arc<ToolCache>,
     /// The machine's git.
     pub git: GitProgram,
     /// The agent's copies of repositories.
@@ -160,6 +164,7 @@ impl ConfiguredRegistrar {
         Ok(Tools {
             place,
             caches: Arc::new(LocalCache::new(self.store.clone())),
+            tool_cache: self.tool_cache.clone(),
             store: self.store.clone(),
             git: self.git.clone(),
             mirrors: self.mirrors.clone(),
@@ -217,6 +222,12 @@ pub fn gitlab_settings(
         },
         clone_url: registration.clone_url.clone(),
         environment: registration.environment.clone(),
+        tool_cache: match registration.executor {
+            ExecutorKind::Docker => {
+                registration.docker.tool_cache.as_ref().and_then(ToolFolder::path).map(str::to_owned)
+            }
+            ExecutorKind::Host => None,
+        },
         proxy_environment: if registration.network.pass_to_jobs { outbound.for_jobs() } else { Vec::new() },
         feature_flags: registration.feature_flags.clone(),
         default_image: registration.docker.image.clone(),

@@ -4,6 +4,7 @@
 //! - [`archive`]: packing and unpacking, in the forges' formats, within limits.
 //! - [`cache`]: folders kept from job to job; the trait every store implements, and the one on the local disk.
 //! - [`retention`]: what stays, what goes, and when.
+//! - [`tools`]: what one job installs and later ones find.
 //!
 //! Every access to a work tree goes through a directory handle: nothing a job names leads out of it. Everything here
 //! blocks on the disk: call it from `spawn_blocking`, and hand in an [`Interrupt`] to end it early.
@@ -21,6 +22,7 @@ pub(crate) mod merge;
 pub mod retention;
 pub mod select;
 pub mod store;
+pub mod tools;
 
 pub use fingerprint::fingerprint;
 

@@ -21,6 +21,7 @@ use crate::agent::slot::ExecutorRunner;
 use crate::agent::storage;
 use crate::agent::storekeeper::Storekeeper;
 use crate::artifact::in_full;
+use crate::artifact::tools::ToolCache;
 use crate::config::{Config, CredentialRecord, Credentials, DockerConfig, Locations, RegistrationConfig};
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors};
@@ -125,9 +126,10 @@ pub async fn serve(premises: Premises) -> Verdict {
             storage::open(&store_config, &usual)
         })
         .await;
-        let store = store.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
+        let store = Arc::new(store.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?);
         Ok::<_, String>(ConfiguredRegistrar {
-            store: Arc::new(store),
+            tool_cache: Arc::new(ToolCache::new(store.clone(), dir.tools())),
+            store,
             locations: premises.locations.clone(),
             overrides: premises.overrides.clone(),
             credentials: Credentials::open(&premises.locations.state_dir).map_err(|error| error.to_string())?,
@@ -146,6 +148,7 @@ pub async fn serve(premises: Premises) -> Verdict {
     let housekeeper = Housekeeper {
         engines: engines.clone(),
         mirrors: registrar.mirrors.clone(),
+        tool_cache: registrar.tool_cache.clone(),
         git: registrar.git.clone(),
         dir: registrar.dir.clone(),
     };

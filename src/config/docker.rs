@@ -9,7 +9,9 @@ use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::docker_values::{CpuCount, DeviceSpec, EngineAddress, MemorySwap, NetworkMode, Ulimit, VolumeSpec};
+use super::docker_values::{
+    CpuCount, DeviceSpec, EngineAddress, MemorySwap, NetworkMode, ToolFolder, Ulimit, VolumeSpec,
+};
 use super::units::{self, ByteSize, DurationText};
 use crate::pipeline::definition::PullPolicy;
 
@@ -152,6 +154,11 @@ pub struct DockerConfig {
 
     /// Folders for the job's containers and services.
     pub volumes: Vec<VolumeSpec>,
+    /// The folder in which jobs find tools that earlier jobs of their project installed, and install their own
+    /// (`RUNNER_TOOL_CACHE`); `none`: jobs have none. Absent: none, and `/opt/hostedtoolcache` for workflows that
+    /// `forgehand exec` runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_cache: Option<ToolFolder>,
     /// Folders in memory, with mount options: `"/tmp" = "rw,size=64m"`.
     pub tmpfs: BTreeMap<String, String>,
     /// The same for services.
@@ -335,6 +342,7 @@ impl Default for DockerConfig {
             service_pids_limit: 16_384,
             service_cgroup_parent: None,
             volumes: Vec::new(),
+            tool_cache: None,
             tmpfs: BTreeMap::new(),
             services_tmpfs: BTreeMap::new(),
             network_mode: NetworkMode::Job,

@@ -88,6 +88,54 @@ impl fmt::Display for NetworkMode {
 
 text_value!(NetworkMode);
 
+/// Where jobs find tools that earlier ones installed: a folder of their containers, or nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolFolder {
+    /// They have no such folder.
+    None,
+    /// An absolute path in the container.
+    At(String),
+}
+
+impl ToolFolder {
+    /// The path, where there is one.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::At(path) => Some(path),
+        }
+    }
+}
+
+impl FromStr for ToolFolder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let path = text.strip_suffix('/').unwrap_or(text);
+        let parts = path.strip_prefix('/').map(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
+        if parts != Some(true) || path.contains(|c: char| c.is_control() || c == ':') {
+            return Err(format!(
+                "`{text}` is no folder for tools: write an absolute path, /opt/hostedtoolcache, or none"
+            ));
+        }
+        if path == "/.forgehand" || path.starts_with("/.forgehand/") {
+            return Err(format!("`{text}` cannot be the folder for tools: the agent has its own folder there"));
+        }
+        Ok(Self::At(path.to_owned()))
+    }
+}
+
+impl fmt::Display for ToolFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.path().unwrap_or("none"))
+    }
+}
+
+text_value!(ToolFolder);
+
 /// Where the engine listens: a unix socket of this machine. The shim is mounted from this machine's disk, so an engine
 /// elsewhere could not run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -424,6 +472,15 @@ mod tests {
         assert_eq!("default".parse(), Ok(NetworkMode::Bridge));
         for text in ["", "container:abc", "-x", "a b"] {
             assert!(text.parse::<NetworkMode>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tools_lie_in_a_folder_of_the_container_or_nowhere() {
+        assert_eq!("none".parse(), Ok(ToolFolder::None));
+        assert_eq!("/opt/tools/".parse::<ToolFolder>().unwrap().path(), Some("/opt/tools"));
+        for text in ["", "/", "opt/tools", "/opt/../etc", "/a//b", "/a:ro", "/.forgehand/run", "on"] {
+            assert!(text.parse::<ToolFolder>().is_err(), "{text}");
         }
     }
 

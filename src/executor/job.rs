@@ -56,6 +56,9 @@ impl<R: Reporter> Running<R> {
             if self.cut_at.is_some_and(|cut_at| stage < cut_at) || !stage.runs(&self.run.progress.standing) {
                 continue;
             }
+            if stage == Stage::SaveTools && self.run.job.dirs.tool_cache.is_none() {
+                continue; // nearly all jobs: it is not even journalled
+            }
             if let Err(failure) = self.enter(stage).await {
                 self.note(stage, Err(StageError::Fatal(failure))).await;
                 continue;
@@ -145,6 +148,7 @@ impl<R: Reporter> Running<R> {
             Stage::AfterSteps => stages::steps::after(self).await,
             Stage::SaveCache => stages::cache::save(self).await,
             Stage::UploadArtifacts => stages::artifacts::upload(self).await,
+            Stage::SaveTools => stages::tool_cache::save(self).await,
             Stage::CleanUp => stages::clean_up::run(self).await,
         }
     }

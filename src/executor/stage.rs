@@ -24,13 +24,15 @@ pub enum Stage {
     SaveCache,
     /// Files for the forge and later jobs.
     UploadArtifacts,
+    /// Tools for later jobs.
+    SaveTools,
     /// Secrets out of the workspace.
     CleanUp,
 }
 
 impl Stage {
     /// All of them in order.
-    pub const ORDER: [Stage; 10] = [
+    pub const ORDER: [Stage; 11] = [
         Stage::PrepareSandbox,
         Stage::PrepareEnvironment,
         Stage::GetSources,
@@ -40,6 +42,7 @@ impl Stage {
         Stage::AfterSteps,
         Stage::SaveCache,
         Stage::UploadArtifacts,
+        Stage::SaveTools,
         Stage::CleanUp,
     ];
 
@@ -55,6 +58,7 @@ impl Stage {
             Stage::AfterSteps => "after_steps",
             Stage::SaveCache => "save_cache",
             Stage::UploadArtifacts => "upload_artifacts",
+            Stage::SaveTools => "save_tools",
             Stage::CleanUp => "clean_up",
         }
     }
@@ -76,6 +80,8 @@ impl Stage {
             | Stage::Steps => !so_far.has_failed,
             Stage::AfterSteps => so_far.steps_began,
             Stage::SaveCache | Stage::UploadArtifacts => so_far.sandbox_was_ready,
+            // Tools of a job that failed may be what it failed for.
+            Stage::SaveTools => !so_far.has_failed && so_far.steps_began,
         }
     }
 }

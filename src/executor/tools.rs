@@ -6,6 +6,7 @@ use super::sandbox::place::Place;
 use super::stages::sources::{GitProgram, Mirrors};
 use crate::artifact::cache::LocalCache;
 use crate::artifact::store::Store;
+use crate::artifact::tools::ToolCache;
 use crate::outbound::Outbound;
 
 /// What a registration offers all its jobs. Shared by them; nothing in it belongs to one job.
@@ -14,6 +15,8 @@ pub struct Tools {
     pub place: Place,
     /// Folders kept from job to job.
     pub caches: Arc<LocalCache>,
+    /// What they install for later ones.
+    pub tool_cache: Arc<ToolCache>,
     /// What jobs leave for each other.
     pub store: Arc<Store>,
     /// The machine's git.

@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::ledger;
 use crate::agent::docker_settings;
 use crate::agent::engines::Engines;
-use crate::artifact::Interrupt;
 use crate::artifact::cache::LocalCache;
 use crate::artifact::retention::{Cycle, Policies};
 use crate::artifact::store::{Collection, Limits as StoreLimits, Store};
+use crate::artifact::tools::ToolCache;
+use crate::artifact::{Interrupt, in_full};
 use crate::config::{DockerConfig, Hardening};
 use crate::executor::sandbox::place::{DockerPlace, HostPlace, Place};
 use crate::executor::sandbox::shim::ShimBinary;
@@ -115,6 +116,7 @@ impl House {
         let tools = Tools {
             place,
             caches: Arc::new(LocalCache::new(store.clone())),
+            tool_cache: Arc::new(ToolCache::new(store.clone(), home.join("tools"))),
             store,
             git,
             mirrors: Arc::new(Mirrors::new(dir.mirrors())),
@@ -151,6 +153,11 @@ impl House {
             && let Err(error) = self.tools.place.remove_folder(&root).await
         {
             tracing::warn!(%error, folder = %root.display(), "a folder of this run stays");
+        }
+        // No job of this run uses tools any more.
+        let tools = self.tools.tool_cache.clone();
+        if let Err(error) = blocking(move || tools.tidy(&Interrupt::default()).map_err(|error| in_full(&error))).await {
+            tracing::warn!(error, "tools that no job uses stay on the machine");
         }
     }
 }

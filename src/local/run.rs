@@ -25,6 +25,7 @@ use super::surroundings::Surroundings;
 use super::worker::{Bench, LocalWorker};
 use super::workflow::book::{Common, WorkflowBook};
 use crate::config::DockerConfig;
+use crate::config::docker_values::ToolFolder;
 use crate::executor::on_failure::FailureHook;
 use crate::executor::pipeline::fixed::FixedPlaybook;
 use crate::executor::pipeline::{Control, Limits, drive};
@@ -342,6 +343,7 @@ fn bench(
         narrator,
         image: order.image.clone(),
         labels: order.labels.clone(),
+        tool_folder: order.docker.tool_cache.clone(),
         slots: Semaphore::new(order.parallel.max(1)),
         limits: Limits { parallel: order.parallel, timeout: PIPELINE_TIMEOUT },
         control,
@@ -359,6 +361,10 @@ fn forge(order: &Order, outbound: Outbound) -> Result<GitLab, String> {
         Sandbox::Host => Executor::Host,
     };
     settings.default_image = order.image.clone();
+    settings.tool_cache = match order.sandbox {
+        Sandbox::Docker => order.docker.tool_cache.as_ref().and_then(ToolFolder::path).map(str::to_owned),
+        Sandbox::Host => None,
+    };
     // A local run is the user's own: its log is not cut, and it may lie where it wants to.
     settings.output_limit = u64::MAX / 2;
     settings.custom_build_dir = Some(true);

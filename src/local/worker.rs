@@ -23,6 +23,8 @@ use super::reporter::Shelf;
 use super::snapshot::Snapshot;
 use super::workflow;
 use super::workflow::job::{Offer, WorkflowJob};
+use crate::artifact::tools::JobTools;
+use crate::config::docker_values::ToolFolder;
 use crate::executor::halt::Halt;
 use crate::executor::job;
 use crate::executor::log::{JobEvent, JobLog};
@@ -38,6 +40,9 @@ use crate::forge::{Assignment, Demand, Forge as _, RunnerFacts};
 use crate::pipeline::definition::{JobDirs, SourceStrategy};
 use crate::pipeline::{FailureReason, ForgeInstance, JobFailure, JobId, JobKey, JobOutcome, Owner, ProjectId, Trust};
 use crate::state::JobJournal;
+
+/// Where workflows look for tools in a container, on the forge's own machines as well.
+const USUAL_TOOLS: &str = "/opt/hostedtoolcache";
 
 /// A job to run.
 pub struct LocalJob {
@@ -127,6 +132,8 @@ pub struct Bench {
     pub image: Option<String>,
     /// The images that stand for labels of `runs-on`.
     pub labels: BTreeMap<String, String>,
+    /// Where the operator wants tools of earlier jobs to lie in containers; `None`: nothing is said.
+    pub tool_folder: Option<ToolFolder>,
     /// How many jobs may run at a time, those of child pipelines among them.
     pub slots: Semaphore,
     /// How pipelines are bounded.
@@ -239,7 +246,8 @@ impl LocalWorker {
                 (job, None)
             }
             JobSteps::Native(native) => {
-                let job = native::job::define(native, &assignment, &facts, house.sandbox);
+                let tools = self.tools_of_native();
+                let job = native::job::define(native, &assignment, &facts, house.sandbox, tools);
                 self.copy_to(&job.dirs, &paths).await?;
                 (job, Some(Arc::clone(&native.steps) as SharedProgram))
             }
@@ -249,6 +257,7 @@ impl LocalWorker {
                     image: self.inner.image.as_deref(),
                     labels: &self.inner.labels,
                     snapshot: self.inner.snapshot.root().to_owned(),
+                    tool_cache: self.tools_of_workflow(&paths),
                 };
                 let job = workflow::job::define(&work.leg, &assignment, &facts, offer)?;
                 (job, Some(Arc::clone(&work.steps) as SharedProgram))
@@ -282,6 +291,23 @@ impl LocalWorker {
             house.tools.place.remove(sandbox, &paths).await;
         }
         Ok(outcome)
+    }
+
+    /// Where a workflow's job finds tools of earlier ones: its language has such a folder always.
+    fn tools_of_workflow(&self, paths: &JobPaths) -> Option<String> {
+        match self.inner.house.sandbox {
+            Sandbox::Docker => match &self.inner.tool_folder {
+                Some(folder) => folder.path().map(str::to_owned),
+                None => Some(USUAL_TOOLS.to_owned()),
+            },
+            Sandbox::Host => JobTools::own_folder(&paths.tools()).to_str().map(str::to_owned),
+        }
+    }
+
+    /// The same for a job of a `forgehand.yml`: where the operator wants it.
+    fn tools_of_native(&self) -> Option<String> {
+        let folder = self.inner.tool_folder.as_ref().filter(|_| self.inner.house.sandbox == Sandbox::Docker);
+        folder.and_then(ToolFolder::path).map(str::to_owned)
     }
 
     /// Copies the snapshot into a job's work tree before its place is made, for places that show the tree itself.

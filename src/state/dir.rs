@@ -152,6 +152,11 @@ impl StateDir {
         self.root.join("store")
     }
 
+    /// Tools that jobs installed for later ones.
+    pub fn tools(&self) -> PathBuf {
+        self.root.join("tools")
+    }
+
     /// Logs of jobs that are over.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")

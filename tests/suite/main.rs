@@ -19,3 +19,4 @@ mod static_binary;
 mod steps;
 mod store;
 mod support;
+mod tool_cache;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use forgehand::artifact::cache::LocalCache;
 use forgehand::artifact::store::{Limits, Store};
+use forgehand::artifact::tools::ToolCache;
 use forgehand::executor::halt::{Halt, HaltCause};
 use forgehand::executor::job;
 use forgehand::executor::log::{JobEvent, JobLog, LineStream, StepStatus};
@@ -255,6 +256,7 @@ impl House {
         let tools = Tools {
             place,
             caches: Arc::new(LocalCache::new(store.clone())),
+            tool_cache: Arc::new(ToolCache::new(store.clone(), dir.path().join("tools"))),
             store,
             git: GitProgram::find(&std::env::var_os("PATH").unwrap()).unwrap(),
             mirrors: Arc::new(Mirrors::new(dir.path().join("mirrors"))),
@@ -330,6 +332,7 @@ fn job_of(
             project: format!("{builds}/g/p"),
             temp: format!("{builds}/g/p.tmp"),
             also_at: None,
+            tool_cache: None,
         },
         image: image.map(|name| ImageSpec { name: name.into(), ..ImageSpec::default() }),
         services: Vec::new(),

@@ -75,7 +75,8 @@ fn patience(stage: Stage) -> i64 {
         | Stage::RestoreCache
         | Stage::DownloadArtifacts
         | Stage::SaveCache
-        | Stage::UploadArtifacts => 15 * 60,
+        | Stage::UploadArtifacts
+        | Stage::SaveTools => 15 * 60,
         // Builds and tests are silent for long.
         Stage::Steps | Stage::AfterSteps => 30 * 60,
     }

@@ -25,6 +25,9 @@ pub mod place;
 pub mod shim;
 pub mod terminal;
 
+/// The folder of a job's private one that its tools are laid in.
+pub const TOOLS: &str = "tools";
+
 /// Folders of one job on the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPaths {
@@ -34,6 +37,13 @@ pub struct JobPaths {
     pub run: PathBuf,
     /// Mounted at the job's `builds` folder: the work tree and its neighbours.
     pub workspace: PathBuf,
+}
+
+impl JobPaths {
+    /// What the job's tools are laid in, where it has a folder for them.
+    pub fn tools(&self) -> PathBuf {
+        self.private.join(TOOLS)
+    }
 }
 
 /// How to find a sandbox again. Journalled before anything runs in it.

@@ -16,6 +16,7 @@ use super::host::{HostReattached, HostSandbox, HostSpec};
 use super::shim::{RunDir, ShimBinary, ShimClient, ShimKey};
 use super::terminal::{ShellRequest, Terminal, Window};
 use super::{JobPaths, SandboxRecord};
+use crate::artifact::tools::{JobTools, Layering};
 use crate::executor::evidence::ContainerEvidence;
 use crate::executor::log::{StageLog, Tone};
 use crate::pipeline::definition::Protocol;
@@ -273,7 +274,7 @@ impl Place {
                 Place::Host(_) => host_remove(record, paths).await,
             };
             match removed {
-                Ok(()) => return,
+                Ok(()) => return self.remove_tools(paths).await,
                 Err(error) if attempt == REMOVALS => warn!(%error, "the job's sandbox is left to the sweeper"),
                 Err(error) => {
                     warn!(%error, ?pause, "the job's sandbox could not be removed; trying again");
@@ -291,6 +292,34 @@ impl Place {
             && let Err(error) = place.engine.remove_job(job).await
         {
             warn!(%error, "what an earlier try of the job left could not be removed");
+        }
+    }
+
+    /// How tools of earlier jobs come into places of this kind.
+    pub async fn layering(&self) -> Layering {
+        match self {
+            Place::Docker(place) if place.engine.can_overlay().await => Layering::Overlay,
+            Place::Docker(_) | Place::Host(_) => Layering::Copy,
+        }
+    }
+
+    /// Removes what a job had for its tools. Its containers are gone. What cannot be removed now goes with the job's folders, or is left
+    /// to the sweeper.
+    pub async fn remove_tools(&self, paths: &JobPaths) {
+        let folder = paths.tools();
+        if !folder.exists() {
+            return;
+        }
+        let overlay = JobTools::load(&folder).and_then(|tools| tools.overlay);
+        if let (Place::Docker(place), Some(overlay)) = (self, overlay)
+            && let Err(error) = place.engine.remove_tool_volume(&overlay.id).await
+        {
+            // It is mounted still: what is below it stays, too.
+            warn!(%error, "the volume with the job's tools is left to the sweeper");
+            return;
+        }
+        if let Err(error) = self.remove_folder(&folder).await {
+            warn!(%error, "the folder with the job's tools is left to the sweeper");
         }
     }
 
@@ -365,6 +394,7 @@ impl DockerPlace {
             env: &request.env,
             shim: &self.shim.path,
             command: vec![docker::SHIM.to_owned()],
+            tools: JobTools::load(&paths.tools()),
         }
     }
 

@@ -147,6 +147,7 @@ mod tests {
             project: "/builds/g/p".into(),
             temp: "/builds/g/p.tmp".into(),
             also_at: None,
+            tool_cache: None,
         }
     }
 

@@ -16,3 +16,4 @@ mod provenance;
 mod retry;
 pub mod sources;
 pub(super) mod steps;
+pub(super) mod tool_cache;

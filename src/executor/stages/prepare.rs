@@ -4,7 +4,7 @@ use crate::executor::log::{StageLog, Tone};
 use crate::executor::running::{Running, StageError};
 use crate::executor::sandbox::place::{PlaceRequest, Preparation};
 use crate::executor::stages::artifacts::{blocking, disk};
-use crate::executor::stages::files;
+use crate::executor::stages::{files, tool_cache};
 use crate::forge::Reporter;
 use crate::pipeline::PipelineJob;
 
@@ -19,6 +19,7 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
         log_images(&running.run.job);
     }
     let section = running.section("prepare_executor", &title);
+    tool_cache::lay(running).await?;
     let run = &running.run;
     let limit = run.job.timeouts.prepare;
     let journal = run.journal.clone();
@@ -42,6 +43,9 @@ pub(in crate::executor) async fn sandbox<R: Reporter>(running: &mut Running<R>) 
         })
         .await;
     drop(section);
+    if !matches!(prepared, Ok(Ok(Preparation::Ready(_)))) {
+        running.run.tools.place.remove_tools(&running.run.paths).await;
+    }
     let halted = |cause| StageError::Halted(cause, limit.unwrap_or(running.run.job.timeouts.job));
     match prepared.map_err(halted)?? {
         Preparation::Ready(ready) => {

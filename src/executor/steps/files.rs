@@ -114,7 +114,13 @@ mod tests {
         let workspace = dir.path().join("w");
         std::fs::create_dir(&workspace).unwrap();
         std::fs::write(dir.path().join("secret"), "of the machine").unwrap();
-        let dirs = JobDirs { builds: "/b".into(), project: "/b/p".into(), temp: "/b/t".into(), also_at: None };
+        let dirs = JobDirs {
+            builds: "/b".into(),
+            project: "/b/p".into(),
+            temp: "/b/t".into(),
+            also_at: None,
+            tool_cache: None,
+        };
         let temp = Temp::new(&workspace, &dirs);
         temp.write("/b/t/files/env", b"A=1\n", 0o666).unwrap();
         assert_eq!(temp.read("/b/t/files/env").unwrap(), b"A=1\n");

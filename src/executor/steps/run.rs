@@ -61,6 +61,7 @@ async fn begin<R: Reporter>(running: &Running<R>, program: &SharedProgram) -> Re
     let mut place = JobPlace {
         project: dirs.project.clone(),
         temp: dirs.temp.clone(),
+        tool_cache: dirs.tool_cache.clone(),
         host_name: running.run.progress.host_name.clone(),
         service_ports: running.run.progress.service_ports.clone(),
         ..JobPlace::default()

@@ -20,6 +20,8 @@ pub struct JobPlace {
     pub project: String,
     /// The job's folder beside it.
     pub temp: String,
+    /// Where tools of earlier jobs lie, where the job has a folder for them.
+    pub tool_cache: Option<String>,
     /// The id of the job's container, where it has one.
     pub container: Option<String>,
     /// The id of the job's network, where it has one of its own.

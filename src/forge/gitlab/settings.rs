@@ -44,6 +44,8 @@ pub struct GitLabSettings {
     pub clone_url: Option<Url>,
     /// Variables of every job.
     pub environment: Vec<(String, String)>,
+    /// Where jobs find and install tools; `None`: they have no folder for that.
+    pub tool_cache: Option<String>,
     /// Variables with the proxies that jobs are to use; may hold a password. Weaker than `environment`.
     pub proxy_environment: Vec<(String, Secret)>,
     /// Feature flags that jobs cannot change.
@@ -97,6 +99,7 @@ impl GitLabSettings {
             executor: Executor::Docker,
             clone_url: None,
             environment: Vec::new(),
+            tool_cache: None,
             proxy_environment: Vec::new(),
             feature_flags: BTreeMap::new(),
             default_image: None,

@@ -12,7 +12,7 @@ use crate::pipeline::definition::{
     ArtifactFormat, ArtifactSpec, Attempts, CacheSpec, DependencySpec, FileSelection, ImageSpec, JobDirs, JobOptions,
     LogSpec, RegistryAuth, ServiceSpec, SourceSpec, SourceStrategy, Timeouts, When,
 };
-use crate::pipeline::{JobId, PipelineJob, Secret, Variables};
+use crate::pipeline::{JobId, PipelineJob, Secret, Variable, Variables};
 
 /// How long the machine may take to make a job's place.
 const PREPARE: Duration = Duration::from_secs(30 * 60);
@@ -44,24 +44,36 @@ pub struct Given {
 }
 
 /// The job in the words of the model.
-pub fn define(job: &NativeJob, assignment: &Assignment, facts: &RunnerFacts, sandbox: Sandbox) -> PipelineJob {
+///
+/// `tool_cache`: where it finds and installs tools.
+pub fn define(
+    job: &NativeJob,
+    assignment: &Assignment,
+    facts: &RunnerFacts,
+    sandbox: Sandbox,
+    tool_cache: Option<String>,
+) -> PipelineJob {
     let builds = facts.builds_dir.clone();
     let repository = assignment.project_path.rsplit('/').next().unwrap_or("project");
     let project = format!("{builds}/{repository}/{repository}");
     let in_containers = sandbox == Sandbox::Docker;
     let settings = &job.settings;
+    let tools = tool_cache.iter().map(|path| Variable::plain("RUNNER_TOOL_CACHE", path.as_str()));
+    // The job's own variables come behind it, and so they count.
+    let variables = tools.chain(settings.environment.iter().cloned()).collect();
     PipelineJob {
         key: assignment.key.clone(),
         id: assignment.id.clone(),
         name: assignment.name.clone(),
         stage: String::new(),
         owner: assignment.owner.clone(),
-        variables: Variables::new(settings.environment.clone(), None),
+        variables: Variables::new(variables, None),
         dirs: JobDirs {
             builds,
             temp: format!("{project}.tmp"),
             project,
             also_at: in_containers.then(|| WORKSPACE.to_owned()),
+            tool_cache,
         },
         image: in_containers.then(|| ImageSpec { name: settings.image.clone(), ..ImageSpec::default() }),
         services: match in_containers {

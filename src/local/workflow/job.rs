@@ -37,6 +37,8 @@ pub struct Offer<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// The sources.
     pub snapshot: PathBuf,
+    /// Where they find and install tools; `None`: in their temporary folder.
+    pub tool_cache: Option<String>,
 }
 
 /// The job in the words of the model.
@@ -78,7 +80,7 @@ pub fn define(
         stage: String::new(),
         owner: assignment.owner.clone(),
         variables: Variables::new(variables, None),
-        dirs: JobDirs { builds, temp: format!("{project}.tmp"), project, also_at: None },
+        dirs: JobDirs { builds, temp: format!("{project}.tmp"), project, also_at: None, tool_cache: offer.tool_cache },
         image,
         services: services?,
         registry_auth: auth,

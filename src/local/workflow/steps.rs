@@ -52,7 +52,7 @@ impl WorkflowSteps {
         Place {
             workspace: place.project.clone(),
             temp: place.temp.clone(),
-            tool_cache: format!("{}/tools", place.temp),
+            tool_cache: place.tool_cache.clone().unwrap_or_else(|| format!("{}/tools", place.temp)),
             command_files: format!("{}/commands", place.temp),
             event_path: event_path(place),
             runner_name: place.host_name.clone(),

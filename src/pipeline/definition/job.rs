@@ -69,6 +69,9 @@ pub struct JobDirs {
     pub temp: String,
     /// Where else a container shows the work tree: the folder of the native language, `/workspace`.
     pub also_at: Option<String>,
+    /// Where tools lie that earlier jobs installed, and where the job installs its own (`RUNNER_TOOL_CACHE`); `None`: it has
+    /// no such folder.
+    pub tool_cache: Option<String>,
 }
 
 /// How long the parts of a job may take.

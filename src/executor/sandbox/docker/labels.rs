@@ -12,7 +12,7 @@ pub const FORGE: &str = "forgehand.forge";
 pub const JOB: &str = "forgehand.job";
 /// On whose behalf: the Owner's slug.
 pub const OWNER: &str = "forgehand.owner";
-/// What it is for: `job`, `service`, `pool`, `hold`, `utility`, `volume`.
+/// What it is for: `job`, `service`, `pool`, `hold`, `utility`, `volume`, `tools`.
 pub const ROLE: &str = "forgehand.role";
 /// The process of the agent that made it, on what is made for a moment.
 pub const PROCESS: &str = "forgehand.process";
@@ -22,6 +22,9 @@ pub const NETWORK: &str = "forgehand.network";
 pub const SERVICE: &str = "forgehand.service";
 /// The prefix of labels that GitLab's users know (protocols: GitLab 9.3).
 const GITLAB: &str = "com.gitlab.gitlab-runner.";
+
+/// [`ROLE`] of what is there for a moment: a container that does something as root, a volume that is tried.
+pub(super) const UTILITY: &str = "utility";
 
 /// [`ROLE`] of containers that hold a network's namespace.
 pub(super) const HOLDER: &str = "hold";

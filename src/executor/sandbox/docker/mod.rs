@@ -15,6 +15,7 @@
 //! - `container`: the body of `create`: isolation, limits, mounts. `containers`: what is done with one that is there.
 //! - [`network`]: a small network a job, from a pool.
 //! - `service`: containers beside the job.
+//! - `tools`: what earlier jobs installed, below a folder of the job's own.
 //! - [`leftovers`], [`utility`]: removing what only root can remove.
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ mod service;
 mod settings;
 mod shell;
 mod sweep;
+mod tools;
 pub mod utility;
 
 #[cfg(test)]
@@ -103,6 +105,8 @@ struct Inner {
     owners: ImageOwners,
     networks: NetworkPool,
     boot_id: String,
+    /// Whether overlays can be mounted; found out when it is first asked.
+    overlays: tokio::sync::OnceCell<bool>,
 }
 
 impl Docker {
@@ -127,8 +131,9 @@ impl Docker {
             settings.pool.clone(),
         );
         let kept_volumes = settings.folder.join("volumes");
-        let docker =
-            Self { inner: Arc::new(Inner { engine, caps, settings, kept_volumes, owners, networks, boot_id }) };
+        let overlays = tokio::sync::OnceCell::new();
+        let inner = Inner { engine, caps, settings, kept_volumes, owners, networks, boot_id, overlays };
+        let docker = Self { inner: Arc::new(inner) };
         docker.prove().await?;
         Ok(docker)
     }
@@ -218,6 +223,18 @@ impl Docker {
 
     fn boot_id(&self) -> &str {
         &self.inner.boot_id
+    }
+
+    fn folder(&self) -> &Path {
+        &self.inner.settings.folder
+    }
+
+    fn proof_file(&self) -> Option<&Path> {
+        self.inner.settings.proof.as_deref()
+    }
+
+    fn overlays(&self) -> &tokio::sync::OnceCell<bool> {
+        &self.inner.overlays
     }
 }
 

@@ -47,6 +47,11 @@ pub(super) fn kept_volume(agent: &str, owner: &str, destination: &str) -> String
     format!("{}-volume-{owner}-{}", prefix(agent), digest(destination))
 }
 
+/// The volume that mounts a job's tools; `id` belongs to that mount alone.
+pub(super) fn tool_volume(agent: &str, id: &str) -> String {
+    format!("{}-tools-{id}", prefix(agent))
+}
+
 /// Host name of the job's container, at most 63 characters of RFC 1123.
 pub(super) fn host_name(job: &JobKey) -> String {
     let safe: String =

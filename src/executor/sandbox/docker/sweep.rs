@@ -78,13 +78,16 @@ impl Docker {
         Ok(())
     }
 
-    /// Volumes of a job. Those kept for an Owner carry no job.
+    /// Volumes of a job, and those that another process of the agent made for a moment. Those kept for an Owner carry neither.
     async fn sweep_volumes(&self, known: &BTreeSet<&str>, swept: &mut Swept) -> Result<(), EngineError> {
         let engine = self.engine();
         let options = ListVolumesOptions { filters: Some(labels::made_by(self.agent())) };
         let listed = engine.call("listing volumes", LOOK, engine.api().list_volumes(Some(options))).await?;
         for volume in listed.volumes.unwrap_or_default() {
-            let is_leftover = volume.labels.get(labels::JOB).is_some_and(|job| !known.contains(job.as_str()));
+            let of_dead_job = volume.labels.get(labels::JOB).is_some_and(|job| !known.contains(job.as_str()));
+            let theirs = volume.labels.get(labels::PROCESS).map(String::as_str);
+            let of_dead_process = theirs.is_some() && self.process().is_some() && theirs != self.process();
+            let is_leftover = of_dead_job || of_dead_process;
             if !is_leftover {
                 continue;
             }

@@ -25,7 +25,7 @@ const NAME: &str = "forgehand-utility";
 /// The same as a path in the container.
 const PROGRAM: &str = "/.forgehand/forgehand-utility";
 /// The folder that the program works on.
-const WORK: &str = "/work";
+pub(super) const WORK: &str = "/work";
 /// How long a removal of leftovers may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// Bytes of a utility's words that are read.
@@ -152,7 +152,7 @@ impl Docker {
         done
     }
 
-    async fn run_utility(&self, id: &str, folder: &Path) -> Result<(), EngineError> {
+    pub(super) async fn run_utility(&self, id: &str, folder: &Path) -> Result<(), EngineError> {
         let engine = self.engine();
         engine.call("starting a container", CHANGE, engine.api().start_container(id, None)).await?;
         let what = || format!("emptying {} as root", folder.display());
@@ -181,7 +181,7 @@ impl Docker {
             readonly_rootfs: Some(true),
             ..HostConfig::default()
         };
-        let mut labels = labels::of_agent(self.agent(), "utility");
+        let mut labels = labels::of_agent(self.agent(), labels::UTILITY);
         labels.extend(self.process().map(|process| (labels::PROCESS.to_owned(), process.to_owned())));
         let body = ContainerCreateBody {
             image: Some(IMAGE.into()),
@@ -220,7 +220,7 @@ pub(super) async fn ensure_image(engine: &Engine) -> Result<(), EngineError> {
         from_src: Some("-".into()),
         repo: Some(repo.to_owned()),
         tag: Some(tag.to_owned()),
-        changes: vec![format!("LABEL {}=utility", labels::ROLE)],
+        changes: vec![format!("LABEL {}={}", labels::ROLE, labels::UTILITY)],
         ..CreateImageOptions::default()
     };
     let archive = empty_root()

@@ -54,7 +54,8 @@ pub(super) fn dirs(
     if strategy == SourceStrategy::Empty {
         project.push_str("-empty");
     }
-    Ok(JobDirs { builds: root, temp: format!("{project}.tmp"), project, also_at: None })
+    let tool_cache = settings.tool_cache.clone();
+    Ok(JobDirs { builds: root, temp: format!("{project}.tmp"), project, also_at: None, tool_cache })
 }
 
 fn clone_path(settings: &GitLabSettings, root: &str, wished: &str) -> Result<String, JobFailure> {

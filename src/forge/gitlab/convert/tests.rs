@@ -77,7 +77,7 @@ fn the_example_of_the_protocol() {
     assert!(job.warnings.is_empty(), "{:?}", job.warnings);
     assert_eq!((job.name.as_str(), job.stage.as_str()), ("test:unit", "test"));
     let (project, temp) = ("/builds/acme/shop".to_owned(), "/builds/acme/shop.tmp".to_owned());
-    assert_eq!(job.dirs, JobDirs { builds: "/builds".into(), project, temp, also_at: None });
+    assert_eq!(job.dirs, JobDirs { builds: "/builds".into(), project, temp, also_at: None, tool_cache: None });
     let image = job.image.as_ref().unwrap();
     assert_eq!(image.name, "node:22");
     assert_eq!(image.pull_policies, [PullPolicy::IfNotPresent, PullPolicy::Always]);

@@ -50,6 +50,9 @@ fn collect(
         all.push(expandable("CI_JOB_IMAGE", &payload.image.name));
     }
     all.push(Variable::plain("CI_RUNNER_SHORT_TOKEN", settings.short_token()));
+    if let Some(tools) = dirs.and_then(|dirs| dirs.tool_cache.as_deref()) {
+        all.push(Variable::plain("RUNNER_TOOL_CACHE", tools));
+    }
     for (name, value) in &settings.proxy_environment {
         all.push(Variable { value: value.clone(), ..Variable::plain(name, "") }); // its password is masked by `log`
     }

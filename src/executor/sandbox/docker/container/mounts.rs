@@ -29,6 +29,8 @@ pub(in crate::executor::sandbox::docker) struct MountsOf<'a> {
     pub kept: &'a Path,
     /// The shim on the machine.
     pub shim: &'a Path,
+    /// The folder with tools of earlier jobs.
+    pub tools: Option<Mount>,
 }
 
 /// Mounts of the containers of one job.
@@ -49,6 +51,18 @@ pub(in crate::executor::sandbox::docker) struct Mounts {
 }
 
 impl Mounts {
+    /// The folder with tools of earlier jobs, unless the operator has something else there.
+    fn add_tools(&mut self, of: &MountsOf<'_>, taken: &[String]) {
+        let Some(tools) = &of.tools else { return };
+        let target = tools.target.clone().unwrap_or_default();
+        if taken.contains(&target) || of.settings.tmpfs.contains_key(&target) || is_ours(&target, of) {
+            let words = format!("the tool cache at {target} is left out: another folder is mounted there");
+            self.remarks.push(words);
+        } else {
+            self.job.push(tools.clone());
+        }
+    }
+
     /// What a container has that wishes for these.
     pub(in crate::executor::sandbox::docker) fn of(&self, volumes: &[VolumeSpec]) -> impl Iterator<Item = &Mount> {
         let own = self.own.iter().find(|(wished, _)| wished == volumes);
@@ -78,6 +92,7 @@ pub(in crate::executor::sandbox::docker) fn plan(of: &MountsOf<'_>) -> Result<Mo
         }
         volume.add_to(&mut mounts, of);
     }
+    mounts.add_tools(of, &taken);
     mounts.shared.push(bind(&of.paths.workspace, &of.job.dirs.builds, false));
     let dirs = &of.job.dirs;
     if let (Some(also), Ok(project)) = (&dirs.also_at, Path::new(&dirs.project).strip_prefix(&dirs.builds)) {
@@ -103,6 +118,7 @@ pub(in crate::executor::sandbox::docker) fn own(volumes: &[VolumeSpec], of: &Mou
     let mut own = OwnMounts::default();
     let of_operator: Vec<Volume> = of.settings.volumes.iter().filter_map(|text| Volume::parse(text, of).ok()).collect();
     let mut taken: Vec<String> = of_operator.iter().map(|volume| volume.target.clone()).collect();
+    taken.extend(of.tools.iter().filter_map(|tools| tools.target.clone()));
     for volume in volumes {
         let target = clean(&volume.target).filter(|target| !is_ours(target, of));
         let Some(target) = target else {
@@ -297,6 +313,7 @@ mod tests {
             settings: &settings,
             kept: Path::new("/s/kept"),
             shim: Path::new("/s/shim"),
+            tools: None,
         })
     }
 
@@ -351,6 +368,7 @@ mod tests {
                 settings: &settings,
                 kept: Path::new("/s/kept"),
                 shim: Path::new("/s/shim"),
+                tools: None,
             },
         )
     }

@@ -20,6 +20,7 @@ use super::super::service::health;
 use super::super::service::plan::{self, ServicePlan};
 use super::super::service::start::{StartedService, Surroundings};
 use super::super::settings::NetworkMode;
+use super::super::{labels, tools};
 use super::{Attempt, Hooks, Prepared, SandboxSpec, UNDO};
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::SandboxRecord;
@@ -185,6 +186,7 @@ impl<'a> Preparation<'a> {
             settings: self.spec.settings,
             kept: self.docker.kept_volumes(),
             shim: self.spec.shim,
+            tools: self.tool_mount(),
         };
         let mut mounts = mounts::plan(&of)?;
         let job = self.spec.job;
@@ -212,6 +214,15 @@ impl<'a> Preparation<'a> {
             Ok(Err(why)) => Err(JobFailure::system(why).into()),
             Err(error) => Err(JobFailure::system(format!("making folders for volumes: {error}")).into()),
         }
+    }
+
+    /// Where tools of earlier jobs come into the container.
+    fn tool_mount(&self) -> Option<bollard::models::Mount> {
+        let (agent, job) = (self.docker.agent(), self.spec.job);
+        let target = job.dirs.tool_cache.as_deref()?;
+        let tools = self.spec.tools.as_ref()?;
+        let labels = labels::of_job(agent, job, "tools");
+        Some(tools::mount(agent, tools, target, labels, self.docker.caps().is_rootless))
     }
 
     /// The files of names that are the job's own. A container beside the job's has those that are there.

@@ -19,6 +19,7 @@ use super::Docker;
 use super::error::EngineError;
 use super::image::pull::{ImageError, JobImages, OnBehalf};
 use super::settings::DockerSettings;
+use crate::artifact::tools::JobTools;
 use crate::executor::evidence::ContainerEvidence;
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::sandbox::{JobPaths, SandboxRecord};
@@ -47,6 +48,8 @@ pub struct SandboxSpec<'a> {
     pub shim: &'a Path,
     /// The container's command, after the entrypoint: the shim's path in the container alone.
     pub command: Vec<String>,
+    /// Tools of earlier jobs, where the job has a folder for them.
+    pub tools: Option<JobTools>,
 }
 
 /// How the rest of the agent takes part.

@@ -31,6 +31,7 @@ pub(in crate::executor::sandbox::docker) fn a_job() -> PipelineJob {
             project: "/builds/group/project".into(),
             temp: "/builds/group/project.tmp".into(),
             also_at: None,
+            tool_cache: None,
         },
         image: None,
         services: Vec::new(),
@@ -174,6 +175,7 @@ impl House {
             env: &case.env,
             shim: &case.shim,
             command: case.command.clone(),
+            tools: None,
         };
         let hooks = Hooks { on_created: &|_| Box::pin(std::future::ready(Ok(()))), connect: &connect };
         self.docker.prepare(&spec, &self.log, cancel, &hooks).await
