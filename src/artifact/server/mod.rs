@@ -1,15 +1,15 @@
 //! The server for caches that tools in a job ask for themselves: `actions/cache`, buildkit's `type=gha`, sccache, `setup-*`.
 //!
-//! Both versions of GitHub's protocol stand over one set of entries ([`v1`], [`v2`] and [`blob`]). An entry is a file under a key and a version
+//! Both versions of GitHub's protocol stand over one set of entries (`v1`, `v2` and `blob`). An entry is a file under a key and a version
 //! in a scope, which is a ref; it is written once, whole or not at all. A job is let in with an [`Access`], and has a token for as long as
 //! it runs. What is kept lies in the content-addressed store under the job's [`Owner`](crate::pipeline::Owner), so that its rules, quotas
 //! and retention hold; what is fetched was proved before.
 //!
-//! - [`access`]: who may ask, by tokens; [`sign`]: tokens and addresses that cannot be made up. [`limits`]: how much.
-//! - [`key`]: what entries are called; [`entries`]: finding, keeping and bringing them.
-//! - [`uploads`], [`upload`], [`blocks`], [`ranges`]: entries that are being written. [`downloads`]: those that are fetched. [`spool`]: their files.
-//! - [`shared`]: what requests work with. [`body`], [`range`], [`protobuf`], [`answer`], [`refusal`]: what they are made of.
-//! - [`listen`]: sockets.
+//! - `access`: who may ask, by tokens; `sign`: tokens and addresses that cannot be made up. `limits`: how much.
+//! - `key`: what entries are called; `entries`: finding, keeping and bringing them.
+//! - `uploads`, `upload`, `blocks`, `ranges`: entries that are being written. `downloads`: those that are fetched. `spool`: their files.
+//! - `shared`: what requests work with. `body`, `range`, `protobuf`, `answer`, `refusal`: what they are made of.
+//! - `listen`: sockets.
 
 mod access;
 mod answer;
