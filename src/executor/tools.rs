@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::sandbox::place::Place;
 use super::stages::sources::{GitProgram, Mirrors};
-use crate::artifact::cache::LocalCache;
+use crate::artifact::cache::CacheStore;
 use crate::artifact::store::Store;
 use crate::outbound::Outbound;
 
@@ -13,7 +13,7 @@ pub struct Tools {
     /// Where jobs live.
     pub place: Place,
     /// Folders kept from job to job.
-    pub caches: Arc<LocalCache>,
+    pub caches: Arc<dyn CacheStore>,
     /// What jobs leave for each other.
     pub store: Arc<Store>,
     /// The machine's git.
