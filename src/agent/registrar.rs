@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::docker_settings;
 use super::engines::Engines;
 use super::registration::{ExpiringToken, Plan, PlanError, Registrar, Registration};
 use super::slot::RegistrationTools;
-use crate::artifact::cache::LocalCache;
+use crate::artifact::cache::{CacheStore, LocalCache, RunnerCache};
+use crate::artifact::in_full;
 use crate::artifact::store::Store;
 use crate::artifact::tools::ToolCache;
 use crate::config::docker_values::ToolFolder;
@@ -162,9 +164,17 @@ impl ConfiguredRegistrar {
                 host_name: self.host_name.clone(),
             })),
         };
+        let caches: Arc<dyn CacheStore> = match &registration.runner_cache {
+            None => Arc::new(LocalCache::new(self.store.clone())),
+            Some(config) => {
+                let (token, runtime) = (settings.short_token(), Handle::current());
+                let opened = RunnerCache::open(config, &token, outbound.clone(), runtime, self.dir.root());
+                Arc::new(opened.map_err(|error| format!("`runner_cache`: {}", in_full(&error)))?)
+            }
+        };
         Ok(Tools {
             place,
-            caches: Arc::new(LocalCache::new(self.store.clone())),
+            caches,
             tool_cache: self.tool_cache.clone(),
             store: self.store.clone(),
             git: self.git.clone(),
@@ -260,6 +270,10 @@ fn fingerprint(registration: &RegistrationConfig, token: &Secret, check_interval
     // The debug form hides the proxy's password.
     if let Some(proxy) = &registration.network.proxy {
         hash.update(proxy.url().as_str());
+    }
+    let remote = registration.runner_cache.as_ref().map(|cache| &cache.remote);
+    for secret in remote.into_iter().flat_map(|remote| [&remote.secret_access_key, &remote.session_token]).flatten() {
+        hash.update(secret.0.expose());
     }
     hash.update(token.expose());
     hex::encode(hash.finalize())

@@ -6,7 +6,7 @@ use super::agent::AgentConfig;
 use super::docker::{DockerConfig, Limits};
 use super::docker_values::MemorySwap;
 use super::error::Step;
-use super::registration::RegistrationConfig;
+use super::registration::{ForgeKind, RegistrationConfig};
 use super::remote::RemoteConfig;
 use super::store::StoreConfig;
 use super::units::ByteSize;
@@ -108,6 +108,24 @@ impl Checker {
             (None, Some(_)) => self.note(&["network", "client_key"], "needs `client_certificate` beside it"),
             (None, None) | (Some(_), Some(_)) => {}
         }
+        if let Some(cache) = &registration.runner_cache {
+            for (key, why) in cache.remote.findings() {
+                self.note(&["runner_cache", "remote", key], why);
+            }
+            if cache.remote.keep_days.is_some() {
+                let why = "how long runners' caches stay is for the bucket's own rules; remove this key";
+                self.note(&["runner_cache", "remote", "keep_days"], why);
+            }
+            if !is_path(&cache.path) {
+                self.note(
+                    &["runner_cache", "path"],
+                    "write names with `/` between them, none of them empty, `.` or `..`",
+                );
+            }
+            if registration.forge != ForgeKind::Gitlab {
+                self.note(&["runner_cache"], "only jobs of GitLab have caches that gitlab-runner knows");
+            }
+        }
         self.images(&registration.docker);
         self.limits("", &registration.docker.job_limits());
         self.limits("service_", &registration.docker.service_limits());
@@ -196,4 +214,11 @@ impl Checker {
             targets.push(target);
         }
     }
+}
+
+/// Whether it is a path in a bucket, or none.
+fn is_path(text: &str) -> bool {
+    let text = text.trim_matches('/');
+    let is_part = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+    text.is_empty() || text.split('/').all(is_part)
 }

@@ -10,7 +10,9 @@ use url::Url;
 
 use super::docker::DockerConfig;
 use super::network::NetworkConfig;
+use super::remote::RemoteConfig;
 use super::units::{self, ByteSize, DurationText};
+use crate::pipeline::definition::ArtifactFormat;
 
 /// Keys that only a `[[registration]]` has. All its other keys may also stand at the top level, as the default of every
 /// registration.
@@ -89,6 +91,50 @@ pub struct RegistrationConfig {
     /// The Docker sandbox.
     #[serde(default)]
     pub docker: DockerConfig,
+    /// The bucket in which jobs of gitlab-runner and of this registration find each other's caches. Absent: caches are kept in the
+    /// store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_cache: Option<RunnerCacheConfig>,
+}
+
+/// `[runner_cache]`: what gitlab-runner's `config.toml` has in `[runners.cache]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunnerCacheConfig {
+    /// What all names in the bucket begin with: the runners' `Path`.
+    #[serde(default)]
+    pub path: String,
+    /// The runners share their caches: their `Shared`. false: each has its own, by its token.
+    #[serde(default)]
+    pub shared: bool,
+    /// The archives' format where a job's `CACHE_COMPRESSION_FORMAT` says none.
+    #[serde(default)]
+    pub format: CacheFormat,
+    /// The bucket, and who we are there.
+    pub remote: RemoteConfig,
+}
+
+/// A format of gitlab-runner's caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheFormat {
+    /// zip, deflated.
+    #[default]
+    Zip,
+    /// zip with Zstandard entries.
+    ZipZstd,
+    /// A tar in one Zstandard stream.
+    TarZstd,
+}
+
+impl From<CacheFormat> for ArtifactFormat {
+    fn from(format: CacheFormat) -> Self {
+        match format {
+            CacheFormat::Zip => Self::Zip,
+            CacheFormat::ZipZstd => Self::ZipZstd,
+            CacheFormat::TarZstd => Self::TarZstd,
+        }
+    }
 }
 
 fn one() -> u32 {

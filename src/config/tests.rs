@@ -244,6 +244,36 @@ fn contradictions_are_errors_at_their_line() {
 }
 
 #[test]
+fn the_buckets_of_the_store_and_of_the_runners_are_read_and_their_secrets_not_shown() {
+    let text = r#"
+[store.remote]
+url = "s3://ci-bucket/store"
+access_key_id = "id"
+keep_days = 7
+[[registration]]
+name = "one"
+url = "https://gitlab.example.com"
+[registration.runner_cache]
+shared = true
+[registration.runner_cache.remote]
+url = "s3://ci-bucket"
+access_key_id = "id"
+secret_access_key = "hunter3"
+"#;
+    let config = ok(text, &[("FORGEHAND_STORE__REMOTE__SECRET_ACCESS_KEY", "hunter2")]);
+    let remote = config.store.remote.clone().unwrap();
+    assert_eq!((remote.secret_access_key.unwrap().0.expose(), remote.keep_days), ("hunter2", Some(7)));
+    assert!(config.registrations[0].runner_cache.clone().unwrap().shared);
+    let shown = show::effective(&config);
+    assert!(shown.contains("s3://ci-bucket/store") && !shown.contains("hunter"), "{shown}");
+
+    let error = problems(&text.replace("secret_access_key = \"hunter3\"", "keep_days = 7"), &[]);
+    assert!(error.contains("runner_cache.remote.keep_days") && !error.contains("hunter"), "{error}");
+    let error = problems(&text.replace("shared = true", "path = \"a/../b\""), &[]);
+    assert!(error.contains("runner_cache.path") && error.contains("store.remote.access_key_id"), "{error}");
+}
+
+#[test]
 fn a_wrong_default_is_told_once_however_many_registrations_have_it() {
     let told = problems(&TWO.replace("image = \"debian:13\"", "mtu = 1\nimage = \"x\""), &[]);
     assert_eq!(told.lines().count(), 1, "{told}");

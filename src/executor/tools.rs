@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::sandbox::place::Place;
 use super::stages::sources::{GitProgram, Mirrors};
-use crate::artifact::cache::LocalCache;
+use crate::artifact::cache::CacheStore;
 use crate::artifact::store::Store;
 use crate::artifact::tools::ToolCache;
 use crate::outbound::Outbound;
@@ -14,7 +14,7 @@ pub struct Tools {
     /// Where jobs live.
     pub place: Place,
     /// Folders kept from job to job.
-    pub caches: Arc<LocalCache>,
+    pub caches: Arc<dyn CacheStore>,
     /// What they install for later ones.
     pub tool_cache: Arc<ToolCache>,
     /// What jobs leave for each other.

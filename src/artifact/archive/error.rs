@@ -88,6 +88,11 @@ impl ArchiveError {
         if beneath::is_no_space(&source) { Self::NoSpace { doing } } else { Self::Io { doing, source } }
     }
 
+    /// Whether the archive is what is wrong, and another one could be unpacked.
+    pub(crate) fn is_of_the_archive(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Unsupported(_) | Self::UnsafeName(_) | Self::Limit { .. })
+    }
+
     /// Whose fault it is, for retries and for the forge's failure reason.
     pub fn category(&self) -> FailureCategory {
         match self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 
+use super::attempt::Attempt;
 use super::{CacheError, CacheStore, Hit, RestoreRequest, Restored, SaveRequest, Saved, Wanted};
 use crate::artifact::retention::{Expiry, Limit, Refusal};
 use crate::artifact::select::Selection;
@@ -163,29 +164,6 @@ impl CacheStore for LocalCache {
                 Saved::Stored { stored_bytes: put.new_bytes, entries: put.entries, remarks }
             }
         })
-    }
-}
-
-/// A folder of its own for each candidate: what is left of one must not be taken for the next one's.
-struct Attempt<'a> {
-    staging: &'a Dir,
-    name: String,
-    folder: Dir,
-}
-
-impl<'a> Attempt<'a> {
-    fn begin(staging: &'a Dir) -> Result<Self, CacheError> {
-        let name = uuid::Uuid::new_v4().simple().to_string();
-        staging.create_dir(&name).map_err(CacheError::Staging)?;
-        let folder = staging.open_dir(&name).map_err(CacheError::Staging)?;
-        Ok(Self { staging, name, folder })
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        // Best effort, so that the next candidate has room: whoever made the staging folder removes it with all that is in it.
-        let _ = self.staging.remove_dir_all(&self.name);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Folders kept from job to job under a key.
 //!
-//! [`CacheStore`] is what the stages of a job see; [`LocalCache`] keeps caches in the content-addressed store. A store asks the [`Owner`] on
+//! [`CacheStore`] is what the stages of a job see; [`LocalCache`] keeps caches in the content-addressed store, [`RunnerCache`] in a
+//! bucket that gitlab-runner uses, too, and says itself what holds there. The store asks the [`Owner`] on
 //! every call: an entry is readable by jobs of the same project at the same forge whose trust is not above its writer's, and
 //! is only ever written under the writer's own name. So a fork's job starts from the project's cache and can never change
 //! what the project's own jobs will run. That forges append `-protected` to keys of their own accord is another
@@ -10,18 +11,22 @@ use std::io;
 
 use cap_std::fs::Dir;
 
-use super::archive::Limits;
+use super::archive::{ArchiveError, Level, Limits};
 use super::select::Selection;
-use super::store::StoreError;
+use super::store::{LevelError, StoreError};
 use super::{Interrupt, Remark};
+use crate::pipeline::definition::ArtifactFormat;
 use crate::pipeline::{FailureCategory, JobKey, Owner};
 
+mod attempt;
 mod local;
+mod runner;
 
 #[cfg(test)]
 mod tests;
 
 pub use local::LocalCache;
+pub use runner::RunnerCache;
 
 /// Which entries a job asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +50,32 @@ pub struct RestoreRequest<'a> {
     pub staging: &'a Dir,
     /// How large a cache may be.
     pub limits: Limits,
+    /// What the job says about how caches are kept.
+    pub style: CacheStyle,
     /// Ends the work early.
     pub interrupt: Interrupt,
+}
+
+/// What a job says about how its caches are kept. Of meaning for stores that keep an archive for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStyle {
+    /// The archive's format. `None`: the store's own.
+    pub format: Option<ArtifactFormat>,
+    /// How hard it is compressed.
+    pub level: Level,
+    /// Keys are SHA-256 sums, and spread over folders.
+    pub hashed_keys: bool,
+}
+
+impl CacheStyle {
+    /// The format of this name in `CACHE_COMPRESSION_FORMAT`; what is none is zip. (protocols: GitLab 7.5.)
+    pub fn format_named(name: &str) -> ArtifactFormat {
+        match name.to_ascii_lowercase().as_str() {
+            "tarzstd" => ArtifactFormat::TarZstd,
+            "zipzstd" => ArtifactFormat::ZipZstd,
+            _ => ArtifactFormat::Zip,
+        }
+    }
 }
 
 /// What came of it.
@@ -89,6 +118,8 @@ pub struct SaveRequest<'a> {
     pub key: &'a [u8],
     /// Which job writes.
     pub job: &'a JobKey,
+    /// What the job says about how caches are kept.
+    pub style: CacheStyle,
     /// Ends the work early.
     pub interrupt: Interrupt,
 }
@@ -119,6 +150,12 @@ pub enum CacheError {
     /// The store could not do it. The tree is as it was.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The bucket could not be asked, or refused. The tree is as it was.
+    #[error("the cache's bucket could not be used")]
+    Remote(#[from] LevelError),
+    /// The archive could not be made or unpacked. The tree is as it was.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The folder in which a cache is put together cannot be used. The tree is as it was.
     #[error("the folder in which a cache is put together cannot be used; check the permissions and the disk")]
     Staging(#[source] io::Error),
@@ -132,6 +169,8 @@ impl CacheError {
     pub fn category(&self) -> FailureCategory {
         match self {
             Self::Store(error) => error.category(),
+            Self::Remote(_) => FailureCategory::Transient,
+            Self::Archive(error) => error.category(),
             Self::Staging(_) | Self::Merge(_) => FailureCategory::Resource,
         }
     }

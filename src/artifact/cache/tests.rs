@@ -44,7 +44,13 @@ impl Shelf {
 
     fn save(&self, owner: &Owner, key: &str, tree: &Path) -> Saved {
         let job = job_of(owner, key);
-        let request = SaveRequest { owner, key: key.as_bytes(), job: &job, interrupt: Interrupt::default() };
+        let request = SaveRequest {
+            owner,
+            key: key.as_bytes(),
+            job: &job,
+            style: CacheStyle::default(),
+            interrupt: Interrupt::default(),
+        };
         self.caches.save(&request, &dir(tree), &everything(tree)).unwrap()
     }
 
@@ -56,7 +62,8 @@ impl Shelf {
         let staging = tempfile::tempdir().unwrap();
         let job = job_of(owner, "reader");
         let (dir_of_staging, interrupt) = (dir(staging.path()), Interrupt::default());
-        let request = RestoreRequest { owner, job: &job, keys, staging: &dir_of_staging, limits, interrupt };
+        let style = CacheStyle::default();
+        let request = RestoreRequest { owner, job: &job, keys, staging: &dir_of_staging, limits, style, interrupt };
         self.caches.restore(&request, &dir(tree))
     }
 
@@ -238,7 +245,13 @@ fn nothing_to_keep_is_nothing_kept() {
     let (root, selection) = (dir(gone.path()), everything(gone.path()));
     fs::remove_file(gone.path().join("f")).unwrap();
     let job = job_of(&member, "k");
-    let request = SaveRequest { owner: &member, key: b"k", job: &job, interrupt: Interrupt::default() };
+    let request = SaveRequest {
+        owner: &member,
+        key: b"k",
+        job: &job,
+        style: CacheStyle::default(),
+        interrupt: Interrupt::default(),
+    };
     assert_eq!(shelf.caches.save(&request, &root, &selection).unwrap(), Saved::Nothing);
     assert_eq!(shelf.finds(&member, "k").as_deref(), Some("kept"));
 }
@@ -464,7 +477,7 @@ fn an_interrupted_save_leaves_the_entry_as_it_was() {
     let interrupt = Interrupt::default();
     interrupt.raise();
     let job = job_of(&member, "t");
-    let request = SaveRequest { owner: &member, key: b"k", job: &job, interrupt };
+    let request = SaveRequest { owner: &member, key: b"k", job: &job, style: CacheStyle::default(), interrupt };
     let new = tree("new one");
     let error = shelf.caches.save(&request, &dir(new.path()), &everything(new.path())).unwrap_err();
     assert!(matches!(error, CacheError::Store(StoreError::Interrupted)));

@@ -82,7 +82,11 @@ impl Bucket {
         interrupt: &Interrupt,
     ) -> Result<(), LevelError> {
         const DOING: &str = "writing";
-        let attributes = attributes(metadata);
+        // A folder keeps files and nothing about them.
+        let attributes = match self.listing {
+            Listing::Pages(_) => attributes(metadata),
+            Listing::Folder(_) => Attributes::default(),
+        };
         let mut work = async || -> Result<(), Trouble> {
             let key = self.key(name)?;
             let mut pieces = Pieces::of(from)?;
@@ -215,5 +219,5 @@ impl Bucket {
 fn attributes(metadata: &[(&str, &str)]) -> Attributes {
     let own =
         metadata.iter().map(|(name, value)| (Attribute::Metadata((*name).to_owned().into()), (*value).to_owned()));
-    own.collect()
+    own.chain([(Attribute::ContentType, "application/octet-stream".to_owned())]).collect()
 }

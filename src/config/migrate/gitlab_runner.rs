@@ -287,8 +287,11 @@ fn read_cache(runner: &mut Taken) {
     }
     let Some(mut cache) = runner.table("cache").map(|table| Taken::new(table, "cache")) else { return };
     if let Some(kind) = cache.text("type") {
-        runner
-            .note("cache.Type", format!("`{kind}` is not supported: caches are kept on this machine and begin empty"));
+        let why = match kind.as_str() {
+            "s3" => "the bucket is not taken over, with its secrets: caches are kept on this machine and begin empty, unless you write `[registration.runner_cache]`".to_owned(),
+            other => format!("`{other}` is not taken over: caches are kept on this machine and begin empty"),
+        };
+        runner.note("cache.Type", why);
     }
     if cache.number("maxuploadedarchivesize").is_some_and(|size| size > 0) {
         runner.note(

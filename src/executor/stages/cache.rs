@@ -3,12 +3,14 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::artifact::archive::Limits;
-use crate::artifact::cache::{CacheStore as _, RestoreRequest, Restored, SaveRequest, Saved, Wanted};
+use crate::artifact::cache::{CacheStyle, RestoreRequest, Restored, SaveRequest, Saved, Wanted};
 use crate::artifact::in_full;
 use crate::artifact::select;
 use crate::executor::log::{StageLog, Tone};
 use crate::executor::running::{Running, StageError};
-use crate::executor::stages::artifacts::{disk, environment_of_names, expand, interruptible, open_project, tell};
+use crate::executor::stages::artifacts::{
+    disk, environment_of_names, expand, interruptible, level, open_project, tell,
+};
 use crate::executor::stages::files;
 use crate::executor::stages::get_sources::untracked_files;
 use crate::executor::stages::retry::Tries;
@@ -65,11 +67,13 @@ async fn restore_one<R: Reporter>(
     let (caches, owner, job) =
         (running.run.tools.caches.clone(), running.run.job.owner.clone(), running.run.job.key.clone());
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let style = style(running);
     let restored = interruptible(&stop, move |interrupt| {
         let root = open_project(&workspace, &dirs)?;
         let staging = files::staging(&workspace, &dirs).map_err(|error| disk("a cache cannot be unpacked", &error))?;
         let limits = Limits::default();
-        let request = RestoreRequest { owner: &owner, job: &job, keys: &keys, staging: &staging, limits, interrupt };
+        let request =
+            RestoreRequest { owner: &owner, job: &job, keys: &keys, staging: &staging, limits, style, interrupt };
         let restored = caches.restore(&request, &root).map_err(|error| JobFailure::system(in_full(&error)));
         if let Err(error) = files::take_staging_away(&workspace, &dirs) {
             tracing::warn!(%error, "what was unpacked of a cache stays until the job's end");
@@ -144,11 +148,12 @@ async fn save_one<R: Reporter>(
     let (caches, owner, job) =
         (running.run.tools.caches.clone(), running.run.job.owner.clone(), running.run.job.key.clone());
     let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
+    let style = style(running);
     let (remarks, saved) = interruptible(&stop, move |interrupt| {
         let root = open_project(&workspace, &dirs)?;
         let selection = select::select(&root, &dirs.project, &work.files, work.untracked)
             .map_err(|error| JobFailure::system(in_full(&error)))?;
-        let request = SaveRequest { owner: &owner, key: work.key.as_bytes(), job: &job, interrupt };
+        let request = SaveRequest { owner: &owner, key: work.key.as_bytes(), job: &job, style, interrupt };
         let saved = caches.save(&request, &root, &selection).map_err(|error| JobFailure::system(in_full(&error)))?;
         Ok((selection.remarks, saved))
     })
@@ -170,6 +175,16 @@ struct SaveWork {
     key: String,
     files: FileSelection,
     untracked: Vec<std::path::PathBuf>,
+}
+
+/// What the job says about how its caches are kept.
+fn style<R: Reporter>(running: &Running<R>) -> CacheStyle {
+    let format = running.environment.value("CACHE_COMPRESSION_FORMAT").filter(|name| !name.is_empty());
+    CacheStyle {
+        format: format.map(CacheStyle::format_named),
+        level: level(&running.environment, "CACHE_COMPRESSION_LEVEL"),
+        hashed_keys: running.run.job.options.hash_cache_keys,
+    }
 }
 
 fn names_files(cache: &CacheSpec) -> bool {

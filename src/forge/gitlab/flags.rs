@@ -68,10 +68,10 @@ pub const FLAGS: &[Flag] = &[
     ignored("FF_USE_GIT_BUNDLE_URIS", true, "repositories come through a local mirror"),
     ignored("FF_USE_GIT_NATIVE_CLONE", false, "repositories come through a local mirror"),
     ignored("FF_USE_GIT_PROACTIVE_AUTH", false, "git authenticates when it is asked to"),
-    ignored("FF_USE_PARALLEL_CACHE_TRANSFER", false, "caches are kept on this machine: nothing is transferred"),
+    ignored("FF_USE_PARALLEL_CACHE_TRANSFER", false, "transfers to a bucket (`runner_cache`) are one stream each"),
     ignored("FF_USE_PARALLEL_ARTIFACT_TRANSFER", false, "artifacts are fetched in one stream; only the speed differs"),
-    ignored("FF_USE_LEGACY_S3_CACHE_ADAPTER", false, "caches are kept on this machine"),
-    ignored("FF_USE_LEGACY_GCS_CACHE_ADAPTER", false, "caches are kept on this machine"),
+    ignored("FF_USE_LEGACY_S3_CACHE_ADAPTER", false, "there is one client for buckets (`runner_cache`)"),
+    ignored("FF_USE_LEGACY_GCS_CACHE_ADAPTER", false, "there is one client for buckets (`runner_cache`)"),
     ignored(
         "FF_DISABLE_UMASK_FOR_DOCKER_EXECUTOR",
         false,

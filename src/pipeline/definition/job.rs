@@ -117,4 +117,6 @@ pub struct JobOptions {
     pub log_images: bool,
     /// A service whose health check fails is the job's failure, and one that is being checked is waited for.
     pub services_must_be_healthy: bool,
+    /// Keys of caches are SHA-256 sums.
+    pub hash_cache_keys: bool,
 }

@@ -89,6 +89,7 @@ pub(super) fn job(
             clean_up_work_tree: flags.is_on("FF_ENABLE_JOB_CLEANUP"),
             log_images: flags.is_on("FF_LOG_IMAGES_CONFIGURED_FOR_JOB"),
             services_must_be_healthy: false,
+            hash_cache_keys: flags.is_on("FF_HASH_CACHE_KEYS"),
         },
         warnings,
         labels: containers::labels(&cx),
