@@ -85,7 +85,15 @@ fn premises(args: &RunArgs, config: &Config, locations: &Locations, overrides: O
     let journal = Journal::open(&dir, jiff::Timestamp::now, limits).map_err(|error| error.to_string())?;
     let options =
         RunOptions { max_jobs: args.max_jobs, exit_when_idle: args.exit_when_idle, max_uptime: args.max_uptime };
-    Ok(Premises { locations: locations.clone(), store: config.store.clone(), network: config.network_defaults().clone(), overrides, journal, options, lock })
+    Ok(Premises {
+        locations: locations.clone(),
+        store: config.store.clone(),
+        network: config.network_defaults().clone(),
+        overrides,
+        journal,
+        options,
+        lock,
+    })
 }
 
 /// Runs an agent made of these parts until it is told to stop.

@@ -54,7 +54,11 @@ impl Download {
     ///
     /// # Errors
     /// It broke off, is too large, is not the part that was asked for, or cannot be written.
-    pub async fn receive(&mut self, outbound: &Outbound, mut response: reqwest::Response) -> Result<u64, OutboundError> {
+    pub async fn receive(
+        &mut self,
+        outbound: &Outbound,
+        mut response: reqwest::Response,
+    ) -> Result<u64, OutboundError> {
         let url = response.url().clone();
         let remote = remote_of(&url);
         if response.status() == StatusCode::PARTIAL_CONTENT {

@@ -30,11 +30,8 @@ pub(super) fn of(house: &House, stats: &Stats) -> Result<String, StoreError> {
     }
     text.head("owner_used_bytes", "What an owner's things take on disk.");
     for (owner, usage) in &stats.room.owners {
-        let labels = [
-            ("forge", owner.forge.as_str()),
-            ("project", owner.project.as_str()),
-            ("trust", &owner.trust.to_string()),
-        ];
+        let labels =
+            [("forge", owner.forge.as_str()), ("project", owner.project.as_str()), ("trust", &owner.trust.to_string())];
         text.value("owner_used_bytes", &labels, usage.used);
     }
     Ok(text.0)

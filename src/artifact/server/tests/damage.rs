@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 
 use super::*;
 use crate::artifact::Interrupt;
-use crate::artifact::cache::{CacheStore as _, LocalCache, SaveRequest};
+use crate::artifact::cache::{CacheStore as _, CacheStyle, LocalCache, SaveRequest};
 use crate::artifact::select;
 use crate::pipeline::definition::FileSelection;
 
@@ -57,6 +57,7 @@ async fn other_caches_are_no_entries_whatever_they_are_called() {
         owner: &owner,
         key: b"actions refs/heads/main v k",
         job: &JobKey::of(&owner.forge, &JobId::new("x"), "1"),
+        style: CacheStyle::default(),
         interrupt: Interrupt::default(),
     };
     LocalCache::new(Arc::clone(&place.store)).save(&request, &root, &selection).unwrap();
