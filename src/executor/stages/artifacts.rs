@@ -56,7 +56,7 @@ async fn download_one<R: Reporter>(
 ) -> Result<(), JobFailure> {
     let DependencySpec { id, name, .. } = dependency;
     running.run.log.say(Tone::Plain, &format!("Downloading artifacts for {name} ({id})..."));
-    if let Some(found) = kept_here::find(running, dependency).await {
+    if let Some(found) = kept_here::find(running, dependency, stop).await {
         let place = found.place();
         match kept_here::restore(running, found, stop).await {
             Ok((entries, remarks)) => {

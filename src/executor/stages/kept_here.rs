@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::artifacts::{blocking, disk, interruptible, open_project};
+use super::artifacts::{disk, interruptible, open_project};
 use super::files;
 use crate::artifact::retention::{Expiry, ReferenceCause};
 use crate::artifact::select::Selection;
@@ -156,14 +156,18 @@ impl Found {
 }
 
 /// What of a dependency is kept here, or in the store that machines share; it is held until the job is over.
-pub(super) async fn find<R: Reporter>(running: &Running<R>, dependency: &DependencySpec) -> Option<Found> {
+pub(super) async fn find<R: Reporter>(
+    running: &Running<R>,
+    dependency: &DependencySpec,
+    stop: &CancellationToken,
+) -> Option<Found> {
     let run = &running.run;
     let (store, owner, holder) = (run.tools.store.clone(), run.job.owner.clone(), run.job.key.clone());
     let wanted = Wanted::Named(name_of(&dependency.id, &dependency.file_name));
     let size = dependency.size.to_string();
-    let found = blocking(move || {
+    let found = interruptible(stop, move |interrupt| {
         let mut found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
-        let is_brought = found.is_none() && is_brought(&store, &owner, &wanted);
+        let is_brought = found.is_none() && is_brought(&store, &owner, &wanted, &interrupt);
         if is_brought {
             found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
         }
@@ -184,8 +188,8 @@ pub(super) async fn find<R: Reporter>(running: &Running<R>, dependency: &Depende
 }
 
 /// Whether another machine has told the shared store of it, and it came.
-fn is_brought(store: &Store, owner: &Owner, wanted: &Wanted) -> bool {
-    match store.bring(owner, wanted, &Interrupt::default()) {
+fn is_brought(store: &Store, owner: &Owner, wanted: &Wanted, interrupt: &Interrupt) -> bool {
+    match store.bring(owner, wanted, interrupt) {
         Ok(brought) => brought.is_some(),
         Err(error) => {
             tracing::warn!(error = in_full(&error), "the shared store cannot be asked");

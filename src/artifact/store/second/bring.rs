@@ -297,10 +297,11 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// Removes a pack that is none, so that whoever has it sends it again.
+    /// Marks a pack that is none, so that whoever has it sends it again. It is not removed: what is wrong may be on the way here.
     fn unfit(&self, pack: &SharedPack, name: &BlobName, what: &str) -> Result<(), StoreError> {
-        self.second.note(self.second.level.remove(name, self.interrupt))?;
-        self.second.is_gone(self.slug, &pack.id);
+        let mark = names::condemned_pack(self.slug, &pack.id);
+        self.second.note(self.second.level.write(&mark, b"", self.interrupt))?;
+        self.second.is_condemned_now(self.slug, pack.id);
         Err(self.wrong(name, what))
     }
 

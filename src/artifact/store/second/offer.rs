@@ -148,10 +148,11 @@ impl Store {
         }
         let found = second.note(second.level.read(&names::record(info), MAX_SHARED, interrupt))?;
         let found = found.and_then(|bytes| Shared::from_bytes(&bytes, self.key.as_ref()));
-        // One from far in the future would stay for ever.
+        let Some(other) = found.map(|found| found.info) else { return Ok(false) };
+        // The same tree is told of again: so it counts as used. One from far in the future would stay for ever.
         let latest = self.now().saturating_add(MAX_SKEW).unwrap_or(jiff::Timestamp::MAX);
-        Ok(found
-            .is_some_and(|other| (info.created_at..=latest).contains(&other.info.created_at) && other.info != *info))
+        let is_other = other.content_hash != info.content_hash;
+        Ok(is_other && (info.created_at..=latest).contains(&other.created_at))
     }
 
     /// Has the packs that something needs by another name as long as the session lasts, so that they can be sent while a

@@ -72,6 +72,14 @@ impl Second {
         }
     }
 
+    /// Notes that a pack is marked.
+    pub(super) fn is_condemned_now(&self, slug: &str, id: PackId) {
+        let mut presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = presence.get_mut(slug) {
+            known.condemned.insert(id);
+        }
+    }
+
     /// Notes that a pack is not there any more.
     pub(super) fn is_gone(&self, slug: &str, id: &PackId) {
         let mut presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);

@@ -79,6 +79,32 @@ fn what_was_not_used_for_long_goes_and_what_is_used_stays() {
 }
 
 #[test]
+fn what_a_machine_kept_by_itself_counts_as_used_there_too() {
+    let bucket = Bucket::new();
+    let (one, other) = (machine(&bucket), machine(&bucket));
+    let same = |machine: &Bench| {
+        let tree = machine.tree("same", b"same");
+        File::options().write(true).open(tree.join("file")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        machine.cache(&member(), b"k", &tree)
+    };
+    let written = || {
+        let blobs = bucket.blobs.lock().unwrap();
+        blobs.iter().find(|(name, _)| name.as_str().contains("/records/")).unwrap().1.1
+    };
+    let kept = same(&other);
+    other.offer();
+    one.pass(60);
+    assert_eq!(same(&one).put.id, kept.put.id);
+    one.offer();
+    bucket.pass(24 * 20);
+    let before = written();
+    other.seconds.store(bucket.seconds.load(Ordering::Relaxed), Ordering::Relaxed);
+    other.bring(&member(), &exact(b"k")).unwrap();
+    other.offer();
+    assert!(written() > before);
+}
+
+#[test]
 fn a_pack_that_is_marked_is_sent_again_by_whoever_needs_it() {
     let bucket = Bucket::new();
     let one = machine(&bucket);

@@ -56,7 +56,7 @@ fn cut_off_anywhere_it_never_names_what_is_not_there() {
 }
 
 #[test]
-fn what_lies_is_not_believed_and_goes() {
+fn what_lies_is_not_believed() {
     // The header, the footer, the hash at the end: each makes it another pack.
     for fault in [Fault::Truncates, Fault::Flips(0), Fault::Flips(20)] {
         let bucket = Bucket::new();
@@ -70,9 +70,12 @@ fn what_lies_is_not_believed_and_goes() {
         assert!(other.found(&member(), &exact(b"k")).is_none());
         assert_eq!(other.stored(), 0);
         bucket.is(Fault::None);
-        // Nobody else is led to it; what lacks a pack is told of as such.
-        assert!(bucket.names("/packs/").is_empty());
-        assert!(other.bring(&member(), &exact(b"k")).is_err());
+        // It is marked, so that whoever needs it sends it again; where only the way was bad, it comes now.
+        assert_eq!(bucket.names("/condemned/").len(), 1);
+        other.bring(&member(), &exact(b"k")).unwrap().unwrap();
+        let one = one.again(&bucket);
+        one.put(&member(), "again", &tree);
+        assert!(one.offer().bytes > 200_000 && bucket.names("/condemned/").is_empty());
     }
 }
 
@@ -104,13 +107,15 @@ fn a_flipped_byte_of_content_is_never_served() {
     // The footer is whole, so it came; the content is not what its name says.
     let error = other.restored(&member(), &id).unwrap_err();
     assert!(error.is_damage(), "{error}");
-    // It was asked for again, found damaged there, too, and removed.
-    assert!(bucket.names("/packs/").is_empty());
-    bucket.is(Fault::None);
+    // It was asked for again, found damaged there, too, and marked.
+    assert_eq!(bucket.names("/condemned/").len(), 1);
     assert!(other.restored(&member(), &id).is_err());
     // Whoever has it sends it again.
-    let again = one.put(&member(), "again", &one.folder("tree")).put.id;
-    assert_eq!(again, id);
+    let one = one.again(&bucket);
+    assert_eq!(one.put(&member(), "again", &one.folder("tree")).put.id, id);
+    bucket.is(Fault::None);
+    assert!(one.offer().bytes > 200_000 && bucket.names("/condemned/").is_empty());
+    assert_eq!(other.restored(&member(), &id).unwrap(), content);
 }
 
 #[test]
