@@ -66,6 +66,11 @@ impl JobKey {
         let id: String = job.as_str().chars().filter(char::is_ascii_alphanumeric).take(20).collect();
         Self(format!("{id}-{}", &digest[..12]))
     }
+
+    /// The job's number at its forge, as far as it is one: letters and digits alone, and no more than 20.
+    pub fn forge_id(&self) -> &str {
+        self.0.rsplit_once('-').map_or(&*self.0, |(id, _)| id)
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +83,7 @@ mod tests {
         let id = JobId::new("42");
         let first = JobKey::of(&forge, &id, "token-1");
         assert_eq!(first, JobKey::of(&forge, &id, "token-1"));
+        assert_eq!(first.forge_id(), "42");
         assert_ne!(first, JobKey::of(&forge, &id, "token-2"));
         assert_ne!(first, JobKey::of(&ForgeInstance::new("https://other.example.com"), &id, "token-1"));
     }

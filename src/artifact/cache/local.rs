@@ -170,7 +170,7 @@ impl CacheStore for LocalCache {
 fn hit(info: ArtifactInfo, got: Got, remarks: Vec<Remark>) -> Hit {
     Hit {
         key: key_of(&info),
-        writer: info.owner,
+        writer: Some(info.owner),
         job: info.producer,
         created_at: info.created_at,
         entries: got.entries,

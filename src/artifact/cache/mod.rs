@@ -95,9 +95,9 @@ pub enum Restored {
 pub struct Hit {
     /// Its key.
     pub key: Vec<u8>,
-    /// Whose job wrote it.
-    pub writer: Owner,
-    /// Which job.
+    /// Whose job wrote it, where the store knows.
+    pub writer: Option<Owner>,
+    /// Which job, where the store knows.
     pub job: Option<JobKey>,
     /// When.
     pub created_at: jiff::Timestamp,
@@ -107,6 +107,16 @@ pub struct Hit {
     pub bytes: u64,
     /// What the user should read.
     pub remarks: Vec<Remark>,
+}
+
+impl Hit {
+    /// Who kept it and when, for people: the end of a sentence.
+    pub fn origin(&self) -> String {
+        let at = self.created_at.strftime("%Y-%m-%d %H:%M UTC");
+        let job = self.job.as_ref().map(|job| format!(" by job {}", job.forge_id())).unwrap_or_default();
+        let trust = self.writer.as_ref().map(|writer| format!(" ({})", writer.trust)).unwrap_or_default();
+        format!("kept{job}{trust} at {at}")
+    }
 }
 
 /// A job's wish to have files kept.

@@ -170,7 +170,10 @@ fn the_next_job_finds_what_the_first_kept_and_learns_who_wrote_it() {
 
     let into = tempfile::tempdir().unwrap();
     let Restored::Hit(hit) = shelf.restore_into(&member, &[exact("no"), exact("k")], into.path()) else { panic!() };
-    assert_eq!((hit.key.as_slice(), &hit.writer, hit.entries, hit.bytes), (b"k".as_slice(), &member, 1, 4));
+    assert_eq!(
+        (hit.key.as_slice(), hit.writer.as_ref(), hit.entries, hit.bytes),
+        (b"k".as_slice(), Some(&member), 1, 4)
+    );
     assert_eq!(hit.job, Some(job_of(&member, "k")));
 }
 
@@ -324,7 +327,7 @@ fn behind_a_damaged_cache_the_next_one_is_tried() {
         let into = tempfile::tempdir().unwrap();
         let restored = shelf.restore_into(&fork, &[exact("k"), exact("fallback")], into.path());
         let Restored::Hit(hit) = restored else { panic!("{restored:?}") };
-        assert_eq!((hit.key.as_slice(), &hit.writer), (other.as_bytes(), keeper));
+        assert_eq!((hit.key.as_slice(), hit.writer.as_ref()), (other.as_bytes(), Some(keeper)));
         assert!(hit.remarks[0].text.contains("damaged"), "{:?}", hit.remarks);
         assert_eq!(fs::read_to_string(into.path().join("f")).unwrap(), "good");
     }

@@ -85,7 +85,8 @@ async fn restore_one<R: Reporter>(
         Restored::Hit(hit) => {
             tell(log, &hit.remarks);
             let key = String::from_utf8_lossy(&hit.key);
-            log.say(Tone::Plain, &format!("Successfully extracted cache {key}: {} files and folders", hit.entries));
+            let (entries, origin) = (hit.entries, hit.origin());
+            log.say(Tone::Plain, &format!("Successfully extracted cache {key}: {entries} files and folders, {origin}"));
         }
         Restored::Miss { remarks } => {
             tell(log, &remarks);

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use super::{CacheError, CacheStore, CacheStyle, Hit, RestoreRequest, Restored, S
 use crate::artifact::archive::{self, Packing, Unpacking};
 use crate::artifact::remote::{Bucket, RemoteError};
 use crate::artifact::select::{Entry, EntryKind, Selection};
+use crate::artifact::store::LevelError;
 use crate::artifact::{Remark, in_full, merge, shown};
 use crate::config::registration::RunnerCacheConfig;
 use crate::outbound::Outbound;
@@ -39,6 +41,12 @@ const LONGEST_NAME: usize = 1_000;
 
 /// Jobs whose restores are remembered. Far more than run at a time; what is forgotten is saved again.
 const REMEMBERED: usize = 10_000;
+
+/// A bucket that fails later than this is not asked for the next key.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of the disk that are left alone.
+const RESERVE: u64 = 1 << 30;
 
 /// Caches in a bucket that gitlab-runner uses, too.
 pub struct RunnerCache {
@@ -104,9 +112,17 @@ impl RunnerCache {
             return Ok(None);
         };
         let mut archive = self.scratch()?;
-        let limit = request.limits.bytes;
-        let Some(object) = self.bucket.download(&name, &mut archive, limit, &request.interrupt)? else {
-            return Ok(None);
+        let limit = request.limits.bytes.min(room(&archive)?);
+        let began = Instant::now();
+        let object = match self.bucket.download(&name, &mut archive, limit, &request.interrupt) {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(None),
+            // Credentials that may not list are told of what is not there as of what they may not have.
+            Err(error) if !matches!(error, LevelError::Interrupted) && began.elapsed() < PATIENCE => {
+                remarks.push(Remark::warning(format!("cache {}: not restored: {}", shown(key), in_full(&error))));
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
         };
         let attempt = Attempt::begin(request.staging)?;
         let unpacking = Unpacking { limits: request.limits.clone(), interrupt: request.interrupt.clone() };
@@ -125,7 +141,7 @@ impl RunnerCache {
         Ok(Some(Hit {
             key: key.to_vec(),
             // Of the project it is; the bucket does not tell more.
-            writer: request.owner.clone(),
+            writer: None,
             job: None,
             created_at: object.modified,
             entries: unpacked.entries,
@@ -187,6 +203,9 @@ impl CacheStore for RunnerCache {
             return Ok(Saved::UpToDate);
         }
         let mut file = self.scratch()?;
+        if content_of(from, selection) > room(&file)? {
+            return Ok(refused("the disk on which its archive is put together has no room for it"));
+        }
         let packing = Packing {
             format: request.style.format.unwrap_or(self.format),
             level: request.style.level,
@@ -203,6 +222,18 @@ impl CacheStore for RunnerCache {
         self.bucket.upload(&name, &mut file, &metadata, &request.interrupt)?;
         Ok(Saved::Stored { stored_bytes: packed.bytes, entries: packed.entries, remarks: packed.remarks })
     }
+}
+
+/// Bytes that may still be written to the disk that the file lies on.
+fn room(file: &File) -> Result<u64, CacheError> {
+    let disk = rustix::fs::fstatvfs(file).map_err(|error| CacheError::Staging(error.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(RESERVE))
+}
+
+/// Bytes of the files of a selection: their archive is hardly ever larger.
+fn content_of(from: &Dir, selection: &Selection) -> u64 {
+    let files = selection.entries.iter().filter(|entry| entry.kind == EntryKind::File);
+    files.filter_map(|entry| from.symlink_metadata(&entry.path).ok()).map(|file| file.len()).sum()
 }
 
 fn refused(why: &str) -> Saved {

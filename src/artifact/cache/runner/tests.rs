@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::artifact::archive::{Level, Limits};
 use crate::artifact::remote::tests::S3Server;
+use crate::artifact::remote::tests::server::refusal;
 use crate::artifact::{Interrupt, select};
 use crate::config::registration::CacheFormat;
 use crate::outbound::OutboundSettings;
@@ -191,6 +192,20 @@ fn what_was_restored_and_not_changed_is_not_written_again() {
     newer.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(60)).unwrap();
     assert!(matches!(fleet.save(&member(), "k", CacheStyle::default(), into.path()), Saved::Stored { .. }));
     assert!(matches!(fleet.save(&member(), "other", CacheStyle::default(), into.path()), Saved::Stored { .. }));
+}
+
+#[test]
+fn credentials_that_may_not_list_find_the_fallback_key() {
+    let fleet = Fleet::new();
+    fleet.save(&member(), "main", CacheStyle::default(), tree("of main").path());
+    // S3 says so of what is not there to whoever may not list.
+    fleet.server.intercept(|seen| seen.target.contains("branch").then(|| refusal(403, "AccessDenied")));
+    let into = tempfile::tempdir().unwrap();
+    let restored = fleet.restore(&member(), &["branch", "main"], CacheStyle::default(), into.path());
+    let Restored::Hit(hit) = restored else { panic!("{restored:?}") };
+    assert_eq!(fs::read_to_string(into.path().join("f")).unwrap(), "of main");
+    assert!(hit.remarks.iter().any(|remark| remark.text.contains("AccessDenied")), "{:?}", hit.remarks);
+    assert!(hit.origin().starts_with("kept at 20"), "{}", hit.origin());
 }
 
 #[test]

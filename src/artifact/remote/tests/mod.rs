@@ -3,7 +3,7 @@
 mod hostile;
 mod local;
 mod s3;
-mod server;
+pub(crate) mod server;
 
 pub(crate) use server::{ACCESS_KEY, S3Server, SECRET_KEY};
 
