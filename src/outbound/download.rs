@@ -61,8 +61,10 @@ impl Download {
     ) -> Result<u64, OutboundError> {
         let url = response.url().clone();
         let remote = remote_of(&url);
+        let mut whole = None;
         if response.status() == StatusCode::PARTIAL_CONTENT {
-            if !self.is_the_rest(response.headers()) {
+            whole = self.whole_of_the_rest(response.headers());
+            if whole.is_none() {
                 self.forget();
                 return Err(OutboundError::Transport(format!("{remote} sent another part than was asked for")));
             }
@@ -92,6 +94,9 @@ impl Download {
             self.have += piece.len() as u64;
         }
         file.flush().await.map_err(|error| on_disk(&self.partial, &error))?;
+        if whole.is_some_and(|whole| whole != self.have) {
+            return Err(OutboundError::Transport(format!("{remote} sent less than it said")));
+        }
         tokio::fs::rename(&self.partial, &self.to).await.map_err(|error| on_disk(&self.to, &error))?;
         Ok(self.have)
     }
@@ -107,15 +112,16 @@ impl Download {
         Ok(file)
     }
 
-    /// Whether a part begins where ours ends, and ends where the whole does.
-    fn is_the_rest(&self, headers: &HeaderMap) -> bool {
+    /// How long the whole is, where a part begins where ours ends, and ends where the whole does.
+    fn whole_of_the_rest(&self, headers: &HeaderMap) -> Option<u64> {
         let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
         let parsed = range.and_then(|text| {
             let (part, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
             let (from, to) = part.split_once('-')?;
             Some((from.parse::<u64>().ok()?, to.parse::<u64>().ok()?, whole.parse::<u64>().ok()?))
         });
-        self.have > 0 && parsed.is_some_and(|(from, to, whole)| from == self.have && to.checked_add(1) == Some(whole))
+        let (from, to, whole) = parsed.filter(|_| self.have > 0)?;
+        (from == self.have && to.checked_add(1) == Some(whole)).then_some(whole)
     }
 }
 

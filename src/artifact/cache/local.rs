@@ -90,7 +90,7 @@ impl LocalCache {
         remarks: &mut Vec<Remark>,
     ) -> Result<Result<Kept, StoreError>, CacheError> {
         for _ in 0..ROUNDS {
-            let full = match self.store.put(keep) {
+            let full = match self.store.put_shared(keep) {
                 Ok(kept) => return Ok(Ok(kept)),
                 Err(error) if is_full(&error) => error,
                 Err(error) => return Err(error.into()),
@@ -107,7 +107,7 @@ impl LocalCache {
             }
         }
         // Others were faster every time.
-        match self.store.put(keep) {
+        match self.store.put_shared(keep) {
             Err(error) if !is_full(&error) => Err(error.into()),
             done => Ok(done),
         }

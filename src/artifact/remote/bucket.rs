@@ -133,7 +133,7 @@ impl Bucket {
     /// The content of an object of at most `limit` bytes. `None`: there is none.
     pub fn read(&self, name: &str, limit: u64, interrupt: &Interrupt) -> Result<Option<Vec<u8>>, LevelError> {
         let mut content = Vec::new();
-        let found = self.fetch(name, &mut content, limit, Bound::Stall(self.deadline), interrupt)?;
+        let found = self.fetch(name, &mut content, limit, Bound::Total(self.deadline), interrupt)?;
         Ok(found.map(|_| content))
     }
 

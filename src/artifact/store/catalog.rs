@@ -118,6 +118,17 @@ impl Catalog {
         Ok(())
     }
 
+    /// Takes in a pack that has no name yet. Its objects are used where no other pack has them. Tells its number.
+    pub(super) fn take_in(&mut self, path: &std::path::Path) -> Result<u32, StoreError> {
+        let number = self.packs.len() as u32;
+        let mut objects: Vec<u128> = Vec::new();
+        self.packs.push(Pack::open(path, self.key.as_ref(), |_, record| objects.push(record.id.short()))?);
+        for (object, short) in (0..).zip(objects) {
+            self.insert(short, Place { pack: number, object });
+        }
+        Ok(number)
+    }
+
     fn insert(&mut self, short: u128, place: Place) {
         match self.places.insert(short, place) {
             None | Some(PENDING) => {}

@@ -59,6 +59,13 @@ impl Keep<'_> {
     }
 }
 
+/// Whether other machines are to find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    Yes,
+    No,
+}
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -71,12 +78,21 @@ pub struct Kept {
 }
 
 impl Store {
-    /// Keeps a tree. It is on disk, and named, when this returns.
+    /// Keeps a tree on this machine. It is on disk, and named, when this returns.
     ///
     /// # Errors
     /// The disk or a quota is full, a file of the store cannot be written, or it was interrupted: nothing is kept then, and what was
     /// kept under the same name before still is.
     pub fn put(&self, keep: &Keep<'_>) -> Result<Kept, StoreError> {
+        self.put_as(keep, Share::No)
+    }
+
+    /// [`Store::put`], and the second level is told of it, later.
+    pub fn put_shared(&self, keep: &Keep<'_>) -> Result<Kept, StoreError> {
+        self.put_as(keep, Share::Yes)
+    }
+
+    fn put_as(&self, keep: &Keep<'_>, share: Share) -> Result<Kept, StoreError> {
         self.heal()?;
         self.room()?.admit(keep.owner, 0).map_err(StoreError::Refused)?;
         let work = self.begin(&keep.interrupt)?;
@@ -126,7 +142,9 @@ impl Store {
         if is_up_to_date {
             self.index().touch(&slug, &key, self.now())?;
         } else {
-            self.will_offer(&work.session, &record)?;
+            if share == Share::Yes {
+                self.will_offer(&work.session, &record)?;
+            }
             self.write_record(&work, &record)?;
         }
         if put.new_bytes > 0 {

@@ -140,6 +140,37 @@ pub(super) fn chunks(
     Ok(())
 }
 
+/// Whether the list in these bytes is that of the file that it is named after: by the hash of the file's content. `None`: something of it is
+/// not there.
+pub(super) fn proves_file(
+    catalog: &Catalog,
+    id: &ObjectId,
+    bytes: &[u8],
+    buffers: &mut Buffers,
+) -> Result<Option<bool>, StoreError> {
+    let Some((level, entries)) = decode(bytes) else { return Ok(Some(false)) };
+    let mut hash = Sha256::new();
+    let mut read = |id: &ObjectId, length: u64| match catalog.read(id, Kind::Data, buffers, &mut Vec::new()) {
+        Ok(bytes) if bytes.len() as u64 == length || level == 1 => Ok(Some(bytes)),
+        Ok(_) => Ok(None),
+        Err(StoreError::Object { .. }) => Ok(None),
+        Err(error) => Err(error),
+    };
+    for entry in entries {
+        let Some(content) = read(&entry.id, entry.length)? else { return Ok(None) };
+        if level == 0 {
+            hash.update(&content);
+            continue;
+        }
+        let Some((0, chunks)) = decode(&content) else { return Ok(Some(false)) };
+        for chunk in chunks {
+            let Some(content) = read(&chunk.id, chunk.length)? else { return Ok(None) };
+            hash.update(&content);
+        }
+    }
+    Ok(Some(hash.finalize()[..] == *id.as_bytes()))
+}
+
 /// The parts of a list of level 1: objects that it needs besides the chunks.
 pub(super) fn parts(
     catalog: &Catalog,

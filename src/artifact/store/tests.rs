@@ -76,7 +76,7 @@ impl Bench {
     }
 
     fn try_put(&self, owner: &Owner, name: &str, tree: &Path) -> Result<Kept, StoreError> {
-        self.store.put(&Keep {
+        self.store.put_shared(&Keep {
             owner,
             what: What::Artifact { name: Some(name.to_owned()) },
             root: &dir(tree),

@@ -4,7 +4,7 @@
 //! the next put of the same content writes it again, a remote is asked for it, and until then everything that needs it is told as
 //! damaged.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -145,7 +145,7 @@ pub(super) struct Checker<'c> {
     catalog: &'c Catalog,
     buffers: Buffers,
     /// What was found whole.
-    known: HashSet<ObjectId>,
+    known: HashMap<ObjectId, u64>,
     damaged: Vec<PackId>,
 }
 
@@ -357,7 +357,7 @@ pub(super) fn proves(id: &ObjectId, kind: Kind, bytes: &[u8]) -> bool {
 
 impl<'c> Checker<'c> {
     pub(super) fn new(catalog: &'c Catalog) -> Result<Self, StoreError> {
-        Ok(Self { catalog, buffers: Buffers::new()?, known: HashSet::new(), damaged: Vec::new() })
+        Ok(Self { catalog, buffers: Buffers::new()?, known: HashMap::new(), damaged: Vec::new() })
     }
 
     pub(super) fn verification(
@@ -383,10 +383,11 @@ impl<'c> Checker<'c> {
         let mut size = 0;
         for (segment, _) in &root.segments {
             for entry in get::segment(self.catalog, segment, &mut self.buffers, &mut self.damaged)? {
-                if let TreeNode::File { size: bytes, id } = entry.node {
-                    size += bytes;
+                if let TreeNode::File { size: bytes, id: file } = entry.node {
+                    let wrong = || StoreError::Object { id: *id, how: ObjectTrouble::Damaged };
+                    size = u64::checked_add(size, bytes).ok_or_else(wrong)?;
                     if bytes > 0 {
-                        self.file(&id, bytes, reads)?;
+                        self.file(&file, bytes, reads)?;
                     }
                 }
             }
@@ -395,7 +396,7 @@ impl<'c> Checker<'c> {
     }
 
     fn file(&mut self, id: &ObjectId, size: u64, reads: bool) -> Result<(), StoreError> {
-        if self.known.contains(id) {
+        if self.is_known(id, size)? {
             return Ok(());
         }
         if self.catalog.find(id)?.record.kind == Kind::List {
@@ -411,12 +412,20 @@ impl<'c> Checker<'c> {
         } else {
             self.data(id, size, reads)?;
         }
-        self.known.insert(*id);
+        self.known.insert(*id, size);
         Ok(())
     }
 
+    /// Whether it was found whole already, and as long as it is said to be.
+    fn is_known(&self, id: &ObjectId, size: u64) -> Result<bool, StoreError> {
+        match self.known.get(id) {
+            Some(known) if *known != size => Err(StoreError::Object { id: *id, how: ObjectTrouble::Damaged }),
+            known => Ok(known.is_some()),
+        }
+    }
+
     fn data(&mut self, id: &ObjectId, size: u64, reads: bool) -> Result<(), StoreError> {
-        if self.known.contains(id) {
+        if self.is_known(id, size)? {
             return Ok(());
         }
         let length = if reads {
@@ -427,7 +436,7 @@ impl<'c> Checker<'c> {
         if length != size {
             return Err(StoreError::Object { id: *id, how: ObjectTrouble::Damaged });
         }
-        self.known.insert(*id);
+        self.known.insert(*id, size);
         Ok(())
     }
 }

@@ -113,15 +113,15 @@ impl House {
         if let Some(found) = self.store.find(&Self::owner(), &wanted)? {
             return Ok(found);
         }
-        if self.store.bring(&Self::owner(), &wanted, &self.interrupt)?.is_some()
-            && let Some(found) = self.store.find(&Self::owner(), &wanted)?
-        {
-            return Ok(found);
-        }
         for owner in self.store.owners()? {
             if let Some(found) = self.store.find(&owner, &wanted)? {
                 return Ok(found);
             }
+        }
+        if self.store.bring(&Self::owner(), &wanted, &self.interrupt)?.is_some()
+            && let Some(found) = self.store.find(&Self::owner(), &wanted)?
+        {
+            return Ok(found);
         }
         Err(StoreError::Unknown { name: name.to_owned() })
     }

@@ -95,9 +95,10 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
     for remark in &kept.put.remarks {
         eprintln!("warning: {}", render::plain(&remark.text));
     }
-    share::tell(house)?;
     if !args.json {
-        return Ok(render::result(&format!("{}\n", kept.put.id)));
+        let verdict = render::result(&format!("{}\n", kept.put.id));
+        share::tell(house);
+        return Ok(verdict);
     }
     let info = house.store.find(
         &House::owner(),
@@ -107,7 +108,7 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
         Expiry::At(at) => Some(at),
         Expiry::None | Expiry::Never => None,
     });
-    Ok(render::json(&Printed {
+    let verdict = render::json(&Printed {
         id: kept.put.id,
         content_id: kept.put.content_id,
         name: args.name.clone(),
@@ -117,14 +118,16 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
         is_up_to_date: kept.is_up_to_date,
         expires_at,
         remarks: kept.put.remarks.into_iter().map(|remark| remark.text).collect(),
-    }))
+    });
+    share::tell(house);
+    Ok(verdict)
 }
 
 fn put(args: &PutArgs, house: &House, source: &Source, metadata: BTreeMap<String, String>) -> Result<Kept, StoreError> {
     let owner = House::owner();
     let root = folder(&source.root)?;
     progress::shown(house, "keeping", None, |progress| {
-        house.store.put(&Keep {
+        house.store.put_shared(&Keep {
             owner: &owner,
             what: What::Artifact { name: args.name.clone() },
             root: &root,

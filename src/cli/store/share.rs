@@ -3,22 +3,48 @@
 use std::time::{Duration, Instant};
 
 use super::House;
-use crate::artifact::in_full;
 use crate::artifact::store::{Offering, StoreError, Tidied};
+use crate::artifact::{Interrupt, in_full};
 use crate::cli::render;
 
 /// How long a command waits for the shared store to take what it kept. Later, the agent or the next command tells it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tells the shared store of what is kept, unless an agent is at it.
-pub(super) fn tell(house: &House) -> Result<(), StoreError> {
-    let how = Offering { until: Some(Instant::now() + PATIENCE), interrupt: house.interrupt.clone() };
-    let Some(offered) = house.store.offer(&how)? else { return Ok(()) };
-    if let Some(trouble) = &offered.trouble {
-        let trouble = render::plain(&in_full(trouble));
-        eprintln!("warning: kept on this machine; other machines find it later: {trouble}");
+/// Between two looks at the clock.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Tells the shared store of what is kept, unless an agent is at it. What was kept is kept whatever comes of it.
+pub(super) fn tell(house: &House) {
+    if house.store.second_title().is_none() {
+        return;
     }
-    Ok(())
+    let until = Instant::now() + PATIENCE;
+    let interrupt = house.interrupt.clone();
+    let ended = interrupt_at(until, &interrupt);
+    let offered = house.store.offer(&Offering { until: Some(until), interrupt: ended });
+    let why = match offered {
+        Ok(Some(offered)) if offered.waiting > 0 => {
+            offered.trouble.map(|trouble| in_full(&trouble)).unwrap_or_default()
+        }
+        Ok(_) => return,
+        Err(StoreError::Interrupted) => format!("it took longer than {} s", PATIENCE.as_secs()),
+        Err(error) => in_full(&error),
+    };
+    eprintln!("warning: kept on this machine; other machines find it later: {}", render::plain(&why));
+}
+
+/// Raised at a time, or as soon as `interrupt` is.
+fn interrupt_at(until: Instant, interrupt: &Interrupt) -> Interrupt {
+    let (ended, raised) = (Interrupt::default(), interrupt.clone());
+    let watched = ended.clone();
+    // It ends with the program, if nothing else ends it.
+    std::thread::spawn(move || {
+        while Instant::now() < until && !raised.is_raised() {
+            std::thread::sleep(STEP);
+        }
+        watched.raise();
+    });
+    ended
 }
 
 /// Removes what nobody needs any more from the shared store, where it is this machine's turn.

@@ -162,8 +162,10 @@ async fn upload_one<R: Reporter>(
         }
     };
     let (sent, kept) = tokio::join!(upload, keep);
-    if let (Ok(Err(_)) | Err(_), Some(kept)) = (&sent, kept) {
-        kept.forget().await;
+    match (&sent, kept) {
+        (_, None) => {}
+        (Ok(Ok(_)), Some(kept)) => kept.share().await,
+        (Ok(Err(_)) | Err(_), Some(kept)) => kept.forget().await,
     }
     // Best effort: the job's private folder goes with the job.
     let _ = std::fs::remove_file(&to);

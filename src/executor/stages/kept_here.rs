@@ -50,6 +50,14 @@ pub(super) struct KeptHere {
 }
 
 impl KeptHere {
+    /// Has other machines find it: the forge has it, too.
+    pub(super) async fn share(self) {
+        let shared = tokio::task::spawn_blocking(move || self.store.share(&self.owner, &self.key)).await;
+        if let Ok(Err(error)) = shared {
+            tracing::warn!(%error, "the shared store is not told of an artifact");
+        }
+    }
+
     /// Forgets it again: the forge does not have it.
     pub(super) async fn forget(self) {
         let forgotten = tokio::task::spawn_blocking(move || self.store.forget_name(&self.owner, &self.key)).await;

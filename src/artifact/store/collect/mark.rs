@@ -35,7 +35,7 @@ impl<'c> Marks<'c> {
         })
     }
 
-    pub(super) fn has(&self, short: u128) -> bool {
+    pub(in super::super) fn has(&self, short: u128) -> bool {
         self.is_blind || self.live.contains(&short)
     }
 

@@ -4,7 +4,7 @@ use super::bring::candidates;
 use super::level::BlobName;
 use super::names::{self, Search};
 use super::shared::Shared;
-use super::{Second, bring::Trusted};
+use super::{Second, bring::Reason};
 use crate::artifact::Interrupt;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::id::ObjectId;
@@ -42,7 +42,7 @@ impl Store {
         for name in self.names_of(second, home, tree, interrupt)? {
             let found = self.read_shared(second, &owner, &name, interrupt)?;
             if let Some(shared) = found.filter(|shared: &Shared| shared.info.content_hash == *tree) {
-                self.fetch(second, home, &shared, Trusted::No, interrupt)?;
+                self.fetch(second, home, &shared, Reason::Damage, interrupt)?;
                 return Ok(true);
             }
         }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::level::{Blob, BlobName, LevelError};
 use super::names::{self, Search};
@@ -12,7 +13,6 @@ use super::shared::{MAX_SHARED, Shared, SharedPack};
 use super::{AT_ONCE, Second, queue};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::Expiry;
-use crate::artifact::store::disk;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::layout::Home;
 use crate::artifact::store::opened::{Store, Work, slug_of};
@@ -25,15 +25,18 @@ use crate::artifact::store::verify::{self, Checker};
 use crate::pipeline::Owner;
 
 /// Blobs that may be what is wanted and are looked at.
-const CANDIDATES: usize = 8;
+const CANDIDATES: usize = 16;
 
-/// Whether what comes is believed to be what it was when it was written, until somebody reads it.
+/// Looking for something that takes longer than this is given up, and nothing is looked for in the next minute.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why something comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trusted {
-    /// Every object is proved when it is read.
-    UntilRead,
-    /// Something was damaged already: every object is proved now.
-    No,
+pub(super) enum Reason {
+    /// It is wanted, and what is here is older.
+    Wanted,
+    /// Objects of what is kept here are damaged: what it is kept as stays as it is.
+    Damage,
 }
 
 /// What came from the second level.
@@ -56,7 +59,13 @@ impl Store {
     /// same.
     pub fn bring(&self, reader: &Owner, wanted: &Wanted, interrupt: &Interrupt) -> Result<Option<Brought>, StoreError> {
         let Some(second) = self.second.as_ref().filter(|second| !second.is_away()) else { return Ok(None) };
+        let began = Instant::now();
         for owner in owners_of_project(reader).filter(|writer| reader.may_read(writer)) {
+            if began.elapsed() > PATIENCE {
+                // It answers, but so slowly that nobody should wait for it.
+                second.leave_alone();
+                return Ok(None);
+            }
             let home = self.home(&owner);
             let here = self.best_here(&home, wanted)?;
             if matches!(wanted, Wanted::Named(_)) && here.is_some() {
@@ -72,7 +81,7 @@ impl Store {
                 }
                 (Some(here), Some(there)) if here.created_at >= there.info.created_at => return Ok(None),
                 (_, Some(there)) => {
-                    let bytes = self.fetch(second, &home, &there, Trusted::UntilRead, interrupt)?;
+                    let bytes = self.fetch(second, &home, &there, Reason::Wanted, interrupt)?;
                     self.refresh(second, &there)?;
                     return Ok(Some(Brought { info: there.info, bytes }));
                 }
@@ -100,11 +109,18 @@ impl Store {
         interrupt: &Interrupt,
     ) -> Result<Option<Shared>, StoreError> {
         for way in Search::ways(&owner.slug(), wanted) {
+            // One that was told of again because it is used is not the newest for that.
+            let mut newest: Option<Shared> = None;
             for name in candidates(second, &way, interrupt)? {
                 let found = self.read_shared(second, owner, &name, interrupt)?;
-                if let Some(found) = found.filter(|found| matches(&found.info, wanted)) {
-                    return Ok(Some(found));
+                if let Some(found) = found.filter(|found| matches(&found.info, wanted))
+                    && newest.as_ref().is_none_or(|newest| newest.info.created_at < found.info.created_at)
+                {
+                    newest = Some(found);
                 }
+            }
+            if newest.is_some() {
+                return Ok(newest);
             }
         }
         Ok(None)
@@ -136,10 +152,9 @@ impl Store {
         second: &Second,
         home: &Home,
         shared: &Shared,
-        trusted: Trusted,
+        reason: Reason,
         interrupt: &Interrupt,
     ) -> Result<u64, StoreError> {
-        let tree = &shared.info.content_hash;
         let missing = {
             let _held = self.hold_still(interrupt)?;
             if self.is_whole(home, shared)? {
@@ -151,25 +166,28 @@ impl Store {
         let bytes = missing.iter().map(|pack: &SharedPack| pack.bytes).sum();
         self.have_room(shared, bytes, interrupt)?;
         let session = Session::begin(&self.layout)?;
-        let receiver = Receiver { second, slug: &slug_of(home), key: self.key.as_ref(), trusted, interrupt };
+        let receiver = Receiver { second, slug: &slug_of(home), key: self.key.as_ref(), interrupt };
         let paths = receiver.receive(&session, &missing)?;
         // From here on nothing is removed.
         let work = Work::of(session, self.hold_still(interrupt)?);
-        for (pack, path) in missing.iter().zip(paths) {
-            disk::rename(&path, &home.pack(pack.id))?;
-        }
-        let slug = slug_of(home);
-        self.index().set_usage(&slug, self.catalog_bytes(home)?)?;
+        self.admit(&work, home, shared, &paths, interrupt)?;
+        self.index().set_usage(&slug_of(home), self.catalog_bytes(home)?)?;
         if !self.is_whole(home, shared)? {
-            return Err(StoreError::Second(LevelError::Wrong {
-                name: names::record(&shared.info).to_string(),
-                level: second.level.title().to_owned(),
-                what: format!("does not name all packs that the tree {tree} needs"),
-            }));
+            let tree = &shared.info.content_hash;
+            let what = format!("does not name all packs that the tree {tree} needs");
+            return Err(wrong(second, &names::record(&shared.info), &what));
         }
         let record = Record::Kept(shared.info.clone());
-        let is_known = self.read_record(home, &record.key())?.is_some_and(|known| known.trees() == record.trees());
-        if !is_known {
+        let gives_way = match self.read_record(home, &record.key())? {
+            None => true,
+            // Somebody may have kept it anew while this came.
+            Some(Record::Kept(known)) => {
+                let is_same = known.content_hash == shared.info.content_hash;
+                reason == Reason::Wanted && !is_same && known.created_at < shared.info.created_at
+            }
+            Some(_) => false,
+        };
+        if gives_way {
             self.write_record(&work, &record)?;
         }
         Ok(bytes)
@@ -191,16 +209,20 @@ impl Store {
         if bytes == 0 {
             return Ok(());
         }
-        let refused = self.room()?.admit(owner, bytes).map_err(StoreError::Refused);
-        let allowance = self.allowance_of(owner, self.catalog_bytes(&self.home(owner))?)?;
-        let refused = refused.and_then(|()| allowance.check(bytes));
-        match refused {
-            Err(error) if matches!(shared.info.what, What::Cache { .. }) => {
-                let evicted = self.make_room(owner, bytes, interrupt)?;
-                if evicted.has_helped { Ok(()) } else { Err(error) }
+        match self.has_room(owner, bytes) {
+            Err(StoreError::Refused(_) | StoreError::Quota { .. })
+                if matches!(shared.info.what, What::Cache { .. }) =>
+            {
+                self.make_room(owner, bytes, interrupt)?;
+                self.has_room(owner, bytes)
             }
             done => done,
         }
+    }
+
+    fn has_room(&self, owner: &Owner, bytes: u64) -> Result<(), StoreError> {
+        self.room()?.admit(owner, bytes).map_err(StoreError::Refused)?;
+        self.allowance_of(owner, self.catalog_bytes(&self.home(owner))?)?.check(bytes)
     }
 
     /// Tells the second level from time to time that something is still used: it keeps what is.
@@ -251,7 +273,6 @@ struct Receiver<'a> {
     second: &'a Second,
     slug: &'a str,
     key: Option<&'a StoreKey>,
-    trusted: Trusted,
     interrupt: &'a Interrupt,
 }
 
@@ -281,7 +302,7 @@ impl Receiver<'_> {
         let (level, name) = (&self.second.level, names::pack(self.slug, &pack.id));
         let mut file = File::options().write(true).create_new(true).open(path).map_err(fail)?;
         let length = self.second.note(level.download(&name, &mut file, pack.bytes, self.interrupt))?;
-        let length = length.ok_or_else(|| self.wrong(&name, "is not there, although a record names it"))?;
+        let length = length.ok_or_else(|| wrong(self.second, &name, "is not there, although a record names it"))?;
         file.sync_all().map_err(fail)?;
         if length != pack.bytes {
             return self.unfit(pack, &name, "is not as long as its record says");
@@ -291,7 +312,8 @@ impl Receiver<'_> {
             Ok(_) | Err(StoreError::Damaged { .. }) => return self.unfit(pack, &name, "is not the pack of its name"),
             Err(error) => return Err(error),
         };
-        if self.trusted == Trusted::No && !verify::pack_is_sound(&opened, self.interrupt)? {
+        // Before it has a name: what is kept later would count on its objects.
+        if !verify::pack_is_sound(&opened, self.interrupt)? {
             return self.unfit(pack, &name, "is damaged");
         }
         Ok(())
@@ -302,11 +324,11 @@ impl Receiver<'_> {
         let mark = names::condemned_pack(self.slug, &pack.id);
         self.second.note(self.second.level.write(&mark, b"", self.interrupt))?;
         self.second.is_condemned_now(self.slug, pack.id);
-        Err(self.wrong(name, what))
+        Err(wrong(self.second, name, what))
     }
+}
 
-    fn wrong(&self, name: &BlobName, what: &str) -> StoreError {
-        let level = self.second.level.title().to_owned();
-        StoreError::Second(LevelError::Wrong { name: name.to_string(), level, what: what.to_owned() })
-    }
+pub(super) fn wrong(second: &Second, name: &BlobName, what: &str) -> StoreError {
+    let level = second.level.title().to_owned();
+    StoreError::Second(LevelError::Wrong { name: name.to_string(), level, what: what.to_owned() })
 }

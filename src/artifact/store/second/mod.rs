@@ -4,7 +4,7 @@
 //!   something that is kept.
 //! - `queue`: what it is still to be told of. `offer`: telling it: packs first, then the record that names them.
 //! - `presence`: which packs it has, without a question for each.
-//! - `bring`: having something here that only it has. `again`: having something again that is damaged here.
+//! - `bring`: having something here that only it has. `admit`: what of it becomes part of this store. `again`: having something again that is damaged here.
 //! - `tidy`: removing what nobody needs any more, beside other machines that come and go.
 //!
 //! What several machines do at the same time goes well without a lock, since packs are never changed and a record is only written when all
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use super::error::StoreError;
 use super::opened::Store;
 
+mod admit;
 mod again;
 mod bring;
 mod level;
@@ -59,6 +60,11 @@ impl Second {
     fn is_away(&self) -> bool {
         let away = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
         away.is_some_and(|since| since.elapsed() < AWAY)
+    }
+
+    /// Has nobody wait for it for a while.
+    fn leave_alone(&self) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Notes how it answers.

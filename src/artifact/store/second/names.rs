@@ -3,14 +3,14 @@
 //! ```text
 //! OWNER/packs/ID                     a pack, as it is on disk
 //! OWNER/condemned/ID                 empty: nobody needed the pack when somebody looked
-//! OWNER/records/c-KEY-RECORD         what is kept as a cache; KEY are the first 200 bytes of its key, hexadecimal
-//! OWNER/records/a-NAME-TREE-RECORD   what is kept as an artifact; NAME is half the SHA-256 of its name
+//! OWNER/records/c-KEY-RECORD         what is kept as a cache; KEY is the beginning of its key
+//! OWNER/records/a-NAME-TREE-RECORD   what is kept as an artifact; NAME is the beginning of the SHA-256 of its name
 //! tidy/begun                         empty: when somebody began to tidy up
 //! tidy/now-AGENT                     empty: tells somebody what time it is there
 //! ```
 //!
-//! OWNER is the owner's slug, RECORD the name of the record (its first half, for artifacts). So what is wanted is found by its name, and
-//! what begins alike lies together.
+//! OWNER is the owner's slug, RECORD the beginning of the record's name. So what is wanted is found by its name, and what begins alike lies
+//! together. No part is longer than file systems take, and servers that make file names of whole names.
 
 use super::level::BlobName;
 use crate::artifact::store::id::ObjectId;
@@ -18,8 +18,8 @@ use crate::artifact::store::pack::PackId;
 use crate::artifact::store::record::{ArtifactInfo, Record, What};
 use crate::artifact::store::restore::{Wanted, may_be_id};
 
-/// Bytes of a key that the name of its blob has. Names of blobs end at 1024 bytes.
-const NAMED_KEY: usize = 200;
+/// Characters of a key that the name of its blob has.
+const NAMED_KEY: usize = 96;
 
 /// Where all packs of an owner are.
 pub(super) fn packs(slug: &str) -> String {
@@ -74,16 +74,34 @@ pub(super) fn record(info: &ArtifactInfo) -> BlobName {
     let head = records(&info.owner.slug());
     let key = Record::Kept(info.clone()).key().to_string();
     BlobName::ours(match &info.what {
-        What::Cache { key: hex, .. } => format!("{head}c-{}-{key}", &hex[..hex.len().min(2 * NAMED_KEY)]),
+        What::Cache { key: hex, .. } => cache(&head, &hex::decode(hex).unwrap_or_default(), &key),
         What::Artifact { name } => {
-            let name = half(name.as_deref().unwrap_or_default());
-            format!("{head}a-{name}-{}-{}", info.content_hash, &key[..32])
+            let name = hashed(name.as_deref().unwrap_or_default());
+            format!("{head}a-{name}-{}-{}", info.content_hash, &key[..16])
         }
     })
 }
 
-fn half(name: &str) -> String {
-    ObjectId::of(name.as_bytes()).to_string()[..32].to_owned()
+fn cache(head: &str, key: &[u8], record: &str) -> String {
+    format!("{head}c-{}-{}", named(key), &record[..32])
+}
+
+/// The beginning of a key, in characters that names have. What begins alike is written alike.
+fn named(key: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in key.iter().take(NAMED_KEY) {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => text.push(char::from(*byte)),
+            other => text.push_str(&format!("_{other:02x}")),
+        }
+    }
+    // All of it is ASCII.
+    text.truncate(NAMED_KEY);
+    text
+}
+
+fn hashed(name: &str) -> String {
+    ObjectId::of(name.as_bytes()).to_string()[..16].to_owned()
 }
 
 /// How something is looked for.
@@ -100,17 +118,14 @@ impl Search {
         let head = records(slug);
         match wanted {
             Wanted::Exact(key) => {
-                let hex = hex::encode(key);
-                let record = super::super::record::cache_key(&hex);
-                let name = format!("{head}c-{}-{record}", &hex[..hex.len().min(2 * NAMED_KEY)]);
-                vec![Self::Named(BlobName::ours(name))]
+                let record = super::super::record::cache_key(&hex::encode(key)).to_string();
+                vec![Self::Named(BlobName::ours(cache(&head, key, &record)))]
             }
             Wanted::Prefix(prefix) => {
-                let hex = hex::encode(&prefix[..prefix.len().min(NAMED_KEY)]);
-                vec![Self::Below { prefix: format!("{head}c-{hex}"), tree: None }]
+                vec![Self::Below { prefix: format!("{head}c-{}", named(prefix)), tree: None }]
             }
             Wanted::Named(name) => {
-                let mut ways = vec![Self::Below { prefix: format!("{head}a-{}-", half(name)), tree: None }];
+                let mut ways = vec![Self::Below { prefix: format!("{head}a-{}-", hashed(name)), tree: None }];
                 if may_be_id(name) {
                     ways.push(Self::of_tree(slug, &name.to_ascii_lowercase()));
                 }
@@ -174,6 +189,7 @@ mod tests {
         for key in [&b"deps"[..], b"", b"../../x\n\xff", &[b'k'; 8000]] {
             let kept = info(What::cache(key));
             assert!(BlobName::new(record(&kept).as_str()).is_some());
+            assert!(record(&kept).as_str().len() < 160, "{}", record(&kept));
             assert!(finds(&kept, &Wanted::Exact(key.to_vec())));
             assert!(finds(&kept, &Wanted::Prefix(key[..key.len().min(3)].to_vec())));
             assert!(finds(&kept, &Wanted::Prefix(key.to_vec())));

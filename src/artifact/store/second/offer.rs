@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::level::LevelError;
 use super::presence::{COUNTS_FOR, Presence};
 use super::queue::{self, Entry};
 use super::shared::{MAX_SHARED, Shared, SharedPack};
@@ -17,14 +18,18 @@ use crate::artifact::store::disk;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::layout::Home;
 use crate::artifact::store::opened::Store;
-use crate::artifact::store::record::{ArtifactInfo, Record, What};
+use crate::artifact::store::record::{ArtifactInfo, Record, RecordKey, What};
 use crate::artifact::store::session::{self, Session};
+use crate::pipeline::Owner;
 
 /// Tries for one record, where packs go while it is being told of.
 const ROUNDS: usize = 3;
 
 /// Clocks of machines differ by so much at most.
 const MAX_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// After so many failures, the rest waits for the next call.
+const MAX_FAILURES: u32 = 3;
 
 /// How the second level is told.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +72,7 @@ impl Store {
         disk::make_folder(&self.layout.queue())?;
         let Some(_sender) = session::try_alone(&self.layout.sender())? else { return Ok(None) };
         let mut offered = Offered::default();
+        let mut failures = 0;
         for entry in queue::list(&self.layout)? {
             let is_over = how.until.is_some_and(|until| Instant::now() >= until);
             if entry.due > SystemTime::now() || is_over {
@@ -85,20 +91,33 @@ impl Store {
                     entry.postpone(SystemTime::now() + COUNTS_FOR)?;
                 }
                 Err(StoreError::Interrupted) => return Err(StoreError::Interrupted),
-                Err(error @ StoreError::Second(_)) => {
-                    offered.trouble = Some(error);
-                    break;
-                }
                 // Putting it again mends it, and offers it again.
                 Err(error) if error.is_damage() => {
                     tracing::warn!(%error, "something that is damaged is not offered to other machines");
                     entry.done()?;
                 }
-                Err(error) => return Err(error),
+                // What is wrong may be wrong with this one alone: it goes behind the others.
+                Err(error) => {
+                    entry.postpone(SystemTime::now())?;
+                    offered.trouble.get_or_insert(error);
+                    failures += 1;
+                    if failures >= MAX_FAILURES {
+                        break;
+                    }
+                }
             }
         }
         offered.waiting = queue::list(&self.layout)?.len() as u64;
         Ok(Some(offered))
+    }
+
+    /// Has the second level told of something that is kept here already.
+    pub fn share(&self, owner: &Owner, key: &RecordKey) -> Result<(), StoreError> {
+        if self.second.is_none() {
+            return Ok(());
+        }
+        let session = Session::begin(&self.layout)?;
+        queue::add(&self.layout, session.folder(), &owner.slug(), key)
     }
 
     /// Has a record offered. Before it is written: nobody would know of it afterwards.
@@ -133,7 +152,7 @@ impl Store {
             }
             // It took so long that others may have removed what was there.
         }
-        Err(StoreError::Second(super::LevelError::Slow {
+        Err(StoreError::Second(LevelError::Slow {
             doing: "writing",
             name: entry.key.to_string(),
             level: second.level.title().to_owned(),
@@ -146,7 +165,11 @@ impl Store {
         if !matches!(info.what, What::Cache { .. }) {
             return Ok(false);
         }
-        let found = second.note(second.level.read(&names::record(info), MAX_SHARED, interrupt))?;
+        let found = match second.note(second.level.read(&names::record(info), MAX_SHARED, interrupt)) {
+            // What is no record gives way.
+            Err(StoreError::Second(LevelError::Wrong { .. })) => None,
+            found => found?,
+        };
         let found = found.and_then(|bytes| Shared::from_bytes(&bytes, self.key.as_ref()));
         let Some(other) = found.map(|found| found.info) else { return Ok(false) };
         // The same tree is told of again: so it counts as used. One from far in the future would stay for ever.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::pack::{PACK_SIZE, PackId};
-use crate::artifact::store::record::{self, ArtifactInfo};
+use crate::artifact::store::record::{self, ArtifactInfo, MAX_RECORD, What};
 use crate::artifact::store::seal::StoreKey;
 
 /// Bytes of such a blob, at most.
@@ -19,6 +19,9 @@ const MAX_PACKS: usize = 16_384;
 
 /// Bytes of a pack, at most: it is closed when it has [`PACK_SIZE`], and its footer comes on top.
 pub(super) const MAX_PACK: u64 = 4 * PACK_SIZE;
+
+/// What stands around an entry in a record here.
+const ENVELOPE: u64 = 1024;
 
 /// A pack as the second level has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,14 +61,29 @@ impl Shared {
         }
         let shared: Self = record::from_bytes(line)?;
         let fits = shared.packs.len() <= MAX_PACKS && shared.packs.iter().all(|pack| pack.bytes <= MAX_PACK);
-        fits.then_some(shared)
+        (fits && shared.has_name() && shared.fits_here()).then_some(shared)
+    }
+}
+
+impl Shared {
+    /// Whether it is called as things are called here: a cache by the digits of its key.
+    fn has_name(&self) -> bool {
+        match &self.info.what {
+            What::Artifact { .. } => true,
+            What::Cache { key, .. } => hex::decode(key).is_ok_and(|bytes| What::cache(&bytes) == self.info.what),
+        }
+    }
+
+    /// Whether a record here can hold it.
+    fn fits_here(&self) -> bool {
+        serde_json::to_vec(&self.info).is_ok_and(|text| (text.len() as u64) < MAX_RECORD - ENVELOPE)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::store::{ObjectId, What};
+    use crate::artifact::store::ObjectId;
     use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
     fn shared() -> Shared {
@@ -111,6 +129,19 @@ mod tests {
             assert!(Shared::from_bytes(&changed, Some(&key)).is_none(), "byte {at}");
             assert!(Shared::from_bytes(&bytes[..at], Some(&key)).is_none(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn what_no_key_can_be_is_refused() {
+        let long = format!("{}\u{e4}", "0".repeat(399));
+        for key in ["abc", "AB", "zz", &long] {
+            let mut odd = shared();
+            odd.info.what = What::Cache { key: key.to_owned(), text: "k".to_owned() };
+            assert!(Shared::from_bytes(&odd.to_bytes(None).unwrap(), None).is_none(), "{key}");
+        }
+        let mut large = shared();
+        large.info.metadata.insert("k".to_owned(), "x".repeat(MAX_RECORD as usize));
+        assert!(Shared::from_bytes(&large.to_bytes(None).unwrap(), None).is_none());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::level::{Blob, BlobName};
+use super::level::{Blob, BlobName, LevelError};
 use super::shared::{MAX_SHARED, Shared};
 use super::{AT_ONCE, Second, names};
 use crate::artifact::Interrupt;
@@ -76,7 +76,18 @@ impl Store {
         second.note(second.level.list("", &mut take, interrupt))?;
         let mut tidied = Tidied::default();
         for slug in slugs {
-            self.tidy_owner(second, &slug, now, &mut tidied, interrupt)?;
+            match self.tidy_owner(second, &slug, now, &mut tidied, interrupt) {
+                // Of one owner alone: the others' turn comes.
+                Err(StoreError::Second(error)) if !second.is_away() => {
+                    let error = crate::artifact::in_full(&error);
+                    tracing::warn!(
+                        owner = slug,
+                        error,
+                        "what nobody needs of an owner stays in the shared store for now"
+                    );
+                }
+                done => done?,
+            }
         }
         Ok(Some(tidied))
     }
@@ -125,6 +136,12 @@ impl Store {
         let looked = Instant::now();
         let seen = see(second, slug, interrupt)?;
         let needed = self.needed(second, &seen.records, now, interrupt)?;
+        if needed.is_blind {
+            tracing::warn!(
+                owner = slug,
+                "there are records in the shared store that this machine cannot read: no pack of their owner goes"
+            );
+        }
         let remove = |name: &BlobName| second.note(second.level.remove(name, interrupt));
         for name in &needed.over {
             remove(name)?;
@@ -168,6 +185,9 @@ impl Store {
         let work = || {
             while let Some(blob) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
                 match second.note(second.level.read(&blob.name, MAX_SHARED, interrupt)) {
+                    Err(StoreError::Second(LevelError::Wrong { .. })) => {
+                        needed.lock().unwrap_or_else(PoisonError::into_inner).is_blind = true;
+                    }
                     Ok(bytes) => {
                         let mut needed = needed.lock().unwrap_or_else(PoisonError::into_inner);
                         needed.take(
@@ -204,13 +224,12 @@ impl Needed {
     ) {
         // Gone since.
         let Some(bytes) = bytes else { return };
-        let is_old = keep.is_some_and(|keep| is_older(blob.modified, now, keep));
         match read(&bytes) {
             Some(shared) => {
                 let is_over = match shared.info.expires {
                     Expiry::Never => false,
                     Expiry::At(at) => at <= now,
-                    Expiry::None => is_old,
+                    Expiry::None => keep.is_some_and(|keep| is_older(blob.modified, now, keep)),
                 };
                 if is_over {
                     self.over.push(blob.name.clone());
@@ -218,8 +237,7 @@ impl Needed {
                     self.packs.extend(shared.packs.iter().map(|pack| pack.id));
                 }
             }
-            // Of somebody with another key, or damaged: when it is old nobody uses it.
-            None if is_old => self.over.push(blob.name.clone()),
+            // Of somebody with another key or a newer version, or damaged: it is not ours to remove.
             None => self.is_blind = true,
         }
     }

@@ -22,6 +22,8 @@ enum Fault {
     GoneAfter(usize),
     /// Packs come with their last byte missing.
     Truncates,
+    /// Nothing is taken whose name begins so.
+    Refuses(String),
     /// The byte of this number of each pack is another, counted from its beginning.
     Flips(usize),
 }
@@ -32,6 +34,8 @@ struct Bucket {
     seconds: Arc<AtomicI64>,
     fault: Mutex<Fault>,
     calls: Mutex<Vec<String>>,
+    /// What happens when the next pack is asked for.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Bucket {
@@ -41,6 +45,7 @@ impl Bucket {
             seconds: Arc::new(AtomicI64::new(jiff::Timestamp::now().as_second())),
             fault: Mutex::new(Fault::None),
             calls: Mutex::default(),
+            meanwhile: Mutex::default(),
         })
     }
 
@@ -79,9 +84,11 @@ impl Bucket {
             level: self.title().to_owned(),
             source: "connection refused".into(),
         };
-        match *fault {
+        match &mut *fault {
             Fault::Gone => Err(gone),
+            Fault::Refuses(head) if doing == "writing" && name.starts_with(head.as_str()) => Err(gone),
             Fault::GoneAfter(left) if doing == "writing" => {
+                let left = *left;
                 *fault = left.checked_sub(1).map_or(Fault::Gone, Fault::GoneAfter);
                 if left == 0 { Err(gone) } else { Ok(()) }
             }
@@ -131,6 +138,9 @@ impl SecondLevel for Bucket {
 
     fn download(&self, name: &BlobName, into: &mut File, limit: u64, _: &Interrupt) -> Result<Option<u64>, LevelError> {
         self.call("reading", name.as_str())?;
+        if let Some(meanwhile) = self.meanwhile.lock().unwrap().take() {
+            meanwhile();
+        }
         let Some(bytes) = self.content(name) else { return Ok(None) };
         assert!(bytes.len() as u64 <= limit);
         into.write_all(&bytes).unwrap();
@@ -192,7 +202,7 @@ impl Bench {
 
     fn cache(&self, owner: &Owner, key: &[u8], tree: &Path) -> Kept {
         self.store
-            .put(&Keep {
+            .put_shared(&Keep {
                 owner,
                 what: What::cache(key),
                 root: &dir(tree),

@@ -96,26 +96,133 @@ fn a_pack_that_went_is_sent_again_with_what_comes_next() {
 }
 
 #[test]
-fn a_flipped_byte_of_content_is_never_served() {
+fn a_flipped_byte_of_content_does_not_come_in() {
     let bucket = Bucket::new();
     let (one, other) = (machine(&bucket), machine(&bucket));
     let content = noise(200_000, 1);
-    let id = one.cache(&member(), b"k", &one.tree("tree", &content)).put.id;
+    let tree = one.tree("tree", &content);
+    let id = one.cache(&member(), b"k", &tree).put.id;
     one.offer();
     bucket.is(Fault::Flips(40_000));
-    other.bring(&member(), &exact(b"k")).unwrap().unwrap();
-    // The footer is whole, so it came; the content is not what its name says.
-    let error = other.restored(&member(), &id).unwrap_err();
-    assert!(error.is_damage(), "{error}");
-    // It was asked for again, found damaged there, too, and marked.
-    assert_eq!(bucket.names("/condemned/").len(), 1);
-    assert!(other.restored(&member(), &id).is_err());
+    let error = other.bring(&member(), &exact(b"k")).unwrap_err();
+    assert!(matches!(error, StoreError::Second(LevelError::Wrong { .. })), "{error}");
+    assert_eq!((other.stored(), bucket.names("/condemned/").len()), (0, 1));
     // Whoever has it sends it again.
     let one = one.again(&bucket);
-    assert_eq!(one.put(&member(), "again", &one.folder("tree")).put.id, id);
+    assert_eq!(one.put(&member(), "again", &tree).put.id, id);
     bucket.is(Fault::None);
     assert!(one.offer().bytes > 200_000 && bucket.names("/condemned/").is_empty());
+    other.bring(&member(), &exact(b"k")).unwrap().unwrap();
     assert_eq!(other.restored(&member(), &id).unwrap(), content);
+}
+
+/// Has the chunks of the first file of the only pack in another order, and all checksums fit.
+fn forge_list(bucket: &Bucket) {
+    let name = BlobName::new(bucket.names("/packs/").remove(0)).unwrap();
+    let mut pack = bucket.content(&name).unwrap();
+    let number = |pack: &[u8], at: usize, bytes: usize| {
+        pack[at..at + bytes].iter().rev().fold(0, |n, b| n << 8 | usize::from(*b))
+    };
+    let trailer = pack.len() - 48;
+    let (frames, objects) = (number(&pack, trailer, 4), number(&pack, trailer + 4, 4));
+    let footer = trailer - number(&pack, trailer + 8, 8);
+    let lists = (0..objects).map(|object| footer + frames * 20 + object * 48).filter(|at| pack[at + 44] == 1);
+    let record = lists.collect::<Vec<_>>()[0];
+    let frame = footer + number(&pack, record + 32, 4) * 20;
+    let (start, stored) = (number(&pack, frame, 8), number(&pack, frame + 8, 4));
+    let (offset, length) = (number(&pack, record + 36, 4), number(&pack, record + 40, 4));
+    let is_raw = pack[frame + 16] == 0;
+    let bytes = pack[start..start + stored].to_vec();
+    let mut content = if is_raw { bytes } else { zstd::decode_all(&bytes[..]).unwrap() };
+    let list = &mut content[offset..offset + length];
+    let entries = (length - 33) / 40;
+    assert!(entries > 2);
+    // The chunks change places.
+    let body: Vec<u8> = (0..entries).rev().flat_map(|n| list[1 + n * 40..41 + n * 40].to_vec()).collect();
+    list[1..1 + entries * 40].copy_from_slice(&body);
+    let sum = ObjectId::of(&list[..length - 32]);
+    list[length - 32..].copy_from_slice(sum.as_bytes());
+    let packed = if is_raw { content } else { zstd::bulk::compress(&content, 1).unwrap() };
+    assert_eq!(packed.len(), stored, "as long as before");
+    pack[start..start + stored].copy_from_slice(&packed);
+    bucket.set(&name, pack);
+}
+
+#[test]
+fn a_list_that_makes_another_file_of_the_chunks_does_not_come_in() {
+    let bucket = Bucket::new();
+    let (one, other) = (machine(&bucket), machine(&bucket));
+    let content = noise(1 << 20, 1);
+    let id = one.put(&member(), "site", &one.tree("tree", &content)).put.id;
+    one.offer();
+    forge_list(&bucket);
+    let error = other.bring(&member(), &named("site")).unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    assert!(other.found(&member(), &named("site")).is_none());
+    // Who keeps the file itself has it, and not what somebody says it is.
+    let own = other.put(&member(), "own", &other.tree("tree", &content)).put.id;
+    assert_eq!(other.restored(&member(), &own).unwrap(), content);
+    assert_eq!(one.restored(&member(), &id).unwrap(), content);
+}
+
+#[test]
+fn of_a_pack_with_files_that_are_not_all_here_comes_what_is_needed() {
+    let bucket = Bucket::new();
+    let (one, other) = (machine(&bucket), machine(&bucket));
+    let large = noise(500_000, 1);
+    one.put(&member(), "first", &one.tree("first", &large));
+    // The second pack has the list of a file most of whose chunks lie in the first, and a file that is a tree by itself later.
+    let second = one.folder("second");
+    fs::write(second.join("large"), [&large[..], b"and more"].concat()).unwrap();
+    fs::write(second.join("file"), "alone").unwrap();
+    one.put(&member(), "second", &second);
+    let id = one.put(&member(), "third", &one.tree("third", b"alone")).put.id;
+    one.offer();
+    let came = other.bring(&member(), &named("third")).unwrap().unwrap();
+    // What nobody can prove here did not become part of the store.
+    assert!(other.stored() < came.bytes, "{} of {}", other.stored(), came.bytes);
+    assert_eq!(other.restored(&member(), &id).unwrap(), b"alone");
+    let again = other.put(&member(), "second", &second).put.id;
+    let into = other.folder("into");
+    other.get(&member(), &again, &into).unwrap();
+    assert!(fs::read(into.join("large")).unwrap() == fs::read(second.join("large")).unwrap());
+}
+
+#[test]
+fn one_entry_that_cannot_be_told_does_not_hold_up_the_others() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    one.cache(&member(), b"first", &one.tree("a", b"a"));
+    one.cache(&owner("2", Trust::Member), b"second", &one.tree("b", b"b"));
+    // Something that is no record lies where the first one's goes, as large as none is.
+    bucket.is(Fault::Refuses(member().slug()));
+    let offered = one.offer();
+    assert!(offered.trouble.is_some());
+    assert_eq!((offered.records, offered.waiting), (1, 1));
+    bucket.is(Fault::None);
+    assert_eq!((one.offer().records, one.store.waiting_for_second().unwrap()), (1, 0));
+}
+
+#[test]
+fn what_is_kept_while_something_older_comes_stays() {
+    let bucket = Bucket::new();
+    let (one, other) = (machine(&bucket), machine(&bucket));
+    one.pass(60);
+    one.cache(&member(), b"k", &one.tree("old", &noise(100_000, 1)));
+    one.offer();
+    other.pass(120);
+    // While the pack is on its way, a job here keeps a newer cache.
+    let tree = other.tree("new", b"new");
+    let other = Arc::new(other);
+    let keeper = Arc::downgrade(&other);
+    *bucket.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        keeper.upgrade().unwrap().cache(&member(), b"k", &tree);
+    }));
+    other.bring(&member(), &exact(b"k")).unwrap().unwrap();
+    let found = other.found(&member(), &exact(b"k")).unwrap();
+    assert_eq!(other.restored(&member(), &found).unwrap(), b"new");
+    assert_eq!(other.offer().records, 1);
+    assert_eq!(machine(&bucket).bring(&member(), &exact(b"k")).unwrap().unwrap().info.content_hash, found);
 }
 
 #[test]
