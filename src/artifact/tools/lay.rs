@@ -136,11 +136,12 @@ impl ToolCache {
                     tools.overlay = Some(Overlay { lower: layer.path, work, id });
                 }
                 Layering::Overlay | Layering::Copy => {
+                    let _room = self.room(folder, layer.bytes)?;
                     tree::bring(&tree::open(&layer.path)?, &tree::open(&tools.own)?, How::Copy, interrupt)?;
                 }
             }
             tools.given = layer.tools;
-            self.note_use(view, job);
+            self.note_use(view, &tools.given, job);
         }
         tools.save(folder)?;
         Ok(Laid { tools, remarks })
