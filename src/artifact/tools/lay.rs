@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::tree::{self, How};
 use super::view::View;
 use super::{ToolCache, ToolError, ToolName};
-use crate::artifact::{Interrupt, Remark, beneath};
+use crate::artifact::{Interrupt, Remark, Remarks, beneath};
 use crate::pipeline::JobKey;
 
 /// The file in a job's folder that says what was laid.
@@ -144,7 +144,9 @@ impl ToolCache {
             self.note_use(view, &tools.given, job);
         }
         tools.save(folder)?;
-        Ok(Laid { tools, remarks })
+        let mut few = Remarks::default();
+        remarks.into_iter().for_each(|remark| few.push(remark));
+        Ok(Laid { tools, remarks: few.into_list() })
     }
 }
 

@@ -111,7 +111,11 @@ impl ToolCache {
         let _room = self.room(&self.root, room::bytes(found))?;
         let new = self.begin_new()?;
         let into = tree::open(&new.path)?;
-        let (limits, progress) = (Limits::default(), Progress::default());
+        let (limits, progress) = (
+            // There is room for no more, whatever replaced it meanwhile.
+            Limits { bytes: found.info.size, ..Limits::default() },
+            Progress::default(),
+        );
         let options = GetOptions { into: &into, limits: &limits, progress: &progress, interrupt };
         // What replaced it meanwhile is as good.
         (found.info, _) = self.store.restore_found(found, &options)?;

@@ -105,7 +105,7 @@ pub enum ToolError {
     },
     /// The disk has no room for tools.
     #[error(
-        "it takes {} MiB, and of the {} MiB that are free on the disk of `{}` {} MiB are left alone; free some, or keep tools for less \
+        "there is no room for {} MiB: of the {} MiB that are free on the disk of `{}` {} MiB are left alone; free some, or keep tools for less \
          long (a policy with the pattern `^tools/`)",
         room::mib(*needed), room::mib(*free), path.display(), room::mib(*reserve)
     )]
