@@ -150,10 +150,18 @@ impl Engines {
         removed
     }
 
-    /// Removes the sandboxes of no job.
+    /// Removes the sandboxes of no job, on all engines that answer. The error is that of the last one that does not.
     pub async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
+        let mut unswept = Ok(());
         for engine in self.all().await {
-            let swept = engine.sweep(known).await.map_err(|error| error.to_string())?;
+            let swept = match engine.sweep(known).await {
+                Ok(swept) => swept,
+                Err(error) => {
+                    // The other engines are there.
+                    unswept = Err(error.to_string());
+                    continue;
+                }
+            };
             if !swept.containers.is_empty() || !swept.networks.is_empty() || !swept.volumes.is_empty() {
                 info!(?swept, "removed what an earlier agent left");
             }
@@ -161,7 +169,7 @@ impl Engines {
                 warn!(%failure, "something that nobody needs could not be removed; trying again at the next sweep");
             }
         }
-        Ok(())
+        unswept
     }
 }
 

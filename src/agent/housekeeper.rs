@@ -41,10 +41,10 @@ impl Sweeper for Housekeeper {
     }
 
     async fn sweep(&self, known: &(dyn Fn() -> Vec<JobKey> + Send + Sync)) -> Result<(), String> {
-        self.engines.sweep(known).await?;
-        self.remove_shims().await?;
+        // What one engine does not let go is no reason to keep everything else.
+        let (engines, shims) = (self.engines.sweep(known).await, self.remove_shims().await);
         self.remove_folders_of_tools(known).await;
-        self.remove_tools().await
+        all_of([engines, shims, self.remove_tools().await])
     }
 
     async fn tidy(&self, idle: &CancellationToken) -> Result<(), String> {
@@ -64,6 +64,12 @@ impl Sweeper for Housekeeper {
         }
         Ok(())
     }
+}
+
+/// The failures, in one line.
+fn all_of<const N: usize>(done: [Result<(), String>; N]) -> Result<(), String> {
+    let failures: Vec<String> = done.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
 }
 
 fn make_private(folder: &Path) -> io::Result<()> {

@@ -242,19 +242,48 @@ async fn sweep_one(dir: &StateDir, state_dir: &Path, docker: &DockerConfig) -> R
     let _lock = StateLock::take(dir, jiff::Timestamp::now()).map_err(words)?;
     let shim = ShimBinary::install(&state_dir.join("exec").join("shim")).await.map_err(words)?;
     let used_docker = dir.root().join("docker").exists();
+    let mut engines = None;
     if used_docker {
-        let engines = Engines::new(dir.clone(), shim).map_err(words)?;
-        let engine = engines.get(docker).await?;
-        engines.sweep(&Vec::new).await?;
-        engines.close().await;
-        drop(engine);
+        let connected = Engines::new(dir.clone(), shim).map_err(words)?;
+        connected.get(docker).await?;
+        connected.sweep(&Vec::new).await?;
+        engines = Some(connected);
     }
-    let (dir, home) = (dir.clone(), state_dir.join("exec"));
-    blocking(move || {
-        ledger::keep(&dir, &home).map_err(words)?;
-        std::fs::remove_dir_all(dir.root()).map_err(words)
-    })
-    .await
+    let (kept, home) = (dir.clone(), state_dir.join("exec"));
+    blocking(move || ledger::keep(&kept, &home).map_err(words)).await?;
+    let removed = remove_run(dir, engines.as_ref()).await;
+    if let Some(engines) = engines {
+        engines.close().await;
+    }
+    removed
+}
+
+/// Removes the folder of a run. What tells that it is to be swept goes last: when something stays, the next run tries again.
+async fn remove_run(dir: &StateDir, engines: Option<&Engines>) -> Result<(), String> {
+    let root = dir.root().to_owned();
+    let last = [dir.lock(), root.join("docker")];
+    let entries = std::fs::read_dir(&root).map_err(words)?;
+    let paths = entries.flatten().map(|entry| entry.path()).filter(|path| !last.contains(path));
+    for path in paths.chain([root.clone()]) {
+        let removed = blocking({
+            let path = path.clone();
+            move || remove(&path).map_err(words)
+        });
+        match (removed.await, engines) {
+            // What a container's root left, or the engine's kernel, is removed by a container.
+            (Err(_), Some(engines)) if path.is_dir() => engines.remove_folder(&path).await?,
+            (removed, _) => removed?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file, or a folder with what is in it.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::symlink_metadata(path)?.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    }
 }
 
 /// Runs blocking work on a thread for it.

@@ -11,7 +11,6 @@ use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags};
 
 use super::ToolName;
-use super::name::COMPLETE;
 use crate::artifact::beneath::{self, Node};
 use crate::artifact::select::{Entry, EntryKind, Selection};
 use crate::artifact::{Interrupt, shown};
@@ -25,49 +24,76 @@ pub(super) const MAX_BYTES: u64 = 16 << 30;
 /// Folders within each other.
 const MAX_DEPTH: usize = 64;
 
+/// Names that are looked at in all of the folders above tools together.
+pub(super) const MAX_LOOKS: usize = 20_000;
+
 /// The tools of a folder that are not among those that the job was given.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Those that are whole, and where.
-    pub(super) complete: Vec<(ToolName, Dir)>,
+    /// Those that are whole.
+    pub(super) complete: Vec<ToolName>,
     /// Those that are not, as far as their names are names.
     pub(super) incomplete: Vec<ToolName>,
+    /// Whether there may be more that were not looked at.
+    pub(super) is_cut: bool,
 }
 
-/// Looks for tools. A folder that cannot be read has none.
-pub(super) fn look(root: &Dir, given: &BTreeSet<ToolName>) -> Found {
-    let mut found = Found::default();
-    for (tool, versions) in folders(root) {
-        for (version, archs) in folders(&versions) {
-            for (arch, folder) in folders(&archs) {
+/// Looks for tools, until there are `most` of a kind. A folder that cannot be read has none.
+///
+/// # Errors
+/// The work was asked to end.
+pub(super) fn look(root: &Dir, given: &BTreeSet<ToolName>, most: usize, interrupt: &Interrupt) -> Result<Found, Unfit> {
+    let mut look = Look { looks: MAX_LOOKS, interrupt, found: Found::default() };
+    for tool in look.folders(root)? {
+        let Ok(versions) = beneath::child_folder(root, tool.as_bytes()) else { continue };
+        for version in look.folders(&versions)? {
+            let Ok(archs) = beneath::child_folder(&versions, version.as_bytes()) else { continue };
+            for arch in look.folders(&archs)? {
                 let Some(name) = ToolName::new(&tool, &version, &arch) else { continue };
-                if given.contains(&name) {
-                    // It was there before; what the job made of it is its own affair.
-                    continue;
+                // What was there before is not new; what the job made of it is its own affair.
+                if !given.contains(&name) {
+                    look.sort_in(name, &archs, most);
                 }
-                match beneath::stat(&archs, format!("{arch}{COMPLETE}").as_bytes()) {
-                    Ok(stat) if Node::of(&stat) == Node::File => found.complete.push((name, folder)),
-                    _ => found.incomplete.push(name),
+                if look.found.complete.len() >= most {
+                    look.found.is_cut = true;
+                    return Ok(look.found);
                 }
             }
         }
     }
-    found
+    Ok(look.found)
 }
 
-/// The folders of a folder whose names are text, sorted.
-fn folders(dir: &Dir) -> Vec<(String, Dir)> {
-    let mut names: Vec<String> = names(dir, MAX_NAMES)
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|(_, node)| *node == Node::Folder)
-        .filter_map(|(name, _)| String::from_utf8(name).ok())
-        .collect();
-    names.sort();
-    names
-        .into_iter()
-        .filter_map(|name| Some((name.clone(), beneath::child_folder(dir, name.as_bytes()).ok()?)))
-        .collect()
+/// Looking, and what was found so far. Folders are held only while they are looked at, three at a time.
+struct Look<'a> {
+    looks: usize,
+    interrupt: &'a Interrupt,
+    found: Found,
+}
+
+impl Look<'_> {
+    fn sort_in(&mut self, name: ToolName, archs: &Dir, most: usize) {
+        match beneath::stat(archs, name.marker().as_bytes()) {
+            Ok(stat) if Node::of(&stat) == Node::File => self.found.complete.push(name),
+            _ if self.found.incomplete.len() < most => self.found.incomplete.push(name),
+            _ => {}
+        }
+    }
+
+    /// The folders of a folder whose names are text, sorted.
+    fn folders(&mut self, dir: &Dir) -> Result<Vec<String>, Unfit> {
+        let names = names(dir, self.looks.min(MAX_NAMES), self.interrupt).unwrap_or_default();
+        if self.interrupt.is_raised() {
+            return Err(Unfit::Interrupted);
+        }
+        // The folder itself counts, too.
+        self.looks = self.looks.saturating_sub(names.len() + 1);
+        self.found.is_cut |= self.looks == 0 || names.len() == MAX_NAMES;
+        let folders = names.into_iter().filter(|(_, node)| *node == Node::Folder);
+        let mut folders: Vec<String> = folders.filter_map(|(name, _)| String::from_utf8(name).ok()).collect();
+        folders.sort();
+        Ok(folders)
+    }
 }
 
 /// Why a tool is not kept.
@@ -102,11 +128,14 @@ pub(super) fn everything(root: &Dir, interrupt: &Interrupt) -> Result<Selection,
         }
         let folder = beneath::folder_nofollow(root, &path).map_err(|error| unreadable(&path, error))?;
         let room = MAX_ENTRIES - entries.len();
-        let names = names(&folder, room + 1).map_err(|error| unreadable(&path, error))?;
+        let names = names(&folder, room + 1, interrupt).map_err(|error| unreadable(&path, error))?;
         if names.len() > room || depth > MAX_DEPTH {
             return Err(Unfit::TooLarge);
         }
         for (name, node) in names {
+            if interrupt.is_raised() {
+                return Err(Unfit::Interrupted);
+            }
             let path = beneath::join(&path, &name);
             let kind = match node {
                 Node::Folder => EntryKind::Folder,
@@ -136,8 +165,8 @@ fn unreadable(path: &[u8], source: io::Error) -> Unfit {
     Unfit::Unreadable { path, source }
 }
 
-/// The first names of a folder, at most so many.
-fn names(dir: &Dir, most: usize) -> io::Result<Vec<(Vec<u8>, Node)>> {
+/// The first names of a folder, at most so many; fewer when the work is asked to end.
+fn names(dir: &Dir, most: usize, interrupt: &Interrupt) -> io::Result<Vec<(Vec<u8>, Node)>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let listing = rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
     let mut names = Vec::new();
@@ -147,7 +176,7 @@ fn names(dir: &Dir, most: usize) -> io::Result<Vec<(Vec<u8>, Node)>> {
         if name == b"." || name == b".." {
             continue;
         }
-        if names.len() == most {
+        if names.len() == most || interrupt.is_raised() {
             break;
         }
         // Not every file system says of what kind an entry is.

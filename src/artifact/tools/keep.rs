@@ -1,6 +1,7 @@
 //! Keeping what a job installed.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use cap_std::fs::Dir;
@@ -13,11 +14,11 @@ use super::{ToolCache, ToolError, ToolName};
 use crate::artifact::retention::Expiry;
 use crate::artifact::select::Selection;
 use crate::artifact::store::{Files, Keep, Kept, Listed, Progress, PutOptions, StoreError, What};
-use crate::artifact::{Interrupt, Remark, fingerprint, in_full};
+use crate::artifact::{Interrupt, Remark, beneath, fingerprint, in_full};
 use crate::pipeline::{JobKey, Owner, Trust};
 
 /// Tools that one job may add.
-const MAX_NEW: usize = 100;
+pub(super) const MAX_NEW: usize = 100;
 
 /// A wish to keep what a job installed. The job has succeeded.
 #[derive(Clone, Debug)]
@@ -46,22 +47,35 @@ impl ToolCache {
     /// Nothing more can be kept: the store cannot be used, or the work was asked to end.
     pub fn keep(&self, keeping: &Keeping<'_>) -> Result<Vec<Remark>, ToolError> {
         let root = keeping.tools.open(keeping.folder)?;
-        let Found { mut complete, incomplete } = found::look(&root, &keeping.tools.given);
+        let is_fork = keeping.owner.trust == Trust::Fork;
+        let most = if is_fork { 1 } else { MAX_NEW + 1 };
+        let found = found::look(&root, &keeping.tools.given, most, &keeping.interrupt);
+        let Found { mut complete, incomplete, is_cut } = found.map_err(|_| ToolError::Interrupted)?;
+        if is_fork {
+            let words = "Tools are not kept for later jobs: this one is of a fork";
+            return Ok(complete.first().map(|_| Remark::note(words)).into_iter().collect());
+        }
         let mut remarks = Vec::new();
         for name in incomplete.iter().take(MAX_NEW) {
             let words = format!("The tool {name} is not kept: there is no file {} beside it", name.marker());
             remarks.push(Remark::note(words));
         }
-        if keeping.owner.trust == Trust::Fork && !complete.is_empty() {
-            remarks.push(Remark::note("Tools are not kept for later jobs: this one is of a fork"));
-            return Ok(remarks);
-        }
         if complete.len() > MAX_NEW {
-            remarks.push(Remark::warning(format!("Only the first {MAX_NEW} of {} new tools are kept", complete.len())));
+            remarks.push(Remark::warning(format!("Only {MAX_NEW} of the new tools are kept: one job may add no more")));
             complete.truncate(MAX_NEW);
+        } else if is_cut {
+            let words = "Not everything in the folder of the tools was looked at: there is too much in it";
+            remarks.push(Remark::warning(words));
         }
-        for (name, folder) in complete {
-            remarks.push(self.keep_one(keeping, &name, &folder)?);
+        for name in complete {
+            let path = name.above().join(name.arch());
+            match beneath::folder_nofollow(&root, path.as_os_str().as_bytes()) {
+                Ok(folder) => remarks.push(self.keep_one(keeping, &name, &folder)?),
+                Err(error) => {
+                    remarks
+                        .push(Remark::warning(format!("The tool {name} is not kept: it cannot be opened ({error})")));
+                }
+            }
         }
         Ok(remarks)
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::tree::{self, How};
 use super::view::View;
 use super::{ToolCache, ToolError, ToolName};
-use crate::artifact::{Interrupt, Remark, beneath};
+use crate::artifact::{Interrupt, Remark, Remarks, beneath};
 use crate::pipeline::JobKey;
 
 /// The file in a job's folder that says what was laid.
@@ -136,14 +136,17 @@ impl ToolCache {
                     tools.overlay = Some(Overlay { lower: layer.path, work, id });
                 }
                 Layering::Overlay | Layering::Copy => {
+                    let _room = self.room(folder, layer.bytes)?;
                     tree::bring(&tree::open(&layer.path)?, &tree::open(&tools.own)?, How::Copy, interrupt)?;
                 }
             }
             tools.given = layer.tools;
-            self.note_use(view, job);
+            self.note_use(view, &tools.given, job);
         }
         tools.save(folder)?;
-        Ok(Laid { tools, remarks })
+        let mut few = Remarks::default();
+        remarks.into_iter().for_each(|remark| few.push(remark));
+        Ok(Laid { tools, remarks: few.into_list() })
     }
 }
 

@@ -62,7 +62,22 @@ pub(super) fn try_take(
     }
 }
 
-/// The same, waiting as long as it is worth.
+/// Holds a folder that is being made, for as long as this lives. Nobody else may look at it yet.
+pub(super) fn hold(folder: &Path) -> std::io::Result<Held> {
+    let file = File::open(folder)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(Held { _file: file })
+}
+
+/// Whether somebody holds a folder. One that cannot be looked at counts as held.
+pub(super) fn is_held(folder: &Path) -> bool {
+    match hold(folder) {
+        Ok(_) => false,
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+/// [`try_take`], waiting as long as it is worth.
 pub(super) fn take(path: &Path, how: How, interrupt: &Interrupt) -> Result<Held, ToolError> {
     try_take(path, how, PATIENCE, interrupt)?.ok_or(ToolError::Busy { seconds: PATIENCE.as_secs() })
 }

@@ -8,22 +8,23 @@
 //! writes, or as a copy ([`Layering`]). What is new there after the job is kept by [`ToolCache::keep`].
 //!
 //! - `name`: what tools are called. `view`: those that an owner's jobs see.
-//! - `layer`: making them lie here. `lease`: which layers jobs use. `lay`: what one job gets. `tidy`: removing what nobody needs.
+//! - `layer`: making them lie here. `room`: how much of the disk they may take. `lease`: which layers jobs use. `lay`: what one job gets. `tidy`: removing what nobody needs.
 //! - `found`: what a job left. `keep`: keeping it.
 //! - `tree`, `lock`: folders copied and linked; who works here.
 //!
 //! ```text
-//! lock                    held shared by whoever takes a layer, exclusively by whoever makes or removes one
+//! lock                    held shared by whoever takes or makes a layer, exclusively by whoever removes something
+//! making/ID               held by whoever makes one tree or layer, so that nobody else does the same work; others do not wait for it
 //! keeping/OWNER           held by whoever keeps tools of this owner
 //! trees/OWNER/TREE/       one tool, as the store has it
 //! layers/LAYER/           tools in their places; their files are those of `trees`, by hard links
 //! leases/LAYER/JOB        the path of a job's folder: the layer is used as long as that is there
-//! new/                    what is being made; what is being removed
+//! new/                    what is being made, held by whoever makes it; what is being removed
 //! ```
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::store::{Store, StoreError};
 
@@ -34,6 +35,7 @@ mod layer;
 mod lease;
 mod lock;
 mod name;
+mod room;
 mod tidy;
 mod tree;
 mod view;
@@ -51,12 +53,15 @@ pub use view::View;
 pub struct ToolCache {
     store: Arc<Store>,
     root: PathBuf,
+    bounds: room::Bounds,
+    /// Bytes of the disk that somebody is about to fill.
+    promised: Mutex<u64>,
 }
 
 impl ToolCache {
     /// Tools that are kept in `store` and lie in the folder `root`, which is made when there are some.
     pub fn new(store: Arc<Store>, root: PathBuf) -> Self {
-        Self { store, root }
+        Self { store, root, bounds: room::Bounds::default(), promised: Mutex::default() }
     }
 
     fn trees(&self) -> PathBuf {
@@ -69,6 +74,10 @@ impl ToolCache {
 
     fn leases(&self) -> PathBuf {
         self.root.join("leases")
+    }
+
+    fn making(&self) -> PathBuf {
+        self.root.join("making")
     }
 
     /// What is not finished, or not wanted any more.
@@ -93,6 +102,22 @@ pub enum ToolError {
         /// Why it failed.
         #[source]
         source: io::Error,
+    },
+    /// The disk has no room for tools.
+    #[error(
+        "there is no room for {} MiB: of the {} MiB that are free on the disk of `{}` {} MiB are left alone; free some, or keep tools for less \
+         long (a policy with the pattern `^tools/`)",
+        room::mib(*needed), room::mib(*free), path.display(), room::mib(*reserve)
+    )]
+    NoRoom {
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free, and promised to nobody.
+        free: u64,
+        /// Bytes of them that are left alone.
+        reserve: u64,
+        /// A folder on that disk.
+        path: PathBuf,
     },
     /// Others keep the tools busy.
     #[error("the tools on this machine were kept busy by other jobs for {seconds} seconds")]

@@ -30,6 +30,16 @@ impl Job {
         &self.laid.tools.own
     }
 
+    /// The tools that it was given.
+    fn given(&self) -> Vec<String> {
+        self.laid.tools.given.iter().map(ToString::to_string).collect()
+    }
+
+    /// What its log says of them.
+    fn words(&self) -> String {
+        self.laid.remarks.iter().map(|remark| remark.text.clone() + "\n").collect()
+    }
+
     /// What the job sees of a file, below its own folder or in it.
     fn sees(&self, path: &str) -> Option<String> {
         let lower = self.laid.tools.overlay.as_ref().map(|overlay| overlay.lower.join(path));
@@ -43,7 +53,9 @@ impl Shed {
         let limits = Limits { reserve_bytes: 0, ..Limits::default() };
         let store = Store::open(&temp.path().join("store"), limits, None, Arc::new(jiff::Timestamp::now));
         let store = Arc::new(store.unwrap());
-        Self { tools: ToolCache::new(store.clone(), temp.path().join("tools")), store, temp }
+        let mut tools = ToolCache::new(store.clone(), temp.path().join("tools"));
+        tools.bounds.reserve = 0;
+        Self { tools, store, temp }
     }
 
     fn begin_as(&self, owner: &Owner, layering: Layering) -> Job {
@@ -90,6 +102,10 @@ impl Shed {
     fn names(&self, owner: &Owner) -> Vec<String> {
         self.tools.view(owner).unwrap().tools.keys().map(ToString::to_string).collect()
     }
+}
+
+fn name(text: &str) -> ToolName {
+    ToolName::try_from(text.to_owned()).unwrap()
 }
 
 fn install(root: &Path, tool: &str, content: &str) {
@@ -325,14 +341,156 @@ fn a_damaged_tool_is_not_there_and_is_installed_again() {
     bytes[40] ^= 1;
     fs::write(largest, bytes).unwrap();
     let job = shed.begin(&member());
-    let words: String = job.laid.remarks.iter().map(|remark| remark.text.as_str()).collect();
-    let given: Vec<String> = job.laid.tools.given.iter().map(ToString::to_string).collect();
-    assert_eq!(given, ["go/1/x64"], "{words}");
-    assert!(words.contains("the tool node/1/x64 is not there"), "{words}");
+    assert_eq!(job.given(), ["go/1/x64"], "{}", job.words());
+    assert!(job.words().contains("the tool node/1/x64 is not there"), "{}", job.words());
+    // The next one does not read it again: it would wait for whoever is at it.
+    let damaged = shed.tools.view(&member()).unwrap().tools[&name("node/1/x64")].clone();
+    let _reading = shed.tools.alone(&shed.tools.tree(&damaged), &Interrupt::default()).unwrap();
+    let next = shed.begin(&member());
+    assert_eq!(next.given(), ["go/1/x64"]);
+    assert!(next.words().contains("node/1/x64 is left out: what is kept of it is damaged"), "{}", next.words());
+    assert_eq!(next.laid.tools.overlay.unwrap().lower, job.laid.tools.overlay.clone().unwrap().lower);
     install(job.own(), "node/1/x64", "again");
     let said = shed.end(job);
     assert!(said.contains("Kept the tool node/1/x64"), "{said}");
     assert_eq!(shed.begin(&member()).sees("node/1/x64/bin/run").as_deref(), Some("again"));
+}
+
+#[test]
+fn tools_that_would_fill_the_disk_are_left_out_and_leave_nothing() {
+    let mut shed = Shed::new();
+    for tool in ["old/1/x64", "new/1/x64"] {
+        let job = shed.begin(&member());
+        install(job.own(), tool, tool);
+        // Nothing in the store, and a lot when it is unpacked.
+        fs::File::create(job.own().join(tool).join("zeros")).unwrap().set_len(8 << 20).unwrap();
+        shed.end(job);
+    }
+    // Whatever was unpacked for the second job.
+    fs::remove_dir_all(shed.temp.path().join("tools")).unwrap();
+    shed.tools.bounds.most = 12 << 20;
+    let job = shed.begin(&member());
+    assert_eq!(job.given(), ["new/1/x64"], "the one that was used last: {}", job.words());
+    assert!(job.words().contains("the tool old/1/x64 is left out"), "{}", job.words());
+    shed.tools.tidy(&Interrupt::default()).unwrap();
+    assert_eq!(job.sees("new/1/x64/bin/run").as_deref(), Some("new/1/x64"), "it stays for the next job");
+
+    shed.tools.bounds = room::Bounds { reserve: u64::MAX, ..room::Bounds::default() };
+    let job = shed.begin(&member());
+    assert_eq!(job.given(), ["new/1/x64"], "it lies there already");
+    assert!(job.words().contains("the tool old/1/x64 is not there: there is no room for 9 MiB"), "{}", job.words());
+    assert_eq!(fs::read_dir(shed.tools.new_folder()).unwrap().count(), 0);
+    let view = shed.tools.view(&member()).unwrap();
+    let folder = shed.temp.path().join("copied");
+    let laying = Laying {
+        view: &view,
+        job: &JobKey::new("1"),
+        folder: &folder,
+        layering: Layering::Copy,
+        interrupt: Interrupt::default(),
+    };
+    assert!(matches!(shed.tools.lay(&laying), Err(ToolError::NoRoom { .. })), "nor is there for copies");
+}
+
+#[test]
+fn room_is_promised_once() {
+    let mut shed = Shed::new();
+    let disk = rustix::fs::statvfs(shed.temp.path()).unwrap();
+    let free = disk.f_bavail * disk.f_frsize;
+    let first = shed.tools.room(shed.temp.path(), free / 4 * 3).unwrap();
+    assert!(matches!(shed.tools.room(shed.temp.path(), free / 4 * 3), Err(ToolError::NoRoom { .. })));
+    drop(first);
+    drop(shed.tools.room(shed.temp.path(), free / 4 * 3).unwrap());
+    shed.tools.bounds.reserve = free / 4 * 3;
+    assert!(shed.tools.room(shed.temp.path(), free / 4 * 3).is_err());
+}
+
+#[test]
+fn what_cannot_be_restored_leaves_no_half_of_it() {
+    let shed = Shed::new();
+    shed.installs(&member(), "go/1/x64", &(0..20_000).map(|n| format!("{n:x}")).collect::<String>());
+    let view = shed.tools.view(&member()).unwrap();
+    let interrupt = Interrupt::default();
+    interrupt.raise();
+    let folder = shed.temp.path().join("job");
+    let laying =
+        Laying { view: &view, job: &JobKey::new("1"), folder: &folder, layering: Layering::Overlay, interrupt };
+    assert!(matches!(shed.tools.lay(&laying), Err(ToolError::Interrupted)));
+    assert_eq!(fs::read_dir(shed.tools.new_folder()).unwrap().count(), 0);
+    assert_eq!(shed.begin(&member()).given(), ["go/1/x64"]);
+}
+
+#[test]
+fn nobody_waits_for_the_tools_of_another_project_and_what_is_being_made_stays() {
+    let shed = Shed::new();
+    shed.installs(&member(), "go/1/x64", "one");
+    shed.installs(&owner("2", Trust::Member), "go/1/x64", "two");
+    let found = shed.tools.view(&member()).unwrap().tools[&name("go/1/x64")].clone();
+    // As a job of the first project holds it that unpacks a large tool.
+    let held = shed.tools.lock(lock::How::Shared, &Interrupt::default()).unwrap();
+    let _unpacking = shed.tools.alone(&shed.tools.tree(&found), &Interrupt::default()).unwrap();
+    let half = shed.tools.new_folder().join("half");
+    fs::create_dir_all(&half).unwrap();
+    let making = lock::hold(&half).unwrap();
+    let other = shed.begin(&owner("2", Trust::Member));
+    assert_eq!(other.sees("go/1/x64/bin/run").as_deref(), Some("two"));
+    drop(held);
+    shed.tools.tidy(&Interrupt::default()).unwrap();
+    assert!(half.exists());
+    drop(making);
+    shed.tools.tidy(&Interrupt::default()).unwrap();
+    assert!(!half.exists(), "whoever made it is gone");
+}
+
+#[test]
+fn of_folders_without_an_end_the_first_are_looked_at_and_none_stays_open() {
+    let shed = Shed::new();
+    let job = shed.begin(&member());
+    for tool in 0..keep::MAX_NEW + 20 {
+        install(job.own(), &format!("t{tool:03}/1/x64"), "x");
+    }
+    let root = job.laid.tools.open(&job.folder).unwrap();
+    let look = |most, interrupt: &Interrupt| found::look(&root, &Default::default(), most, interrupt);
+    let found = look(3, &Interrupt::default()).unwrap();
+    assert_eq!(found.complete, ["t000/1/x64", "t001/1/x64", "t002/1/x64"].map(name));
+    assert!(found.is_cut);
+    let raised = Interrupt::default();
+    raised.raise();
+    assert!(matches!(look(3, &raised), Err(found::Unfit::Interrupted)));
+    let said = shed.end(job);
+    assert!(said.contains("Only 100 of the new tools are kept"), "{said}");
+    assert_eq!(shed.names(&member()).len(), keep::MAX_NEW);
+
+    // Those without an end are never whole.
+    let job = shed.begin(&owner("2", Trust::Member));
+    for tool in 0..30 {
+        for version in 0..400 {
+            fs::create_dir_all(job.own().join(format!("t{tool}/v{version}/x"))).unwrap();
+        }
+    }
+    let said = shed.end(job);
+    assert!(said.contains("Not everything in the folder of the tools was looked at"), "{said}");
+    assert_eq!(said.lines().count(), keep::MAX_NEW + 1, "{said}");
+
+    let job = shed.begin(&owner("2", Trust::Fork));
+    install(job.own(), "a/1/x64", "x");
+    fs::create_dir_all(job.own().join("half/1/x64")).unwrap();
+    assert_eq!(shed.end(job), "Tools are not kept for later jobs: this one is of a fork\n");
+}
+
+#[test]
+fn a_copy_ends_when_it_is_to_end() {
+    let temp = tempfile::tempdir().unwrap();
+    for folder in ["from", "to"] {
+        fs::create_dir(temp.path().join(folder)).unwrap();
+    }
+    fs::write(temp.path().join("from/file"), "x").unwrap();
+    let [from, to] = ["from", "to"].map(|folder| tree::open(&temp.path().join(folder)).unwrap());
+    let interrupt = Interrupt::default();
+    interrupt.raise();
+    assert!(matches!(tree::bring(&from, &to, tree::How::Copy, &interrupt), Err(ToolError::Interrupted)));
+    tree::bring(&from, &to, tree::How::Copy, &Interrupt::default()).unwrap();
+    assert_eq!(fs::read_to_string(temp.path().join("to/file")).unwrap(), "x");
 }
 
 #[test]

@@ -40,10 +40,12 @@ impl ToolCache {
             doomed.extend(names(&owner)?.into_iter().filter(|tree| !trees.contains(tree)));
         }
         // They lose their names while nobody else is here; removing them takes its time.
-        let mut gone = names(&self.new_folder())?;
+        let mut gone = self.unfinished()?;
         for folder in &doomed {
             gone.push(self.put_away(folder)?);
         }
+        // Whoever makes something holds the lock as well.
+        remove(&self.making())?;
         drop(held);
         gone.iter().try_for_each(|folder| remove(folder))?;
         Ok(doomed.len())
@@ -59,7 +61,7 @@ impl ToolCache {
             }
         }
         for reader in readers {
-            let view = self.view(&reader)?;
+            let (view, _) = self.presentable(&self.view(&reader)?)?;
             trees.extend(view.tools.values().map(|found| self.tree(found)));
             layers.insert(view.layer());
         }

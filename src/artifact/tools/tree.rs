@@ -3,7 +3,7 @@
 //! What is read here was put here by the store, or by us. Still nothing follows a symlink: they are part of tools, and lead anywhere.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use cap_std::ambient_authority;
@@ -14,6 +14,9 @@ use rustix::io::Errno;
 use super::ToolError;
 use crate::artifact::Interrupt;
 use crate::artifact::beneath::{self, Node};
+
+/// Bytes that are copied between two looks at whether the work is to end.
+const PART: u64 = 16 << 20;
 
 /// How files come from one folder to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +37,16 @@ pub(super) fn bring(from: &Dir, to: &Dir, how: How, interrupt: &Interrupt) -> Re
     each_folder(from, interrupt, |folder, path| {
         let into = beneath::folder_nofollow(to, path)?;
         for (name, node) in beneath::children(folder)? {
-            bring_one(folder, &into, &name, node, how)?;
+            bring_one(folder, &into, &name, node, how, interrupt)?;
         }
         Ok(())
     })
 }
 
-fn bring_one(from: &Dir, to: &Dir, name: &[u8], node: Node, how: How) -> io::Result<()> {
+fn bring_one(from: &Dir, to: &Dir, name: &[u8], node: Node, how: How, interrupt: &Interrupt) -> io::Result<()> {
+    if interrupt.is_raised() {
+        return Err(interrupted());
+    }
     match node {
         Node::Folder => {
             rustix::fs::mkdirat(to, name, Mode::RWXU)?;
@@ -48,21 +54,31 @@ fn bring_one(from: &Dir, to: &Dir, name: &[u8], node: Node, how: How) -> io::Res
         }
         Node::Symlink => Ok(rustix::fs::symlinkat(beneath::link_target(from, name)?, to, name)?),
         Node::Special => Err(io::Error::other("neither a file nor a folder")),
-        Node::File if how == How::Copy => copy(from, to, name),
+        Node::File if how == How::Copy => copy(from, to, name, interrupt),
         Node::File => match rustix::fs::linkat(from, name, to, name, AtFlags::empty()) {
             // It has as many names as a file can have, or lies on another file system.
-            Err(Errno::MLINK | Errno::XDEV | Errno::PERM) => copy(from, to, name),
+            Err(Errno::MLINK | Errno::XDEV | Errno::PERM) => copy(from, to, name, interrupt),
             linked => Ok(linked?),
         },
     }
 }
 
-fn copy(from: &Dir, to: &Dir, name: &[u8]) -> io::Result<()> {
+/// What [`each_folder`] tells as [`ToolError::Interrupted`].
+fn interrupted() -> io::Error {
+    io::Error::other("interrupted")
+}
+
+fn copy(from: &Dir, to: &Dir, name: &[u8], interrupt: &Interrupt) -> io::Result<()> {
     let (mut source, stat) = beneath::regular_file(from, name)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut target = File::from(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
     if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
-        io::copy(&mut source, &mut target)?;
+        // In parts, for a large file takes its time.
+        while io::copy(&mut (&mut source).take(PART), &mut target)? > 0 {
+            if interrupt.is_raised() {
+                return Err(interrupted());
+            }
+        }
     }
     rustix::fs::fchmod(&target, Mode::from_raw_mode(stat.st_mode & 0o777))?;
     // Interpreters tell by it whether what they compiled is up to date.
@@ -99,7 +115,10 @@ fn each_folder(
         if interrupt.is_raised() {
             return Err(ToolError::Interrupted);
         }
-        let failed = |error| ToolError::file("bringing tools to", beneath::path(&path), error);
+        let failed = |error| match interrupt.is_raised() {
+            true => ToolError::Interrupted,
+            false => ToolError::file("bringing tools to", beneath::path(&path), error),
+        };
         let folder = beneath::folder_nofollow(root, &path).map_err(failed)?;
         work(&folder, &path).map_err(failed)?;
         let children = beneath::children(&folder).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! The tools that an owner's jobs see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
@@ -101,10 +101,11 @@ impl ToolCache {
         Ok(matches!(known, Some(Corrupted | Missing | Failed)))
     }
 
-    /// Notes that a job is shown these. Only how long they are kept hangs on it.
-    pub(super) fn note_use(&self, view: &View, job: &JobKey) {
+    /// Notes that a job is given these of a view. Only how long they are kept hangs on it.
+    pub(super) fn note_use(&self, view: &View, given: &BTreeSet<ToolName>, job: &JobKey) {
         let now = jiff::Timestamp::now();
-        for found in view.tools.values().filter(|found| now.duration_since(found.last_accessed) >= NOTED_EVERY) {
+        let is_due = |found: &Listed| now.duration_since(found.last_accessed) >= NOTED_EVERY;
+        for (_, found) in view.tools.iter().filter(|(name, found)| given.contains(name) && is_due(found)) {
             if let Err(error) = self.store.used(found, Some(job)) {
                 tracing::warn!(%error, "that a tool is used could not be noted");
             }
