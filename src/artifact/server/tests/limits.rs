@@ -20,7 +20,7 @@ async fn a_job_begins_so_many_entries_and_what_it_gives_up_is_removed() {
     uploads.sweep(Instant::now());
     assert_eq!(place.spooled(), 3, "they were touched just now");
     drop(other);
-    assert_eq!(place.spooled(), 2, "its job is over");
+    assert_eq!(X);
     uploads.sweep(Instant::now() + Limits::default().idle + Duration::from_secs(1));
     assert_eq!(place.spooled(), 0);
     job.reserved("1", "v").await;

@@ -51,7 +51,10 @@ impl Place {
     async fn serve(temp: &TempDir, store: &Arc<Store>, limits: Limits, clock: store::Clock) -> CacheServer {
         let address = Ipv4Addr::LOCALHOST.into();
         let folder = temp.path().join("spool");
-        CacheServer::start(ServerPlace { address, folder, store: Arc::clone(store), limits, clock }).await.unwrap()
+        let locks = temp.path().join("locks");
+        CacheServer::start(ServerPlace { address, folder, locks, store: Arc::clone(store), limits, clock })
+            .await
+            .unwrap()
     }
 
     /// Time passes.
@@ -77,6 +80,17 @@ impl Place {
             admission,
             http: self.http.clone(),
         }
+    }
+
+    /// Waits until no more than this lies in the server's folder: what is over is removed by a thread for it.
+    async fn spooled_only(&self, most: usize) {
+        let removed = async {
+            while self.spooled() > most {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), removed).await.expect("what is over stays");
+        assert_eq!(self.spooled(), most);
     }
 
     /// What lies in the server's folder.
