@@ -52,6 +52,7 @@ impl RangeSet {
     }
 
     /// How many pieces they are in.
+    #[cfg(test)]
     pub(super) fn pieces(&self) -> usize {
         self.parts.len()
     }

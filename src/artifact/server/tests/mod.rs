@@ -3,6 +3,7 @@
 mod attacks;
 mod damage;
 mod limits;
+mod once;
 mod scopes;
 mod v1;
 mod v2;
@@ -67,7 +68,18 @@ impl Place {
     }
 
     fn job_of(&self, owner: &Owner, name: &str, scope: &str, fallbacks: &[&str]) -> Job {
-        let admission = self.server.admit(Access {
+        Self::admitted(&self.server, &self.http, owner, name, scope, fallbacks)
+    }
+
+    fn admitted(
+        server: &CacheServer,
+        http: &reqwest::Client,
+        owner: &Owner,
+        name: &str,
+        scope: &str,
+        fallbacks: &[&str],
+    ) -> Job {
+        let admission = server.admit(Access {
             owner: owner.clone(),
             job: JobKey::of(&owner.forge, &JobId::new(name), "1"),
             scope: scope.to_owned(),
@@ -76,9 +88,9 @@ impl Place {
         });
         Job {
             token: admission.token().expose().to_owned(),
-            url: self.server.url().to_owned(),
+            url: server.url().to_owned(),
             admission,
-            http: self.http.clone(),
+            http: http.clone(),
         }
     }
 

@@ -87,4 +87,10 @@ mod tests {
         assert_eq!(of(vec![six()]), "fd00::1".parse().ok());
         assert_eq!(of(Vec::new()), None);
     }
+
+    #[test]
+    fn an_engine_without_a_bridge_is_told_of_with_what_was_looked_for() {
+        let said = unknown(&DEFAULTS).to_string();
+        assert!(said.contains("address of this machine") && said.contains("bridge or podman"), "{said}");
+    }
 }
