@@ -1,6 +1,7 @@
 //! The cache server of a run: for what tools in a workflow's steps ask for themselves.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,11 +35,17 @@ impl RunCaches {
             CacheServerAddress::Auto => address_for_jobs(house).await?,
         };
         let Some(address) = address else { return Ok(None) };
+        let mut limits = Limits::default();
+        if address.is_loopback() {
+            // There all jobs come from one address.
+            limits.peer_connections = limits.connections;
+        }
         let place = ServerPlace {
             address,
             folder: house.dir.root().join("cache-server"),
+            locks: locks(house.dir.root()),
             store: Arc::clone(&house.tools.store),
-            limits: Limits::default(),
+            limits,
             clock: Arc::new(jiff::Timestamp::now),
         };
         let server = CacheServer::start(place).await.map_err(words)?;
@@ -61,6 +68,11 @@ impl RunCaches {
     pub async fn close(self) {
         self.server.close().await;
     }
+}
+
+/// A folder that all local runs share, as they do their store: a run's own is `runs/ID` below it.
+fn locks(run: &Path) -> PathBuf {
+    run.ancestors().nth(2).unwrap_or(run).join("cache-locks")
 }
 
 /// Where jobs reach this machine. `None`: nowhere.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
@@ -44,6 +44,9 @@ impl Access {
     }
 }
 
+/// Lists of blocks that are read for one job at the same time.
+const LISTS: usize = 2;
+
 /// A job that was let in.
 pub(super) struct Grant {
     /// Names it in its token. Random.
@@ -55,6 +58,12 @@ pub(super) struct Grant {
     pub(super) over: CancellationToken,
     /// Bytes of entries that it writes.
     pub(super) budget: Arc<Budget>,
+    /// Blocks of these.
+    pub(super) blocks: Arc<Budget>,
+    /// Bytes of entries that were brought for it.
+    pub(super) downloads: Arc<Budget>,
+    /// Whoever reads a list of blocks: it is long, and read whole.
+    lists: Semaphore,
     requests: Arc<Semaphore>,
 }
 
@@ -62,6 +71,12 @@ impl Grant {
     /// One more request of the job begins.
     pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Refusal::TooMany("requests"))
+    }
+
+    /// The job's turn to have a list of blocks read. It comes within `patience`, or not.
+    pub(super) async fn list_turn(&self, patience: Duration) -> Result<SemaphorePermit<'_>, Refusal> {
+        let turn = tokio::time::timeout(patience, self.lists.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or(Refusal::TooMany("lists of blocks"))
     }
 }
 
@@ -85,6 +100,9 @@ impl Grants {
             expires: now.saturating_add(lasts),
             over: CancellationToken::new(),
             budget: Arc::new(Budget::new(limits.job_bytes)),
+            blocks: Arc::new(Budget::new(limits.job_blocks)),
+            downloads: Arc::new(Budget::new(limits.job_download_bytes)),
+            lists: Semaphore::new(LISTS),
             requests: Arc::new(Semaphore::new(limits.job_requests)),
             access,
         });

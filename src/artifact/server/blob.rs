@@ -16,6 +16,7 @@ use super::range::{Asked, asked};
 use super::refusal::Refusal;
 use super::shared::Shared;
 use super::sign::Purpose;
+use super::spool::Held;
 
 /// Bytes of a list of blocks.
 const LIST: usize = 8 << 20;
@@ -38,7 +39,8 @@ pub(super) async fn put(State(shared): State<Arc<Shared>>, Path(id): Path<String
 async fn try_put(shared: &Shared, id: &str, request: Request) -> Result<Response, Refusal> {
     let query = query_of(request.uri().query());
     let id = signed(shared, Purpose::Upload, id, &query)?;
-    let upload = shared.uploads.by_id(id)?;
+    let held = Held::new(shared.uploads.by_id(id)?);
+    let upload = held.get()?;
     let _asking = shared.enter(Arc::clone(&upload.grant))?;
     match value(&query, "comp") {
         None => {
@@ -53,6 +55,7 @@ async fn try_put(shared: &Shared, id: &str, request: Request) -> Result<Response
             upload.write_block(block, request.into_body()).await?;
         }
         Some("blocklist") => {
+            let _turn = upload.grant.list_turn(shared.limits.pause).await?;
             let list = body::small(request.into_body(), LIST, &shared.limits).await?;
             upload.set_list(&blocks::ids_of(&list)?)?;
         }
@@ -76,7 +79,7 @@ async fn try_get(
 ) -> Result<Response, Refusal> {
     let id = signed(shared, Purpose::Download, id, &query_of(query))?;
     let ticket = shared.downloads.ticket(id)?;
-    let asking = shared.enter(Arc::clone(&ticket.grant))?;
+    let asking = Arc::new(shared.enter(Arc::clone(&ticket.grant))?);
     let length = ticket.entry.bytes();
     let header = headers.get(MS_RANGE).or_else(|| headers.get(RANGE)).and_then(|value| value.to_str().ok());
     let (status, range) = match asked(header, length) {
@@ -90,10 +93,16 @@ async fn try_get(
     let body = if *method == Method::HEAD {
         Body::empty()
     } else {
-        let copy = shared.downloads.copy(&shared.entries, &ticket).await?;
-        let over = ticket.grant.over.clone();
+        let copy = shared.downloads.copy(&shared.entries, &ticket, &asking).await?;
+        let (over, most) = (ticket.grant.over.clone(), shared.limits.request);
+        let end = async move {
+            tokio::select! {
+                () = over.cancelled() => {}
+                () = tokio::time::sleep(most) => {}
+            }
+        };
         // The job's turn lasts as long as its bytes, and ends with the job.
-        let bytes = futures_util::StreamExt::take_until(copy.read(range.clone()), over.cancelled_owned());
+        let bytes = futures_util::StreamExt::take_until(copy.read(range.clone()), Box::pin(end));
         Body::from_stream(futures_util::StreamExt::map(bytes, move |piece| {
             let _asking = &asking;
             piece

@@ -12,6 +12,9 @@ use super::spool::Hold;
 /// Blocks of an entry. As many as Azure takes.
 pub(super) const MOST: usize = 50_000;
 
+/// Bytes that a block counts as at least: that much of the disk its file takes.
+pub(super) const LEAST: u64 = 4096;
+
 /// Bytes of a block's id, before base64.
 const MOST_ID: usize = 64;
 
@@ -20,13 +23,13 @@ const MOST_ID: usize = 64;
 pub(super) struct Block {
     path: PathBuf,
     pub(super) bytes: u64,
-    _hold: Hold,
+    _holds: [Hold; 2],
 }
 
 impl Block {
-    /// The file is whole.
-    pub(super) fn new(path: PathBuf, bytes: u64, hold: Hold) -> Self {
-        Self { path, bytes, _hold: hold }
+    /// The file is whole. `holds`: its bytes, and itself.
+    pub(super) fn new(path: PathBuf, bytes: u64, holds: [Hold; 2]) -> Self {
+        Self { path, bytes, _holds: holds }
     }
 
     pub(super) fn path(&self) -> &Path {

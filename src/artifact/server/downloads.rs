@@ -1,6 +1,6 @@
 //! Entries that are being fetched. A file that was proved when it was put there is served, and nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::io::SeekFrom;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -17,10 +17,11 @@ use super::body::blocking;
 use super::entries::{Content, Entries, Entry, part_name};
 use super::limits::Limits;
 use super::refusal::{Refusal, disk};
+use super::shared::Asking;
 use super::spool::{self, Budget, Folder, Hold};
 use crate::artifact::Interrupt;
 
-/// Entries that were found and may be fetched; beyond that the oldest are forgotten.
+/// Entries that were found and may be fetched, of all jobs; beyond that the oldest is forgotten of the job that has most.
 const TICKETS: usize = 32_768;
 
 /// Copies on the disk.
@@ -41,16 +42,24 @@ pub(super) struct Fetched {
     folder: Folder,
     /// The lengths of its files, in order.
     parts: Vec<u64>,
-    _hold: Hold,
+    _holds: [Hold; 2],
 }
 
 /// A copy, or somebody who makes it.
 type Slot = Arc<OnceCell<Arc<Fetched>>>;
 
+/// A copy, when it was used last, and the job that wanted it first: it is of that job's share.
+struct Copy {
+    slot: Slot,
+    used: u64,
+    grant: u128,
+}
+
 /// Entries that are being fetched, and copies of those that were.
 pub(super) struct Downloads {
     folder: PathBuf,
     reserve: u64,
+    job_tickets: usize,
     budget: Arc<Budget>,
     interrupt: Interrupt,
     state: Mutex<State>,
@@ -58,9 +67,11 @@ pub(super) struct Downloads {
 
 #[derive(Default)]
 struct State {
-    tickets: BTreeMap<u64, Ticket>,
+    tickets: HashMap<u64, Ticket>,
+    /// The numbers of each job, the oldest first.
+    by_job: HashMap<u128, VecDeque<u64>>,
     next_ticket: u64,
-    copies: HashMap<Content, (Slot, u64)>,
+    copies: HashMap<Content, Copy>,
     /// Counts uses, so that it is known which copy was not used for longest.
     uses: u64,
 }
@@ -68,7 +79,8 @@ struct State {
 impl Downloads {
     pub(super) fn new(folder: PathBuf, limits: &Limits, interrupt: Interrupt) -> Self {
         let budget = Arc::new(Budget::new(limits.download_bytes));
-        Self { folder, reserve: limits.reserve_bytes, budget, interrupt, state: Mutex::default() }
+        let (reserve, job_tickets) = (limits.reserve_bytes, limits.job_tickets);
+        Self { folder, reserve, job_tickets, budget, interrupt, state: Mutex::default() }
     }
 
     /// A number under which the job can fetch the entry.
@@ -76,9 +88,9 @@ impl Downloads {
         let mut state = self.lock();
         state.next_ticket += 1;
         let id = state.next_ticket;
-        state.tickets.insert(id, Ticket { grant, entry: Arc::new(entry) });
-        if state.tickets.len() > TICKETS {
-            state.tickets.pop_first();
+        // Of a job that is over nobody would remove it.
+        if !grant.over.is_cancelled() {
+            state.add_ticket(id, Ticket { grant, entry: Arc::new(entry) }, self.job_tickets);
         }
         id
     }
@@ -90,24 +102,53 @@ impl Downloads {
 
     /// The job fetches nothing any more.
     pub(super) fn end_job(&self, grant: u128) {
-        self.lock().tickets.retain(|_, ticket| ticket.grant.id != grant);
+        let mut state = self.lock();
+        for id in state.by_job.remove(&grant).unwrap_or_default() {
+            state.tickets.remove(&id);
+        }
     }
 
-    /// The content of an entry, brought here and proved if it is not here already. Several who want the same wait for one.
+    /// The content of an entry, brought here and proved if it is not here already. Several who want the same wait for one. It is brought
+    /// also when whoever asked has hung up, and takes the job's turn as long: else asking and hanging up would begin it again and again.
     pub(super) async fn copy(
         self: &Arc<Self>,
         entries: &Arc<Entries>,
         ticket: &Ticket,
+        asking: &Arc<Asking>,
     ) -> Result<Arc<Fetched>, Refusal> {
-        let slot = self.slot(&ticket.entry.content());
-        let made = slot.get_or_try_init(|| {
-            let (this, entries, ticket) = (Arc::clone(self), Arc::clone(entries), ticket.clone());
-            blocking(move || this.make(&entries, &ticket).map(Arc::new))
+        let slot = self.slot(&ticket.entry.content(), ticket.grant.id);
+        if let Some(copy) = slot.get() {
+            return Ok(Arc::clone(copy));
+        }
+        let (this, entries, turn) = (Arc::clone(self), Arc::clone(entries), Arc::clone(asking));
+        let wanted = ticket.clone();
+        let making = tokio::spawn(async move {
+            let made = this.make_once(slot, entries, wanted).await;
+            drop(turn);
+            made
         });
-        let made = tokio::select! {
+        tokio::select! {
             () = ticket.grant.over.cancelled() => Err(Refusal::Over),
-            made = made => made.cloned(),
+            made = making => made.unwrap_or_else(|_| Err(Refusal::Failed("fetching the entry broke off".into()))),
+        }
+    }
+
+    async fn make_once(
+        self: &Arc<Self>,
+        slot: Slot,
+        entries: Arc<Entries>,
+        ticket: Ticket,
+    ) -> Result<Arc<Fetched>, Refusal> {
+        let over = ticket.grant.over.clone();
+        let make = || {
+            let this = Arc::clone(self);
+            blocking(move || this.make(&entries, &ticket).map(Arc::new))
         };
+        let made = slot.get_or_try_init(|| async {
+            // Who has waited for another's attempt may be over by now.
+            if over.is_cancelled() { Err(Refusal::Over) } else { make().await }
+        });
+        let made = made.await.cloned();
         // Else it would look as if somebody were still making it.
         drop(slot);
         if made.is_err() {
@@ -118,46 +159,57 @@ impl Downloads {
 
     fn make(&self, entries: &Entries, ticket: &Ticket) -> Result<Fetched, Refusal> {
         let bytes = ticket.entry.bytes();
+        let grant = &ticket.grant;
+        let mut own = Hold::of(vec![Arc::clone(&grant.downloads)]);
+        while !own.raise(bytes) {
+            if !self.drop_oldest(Some(grant.id)) {
+                return Err(Refusal::Busy("entries that the job is fetching take all the room there is for one job"));
+            }
+        }
         let mut hold = Hold::of(vec![Arc::clone(&self.budget)]);
         while !hold.raise(bytes) {
-            if !self.drop_oldest() {
+            if !self.drop_oldest(None) {
                 return Err(Refusal::Busy("entries that are being fetched take all the room there is for them"));
             }
         }
         while let Err(refusal) = spool::check_room(&self.folder, bytes, self.reserve) {
-            if !self.drop_oldest() {
+            if !self.drop_oldest(None) {
                 return Err(refusal);
             }
         }
         let folder = Folder::new(&self.folder).map_err(|error| disk("making a folder for a cache entry", &error))?;
         let parts = entries.bring(&ticket.entry, &ticket.grant.access, &folder, &self.interrupt)?;
-        Ok(Fetched { folder, parts, _hold: hold })
+        Ok(Fetched { folder, parts, _holds: [own, hold] })
     }
 
-    fn slot(&self, content: &Content) -> Slot {
+    fn slot(&self, content: &Content, grant: u128) -> Slot {
         let mut state = self.lock();
         state.uses += 1;
         let now = state.uses;
-        if let Some((slot, used)) = state.copies.get_mut(content) {
-            *used = now;
-            return Arc::clone(slot);
+        if let Some(copy) = state.copies.get_mut(content) {
+            copy.used = now;
+            return Arc::clone(&copy.slot);
         }
-        if state.copies.len() >= COPIES {
-            state.drop_oldest();
-        }
+        let oldest = if state.copies.len() >= COPIES { state.take_oldest(None) } else { None };
         let slot = Slot::default();
-        state.copies.insert(content.clone(), (Arc::clone(&slot), now));
+        state.copies.insert(content.clone(), Copy { slot: Arc::clone(&slot), used: now, grant });
+        drop(state);
+        if let Some(oldest) = oldest {
+            spool::discard(oldest);
+        }
         slot
     }
 
-    /// Removes the copy that was not used for longest and that nobody reads. False: there is none.
-    fn drop_oldest(&self) -> bool {
-        self.lock().drop_oldest()
+    /// Removes the copy that was not used for longest and that nobody reads, of one job or of all. False: there is none. Blocking.
+    fn drop_oldest(&self, of: Option<u128>) -> bool {
+        let oldest = self.lock().take_oldest(of);
+        // Its files go when nobody is kept waiting by it.
+        oldest.is_some()
     }
 
     /// Forgets copies that could not be made and that nobody is making.
     fn drop_empty(&self) {
-        self.lock().copies.retain(|_, (slot, _)| slot.get().is_some() || Arc::strong_count(slot) > 1);
+        self.lock().copies.retain(|_, copy| copy.slot.get().is_some() || Arc::strong_count(&copy.slot) > 1);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,11 +218,31 @@ impl Downloads {
 }
 
 impl State {
-    fn drop_oldest(&mut self) -> bool {
-        let is_unused = |slot: &Slot| slot.get().is_some_and(|copy| Arc::strong_count(copy) == 1);
-        let unused = self.copies.iter().filter(|(_, (slot, _))| Arc::strong_count(slot) == 1 && is_unused(slot));
-        let oldest = unused.min_by_key(|(_, (_, used))| *used).map(|(content, _)| content.clone());
-        oldest.and_then(|content| self.copies.remove(&content)).is_some()
+    fn take_oldest(&mut self, of: Option<u128>) -> Option<Copy> {
+        let is_unused = |slot: &Slot| {
+            Arc::strong_count(slot) == 1 && slot.get().is_some_and(|fetched| Arc::strong_count(fetched) == 1)
+        };
+        let meant = self.copies.iter().filter(|(_, copy)| of.is_none_or(|grant| copy.grant == grant));
+        let unused = meant.filter(|(_, copy)| is_unused(&copy.slot));
+        let oldest = unused.min_by_key(|(_, copy)| copy.used).map(|(content, _)| content.clone());
+        oldest.and_then(|content| self.copies.remove(&content))
+    }
+
+    fn add_ticket(&mut self, id: u64, ticket: Ticket, most: usize) {
+        let grant = ticket.grant.id;
+        self.tickets.insert(id, ticket);
+        let own = self.by_job.entry(grant).or_default();
+        own.push_back(id);
+        let forgotten = if own.len() > most {
+            own.pop_front()
+        } else if self.tickets.len() > TICKETS {
+            self.by_job.values_mut().max_by_key(|ids| ids.len()).and_then(VecDeque::pop_front)
+        } else {
+            None
+        };
+        if let Some(id) = forgotten {
+            self.tickets.remove(&id);
+        }
     }
 }
 

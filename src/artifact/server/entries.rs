@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::ambient_authority;
@@ -11,6 +11,7 @@ use cap_std::fs::Dir;
 
 use super::access::Access;
 use super::key::{EntryName, Key, Version, scope_prefix, stored_prefix};
+use super::lock::NameLock;
 use super::refusal::{Refusal, disk};
 use super::spool::{self, Folder};
 use super::upload::Sealed;
@@ -76,13 +77,16 @@ fn content_of(info: &ArtifactInfo) -> Content {
 pub(super) struct Entries {
     store: Arc<Store>,
     cache: LocalCache,
+    /// Where locks lie for whoever keeps something in this store.
+    locks: PathBuf,
     /// What was found to be damaged while this server runs: it counts as not there.
     damaged: Mutex<HashSet<Content>>,
 }
 
 impl Entries {
-    pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { cache: LocalCache::new(Arc::clone(&store)), store, damaged: Mutex::default() }
+    /// Those of `store`. `locks`: a folder that is there and that all share who serve this store.
+    pub(super) fn new(store: Arc<Store>, locks: PathBuf) -> Self {
+        Self { cache: LocalCache::new(Arc::clone(&store)), store, locks, damaged: Mutex::default() }
     }
 
     /// The entry that a job is given for these keys: in each scope, for each key, that of exactly this key, else the newest whose key
@@ -112,8 +116,8 @@ impl Entries {
         Ok(None)
     }
 
-    /// Entries that the job may see whose keys begin so, the first hundred. Blocking.
-    pub(super) fn list(&self, access: &Access, prefix: &str) -> Result<Vec<Entry>, Refusal> {
+    /// Entries that the job may see whose keys begin so: the first hundred, and how many there are. Blocking.
+    pub(super) fn list(&self, access: &Access, prefix: &str) -> Result<(Vec<Entry>, usize), Refusal> {
         let prefix = prefix.to_lowercase();
         let mut entries = Vec::new();
         for scope in access.scopes() {
@@ -121,8 +125,9 @@ impl Entries {
             let found = self.store.search(&access.owner, &wanted)?.into_iter().filter_map(Entry::of);
             entries.extend(found.filter(|entry| entry.key.to_lowercase().starts_with(&prefix)));
         }
+        let all = entries.len();
         entries.truncate(LISTED);
-        Ok(entries)
+        Ok((entries, all))
     }
 
     /// The entry of exactly this name that jobs of this owner have kept. Blocking.
@@ -157,6 +162,7 @@ impl Entries {
         folder: &Path,
         interrupt: &Interrupt,
     ) -> Result<u64, Refusal> {
+        let _alone = NameLock::take(&self.locks, &access.owner.slug(), &name.stored(), interrupt)?;
         // Another process may have been faster.
         if self.own(access, name)?.is_some() {
             return Err(Refusal::Exists);

@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
+use super::limits::Limits;
+use super::peers::Peers;
 use super::shared::{DOWNLOADS, Shared, UPLOADS};
+use super::unread::Watched;
 use super::{answer, blob, v1, v2};
 
 /// How long the head of a request may take, and how long a connection may lie idle.
@@ -28,8 +31,6 @@ const HEAD: Duration = Duration::from_secs(60);
 const MOST_HEADERS: usize = 64;
 /// Bytes of a request's head, and of what is read at a time.
 const BUFFER: usize = 128 << 10;
-/// How long a peer may take nothing of what is sent to it.
-const UNREAD: Duration = Duration::from_secs(60);
 /// After an error of the listener.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -59,21 +60,22 @@ async fn nothing() -> Response {
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
-    most: usize,
+    limits: Limits,
     stop: CancellationToken,
     connections: TaskTracker,
 ) {
-    let turns = Arc::new(Semaphore::new(most));
+    let turns = Arc::new(Semaphore::new(limits.connections));
+    let peers = Arc::new(Peers::new(limits.peer_connections));
     loop {
         let accepted = async {
             // Who comes when all turns are taken waits in the listener's queue.
             let turn = Arc::clone(&turns).acquire_owned().await.ok();
             (turn, listener.accept().await)
         };
-        let (turn, stream) = tokio::select! {
+        let (turn, stream, address) = tokio::select! {
             () = stop.cancelled() => return,
             accepted = accepted => match accepted {
-                (turn, Ok((stream, _))) => (turn, stream),
+                (turn, Ok((stream, peer))) => (turn, stream, peer.ip()),
                 // Out of descriptors, or a connection that was reset before it was taken: the next may do.
                 (_, Err(_)) => {
                     tokio::time::sleep(PAUSE).await;
@@ -81,19 +83,22 @@ pub(super) async fn serve(
                 }
             },
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        // Hung up at once: who has so many must not take the turns of others.
+        let Some(peer) = peers.enter(address) else { continue };
+        let (router, stop, unread) = (router.clone(), stop.clone(), limits.unread);
         connections.spawn(async move {
-            connection(stream, router, stop).await;
-            drop(turn);
+            connection(stream, router, stop, unread).await;
+            drop((turn, peer));
         });
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn connection(stream: TcpStream, router: Router, stop: CancellationToken, unread: Duration) {
     let _ = stream.set_nodelay(true);
     // Failing to set it leaves the limit of the system, which is longer.
-    let unread = u32::try_from(UNREAD.as_millis()).unwrap_or(u32::MAX);
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream.as_fd(), unread);
+    let millis = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream.as_fd(), millis);
+    let stream = Watched::new(stream, unread);
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let mut router = router.clone();
         async move {

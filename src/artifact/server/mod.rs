@@ -9,7 +9,7 @@
 //! - `key`: what entries are called; `entries`: finding, keeping and bringing them.
 //! - `uploads`, `upload`, `blocks`, `ranges`: entries that are being written. `downloads`: those that are fetched. `spool`: their files.
 //! - `shared`: what requests work with. `body`, `range`, `protobuf`, `answer`, `refusal`: what they are made of.
-//! - `listen`: sockets.
+//! - `listen`: sockets; `peers`: how many each has; `unread`: those that nobody reads. `lock`: against other processes.
 
 mod access;
 mod answer;
@@ -21,6 +21,8 @@ mod entries;
 mod key;
 mod limits;
 mod listen;
+mod lock;
+mod peers;
 mod protobuf;
 mod range;
 mod ranges;
@@ -28,6 +30,7 @@ mod refusal;
 mod shared;
 mod sign;
 mod spool;
+mod unread;
 mod upload;
 mod uploads;
 mod v1;
@@ -50,6 +53,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::entries::Entries;
 use self::shared::Shared;
 use super::store::{Clock, Store};
 use crate::pipeline::Secret;
@@ -65,6 +69,8 @@ pub struct ServerPlace {
     pub address: IpAddr,
     /// A folder for entries that are being written or fetched. Made where it is missing, and gone with the server.
     pub folder: PathBuf,
+    /// A folder for locks, which all servers of the store share, also those of other processes. Made where it is missing, and stays.
+    pub locks: PathBuf,
     /// Where entries are kept.
     pub store: Arc<Store>,
     /// How much jobs may ask.
@@ -111,19 +117,20 @@ impl CacheServer {
     /// # Errors
     /// The address cannot be listened at, or the folder not be made.
     pub async fn start(place: ServerPlace) -> Result<Self, ServerError> {
-        let ServerPlace { address, folder, store, limits, clock } = place;
+        let ServerPlace { address, folder, locks, store, limits, clock } = place;
         if address.is_unspecified() {
             return Err(ServerError::Unspecified(address));
         }
         let listen = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(SocketAddr::new(address, 0)).await.map_err(listen)?;
         let base = format!("http://{}/", listener.local_addr().map_err(listen)?);
-        spool::make(&folder).map_err(|source| ServerError::Folder { path: folder.clone(), source })?;
-        let connections = limits.connections;
-        let shared = Arc::new(Shared::new(base, &folder, store, limits, clock));
+        for path in [&folder, &locks] {
+            spool::make(path).map_err(|source| ServerError::Folder { path: path.clone(), source })?;
+        }
+        let shared = Arc::new(Shared::new(base, &folder, Entries::new(store, locks), limits.clone(), clock));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let router = listen::router(Arc::clone(&shared));
-        tasks.spawn(listen::serve(listener, router, connections, stop.clone(), tasks.clone()));
+        tasks.spawn(listen::serve(listener, router, limits, stop.clone(), tasks.clone()));
         tasks.spawn(sweep(Arc::clone(&shared), stop.clone()));
         Ok(Self { shared, folder, stop, tasks })
     }
@@ -150,7 +157,9 @@ impl CacheServer {
         };
         if tokio::time::timeout(END, ended).await.is_err() {
             self.shared.interrupt.raise();
-            self.shared.keeping.wait().await;
+            if tokio::time::timeout(END, self.shared.keeping.wait()).await.is_err() {
+                tracing::warn!("a cache entry is still being kept when the cache server ends");
+            }
         }
         let folder = self.folder.clone();
         let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;

@@ -31,12 +31,28 @@ impl RangeSet {
         self.total += end - start;
     }
 
+    /// How many pieces and bytes there would be with these, too.
+    pub(super) fn with(&self, range: &Range<u64>) -> (usize, u64) {
+        let Range { mut start, mut end } = *range;
+        let (mut pieces, mut total) = (self.parts.len(), self.total);
+        if start >= end {
+            return (pieces, total);
+        }
+        for (&from, &to) in self.parts.range(..=range.end).rev().take_while(|(_, to)| **to >= range.start) {
+            pieces -= 1;
+            total -= to - from;
+            (start, end) = (start.min(from), end.max(to));
+        }
+        (pieces + 1, total + (end - start))
+    }
+
     /// How many bytes are there.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
     /// How many pieces they are in.
+    #[cfg(test)]
     pub(super) fn pieces(&self) -> usize {
         self.parts.len()
     }
@@ -72,7 +88,9 @@ mod tests {
             let mut set = RangeSet::default();
             let mut bytes = [false; 80];
             for (start, length) in ranges {
+                let told = set.with(&(start..start + length));
                 set.insert(start..start + length);
+                prop_assert_eq!(told, (set.pieces(), set.total()));
                 (start..start + length).for_each(|at| bytes[at as usize] = true);
             }
             prop_assert_eq!(set.total(), bytes.iter().filter(|there| **there).count() as u64);

@@ -18,7 +18,7 @@ use super::sign::{Purpose, Signer};
 use super::upload::{Kind, Upload};
 use super::uploads::Uploads;
 use crate::artifact::Interrupt;
-use crate::artifact::store::{Clock, Store};
+use crate::artifact::store::Clock;
 
 /// How long an address to fetch an entry from is good for, in seconds.
 const DOWNLOAD_LASTS: i64 = 60 * 60;
@@ -59,7 +59,7 @@ pub(super) struct Asking {
 
 impl Shared {
     /// With nobody let in yet. `folder` is there, and nobody else's.
-    pub(super) fn new(base: String, folder: &Path, store: Arc<Store>, limits: Limits, clock: Clock) -> Self {
+    pub(super) fn new(base: String, folder: &Path, entries: Entries, limits: Limits, clock: Clock) -> Self {
         let signer = Arc::new(Signer::new());
         let interrupt = Interrupt::default();
         Self {
@@ -68,7 +68,7 @@ impl Shared {
             signer,
             uploads: Uploads::new(folder.to_owned(), &limits),
             downloads: Arc::new(Downloads::new(folder.to_owned(), &limits, interrupt.clone())),
-            entries: Arc::new(Entries::new(store)),
+            entries: Arc::new(entries),
             interrupt,
             keeping: TaskTracker::new(),
             limits,
@@ -147,12 +147,21 @@ impl Shared {
     pub(super) async fn keep(self: &Arc<Self>, upload: Arc<Upload>, size: u64) -> Result<u64, Refusal> {
         let sealed = upload.seal(size)?;
         let this = Arc::clone(self);
-        let kept = self.keeping.spawn(blocking(move || {
-            let access = &upload.grant.access;
-            let kept = this.entries.keep(access, &upload.name, &sealed, upload.folder(), &this.interrupt);
-            this.uploads.finish(&upload, kept.is_ok().then_some(size));
-            kept
-        }));
+        let kept = self.keeping.spawn(async move {
+            let (keeper, kept_upload) = (Arc::clone(&this), Arc::clone(&upload));
+            let kept = blocking(move || {
+                let access = &kept_upload.grant.access;
+                keeper.entries.keep(access, &kept_upload.name, &sealed, kept_upload.folder(), &keeper.interrupt)
+            })
+            .await;
+            // Whatever came of it, and be it a panic: nobody else frees the name.
+            let is_kept = kept.is_ok().then_some(size);
+            let finish = move || {
+                this.uploads.finish(&upload, is_kept);
+                Ok(())
+            };
+            blocking(finish).await.and(kept)
+        });
         kept.await.unwrap_or_else(|_| Err(Refusal::Failed("keeping the entry broke off".into())))
     }
 

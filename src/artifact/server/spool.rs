@@ -33,6 +33,36 @@ impl Drop for Folder {
     }
 }
 
+/// Lets go of what has files on a thread for it: removing many takes its time.
+pub(super) fn discard<T: Send + 'static>(thing: T) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(thing))),
+        Err(_) => drop(thing),
+    }
+}
+
+/// Something that requests share. Where one is the last that holds it, it is let go of on another thread.
+pub(super) struct Held<T: Send + Sync + 'static>(Option<Arc<T>>);
+
+impl<T: Send + Sync + 'static> Held<T> {
+    pub(super) fn new(thing: Arc<T>) -> Self {
+        Self(Some(thing))
+    }
+
+    /// It, for as long as this holds it.
+    pub(super) fn get(&self) -> Result<&T, Refusal> {
+        self.0.as_deref().ok_or(Refusal::Over)
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Held<T> {
+    fn drop(&mut self) {
+        if let Some(last) = self.0.take().and_then(Arc::into_inner) {
+            discard(last);
+        }
+    }
+}
+
 /// Makes a folder that only we can read, with those above it.
 pub(super) fn make(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)

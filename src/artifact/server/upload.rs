@@ -55,6 +55,18 @@ enum Phase {
     Open,
     /// It is whole, and being kept.
     Sealed,
+    /// Nothing comes of it.
+    GivenUp,
+}
+
+impl Phase {
+    fn check_open(self) -> Result<(), Refusal> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Sealed => Err(Refusal::Busy("the entry is being kept already")),
+            Self::GivenUp => Err(Refusal::Unknown("upload")),
+        }
+    }
 }
 
 enum Content {
@@ -131,10 +143,23 @@ impl Upload {
         self.folder.path()
     }
 
-    /// Whether nobody has done anything with it since `moment`.
-    pub(super) fn is_idle_since(&self, moment: Instant) -> bool {
-        let state = self.lock();
-        state.phase == Phase::Open && state.writers == 0 && state.touched < moment
+    /// Nothing is to come of it, unless it is just being kept: then whoever keeps it ends it. Whether it is given up now.
+    pub(super) fn give_up(&self) -> bool {
+        self.give_up_if(|_| true)
+    }
+
+    /// The same where nobody has done anything with it since `moment`.
+    pub(super) fn give_up_idle(&self, moment: Instant) -> bool {
+        self.give_up_if(|state| state.writers == 0 && state.touched < moment)
+    }
+
+    fn give_up_if(&self, is_meant: impl Fn(&State) -> bool) -> bool {
+        let mut state = self.lock();
+        let is_given_up = state.phase != Phase::Sealed && is_meant(&state);
+        if is_given_up {
+            state.phase = Phase::GivenUp;
+        }
+        is_given_up
     }
 
     /// Takes the bytes of a range. They may overlap others; what comes last counts.
@@ -158,10 +183,7 @@ impl Upload {
         if came != wanted {
             return Err(Refusal::Invalid(format!("the body has {came} bytes, and its range {wanted}")));
         }
-        self.ranges(|ranges| {
-            ranges.whole.insert(range);
-            Ok(())
-        })
+        self.ranges(|ranges| ranges.came(range))
     }
 
     /// Takes a block, which may come again and then is another.
@@ -209,9 +231,7 @@ impl Upload {
     /// What it has brought, if that is whole and has `size` bytes. From here on nothing more is taken.
     pub(super) fn seal(&self, size: u64) -> Result<Sealed, Refusal> {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
-            return Err(Refusal::Busy("the entry is being kept already"));
-        }
+        state.phase.check_open()?;
         if state.writers > 0 {
             return Err(Refusal::Busy("parts of the entry are still being uploaded"));
         }
@@ -234,6 +254,13 @@ impl Upload {
     }
 
     async fn receive_block(&self, body: Body) -> Result<Block, Refusal> {
+        let mut count = Hold::of(vec![Arc::clone(&self.grant.blocks)]);
+        if !count.raise(1) {
+            return Err(Refusal::TooMany("blocks of entries that are being uploaded"));
+        }
+        let mut hold = Hold::of(self.budgets.clone());
+        // An empty one is a file, too.
+        raise(&mut hold, blocks::LEAST)?;
         let path = self.blocks(|blocks| {
             blocks.next += 1;
             Ok(self.folder.path().join(format!("block-{}", blocks.next)))
@@ -244,7 +271,6 @@ impl Upload {
             Arc::new(blocking(made).await?)
         };
         let most = self.limits.entry_bytes;
-        let mut hold = Hold::of(self.budgets.clone());
         let came = body::receive(body, &file, 0, &self.terms(), |piece| {
             if piece.end > most {
                 return Err(Refusal::TooLarge { limit: most });
@@ -253,15 +279,13 @@ impl Upload {
         })
         .await;
         // Whatever came of it, the file goes with the block.
-        let block = Block::new(path, came.as_ref().copied().unwrap_or_default(), hold);
+        let block = Block::new(path, came.as_ref().copied().unwrap_or_default(), [hold, count]);
         came.map(|_| block)
     }
 
     fn begin(&self) -> Result<Writing<'_>, Refusal> {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
-            return Err(Refusal::Busy("the entry is being kept already"));
-        }
+        state.phase.check_open()?;
         state.writers += 1;
         Ok(Writing(self))
     }
@@ -292,15 +316,26 @@ impl Upload {
 impl Ranges {
     /// A piece is going to be written.
     fn allow(&mut self, piece: Range<u64>) -> Result<(), Refusal> {
-        let mut written = self.written.clone();
-        written.insert(piece);
-        if written.pieces() > MOST_PIECES {
-            return Err(Refusal::Invalid(format!("the entry is in more than {MOST_PIECES} pieces; send larger ones")));
-        }
-        raise(&mut self.hold, written.total())?;
-        self.written = written;
+        let (pieces, bytes) = self.written.with(&piece);
+        few(pieces)?;
+        raise(&mut self.hold, bytes)?;
+        self.written.insert(piece);
         Ok(())
     }
+
+    /// A range came whole. What others left unfinished between them joins what was written, and not these: they are counted, too.
+    fn came(&mut self, range: Range<u64>) -> Result<(), Refusal> {
+        few(self.whole.with(&range).0)?;
+        self.whole.insert(range);
+        Ok(())
+    }
+}
+
+fn few(pieces: usize) -> Result<(), Refusal> {
+    if pieces <= MOST_PIECES {
+        return Ok(());
+    }
+    Err(Refusal::Invalid(format!("the entry is in more than {MOST_PIECES} pieces; send larger ones")))
 }
 
 fn raise(hold: &mut Hold, bytes: u64) -> Result<(), Refusal> {

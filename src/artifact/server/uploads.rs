@@ -10,7 +10,7 @@ use super::access::Grant;
 use super::key::EntryName;
 use super::limits::Limits;
 use super::refusal::Refusal;
-use super::spool::Budget;
+use super::spool::{self, Budget};
 use super::upload::{Kind, Upload};
 
 /// Uploads that are over and remembered, for clients whose answer was lost.
@@ -54,18 +54,20 @@ impl Uploads {
     /// Begins an upload; of several for one name exactly one does. Blocking.
     pub(super) fn reserve(&self, grant: &Arc<Grant>, name: EntryName, kind: Kind) -> Result<Arc<Upload>, Refusal> {
         let claim = claim(grant, &name);
+        // Removed when nobody is kept waiting by it.
+        let mut _given_up = None;
         let id = {
             let mut state = self.lock();
             if let Some(id) = state.claims.get(&claim).copied() {
                 let is_given_up = match state.open.get(&id) {
-                    Some(upload) => self.is_given_up(upload, Instant::now()),
+                    Some(upload) => self.give_up_idle(upload, Instant::now()),
                     // Its folder is just being made.
                     None => false,
                 };
                 if !is_given_up {
                     return Err(Refusal::Exists);
                 }
-                state.open.remove(&id);
+                _given_up = state.open.remove(&id);
             }
             let of_job = state.open.values().filter(|upload| upload.grant.id == grant.id).count();
             if of_job >= self.limits.job_uploads {
@@ -129,27 +131,30 @@ impl Uploads {
         }
     }
 
-    /// Gives up what a job has not finished.
+    /// Gives up what a job has not finished. What is just being kept is not, and its name is not free before it is kept.
     pub(super) fn end_job(&self, grant: u128) {
-        self.give_up(|upload| upload.grant.id == grant);
+        spool::discard(self.give_up(|upload| upload.grant.id == grant && upload.give_up()));
         self.lock().over.retain(|over| over.grant != grant);
     }
 
-    /// Gives up what nobody has touched for long.
+    /// Gives up what nobody has touched for long. Blocking.
     pub(super) fn sweep(&self, now: Instant) {
-        self.give_up(|upload| self.is_given_up(upload, now));
+        drop(self.give_up(|upload| self.give_up_idle(upload, now)));
     }
 
-    fn is_given_up(&self, upload: &Upload, now: Instant) -> bool {
-        now.checked_sub(self.limits.idle).is_some_and(|moment| upload.is_idle_since(moment))
+    fn give_up_idle(&self, upload: &Upload, now: Instant) -> bool {
+        now.checked_sub(self.limits.idle).is_some_and(|moment| upload.give_up_idle(moment))
     }
 
-    fn give_up(&self, is_meant: impl Fn(&Upload) -> bool) {
+    /// What is left of those that are given up: files, which take their time to be removed.
+    #[must_use]
+    fn give_up(&self, is_meant: impl Fn(&Upload) -> bool) -> Vec<Arc<Upload>> {
         let given_up: Vec<_> = {
             let state = self.lock();
             state.open.values().filter(|upload| is_meant(upload)).cloned().collect()
         };
         given_up.iter().for_each(|upload| self.finish(upload, None));
+        given_up
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

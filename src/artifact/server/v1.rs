@@ -16,6 +16,7 @@ use super::entries::Entry;
 use super::range;
 use super::refusal::Refusal;
 use super::shared::Shared;
+use super::spool::Held;
 use super::upload::Kind;
 
 /// Bytes of a request that is no part of an entry.
@@ -66,9 +67,9 @@ async fn try_list(shared: &Shared, uri: &Uri, headers: &HeaderMap) -> Result<Res
     let query = query_of(uri.query());
     let key = value(&query, "key").unwrap_or_default().to_owned();
     let (entries, grant) = (Arc::clone(&shared.entries), Arc::clone(&asking.grant));
-    let found = body::blocking(move || entries.list(&grant.access, &key)).await?;
+    let (found, all) = body::blocking(move || entries.list(&grant.access, &key)).await?;
     let shown: Vec<Value> = found.iter().map(shown).collect();
-    Ok(answer(StatusCode::OK, &json!({"totalCount": shown.len(), "artifactCaches": shown})))
+    Ok(answer(StatusCode::OK, &json!({"totalCount": all, "artifactCaches": shown})))
 }
 
 /// `POST caches`: an entry is going to be written.
@@ -91,9 +92,9 @@ pub(super) async fn write(State(shared): State<Arc<Shared>>, Path(id): Path<Stri
 
 async fn try_write(shared: &Shared, id: &str, request: Request) -> Result<Response, Refusal> {
     let asking = shared.asking(request.headers())?;
-    let upload = shared.uploads.of_job(&asking.grant, number(id)?)?;
+    let upload = Held::new(shared.uploads.of_job(&asking.grant, number(id)?)?);
     let range = part(request.headers())?;
-    upload.write_range(range, request.into_body()).await?;
+    upload.get()?.write_range(range, request.into_body()).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -3,6 +3,7 @@
 mod attacks;
 mod damage;
 mod limits;
+mod once;
 mod scopes;
 mod v1;
 mod v2;
@@ -51,7 +52,10 @@ impl Place {
     async fn serve(temp: &TempDir, store: &Arc<Store>, limits: Limits, clock: store::Clock) -> CacheServer {
         let address = Ipv4Addr::LOCALHOST.into();
         let folder = temp.path().join("spool");
-        CacheServer::start(ServerPlace { address, folder, store: Arc::clone(store), limits, clock }).await.unwrap()
+        let locks = temp.path().join("locks");
+        CacheServer::start(ServerPlace { address, folder, locks, store: Arc::clone(store), limits, clock })
+            .await
+            .unwrap()
     }
 
     /// Time passes.
@@ -64,7 +68,18 @@ impl Place {
     }
 
     fn job_of(&self, owner: &Owner, name: &str, scope: &str, fallbacks: &[&str]) -> Job {
-        let admission = self.server.admit(Access {
+        Self::admitted(&self.server, &self.http, owner, name, scope, fallbacks)
+    }
+
+    fn admitted(
+        server: &CacheServer,
+        http: &reqwest::Client,
+        owner: &Owner,
+        name: &str,
+        scope: &str,
+        fallbacks: &[&str],
+    ) -> Job {
+        let admission = server.admit(Access {
             owner: owner.clone(),
             job: JobKey::of(&owner.forge, &JobId::new(name), "1"),
             scope: scope.to_owned(),
@@ -73,10 +88,21 @@ impl Place {
         });
         Job {
             token: admission.token().expose().to_owned(),
-            url: self.server.url().to_owned(),
+            url: server.url().to_owned(),
             admission,
-            http: self.http.clone(),
+            http: http.clone(),
         }
+    }
+
+    /// Waits until no more than this lies in the server's folder: what is over is removed by a thread for it.
+    async fn spooled_only(&self, most: usize) {
+        let removed = async {
+            while self.spooled() > most {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), removed).await.expect("what is over stays");
+        assert_eq!(self.spooled(), most);
     }
 
     /// What lies in the server's folder.

@@ -14,26 +14,26 @@ use crate::executor::sandbox::docker::settings::NetworkMode;
 const DEFAULTS: [&str; 2] = ["bridge", "podman"];
 
 impl Docker {
-    /// An address of this machine that containers reach which are connected as `mode` says. `None`: they reach none, or it is not known.
+    /// An address of this machine that containers reach which are connected as `mode` says. `None`: they have no network.
     ///
     /// Whatever bridge a container is on, what it sends to another bridge's gateway is for the machine itself, and arrives: so the
     /// gateway of the engine's own bridge serves all jobs, also those whose networks are made later.
     ///
     /// # Errors
-    /// The engine cannot be asked.
+    /// The engine cannot be asked, or it has no network that says where this machine is.
     pub async fn machine_address(&self, mode: &NetworkMode) -> Result<Option<IpAddr>, EngineError> {
         match mode {
             NetworkMode::None => Ok(None),
             NetworkMode::Host => Ok(Some(Ipv4Addr::LOCALHOST.into())),
-            NetworkMode::Named(name) if name.starts_with("container:") => Ok(None),
-            NetworkMode::Named(name) => self.gateway(name).await,
+            NetworkMode::Named(name) if name.starts_with("container:") => Err(unknown(&[name])),
+            NetworkMode::Named(name) => self.gateway(name).await?.map(Some).ok_or_else(|| unknown(&[name])),
             NetworkMode::Job | NetworkMode::Bridge => {
                 for name in DEFAULTS {
                     if let Some(address) = self.gateway(name).await? {
                         return Ok(Some(address));
                     }
                 }
-                Ok(None)
+                Err(unknown(&DEFAULTS))
             }
         }
     }
@@ -46,6 +46,14 @@ impl Docker {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// None of these networks says where this machine is.
+fn unknown(networks: &[&str]) -> EngineError {
+    EngineError::NotFound {
+        what: "looking for an address of this machine that jobs reach".into(),
+        message: format!("the engine has no network {} with a gateway", networks.join(" or ")),
     }
 }
 
@@ -78,5 +86,11 @@ mod tests {
         assert_eq!(of(vec![config("172.17.0.0/16", None)]), "172.17.0.1".parse().ok());
         assert_eq!(of(vec![six()]), "fd00::1".parse().ok());
         assert_eq!(of(Vec::new()), None);
+    }
+
+    #[test]
+    fn an_engine_without_a_bridge_is_told_of_with_what_was_looked_for() {
+        let said = unknown(&DEFAULTS).to_string();
+        assert!(said.contains("address of this machine") && said.contains("bridge or podman"), "{said}");
     }
 }
