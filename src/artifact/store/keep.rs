@@ -59,6 +59,9 @@ impl Keep<'_> {
     }
 }
 
+/// What is kept again unchanged is told of again after so long: what the second level has lost is sent then.
+const TELL_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
 /// Whether other machines are to find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
@@ -141,6 +144,9 @@ impl Store {
         let is_up_to_date = old.as_ref().is_some_and(|old| is_same(old, &record));
         if is_up_to_date {
             self.index().touch(&slug, &key, self.now())?;
+            if let (Share::Yes, Record::Kept(info)) = (share, &record) {
+                self.tell_again(info, TELL_AGAIN)?;
+            }
         } else {
             if share == Share::Yes {
                 self.will_offer(&work.session, &record)?;

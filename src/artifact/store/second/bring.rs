@@ -228,12 +228,23 @@ impl Store {
     /// Tells the second level from time to time that something is still used: it keeps what is.
     fn refresh(&self, second: &Second, shared: &Shared) -> Result<(), StoreError> {
         let Some(keep) = second.keep else { return Ok(()) };
-        let age = self.now().duration_since(shared.info.created_at);
         let after = jiff::SignedDuration::try_from(refresh_after(keep)).unwrap_or(jiff::SignedDuration::MAX);
-        if age < after {
+        if self.now().duration_since(shared.info.created_at) < after {
             return Ok(());
         }
-        let (slug, record) = (shared.info.owner.slug(), Record::Kept(shared.info.clone()));
+        self.tell_again(&shared.info, after)
+    }
+
+    /// Has the second level told once more of something, unless it was lately: packs that it lacks are sent then.
+    pub(in crate::artifact::store) fn tell_again(
+        &self,
+        info: &ArtifactInfo,
+        after: jiff::SignedDuration,
+    ) -> Result<(), StoreError> {
+        if self.second.is_none() {
+            return Ok(());
+        }
+        let (slug, record) = (info.owner.slug(), Record::Kept(info.clone()));
         let fact = format!("told:{slug}/{}", record.key());
         let told = self.index().fact(&fact)?.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
         if told.is_some_and(|told| self.now().duration_since(told) < after) {
@@ -302,7 +313,9 @@ impl Receiver<'_> {
         let (level, name) = (&self.second.level, names::pack(self.slug, &pack.id));
         let mut file = File::options().write(true).create_new(true).open(path).map_err(fail)?;
         let length = self.second.note(level.download(&name, &mut file, pack.bytes, self.interrupt))?;
-        let length = length.ok_or_else(|| wrong(self.second, &name, "is not there, although a record names it"))?;
+        let Some(length) = length else {
+            return self.unfit(pack, &name, "is not there, although a record names it");
+        };
         file.sync_all().map_err(fail)?;
         if length != pack.bytes {
             return self.unfit(pack, &name, "is not as long as its record says");
@@ -321,9 +334,9 @@ impl Receiver<'_> {
 
     /// Marks a pack that is none, so that whoever has it sends it again. It is not removed: what is wrong may be on the way here.
     fn unfit(&self, pack: &SharedPack, name: &BlobName, what: &str) -> Result<(), StoreError> {
-        let mark = names::condemned_pack(self.slug, &pack.id);
+        let mark = names::unfit_pack(self.slug, &pack.id);
         self.second.note(self.second.level.write(&mark, b"", self.interrupt))?;
-        self.second.is_condemned_now(self.slug, pack.id);
+        self.second.is_unfit_now(self.slug, pack.id);
         Err(wrong(self.second, name, what))
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! OWNER/packs/ID                     a pack, as it is on disk
 //! OWNER/condemned/ID                 empty: nobody needed the pack when somebody looked
+//! OWNER/unfit/ID                     empty: somebody got something else, or nothing, in place of the pack
 //! OWNER/records/c-KEY-RECORD         what is kept as a cache; KEY is the beginning of its key
 //! OWNER/records/a-NAME-TREE-RECORD   what is kept as an artifact; NAME is the beginning of the SHA-256 of its name
 //! tidy/begun                         empty: when somebody began to tidy up
@@ -31,6 +32,11 @@ pub(super) fn condemned(slug: &str) -> String {
     format!("{slug}/condemned/")
 }
 
+/// Where the marks of packs are that somebody could not use.
+pub(super) fn unfit(slug: &str) -> String {
+    format!("{slug}/unfit/")
+}
+
 /// Where all records of an owner are.
 pub(super) fn records(slug: &str) -> String {
     format!("{slug}/records/")
@@ -42,6 +48,10 @@ pub(super) fn pack(slug: &str, id: &PackId) -> BlobName {
 
 pub(super) fn condemned_pack(slug: &str, id: &PackId) -> BlobName {
     BlobName::ours(format!("{}{id}", condemned(slug)))
+}
+
+pub(super) fn unfit_pack(slug: &str, id: &PackId) -> BlobName {
+    BlobName::ours(format!("{}{id}", unfit(slug)))
 }
 
 /// Where those who tidy up meet.

@@ -257,6 +257,9 @@ fn send_one(
         second.note(second.level.remove(&names::condemned_pack(slug, &pack.id), interrupt))?;
     }
     second.note(second.level.upload(&names::pack(slug, &pack.id), path, interrupt))?;
+    if presence.is_unfit(&pack.id) {
+        second.note(second.level.remove(&names::unfit_pack(slug, &pack.id), interrupt))?;
+    }
     second.has_now(slug, pack.id);
     Ok(())
 }

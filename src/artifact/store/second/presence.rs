@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use super::Second;
 use super::names;
-use super::{LevelError, Second};
 use crate::artifact::Interrupt;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::pack::PackId;
@@ -21,12 +21,18 @@ pub(super) struct Presence {
     packs: HashSet<PackId>,
     /// Packs that are going to be removed.
     condemned: HashSet<PackId>,
+    /// Packs that somebody could not use.
+    unfit: HashSet<PackId>,
 }
 
 impl Presence {
-    /// Whether the pack is there, and stays for as long as this counts.
+    /// Whether the pack is there, can be used, and stays for as long as this counts.
     pub(super) fn has(&self, id: &PackId) -> bool {
-        self.packs.contains(id) && !self.condemned.contains(id)
+        self.packs.contains(id) && !self.condemned.contains(id) && !self.unfit.contains(id)
+    }
+
+    pub(super) fn is_unfit(&self, id: &PackId) -> bool {
+        self.unfit.contains(id)
     }
 
     pub(super) fn is_condemned(&self, id: &PackId) -> bool {
@@ -47,20 +53,18 @@ impl Second {
         if let Some(known) = known.filter(|known| known.at.elapsed() < COUNTS_FOR / 3) {
             return Ok(known);
         }
-        let at = Instant::now();
-        let seen = self.listed(slug, interrupt);
-        let (packs, condemned) = self.note(seen)?;
-        let presence = Presence { at, packs, condemned };
+        let mut presence =
+            Presence { at: Instant::now(), packs: HashSet::new(), condemned: HashSet::new(), unfit: HashSet::new() };
+        // Marks before packs: one that is marked in between counts as not marked, and stays for as long as a fresh mark lets it.
+        for (prefix, ids) in [
+            (names::condemned(slug), &mut presence.condemned),
+            (names::unfit(slug), &mut presence.unfit),
+            (names::packs(slug), &mut presence.packs),
+        ] {
+            self.note(self.level.list(&prefix, &mut |blob| ids.extend(names::id_of(&blob.name)), interrupt))?;
+        }
         self.presence.lock().unwrap_or_else(PoisonError::into_inner).insert(slug.to_owned(), presence.clone());
         Ok(presence)
-    }
-
-    /// Marks before packs: one that is marked in between counts as not marked, and stays for as long as a fresh mark lets it.
-    fn listed(&self, slug: &str, interrupt: &Interrupt) -> Result<(HashSet<PackId>, HashSet<PackId>), LevelError> {
-        let (mut packs, mut condemned) = (HashSet::new(), HashSet::new());
-        self.level.list(&names::condemned(slug), &mut |blob| condemned.extend(names::id_of(&blob.name)), interrupt)?;
-        self.level.list(&names::packs(slug), &mut |blob| packs.extend(names::id_of(&blob.name)), interrupt)?;
-        Ok((packs, condemned))
     }
 
     /// Notes that a pack is there now.
@@ -69,14 +73,15 @@ impl Second {
         if let Some(known) = presence.get_mut(slug) {
             known.packs.insert(id);
             known.condemned.remove(&id);
+            known.unfit.remove(&id);
         }
     }
 
-    /// Notes that a pack is marked.
-    pub(super) fn is_condemned_now(&self, slug: &str, id: PackId) {
+    /// Notes that a pack cannot be used.
+    pub(super) fn is_unfit_now(&self, slug: &str, id: PackId) {
         let mut presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = presence.get_mut(slug) {
-            known.condemned.insert(id);
+            known.unfit.insert(id);
         }
     }
 

@@ -54,6 +54,7 @@ struct Seen {
     records: Vec<Blob>,
     packs: HashMap<PackId, Blob>,
     marks: HashMap<PackId, Blob>,
+    unfit: HashMap<PackId, Blob>,
 }
 
 /// What the records of an owner say.
@@ -156,9 +157,13 @@ impl Store {
                     tidied.packs += 1;
                     tidied.bytes += pack.bytes;
                 }
+                if let Some(unfit) = seen.unfit.get(id) {
+                    remove(&unfit.name)?;
+                }
                 second.is_gone(slug, id);
             }
-            if is_needed || is_due {
+            // Where time has run out the mark stays, for the next look.
+            if is_needed || (is_due && looked.elapsed() < COUNTS_FOR) {
                 remove(&mark.name)?;
             }
         }
@@ -253,6 +258,7 @@ fn see(second: &Second, slug: &str, interrupt: &Interrupt) -> Result<Seen, Store
             (Some("records"), _) => seen.records.push(blob),
             (Some("packs"), Some(id)) => drop(seen.packs.insert(id, blob)),
             (Some("condemned"), Some(id)) => drop(seen.marks.insert(id, blob)),
+            (Some("unfit"), Some(id)) => drop(seen.unfit.insert(id, blob)),
             _ => {}
         }
     };

@@ -71,28 +71,38 @@ fn what_lies_is_not_believed() {
         assert_eq!(other.stored(), 0);
         bucket.is(Fault::None);
         // It is marked, so that whoever needs it sends it again; where only the way was bad, it comes now.
-        assert_eq!(bucket.names("/condemned/").len(), 1);
+        assert_eq!(bucket.names("/unfit/").len(), 1);
         other.bring(&member(), &exact(b"k")).unwrap().unwrap();
         let one = one.again(&bucket);
         one.put(&member(), "again", &tree);
-        assert!(one.offer().bytes > 200_000 && bucket.names("/condemned/").is_empty());
+        assert!(one.offer().bytes > 200_000 && bucket.names("/unfit/").is_empty());
     }
 }
 
 #[test]
-fn a_pack_that_went_is_sent_again_with_what_comes_next() {
+fn packs_that_went_are_sent_again_by_whoever_keeps_the_same_again() {
     let bucket = Bucket::new();
-    let one = machine(&bucket);
+    let (one, other) = (machine(&bucket), machine(&bucket));
     let tree = one.tree("tree", &noise(200_000, 1));
-    one.put(&member(), "first", &tree);
+    one.cache(&member(), b"k", &tree);
     one.offer();
     bucket.blobs.lock().unwrap().retain(|name, _| !name.as_str().contains("/packs/"));
-    fs::write(tree.join("more"), "more").unwrap();
-    // What was listed counts for a while; the next process lists anew.
+    assert!(other.bring(&member(), &exact(b"k")).is_err());
+    // However often somebody tidies up, it stays known that it went.
+    for _ in 0..3 {
+        bucket.pass(13);
+        one.store.tidy_second(&Interrupt::default()).unwrap().unwrap();
+    }
+    // The next day's job keeps the same cache.
+    one.pass(25 * 3600);
     let one = one.again(&bucket);
-    one.put(&member(), "second", &tree);
-    one.offer();
-    assert!(bucket.records_are_whole());
+    assert!(one.cache(&member(), b"k", &tree).is_up_to_date);
+    assert!(one.offer().bytes > 200_000);
+    assert!(bucket.records_are_whole() && bucket.names("/unfit/").is_empty());
+    other.bring(&member(), &exact(b"k")).unwrap().unwrap();
+    // Not each time.
+    one.cache(&member(), b"k", &tree);
+    assert_eq!(one.store.waiting_for_second().unwrap(), 0);
 }
 
 #[test]
@@ -106,12 +116,12 @@ fn a_flipped_byte_of_content_does_not_come_in() {
     bucket.is(Fault::Flips(40_000));
     let error = other.bring(&member(), &exact(b"k")).unwrap_err();
     assert!(matches!(error, StoreError::Second(LevelError::Wrong { .. })), "{error}");
-    assert_eq!((other.stored(), bucket.names("/condemned/").len()), (0, 1));
+    assert_eq!((other.stored(), bucket.names("/unfit/").len()), (0, 1));
     // Whoever has it sends it again.
     let one = one.again(&bucket);
     assert_eq!(one.put(&member(), "again", &tree).put.id, id);
     bucket.is(Fault::None);
-    assert!(one.offer().bytes > 200_000 && bucket.names("/condemned/").is_empty());
+    assert!(one.offer().bytes > 200_000 && bucket.names("/unfit/").is_empty());
     other.bring(&member(), &exact(b"k")).unwrap().unwrap();
     assert_eq!(other.restored(&member(), &id).unwrap(), content);
 }
