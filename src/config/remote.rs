@@ -143,6 +143,12 @@ impl RemoteConfig {
             "needs `customer_key_file` beside it",
         );
         note(self.deadline_seconds == 0, "deadline_seconds", "at least one second must be allowed");
+        // What was seen in the shared store counts for a quarter of an hour: nothing may be on its way for as long as that.
+        note(
+            self.deadline_seconds > 600,
+            "deadline_seconds",
+            "more than 600 seconds is more than machines that share can wait for",
+        );
         note(self.listing_seconds == 0, "listing_seconds", "at least one second must be allowed");
         if let Some(endpoint) = &self.endpoint {
             let is_web = matches!(endpoint.scheme(), "http" | "https")

@@ -19,6 +19,9 @@ use crate::artifact::store::{Blob, LevelError};
 use crate::config::RemoteConfig;
 use crate::outbound::Outbound;
 
+/// How long whoever was asked to end still clears up after himself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// A bucket with a prefix, or a folder. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
@@ -104,7 +107,8 @@ impl Bucket {
                 && let Some(mut open) = open
             {
                 // Whatever comes of it: the first failure is the one to tell. What stays is for the bucket's own rules.
-                let _ = within(Bound::Total(self.deadline), &Interrupt::default(), open.abort()).await;
+                let patience = if interrupt.is_raised() { self.deadline.min(LAST_WORDS) } else { self.deadline };
+                let _ = within(Bound::Total(patience), &Interrupt::default(), open.abort()).await;
             }
             sent?
         };

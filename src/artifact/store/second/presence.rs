@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Second;
 use super::names;
@@ -13,11 +13,26 @@ use crate::artifact::store::pack::PackId;
 /// What was seen counts for so long. Shorter than a pack stays that was found to be needed by nobody: see `tidy`.
 pub(super) const COUNTS_FOR: Duration = Duration::from_secs(15 * 60);
 
+/// A point in time, by a clock that goes on while the machine sleeps: the others do, too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment(Duration);
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Self(Duration::try_from(time).unwrap_or_default())
+    }
+
+    pub(super) fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
+
 /// What the second level has of an owner.
 #[derive(Clone, Debug)]
 pub(super) struct Presence {
     /// When it was asked.
-    at: Instant,
+    at: Moment,
     packs: HashSet<PackId>,
     /// Packs that are going to be removed.
     condemned: HashSet<PackId>,
@@ -54,7 +69,7 @@ impl Second {
             return Ok(known);
         }
         let mut presence =
-            Presence { at: Instant::now(), packs: HashSet::new(), condemned: HashSet::new(), unfit: HashSet::new() };
+            Presence { at: Moment::now(), packs: HashSet::new(), condemned: HashSet::new(), unfit: HashSet::new() };
         // Marks before packs: one that is marked in between counts as not marked, and stays for as long as a fresh mark lets it.
         for (prefix, ids) in [
             (names::condemned(slug), &mut presence.condemned),

@@ -13,9 +13,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::level::{Blob, BlobName, LevelError};
+use super::presence::Moment;
 use super::shared::{MAX_SHARED, Shared};
 use super::{AT_ONCE, Second, names};
 use crate::artifact::Interrupt;
@@ -134,7 +135,7 @@ impl Store {
         tidied: &mut Tidied,
         interrupt: &Interrupt,
     ) -> Result<(), StoreError> {
-        let looked = Instant::now();
+        let looked = Moment::now();
         let seen = see(second, slug, interrupt)?;
         let needed = self.needed(second, &seen.records, now, interrupt)?;
         if needed.is_blind {
