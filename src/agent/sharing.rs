@@ -32,11 +32,16 @@ impl Sharing {
         let mut pause = PAUSE;
         let mut is_away = false;
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-            let trouble = self.offer(&stop).await;
+            let (records, trouble) = self.offer(&stop).await;
             if stop.is_cancelled() {
                 return;
             }
             match trouble {
+                // Something is wrong with some of it alone; the others do not wait for that.
+                Some(error) if records > 0 => {
+                    debug!(level, error, "the shared store does not take something that is kept");
+                    pause = PAUSE;
+                }
                 None => {
                     if std::mem::take(&mut is_away) {
                         info!(level, "the shared store takes what is kept again");
@@ -57,8 +62,8 @@ impl Sharing {
         }
     }
 
-    /// What kept it from telling everything.
-    async fn offer(&self, stop: &CancellationToken) -> Option<String> {
+    /// How many records were told, and what kept it from telling everything.
+    async fn offer(&self, stop: &CancellationToken) -> (u64, Option<String>) {
         let store = self.store.clone();
         let offered = interruptible(stop, move |interrupt| store.offer(&Offering { until: None, interrupt })).await;
         match offered {
@@ -66,11 +71,11 @@ impl Sharing {
                 if offered.records > 0 {
                     debug!(records = offered.records, bytes = offered.bytes, "told the shared store");
                 }
-                offered.trouble.map(|error| in_full(&error))
+                (offered.records, offered.trouble.map(|error| in_full(&error)))
             }
             // Another process does it.
-            Ok(None) => None,
-            Err(error) => Some(error),
+            Ok(None) => (0, None),
+            Err(error) => (0, Some(error)),
         }
     }
 }

@@ -121,6 +121,11 @@ pub(crate) fn link_target(dir: &Dir, name: &[u8]) -> io::Result<Vec<u8>> {
 
 /// The names in `dir`, unsorted, without `.` and `..`.
 pub(crate) fn children(dir: &Dir) -> io::Result<Vec<(Vec<u8>, Node)>> {
+    some_children(dir, |_| true)
+}
+
+/// The first names in `dir`: as long as `wants_more`, asked with how many there are, says so.
+pub(crate) fn some_children(dir: &Dir, wants_more: impl Fn(usize) -> bool) -> io::Result<Vec<(Vec<u8>, Node)>> {
     // Opened anew: a handle may be one that only stands for its folder (`O_PATH`), and two listings must not share a position.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let listing = rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
@@ -130,6 +135,9 @@ pub(crate) fn children(dir: &Dir) -> io::Result<Vec<(Vec<u8>, Node)>> {
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." {
             continue;
+        }
+        if !wants_more(names.len()) {
+            break;
         }
         let node = match entry.file_type() {
             // Some file systems do not say.

@@ -76,9 +76,13 @@ impl Bench {
     }
 
     fn try_put(&self, owner: &Owner, name: &str, tree: &Path) -> Result<Kept, StoreError> {
+        self.try_put_as(owner, What::Artifact { name: Some(name.to_owned()) }, tree)
+    }
+
+    fn try_put_as(&self, owner: &Owner, what: What, tree: &Path) -> Result<Kept, StoreError> {
         self.store.put_shared(&Keep {
             owner,
-            what: What::Artifact { name: Some(name.to_owned()) },
+            what,
             root: &dir(tree),
             files: Files::Everything,
             options: PutOptions::default(),

@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use cap_std::fs::Dir;
-use rustix::fs::{Mode, OFlags};
 
 use super::ToolName;
 use crate::artifact::beneath::{self, Node};
@@ -167,20 +166,5 @@ fn unreadable(path: &[u8], source: io::Error) -> Unfit {
 
 /// The first names of a folder, at most so many; fewer when the work is asked to end.
 fn names(dir: &Dir, most: usize, interrupt: &Interrupt) -> io::Result<Vec<(Vec<u8>, Node)>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let listing = rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
-    let mut names = Vec::new();
-    for entry in listing {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name == b"." || name == b".." {
-            continue;
-        }
-        if names.len() == most || interrupt.is_raised() {
-            break;
-        }
-        // Not every file system says of what kind an entry is.
-        names.push((name.to_vec(), Node::of(&beneath::stat(dir, name)?)));
-    }
-    Ok(names)
+    beneath::some_children(dir, |so_far| so_far < most && !interrupt.is_raised())
 }

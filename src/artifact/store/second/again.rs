@@ -63,8 +63,11 @@ impl Store {
             _ => None,
         });
         let mut names: Vec<BlobName> = own.collect();
-        names.append(&mut candidates(second, &Search::of_tree(&slug_of(home), &tree.to_string()), interrupt)?);
-        names.dedup();
+        for name in candidates(second, &Search::of_tree(&slug_of(home), &tree.to_string()), interrupt)? {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         Ok(names)
     }
 }

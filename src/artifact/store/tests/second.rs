@@ -201,22 +201,7 @@ impl Bench {
     }
 
     fn cache(&self, owner: &Owner, key: &[u8], tree: &Path) -> Kept {
-        self.store
-            .put_shared(&Keep {
-                owner,
-                what: What::cache(key),
-                root: &dir(tree),
-                files: Files::Everything,
-                options: PutOptions::default(),
-                expires: Expiry::None,
-                producer: None,
-                job: None,
-                pipeline: None,
-                metadata: Default::default(),
-                interrupt: Interrupt::default(),
-                progress: &Progress::default(),
-            })
-            .unwrap()
+        self.try_put_as(owner, What::cache(key), tree).unwrap()
     }
 
     /// A folder with a file of this content.

@@ -204,7 +204,7 @@ fn one_entry_that_cannot_be_told_does_not_hold_up_the_others() {
     let one = machine(&bucket);
     one.cache(&member(), b"first", &one.tree("a", b"a"));
     one.cache(&owner("2", Trust::Member), b"second", &one.tree("b", b"b"));
-    // Something that is no record lies where the first one's goes, as large as none is.
+    // The server takes nothing of the first one's owner.
     bucket.is(Fault::Refuses(member().slug()));
     let offered = one.offer();
     assert!(offered.trouble.is_some());
