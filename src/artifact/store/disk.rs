@@ -1,7 +1,9 @@
 //! Files of the store: durable writes, checked reads. The store's folder is the agent's own; no job can reach it.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::ops::Range;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -41,6 +43,32 @@ pub(super) fn replace(session: &Path, path: &Path, bytes: &[u8]) -> Result<(), S
     // Dropped without the new name, the file is gone.
     let temporary = file.into_temp_path();
     rename(&temporary, path)
+}
+
+/// Writes all of these bytes, one slice after the other.
+pub(super) fn write_all_at(file: &File, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    // What is empty goes.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match rustix::io::pwritev(file, slices, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut slices, written);
+                offset += written as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Has the disk begin to write this part of a file, and does not wait for it. Where that is not possible, it is written later: nothing may
+/// rely on it.
+pub(super) fn write_back(file: &File, range: Range<u64>) {
+    let (Ok(start), Ok(length)) = (i64::try_from(range.start), i64::try_from(range.end - range.start)) else { return };
+    // SAFETY: it takes numbers only, and the file is open.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), start, length, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 /// Removes a file; one that is gone already is no error.

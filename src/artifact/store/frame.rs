@@ -39,9 +39,10 @@ impl Encoding {
     }
 }
 
-/// Compresses frame after frame. One for each thread.
+/// Compresses frames. One for each thread.
 pub(super) struct Compressor {
     zstd: zstd::bulk::Compressor<'static>,
+    /// Room for what comes out; it only grows.
     out: Vec<u8>,
 }
 
@@ -52,17 +53,36 @@ impl Compressor {
         Ok(Self { zstd, out: Vec::new() })
     }
 
-    /// The frame's bytes as they are to be stored.
-    pub(super) fn encode<'a>(&'a mut self, raw: &'a [u8]) -> (Encoding, &'a [u8]) {
+    /// The bytes of frames as they are to be stored.
+    pub(super) fn encode<'a>(
+        &'a mut self,
+        frames: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
+    ) -> impl Iterator<Item = (Encoding, &'a [u8])> {
+        let frames = frames.into_iter();
+        let mut end = 0;
+        let mut lengths = Vec::new();
+        for raw in frames.clone() {
+            let length = self.compress(raw, end);
+            end += length.unwrap_or(0);
+            lengths.push(length);
+        }
+        let mut out = self.out.as_slice();
+        frames.zip(lengths).map(move |(raw, length)| {
+            let Some(length) = length else { return (Encoding::Raw, raw) };
+            let (bytes, rest) = out.split_at(length);
+            out = rest;
+            (Encoding::Zstd, bytes)
+        })
+    }
+
+    /// Compresses into the room that begins at `start`, and says how many bytes came out. `None`: it is not worth it.
+    fn compress(&mut self, raw: &[u8], start: usize) -> Option<usize> {
         // With less room than this, compressing fails as soon as it is seen not to be worth it.
         let room = raw.len() - raw.len() / WORTH;
-        self.out.clear();
-        self.out.reserve(room);
-        // What is put into `out` never exceeds its capacity, which may be more than was asked for.
-        match self.zstd.compress_to_buffer(raw, &mut self.out) {
-            Ok(length) if length <= room => (Encoding::Zstd, &self.out),
-            _ => (Encoding::Raw, raw),
+        if self.out.len() < start + room {
+            self.out.resize(start + room, 0);
         }
+        self.zstd.compress_to_buffer(raw, &mut self.out[start..start + room]).ok()
     }
 }
 
@@ -107,12 +127,30 @@ mod tests {
         for (raw, expected) in
             [(vec![b'x'; 70_000], Encoding::Zstd), (noise, Encoding::Raw), (Vec::new(), Encoding::Raw)]
         {
-            let (encoding, stored) = compressor.encode(&raw);
+            let (encoding, stored) = compressor.encode([raw.as_slice()]).next().unwrap();
             assert_eq!(encoding, expected);
             let mut out = Vec::new();
             decompressor.decode(encoding, stored, raw.len(), &mut out).unwrap();
             assert_eq!(out, raw);
             assert!(decompressor.decode(encoding, stored, raw.len() + 1, &mut out).is_none(), "the size is checked");
+        }
+    }
+
+    #[test]
+    fn frames_that_are_encoded_together_are_read_one_by_one() {
+        let noise: Vec<u8> =
+            (0_u32..2_000).flat_map(|n| *super::super::id::ObjectId::of(&n.to_le_bytes()).as_bytes()).collect();
+        let frames = [vec![b'a'; 50_000], noise.clone(), Vec::new(), b"text ".repeat(9_000), noise, vec![b'z'; 3]];
+        let mut compressor = Compressor::new().unwrap();
+        let mut decompressor = Decompressor::new().unwrap();
+        for round in 0..2 {
+            let encoded: Vec<_> = compressor.encode(frames.iter().map(Vec::as_slice)).collect();
+            assert_eq!(encoded.len(), frames.len(), "round {round}");
+            for (raw, (encoding, stored)) in frames.iter().zip(encoded) {
+                let mut out = Vec::new();
+                decompressor.decode(encoding, stored, raw.len(), &mut out).unwrap();
+                assert_eq!(&out, raw);
+            }
         }
     }
 

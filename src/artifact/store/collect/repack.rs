@@ -8,7 +8,7 @@ use super::super::opened::Store;
 use super::super::pack::reader::{Buffers, Pack};
 use super::super::pack::writer::Part;
 use super::super::pack::{ObjectRecord, PackId};
-use super::super::put::{Allowance, Packer};
+use super::super::put::{Allowance, Packer, Unpacked};
 use super::super::session::Session;
 use super::super::verify::proves;
 
@@ -94,7 +94,7 @@ impl Copier<'_, '_> {
 
     fn flush(&mut self) -> Result<(), StoreError> {
         if !self.parts.is_empty() {
-            self.packer.pack(&mut self.compressor, &self.raw, &self.parts)?;
+            self.packer.pack(&mut self.compressor, &[Unpacked { raw: &self.raw, parts: &self.parts }])?;
         }
         self.raw.clear();
         self.parts.clear();

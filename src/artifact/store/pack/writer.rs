@@ -1,18 +1,22 @@
 //! Writing a pack, from several threads at the same time.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{IoSlice, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
+use super::super::disk;
 use super::super::error::StoreError;
 use super::super::frame::Encoding;
 use super::super::id::ObjectId;
 use super::super::seal::{PackKey, SALT, StoreKey, TAG};
 use super::{ENCRYPTED, FRAME_RECORD, FrameRecord, HEADER, Kind, MAGIC, OBJECT_RECORD, ObjectRecord, PackId};
+
+/// The disk begins to write when it has so much to do, so that it is nearly done when the pack is full.
+const WRITE_BACK: u64 = 8 << 20;
 
 /// A part of a frame: an object.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,8 @@ pub(in super::super) struct OpenPack {
 #[derive(Default)]
 struct Tables {
     end: u64,
+    /// Up to here the disk was told to write.
+    told: u64,
     frames: Vec<FrameRecord>,
     objects: Vec<ObjectRecord>,
 }
@@ -64,9 +70,10 @@ pub(in super::super) struct Extent {
     pub(in super::super) objects: usize,
 }
 
-/// A place in a pack that is one's own to write to.
+/// Room in a pack that is one's own to write to.
 pub(in super::super) struct Reserved {
     offset: u64,
+    /// Of the first frame.
     number: u32,
 }
 
@@ -99,42 +106,66 @@ impl OpenPack {
         Ok(Self { file, path: path.to_owned(), header, key, tables, is_finished: false })
     }
 
-    /// Takes the next place for a frame. Must be followed by [`OpenPack::write`].
-    pub(in super::super) fn reserve(&self, frame: &Frame<'_>) -> Result<(Reserved, Extent), StoreError> {
+    /// Takes room for frames, one after the other. Must be followed by [`OpenPack::write`].
+    pub(in super::super) fn reserve(&self, frames: &[Frame<'_>]) -> Result<(Reserved, Extent), StoreError> {
         let too_many = || StoreError::file("writing", &self.path, std::io::Error::other("too many frames"));
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = u32::try_from(tables.frames.len()).map_err(|_| too_many())?;
+        let reserved =
+            Reserved { offset: tables.end, number: u32::try_from(tables.frames.len()).map_err(|_| too_many())? };
         let tag = if self.key.is_some() { TAG } else { 0 };
-        let stored = u32::try_from(frame.bytes.len() + tag).map_err(|_| too_many())?;
-        let record = FrameRecord { offset: tables.end, stored, raw: frame.raw, encoding: frame.encoding };
-        tables.end += u64::from(stored);
-        tables.frames.push(record);
-        let mut offset = 0;
-        for part in frame.parts {
-            tables.objects.push(ObjectRecord {
-                id: part.id,
-                kind: part.kind,
-                frame: number,
-                offset,
-                length: part.length,
-            });
-            offset += part.length;
+        for frame in frames {
+            let number = u32::try_from(tables.frames.len()).map_err(|_| too_many())?;
+            let stored = u32::try_from(frame.bytes.len() + tag).map_err(|_| too_many())?;
+            let record = FrameRecord { offset: tables.end, stored, raw: frame.raw, encoding: frame.encoding };
+            tables.end += u64::from(stored);
+            tables.frames.push(record);
+            let mut offset = 0;
+            for part in frame.parts {
+                tables.objects.push(ObjectRecord {
+                    id: part.id,
+                    kind: part.kind,
+                    frame: number,
+                    offset,
+                    length: part.length,
+                });
+                offset += part.length;
+            }
         }
         let extent = Extent { bytes: tables.end, objects: tables.objects.len() };
-        Ok((Reserved { offset: record.offset, number }, extent))
+        Ok((reserved, extent))
     }
 
-    /// Writes a frame to the place that was reserved for it.
-    pub(in super::super) fn write(&self, at: Reserved, frame: &Frame<'_>) -> Result<(), StoreError> {
+    /// Writes frames to the room that was taken for them.
+    pub(in super::super) fn write(&self, at: Reserved, frames: &[Frame<'_>]) -> Result<(), StoreError> {
         let written = match &self.key {
-            None => self.file.write_all_at(frame.bytes, at.offset),
+            None => {
+                let mut slices: Vec<_> = frames.iter().map(|frame| IoSlice::new(frame.bytes)).collect();
+                disk::write_all_at(&self.file, &mut slices, at.offset)
+            }
             Some(key) => {
-                let mut bytes = frame.bytes.to_vec();
-                key.seal_frame(at.number, &mut bytes)?;
-                self.file.write_all_at(&bytes, at.offset)
+                let mut sealed = Vec::new();
+                for (number, frame) in (at.number..).zip(frames) {
+                    let mut bytes = frame.bytes.to_vec();
+                    key.seal_frame(number, &mut bytes)?;
+                    sealed.append(&mut bytes);
+                }
+                self.file.write_all_at(&sealed, at.offset)
             }
         };
-        written.map_err(|e| StoreError::file("writing", &self.path, e))
+        written.map_err(|e| StoreError::file("writing", &self.path, e))?;
+        self.write_back();
+        Ok(())
+    }
+
+    /// What another thread has reserved but not yet written is left to the end.
+    fn write_back(&self) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let range = tables.told..tables.end;
+        if range.end - range.start >= WRITE_BACK {
+            tables.told = range.end;
+            drop(tables);
+            disk::write_back(&self.file, range);
+        }
     }
 
     /// Writes the footer, and has everything on disk.

@@ -5,12 +5,13 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::super::chunks;
 use super::super::id::ObjectId;
 use super::super::list::{ListWriter, Listed};
+use super::super::pack::Kind;
+use super::super::pack::writer::Part;
 use super::super::sha256::{self, Hasher};
 use super::buffers::{Buffer, Pool};
 use super::{Intake, Payload};
@@ -21,6 +22,12 @@ pub(super) struct Piece<'p> {
     buffer: Buffer<'p>,
     ends: Vec<usize>,
     is_last: bool,
+}
+
+/// A chunk that has to be stored, and where in a buffer it lies.
+pub(super) struct NewChunk {
+    pub(super) part: Part,
+    pub(super) range: Range<usize>,
 }
 
 /// What the partner found out about a file.
@@ -121,7 +128,7 @@ pub(super) fn hash<'p>(pieces: &Receiver<Piece<'p>>, hashed: &SyncSender<Hashed>
     // The chunk before, of which long runs of the same byte consist.
     let mut last: Option<(ObjectId, Vec<u8>)> = None;
     for Piece { buffer, ends, is_last } in pieces {
-        let buffer = Arc::new(buffer);
+        let mut new = Vec::new();
         let mut start = 0;
         let mut same: Option<(ObjectId, Range<usize>)> = None;
         for end in ends {
@@ -142,13 +149,19 @@ pub(super) fn hash<'p>(pieces: &Receiver<Piece<'p>>, hashed: &SyncSender<Hashed>
                 }
             };
             same = Some((id, range.clone()));
-            let stored = list.push(id, chunk.len() as u32, |part| intake.store(Payload::owned(part)));
-            let chunk = Payload::Chunk { id, buffer: Arc::clone(&buffer), range };
-            if !stored || !intake.store(chunk) {
+            let length = chunk.len() as u32;
+            if !list.push(id, length, |part| intake.store(Payload::owned(part))) {
                 return;
+            }
+            if intake.claim(&id) {
+                new.push(NewChunk { part: Part { id, kind: Kind::Data, length }, range });
             }
         }
         last = same.map(|(id, range)| (id, buffer[range].to_vec()));
+        // All at once: handing them over one by one takes a good part of the time that compressing them takes.
+        if !new.is_empty() && !intake.send(Payload::Chunks { buffer, chunks: new }) {
+            return;
+        }
         if is_last {
             let whole = std::mem::replace(&mut whole, Hasher::new());
             let list = std::mem::replace(&mut list, ListWriter::new());

@@ -11,7 +11,6 @@
 //! it is sent on, so that none is stored twice. Whoever fails says so in `Failure` and goes; the others notice when they next
 //! send or receive.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,12 +38,12 @@ mod reader;
 mod seen;
 mod source;
 
-pub(super) use packer::{Allowance, Packer};
+pub(super) use packer::{Allowance, Packer, Unpacked};
 pub(super) use source::{Paths, Walk};
 
 use assemble::Window;
 use buffers::{Buffer, Pool};
-use large::Cutter;
+use large::{Cutter, NewChunk};
 use reader::{Batch, FrameInMaking, Reader};
 use seen::Seen;
 use source::Opener;
@@ -130,8 +129,8 @@ pub struct Put {
 
 /// What is to be packed.
 enum Payload<'p> {
-    /// A chunk of a file.
-    Chunk { id: ObjectId, buffer: Arc<Buffer<'p>>, range: Range<usize> },
+    /// Chunks of a file.
+    Chunks { buffer: Buffer<'p>, chunks: Vec<NewChunk> },
     /// Small files.
     Frame { raw: Vec<u8>, parts: Vec<Part> },
     /// A list, or a part of the manifest.
@@ -171,7 +170,7 @@ impl<'p> Intake<'_, 'p> {
     /// Has something packed unless it is known. False: nobody packs any more.
     fn store(&self, payload: Payload<'p>) -> bool {
         match &payload {
-            Payload::Chunk { id, .. } | Payload::Object { id, .. } if !self.claim(id) => true,
+            Payload::Object { id, .. } if !self.claim(id) => true,
             _ => self.send(payload),
         }
     }
@@ -327,14 +326,17 @@ fn pack(packer: &Packer<'_>, payloads: &Mutex<Receiver<Payload<'_>>>, failure: &
         let next = payloads.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(payload) = next else { break };
         match &payload {
-            Payload::Chunk { id, buffer, range } => {
-                let part = Part { id: *id, kind: Kind::Data, length: range.len() as u32 };
-                packer.pack(&mut compressor, &buffer[range.clone()], &[part])?;
+            Payload::Chunks { buffer, chunks } => {
+                let frames = chunks.iter().map(|chunk| Unpacked {
+                    raw: &buffer[chunk.range.clone()],
+                    parts: std::slice::from_ref(&chunk.part),
+                });
+                packer.pack(&mut compressor, &frames.collect::<Vec<_>>())?;
             }
-            Payload::Frame { raw, parts } => packer.pack(&mut compressor, raw, parts)?,
+            Payload::Frame { raw, parts } => packer.pack(&mut compressor, &[Unpacked { raw, parts }])?,
             Payload::Object { id, kind, bytes } => {
                 let part = Part { id: *id, kind: *kind, length: bytes.len() as u32 };
-                packer.pack(&mut compressor, bytes, &[part])?;
+                packer.pack(&mut compressor, &[Unpacked { raw: bytes, parts: &[part] }])?;
             }
         }
     }

@@ -35,6 +35,14 @@ impl Allowance {
     }
 }
 
+/// What a frame will hold.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Unpacked<'a> {
+    pub(in super::super) raw: &'a [u8],
+    /// The objects in it, one after the other.
+    pub(in super::super) parts: &'a [Part],
+}
+
 /// Takes the frames of a put.
 pub(in super::super) struct Packer<'a> {
     pub(in super::super) session: &'a Session,
@@ -62,20 +70,29 @@ impl<'a> Packer<'a> {
         (packer, Full(to_close))
     }
 
-    /// Compresses the content of a frame and writes it.
+    /// Compresses frames and writes them, one after the other.
     pub(in super::super) fn pack(
         &self,
         compressor: &mut Compressor,
-        raw: &[u8],
-        parts: &[Part],
+        frames: &[Unpacked<'_>],
     ) -> Result<(), StoreError> {
-        let (encoding, bytes) = compressor.encode(raw);
-        self.append(&Frame { encoding, raw: raw.len() as u32, bytes, parts })
+        let encoded = compressor.encode(frames.iter().map(|frame| frame.raw));
+        let frames: Vec<_> = frames
+            .iter()
+            .zip(encoded)
+            .map(|(frame, (encoding, bytes))| Frame {
+                encoding,
+                raw: frame.raw.len() as u32,
+                bytes,
+                parts: frame.parts,
+            })
+            .collect();
+        self.append(&frames)
     }
 
-    /// Writes a frame to the pack that is open.
-    pub(in super::super) fn append(&self, frame: &Frame<'_>) -> Result<(), StoreError> {
-        let taken = frame.taken();
+    /// Writes frames to the pack that is open.
+    fn append(&self, frames: &[Frame<'_>]) -> Result<(), StoreError> {
+        let taken = frames.iter().map(Frame::taken).sum();
         let written = self.written.fetch_add(taken, Ordering::Relaxed) + taken;
         if written > self.allowance.bytes {
             return if written > self.allowance.counted { self.check() } else { Ok(()) };
@@ -86,13 +103,13 @@ impl<'a> Packer<'a> {
                 Some(pack) => Arc::clone(pack),
                 None => Arc::clone(current.insert(Arc::new(OpenPack::create(&self.session.new_file(), self.key)?))),
             };
-            let (place, extent) = pack.reserve(frame)?;
+            let (place, extent) = pack.reserve(frames)?;
             if extent.bytes >= PACK_SIZE || extent.objects >= PACK_OBJECTS {
                 *current = None;
             }
             (pack, place)
         };
-        let result = pack.write(place, frame);
+        let result = pack.write(place, frames);
         self.close_if_full(pack);
         result
     }
