@@ -37,7 +37,7 @@ pub fn run(args: &MigrateArgs, locations: &Locations) -> Result<Verdict, miette:
             Ok(match &error {
                 MigrationError::Source { .. } => Verdict::BadInput,
                 MigrationError::Config(error) => verdict_of(error),
-                MigrationError::Credentials(_) => Verdict::Environment,
+                MigrationError::Credentials(_) | MigrationError::Secret { .. } => Verdict::Environment,
             })
         }
     }

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use toml_edit::{Array, Item, Table, Value, value};
 use url::Url;
 
-use super::gitlab_docker;
 use super::plan::{Migrated, MigratedToken, Migration, MigrationError, Note};
 use super::taken::Taken;
+use super::{gitlab_cache, gitlab_docker};
 use crate::config::system_id;
 use crate::config::units::{ByteSize, format_duration, parse_duration};
 use crate::pipeline::Secret;
@@ -151,14 +151,14 @@ fn convert(runner: &mut Taken, name: &str, variable: &impl Fn(&str) -> Option<St
     let token = token_of(runner, variable);
     read_common(runner, &mut table);
     read_network(runner, &mut table);
-    read_cache(runner);
+    let cache_secret = gitlab_cache::convert(runner, &mut table);
     let flags = read_feature_flags(runner, &mut table);
     let docker = runner.table("docker");
     if executor == "docker" {
         gitlab_docker::convert(runner, docker.unwrap_or_default(), &flags, &mut table)?;
     }
     runner.leave(&RUNNER_LEFT);
-    Ok(Migrated { name: name.to_owned(), table, token })
+    Ok(Migrated { name: name.to_owned(), table, token, cache_secret })
 }
 
 fn executor_of(runner: &mut Taken) -> Result<&'static str, Refusal> {
@@ -278,26 +278,6 @@ fn read_network(runner: &mut Taken, table: &mut Table) {
     }
     if !network.is_empty() {
         table.insert("network", Item::Table(network));
-    }
-}
-
-fn read_cache(runner: &mut Taken) {
-    if runner.text("cache_dir").is_some() {
-        runner.note("cache_dir", "caches are kept by the agent, outside of jobs; `dir` in `[store]` moves them")
-    }
-    let Some(mut cache) = runner.table("cache").map(|table| Taken::new(table, "cache")) else { return };
-    if let Some(kind) = cache.text("type") {
-        let why = match kind.as_str() {
-            "s3" => "the bucket is not taken over, with its secrets: caches are kept on this machine and begin empty, unless you write `[registration.runner_cache]`".to_owned(),
-            other => format!("`{other}` is not taken over: caches are kept on this machine and begin empty"),
-        };
-        runner.note("cache.Type", why);
-    }
-    if cache.number("maxuploadedarchivesize").is_some_and(|size| size > 0) {
-        runner.note(
-            "cache.MaxUploadedArchiveSize",
-            "nothing is uploaded; `max_size` in `[store]` limits artifacts and caches together",
-        );
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a migration would do, and doing it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use crate::config::credentials::{CredentialRecord, Credentials, CredentialsError};
@@ -12,6 +13,7 @@ use crate::config::error::{ConfigError, Step, display_path};
 use crate::config::layers::Overrides;
 use crate::config::load::resolve;
 use crate::config::locations::Locations;
+use crate::config::private_file::{self, Readers};
 use crate::pipeline::Secret;
 
 /// Everything found in a foreign configuration.
@@ -40,6 +42,8 @@ pub struct Migrated {
     pub table: Table,
     /// Its token; `None`: it must be registered again.
     pub token: Option<MigratedToken>,
+    /// The secret of the bucket that its caches are kept in, where the table names one.
+    pub cache_secret: Option<Secret>,
 }
 
 /// A token as it stood in the foreign file.
@@ -107,6 +111,14 @@ pub enum MigrationError {
     /// The tokens cannot be kept.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// The secret of a cache's bucket cannot be kept.
+    #[error("cannot write {}: {source}; check the owner of the state directory and the free space", file.display())]
+    Secret {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl Migration {
@@ -122,15 +134,22 @@ impl Migration {
         let mut applied = Applied::default();
         self.set_agent_keys(&mut editor, &mut applied);
         let mut records = Vec::new();
+        let mut secrets = Vec::new();
         for found in &self.registrations {
             if is_there(found, &editor, &credentials)? {
                 applied.already_there.push(found.name.clone());
                 continue;
             }
             let name = free_name(&found.name, &editor.names());
-            let Some(mut table) = without_contradictions(found.table.clone(), &name, &mut applied.notes) else {
+            let mut table = found.table.clone();
+            let secret = found.cache_secret.as_ref().map(|secret| (cache_secret_file(locations, &name), secret));
+            if let Some((file, _)) = &secret {
+                name_secret(&mut table, file);
+            }
+            let Some(mut table) = without_contradictions(table, &name, &mut applied.notes) else {
                 continue;
             };
+            secrets.extend(secret);
             table.insert("name", toml_edit::value(&name));
             editor.add(table)?;
             match &found.token {
@@ -141,6 +160,10 @@ impl Migration {
         }
         if mode == Mode::Write {
             self.keep_tokens(&credentials, records, now)?;
+            for (file, secret) in secrets {
+                private_file::replace(&file, secret.expose().as_bytes(), Readers::Owner)
+                    .map_err(|source| MigrationError::Secret { file, source })?;
+            }
             editor.save()?;
         }
         applied.text = editor.text();
@@ -183,6 +206,24 @@ impl Migration {
             credentials.put(&name, &record)?;
         }
         Ok(())
+    }
+}
+
+/// Where the secret of a registration's cache bucket is kept: not in the file that people show each other.
+fn cache_secret_file(locations: &Locations, name: &str) -> PathBuf {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    // Names that look alike afterwards stay apart.
+    let hash = hex::encode(&Sha256::digest(name)[..4]);
+    let file = format!("{}-{hash}", name.chars().take(64).map(plain).collect::<String>());
+    let state_dir = std::path::absolute(&locations.state_dir).unwrap_or_else(|_| locations.state_dir.clone());
+    state_dir.join("cache-secrets").join(file)
+}
+
+/// Has the table of a registration name the file in which the secret of its caches' bucket is.
+fn name_secret(table: &mut Table, file: &Path) {
+    let remote = table.get_mut("runner_cache").and_then(|cache| cache.get_mut("remote")).and_then(Item::as_table_mut);
+    if let Some(remote) = remote {
+        remote.insert("secret_access_key_file", toml_edit::value(file.display().to_string()));
     }
 }
 

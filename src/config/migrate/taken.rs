@@ -89,10 +89,20 @@ impl Taken {
         }
     }
 
+    /// Leaves all that is left behind without a word: why was told.
+    pub fn leave_rest(&mut self) {
+        self.table.clear();
+    }
+
     /// Tells why a key, or what it says, is left behind.
     pub fn note(&mut self, key: &str, reason: impl Into<String>) {
         let key = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         self.notes.push(Note { runner: None, key, reason: reason.into() });
+    }
+
+    /// Takes over the notes of a table below this one, which is done with.
+    pub fn take_notes(&mut self, below: Self) {
+        self.notes.extend(below.into_notes());
     }
 
     /// What was left behind, what nobody asked for included.

@@ -1,5 +1,6 @@
 //! A rich `config.toml`, migrated and loaded again.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use super::plan::{Applied, Migration, Mode};
 use super::{MigrationError, gitlab_runner};
 use crate::config::docker_values::{MemorySwap, NetworkMode};
+use crate::config::remote::RemoteEncryption;
 use crate::config::{ByteSize, Config, Credentials, ExecutorKind, Locations, LogFormat, LogLevel, Overrides, load};
 use crate::pipeline::definition::PullPolicy;
 
@@ -125,7 +127,6 @@ fn everything_that_stays_behind_is_named_with_its_reason() {
         "connection_max_age",
         "pre_clone_script",
         "unhealthy_interval",
-        "cache.Type",
         "cache.MaxUploadedArchiveSize",
         "docker.oom_kill_disable",
         "docker.helper_image",
@@ -145,6 +146,74 @@ fn everything_that_stays_behind_is_named_with_its_reason() {
     {
         assert!(safer.contains(word), "{word} in {safer}");
     }
+}
+
+#[test]
+fn a_fleet_finds_its_caches_where_they_were() {
+    let house = House::new();
+    house.migrate(&fixture(), Mode::Write);
+    let config = house.config();
+    let cache = config.registration("docker on build-1").unwrap().runner_cache.as_ref().unwrap();
+    assert_eq!((cache.path.as_str(), cache.shared), ("prefix", true));
+    assert_eq!(cache.remote.url.to_string(), "s3://cache");
+    assert_eq!(cache.remote.endpoint.as_ref().unwrap().as_str(), "https://s3.example.com/");
+    assert!(cache.remote.path_style && !cache.remote.allow_http);
+    assert_eq!(cache.remote.access_key_id.as_deref(), Some("AKIAFIXTURE"));
+    let file = cache.remote.secret_access_key_file.as_deref().unwrap();
+    assert!(file.starts_with(&house.locations.state_dir), "{}", file.display());
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "fixture-secret-key");
+    assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(config.registration("shell on build-1").unwrap().runner_cache.is_none());
+}
+
+/// The cache of a runner whose file says this in `[runners.cache]`, and the keys that stayed behind.
+fn cache_of(cache: &str) -> (Option<crate::config::registration::RunnerCacheConfig>, Vec<String>) {
+    let house = House::new();
+    let (migration, applied) = house.migrate_text(&format!(
+        "[[runners]]\nname = \"m\"\nurl = \"https://g.example.com\"\ntoken = \"t\"\nexecutor = \"shell\"\n[runners.cache]\n{cache}"
+    ));
+    assert_eq!(applied.added, ["m"], "a cache is no reason to leave a runner behind");
+    let noted = migration.notes.iter().chain(&applied.notes).map(|note| note.key.clone()).collect();
+    (house.config().registrations[0].runner_cache.clone(), noted)
+}
+
+#[test]
+fn buckets_of_all_kinds_are_reached_as_before() {
+    let (amazon, noted) = cache_of(
+        "Type = \"s3\"\n[runners.cache.s3]\nServerAddress = \"s3.amazonaws.com\"\nBucketName = \"b.example\"\n\
+         BucketLocation = \"eu-central-1\"\nServerSideEncryption = \"KMS\"\nServerSideEncryptionKeyID = \"alias/k\"\nDualStack = true\n",
+    );
+    let amazon = amazon.unwrap().remote;
+    assert_eq!((amazon.endpoint, amazon.region.as_deref(), amazon.path_style), (None, Some("eu-central-1"), false));
+    assert_eq!((amazon.encryption, amazon.kms_key_id.as_deref()), (RemoteEncryption::Kms, Some("alias/k")));
+    assert_eq!((amazon.access_key_id, amazon.secret_access_key_file), (None, None), "the machine's role");
+    assert_eq!(noted, ["cache.s3.dualstack"]);
+
+    let (open, noted) = cache_of(
+        "Type = \"s3\"\nShared = true\n[runners.cache.s3]\nServerAddress = \"minio:9000\"\nBucketName = \"b\"\nInsecure = true\n\
+         AccessKey = \"id\"\nSecretKey = \"s\"\nAuthenticationType = \"iam\"\n",
+    );
+    let open = open.unwrap().remote;
+    assert_eq!(open.endpoint.unwrap().as_str(), "http://minio:9000/");
+    assert!(open.allow_http && open.path_style);
+    assert_eq!((open.access_key_id, noted), (None, Vec::new()), "keys are not used with a role");
+}
+
+#[test]
+fn a_bucket_that_cannot_be_taken_over_is_told_and_the_runner_comes_without() {
+    for (cache, key) in [
+        ("Type = \"gcs\"\n[runners.cache.gcs]\nBucketName = \"b\"\n", "cache.Type"),
+        ("Type = \"s3\"\n[runners.cache.s3]\nServerAddress = \"s3.example.com\"\n", "cache.s3.BucketName"),
+        ("Type = \"s3\"\n[runners.cache.s3]\nBucketName = \"a/../b c\"\n", "cache.s3.BucketName"),
+        ("Type = \"s3\"\n[runners.cache.s3]\nBucketName = \"b\"\nServerAddress = \"a b\"\n", "cache.s3.ServerAddress"),
+    ] {
+        let (taken, noted) = cache_of(cache);
+        assert_eq!((taken, noted), (None, vec![key.to_owned()]), "{cache}");
+    }
+    let (taken, noted) = cache_of(
+        "Type = \"s3\"\n[runners.cache.s3]\nBucketName = \"b\"\nAccessKey = \"id\"\nSecretKey = \"s\"\nSessionToken = \"t\"\n",
+    );
+    assert_eq!((taken.unwrap().remote.access_key_id, noted), (None, vec!["cache.s3.SessionToken".to_owned()]));
 }
 
 #[test]
