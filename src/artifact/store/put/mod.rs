@@ -51,7 +51,7 @@ use source::Opener;
 /// Paths of a batch.
 const BATCH: usize = 64;
 
-/// Buffers of a put: 20 MiB.
+/// Buffers of a put: 20 MiB. Three a thread where there are many: 30 MiB.
 const BUFFERS: usize = 16;
 
 /// What to keep of files besides content, mode and time.
@@ -221,7 +221,7 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     let catalog = Mutex::new(catalog);
     let remarks = Mutex::new(Remarks::default());
-    let pool = Pool::new(BUFFERS.max(threads * 4));
+    let pool = Pool::new(BUFFERS.max(threads * 3));
     let failure = Failure::default();
     let window = Window::new();
     let (packer, full) = Packer::new(work.session, work.key, work.allowance);
