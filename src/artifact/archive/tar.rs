@@ -156,10 +156,29 @@ fn put_header(out: &mut impl Write, meta: &Meta, kind: EntryType, size: u64, tar
     header.set_mode(meta.mode);
     header.set_uid(u64::from(meta.uid));
     header.set_gid(u64::from(meta.gid));
-    header.set_mtime(u64::try_from(meta.mtime).unwrap_or(0));
+    set_mtime(&mut header, meta.mtime);
     header.set_size(size);
     header.set_cksum();
     out.write_all(header.as_bytes())
+}
+
+/// Times before 1970 stand in the field as a binary number, which GNU's tar and Go's read.
+fn set_mtime(header: &mut Header, seconds: i64) {
+    match u64::try_from(seconds) {
+        Ok(seconds) => header.set_mtime(seconds),
+        Err(_negative) => {
+            let field = &mut header.as_old_mut().mtime;
+            field.fill(0xff);
+            field[4..].copy_from_slice(&seconds.to_be_bytes());
+        }
+    }
+}
+
+/// The time of a header, where it has one.
+fn mtime_of(header: &Header) -> Option<i64> {
+    let seconds = header.mtime().ok()?;
+    let is_negative = header.as_old().mtime[0] == 0xff;
+    if is_negative { Some(seconds.cast_signed()) } else { i64::try_from(seconds).ok() }
 }
 
 /// A record that holds a name too long for a header.
@@ -358,7 +377,7 @@ impl Member {
             attributes: Attributes {
                 mode: header.mode().ok(),
                 owner: owner.0.zip(owner.1),
-                mtime: extension.mtime.or_else(|| header.mtime().ok().and_then(|t| i64::try_from(t).ok())),
+                mtime: extension.mtime.or_else(|| mtime_of(header)),
             },
         })
     }

@@ -11,7 +11,7 @@ use cap_std::fs::Dir;
 
 use super::error::ArchiveError;
 use super::place::{Attributes, Name, Tree};
-use super::zip_write::{DEFLATED, STORED, ZSTD, from_dos_time};
+use super::zip_write::{DEFLATED, STORED, ZSTD, from_dos_time, from_unix_time};
 use super::{Unpacked, Unpacking};
 use crate::artifact::shown;
 
@@ -271,7 +271,7 @@ impl Record {
             match u16_at(head, 0) {
                 0x0001 => self.read_wide(field)?,
                 0x5455 if field.len() >= 5 && field[0] & 1 != 0 => {
-                    self.attributes.mtime = Some(i64::from(u32_at(field, 1) as i32));
+                    self.attributes.mtime = Some(from_unix_time(u32_at(field, 1), self.attributes.mtime));
                 }
                 0x7875 => self.attributes.owner = owner(field).or(self.attributes.owner),
                 _ => {}

@@ -371,7 +371,8 @@ impl Record {
         extra.extend(self.gid.to_le_bytes());
         extra.extend(0x5455_u16.to_le_bytes());
         extra.extend([5, 0, 1]);
-        let seconds = self.mtime.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+        // After 2038 without a sign, as gitlab-runner writes and reads it; `from_unix_time` tells which it is.
+        let seconds = self.mtime.clamp(i64::from(i32::MIN), i64::from(u32::MAX)) as u32;
         extra.extend(seconds.to_le_bytes());
         extra
     }
@@ -403,6 +404,17 @@ pub(super) fn from_dos_time(time: u16, date: u16) -> Option<i64> {
         0,
     );
     Some(jiff::tz::TimeZone::UTC.to_timestamp(at.ok()?).ok()?.as_second())
+}
+
+/// Seconds since 1970 of a 32-bit field. Some writers give it a sign (1901 to 2038), others none (1970 to 2106): it has none where
+/// that is what the entry's MS-DOS time says, which may be in another zone.
+pub(super) fn from_unix_time(field: u32, dos: Option<i64>) -> i64 {
+    const ZONES: i64 = 2 * 86_400;
+    let unsigned = i64::from(field);
+    match dos {
+        Some(dos) if (unsigned - dos).abs() <= ZONES => unsigned,
+        _ => i64::from(field as i32),
+    }
 }
 
 #[cfg(test)]

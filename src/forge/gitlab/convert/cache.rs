@@ -84,10 +84,13 @@ fn policy(cx: &Context<'_>, given: &str) -> Result<(bool, bool), JobFailure> {
     }
 }
 
-/// `CACHE_FALLBACK_KEY`, which must not reach into the caches of protected refs. (7.4)
+/// `CACHE_FALLBACK_KEY`, which must not reach into the caches of protected refs, however it is spelt. (7.4)
 fn global_fallback(cx: &Context<'_>, warnings: &mut Vec<String>) -> Option<String> {
     let text = cx.variables.value("CACHE_FALLBACK_KEY");
-    if text.trim_end_matches(['.', ' ']).ends_with("-protected") {
+    // What cleaning takes away at the end would hide the suffix.
+    let cleaned = sanitized(&text);
+    let mut spellings = std::iter::once(text.as_str()).chain(cleaned.as_deref());
+    if spellings.any(|key| key.trim_end_matches(['.', ' ']).ends_with("-protected")) {
         warnings.push("CACHE_FALLBACK_KEY must not end in `-protected` and has no effect".to_owned());
         return None;
     }

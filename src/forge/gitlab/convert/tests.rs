@@ -402,6 +402,20 @@ fn cache_keys_follow_the_rules() {
     assert_eq!(fallback.caches[0].fallback_keys, ["f", "g"]);
     let barred = caches(json!([{"key": "k", "paths": ["a"]}]), &[("CACHE_FALLBACK_KEY", "main-protected. ")]);
     assert!(barred.caches[0].fallback_keys.is_empty() && warned(&barred, "CACHE_FALLBACK_KEY"));
+    for spelt in [
+        "main-protected/",
+        r"main-protected\",
+        "main-protected\t",
+        "main-protected%2F",
+        "main-protected%2e",
+        "main-protected/./",
+    ] {
+        let barred = caches(json!([{"key": "k", "paths": ["a"]}]), &[("CACHE_FALLBACK_KEY", spelt)]);
+        assert_eq!(barred.caches[0].fallback_keys, [""; 0], "{spelt:?}");
+        assert!(warned(&barred, "CACHE_FALLBACK_KEY"), "{spelt:?}");
+    }
+    let open = caches(json!([{"key": "k", "paths": ["a"]}]), &[("CACHE_FALLBACK_KEY", "main-non_protected/")]);
+    assert_eq!(open.caches[0].fallback_keys, ["main-non_protected"]);
 }
 
 #[test]
