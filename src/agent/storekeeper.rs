@@ -104,7 +104,7 @@ impl Storekeeper {
         } else {
             warn!(
                 damaged_packs = verified.damaged_packs.len(),
-                lost_records = verified.lost_records,
+                lost_records = verified.lost_records.len(),
                 "something in the store is damaged; `forgehand store verify` says what"
             );
         }

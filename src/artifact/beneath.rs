@@ -119,6 +119,13 @@ pub(crate) fn link_target(dir: &Dir, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes())
 }
 
+/// Whether a folder could not be opened because there is none (any more): gone, or something else.
+pub(crate) fn is_no_folder(error: &io::Error) -> bool {
+    // A symlink in its place is `ELOOP`.
+    let errno = rustix::io::Errno::from_io_error(error);
+    matches!(errno, Some(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP))
+}
+
 /// The names in `dir`, unsorted, without `.` and `..`.
 pub(crate) fn children(dir: &Dir) -> io::Result<Vec<(Vec<u8>, Node)>> {
     some_children(dir, |_| true)

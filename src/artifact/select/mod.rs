@@ -14,6 +14,7 @@ use cap_std::fs::Dir;
 use super::beneath::{self, Node};
 use super::{Remark, Remarks, shown};
 use crate::pipeline::definition::FileSelection;
+use walk::Matches;
 
 pub mod expand;
 pub mod glob;
@@ -154,8 +155,11 @@ impl<'a> Finder<'a> {
             }
         };
         let shown_pattern = shown(if relative.is_empty() { b"." } else { relative.as_bytes() });
-        let matches = walk::matches(self.root, &glob)?;
-        let found = self.take(matches)?;
+        let Matches { found, unlisted } = walk::matches(self.root, &glob)?;
+        let found = self.take(found)?;
+        for (folder, error) in unlisted {
+            self.strays.push(Remark::warning(format!("{}: what is in it is left out: {error}", shown(&folder))));
+        }
         self.remarks.push(if found == 0 {
             Remark::warning(format!(
                 "{shown_pattern}: no matching files. Ensure that the artifact path is relative to the working directory ({})",

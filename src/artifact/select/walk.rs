@@ -15,8 +15,8 @@ use crate::artifact::beneath::{self, Node};
 const MAX_DEPTH: usize = 1024;
 
 /// Every path that the pattern matches and everything below those that are folders.
-pub(super) fn matches(root: &Dir, glob: &Glob) -> Result<BTreeMap<Vec<u8>, Node>, SelectError> {
-    let mut walk = Walk { root, found: BTreeMap::new(), searched: HashSet::new() };
+pub(super) fn matches(root: &Dir, glob: &Glob) -> Result<Matches, SelectError> {
+    let mut walk = Walk { root, found: BTreeMap::new(), searched: HashSet::new(), unlisted: BTreeMap::new() };
     for (segments, is_path) in glob.searches() {
         walk.searched.clear();
         // A choice of nothing (`{,a}`) is no path, and not the whole tree.
@@ -26,7 +26,14 @@ pub(super) fn matches(root: &Dir, glob: &Glob) -> Result<BTreeMap<Vec<u8>, Node>
         }
         walk.search(segments)?;
     }
-    Ok(walk.found)
+    Ok(Matches { found: walk.found, unlisted: walk.unlisted })
+}
+
+/// What a pattern means.
+pub(super) struct Matches {
+    pub(super) found: BTreeMap<Vec<u8>, Node>,
+    /// Folders in which nobody could look, and why not.
+    pub(super) unlisted: BTreeMap<Vec<u8>, std::io::Error>,
 }
 
 struct Walk<'a> {
@@ -34,6 +41,7 @@ struct Walk<'a> {
     found: BTreeMap<Vec<u8>, Node>,
     /// Folders already searched with the same rest of the pattern: several `**` meet the same folder in many ways.
     searched: HashSet<(usize, Vec<u8>)>,
+    unlisted: BTreeMap<Vec<u8>, std::io::Error>,
 }
 
 /// A folder, and from which segment on the pattern applies to what is in it.
@@ -112,8 +120,19 @@ impl Walk<'_> {
     }
 
     /// What is in a folder that the pattern leads to; nothing where it is not there, not a folder, or leads out.
-    fn list(&self, folder: &[u8]) -> Vec<(Vec<u8>, Node)> {
-        beneath::folder_within(self.root, folder).and_then(|dir| beneath::children(&dir)).unwrap_or_default()
+    fn list(&mut self, folder: &[u8]) -> Vec<(Vec<u8>, Node)> {
+        let listed = beneath::folder_within(self.root, folder).and_then(|dir| beneath::children(&dir));
+        self.or_nothing(listed, folder)
+    }
+
+    /// What is in a folder. Where that may not be known, it is told.
+    fn or_nothing(&mut self, listed: std::io::Result<Vec<(Vec<u8>, Node)>>, folder: &[u8]) -> Vec<(Vec<u8>, Node)> {
+        listed.unwrap_or_else(|error| {
+            if error.kind() == std::io::ErrorKind::PermissionDenied && depth(folder) < MAX_DEPTH {
+                self.unlisted.insert(folder.to_vec(), error);
+            }
+            Vec::new()
+        })
     }
 
     /// Takes a match and, if it is a folder, everything below it.
@@ -129,11 +148,16 @@ impl Walk<'_> {
         let Ok(dir) = beneath::folder_within(self.root, folder) else { return Ok(()) };
         let Ok(stat) = beneath::stat(&dir, name) else { return Ok(()) };
         let node = Node::of(&stat);
-        let inner = if node == Node::Folder { beneath::child_folder(&dir, name).ok() } else { None };
         self.add(path.clone(), node)?;
-        match inner {
-            Some(inner) => self.below(&inner, path),
-            None => Ok(()),
+        if node != Node::Folder {
+            return Ok(());
+        }
+        match beneath::child_folder(&dir, name) {
+            Ok(inner) => self.below(&inner, path),
+            Err(error) => {
+                self.or_nothing(Err(error), &path);
+                Ok(())
+            }
         }
     }
 
@@ -141,9 +165,9 @@ impl Walk<'_> {
     fn below(&mut self, base: &Dir, path: Vec<u8>) -> Result<(), SelectError> {
         let mut todo = vec![Vec::new()];
         while let Some(relative) = todo.pop() {
-            // Replaced by something else, unreadable or gone meanwhile: then there is nothing below it.
-            let Ok(dir) = beneath::folder_nofollow(base, &relative) else { continue };
-            for (name, node) in beneath::children(&dir).unwrap_or_default() {
+            // Replaced by something else or gone meanwhile: then there is nothing below it.
+            let listed = beneath::folder_nofollow(base, &relative).and_then(|dir| beneath::children(&dir));
+            for (name, node) in self.or_nothing(listed, &beneath::join(&path, &relative)) {
                 let inner = beneath::join(&relative, &name);
                 self.add(beneath::join(&path, &inner), node)?;
                 if node == Node::Folder && depth(&inner) < MAX_DEPTH {

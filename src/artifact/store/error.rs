@@ -35,9 +35,19 @@ pub enum StoreError {
         /// The file that had no room.
         path: PathBuf,
     },
+    /// What is said about it is more than a record holds.
+    #[error(
+        "what is to be known about it, its name and metadata, takes {bytes} bytes, and at most {limit} can be kept: say less"
+    )]
+    Wordy {
+        /// Bytes of the record.
+        bytes: usize,
+        /// At most.
+        limit: u64,
+    },
     /// The quota would be passed.
     #[error(
-        "{whose} quota of {quota} bytes is used up: nothing new is kept; remove artifacts, run `forgehand store gc`, or raise `{setting}`"
+        "{whose} quota of {quota} bytes is used up: nothing new is kept; see what `forgehand store gc --dry-run` would let go and when, let more go by a policy (`store.retention`), or raise `{setting}`"
     )]
     Quota {
         /// `the store's`, `the project's`.
@@ -184,7 +194,7 @@ impl StoreError {
             | Self::Refused(_)
             | Self::Busy { .. }
             | Self::Index { .. } => FailureCategory::Resource,
-            Self::Newer { .. } | Self::Unknown { .. } | Self::Occupied { .. } | Self::Key(_) => {
+            Self::Newer { .. } | Self::Unknown { .. } | Self::Occupied { .. } | Self::Wordy { .. } | Self::Key(_) => {
                 FailureCategory::Configuration
             }
             Self::Format { .. } | Self::Damaged { .. } | Self::Object { .. } | Self::Manifest { .. } => {

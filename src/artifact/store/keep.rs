@@ -237,6 +237,20 @@ impl Store {
         Ok(was_there)
     }
 
+    /// Takes back that something is kept without end. False: it is not.
+    pub fn let_expire(&self, info: &ArtifactInfo) -> Result<bool, StoreError> {
+        let work = self.begin(&Interrupt::default())?;
+        let key = Record::Kept(info.clone()).key();
+        match self.read_record(&self.home(&info.owner), &key)? {
+            Some(Record::Kept(there)) if there.expires == Expiry::Never => {
+                self.write_record(&work, &Record::Kept(ArtifactInfo { expires: Expiry::None, ..there }))?;
+                self.audit_reference(None, &info.content_hash, ReferenceCause::Unpinned)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Keeps trees that a job needs, besides those that it holds already, until [`Store::release`].
     pub fn hold(&self, owner: &Owner, holder: &JobKey, trees: &[ObjectId]) -> Result<(), StoreError> {
         let work = self.begin(&Interrupt::default())?;

@@ -206,6 +206,9 @@ impl Store {
         }
         let path = self.record_path(&home, &record.key());
         let bytes = record::to_bytes(record).map_err(|e| unwritable(&path, e))?;
+        if bytes.len() as u64 > MAX_RECORD {
+            return Err(StoreError::Wordy { bytes: bytes.len(), limit: MAX_RECORD });
+        }
         disk::replace(work.session.folder(), &path, &bytes)?;
         self.index().add(record, self.now())
     }
@@ -257,7 +260,13 @@ impl Store {
     }
 
     fn put_aside_as(&self, path: &Path, name: &str) -> Result<(), StoreError> {
-        match std::fs::rename(path, self.layout.damaged().join(name)) {
+        let to = self.layout.damaged().join(name);
+        match std::fs::rename(path, &to) {
+            // It stays for so long from now on. Best effort: where its time cannot be set, it goes earlier.
+            Ok(()) => {
+                let _ = std::fs::File::open(&to).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+                Ok(())
+            }
             // Somebody else was faster.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::file("moving", path, error)),
             _ => Ok(()),
@@ -277,17 +286,19 @@ impl Store {
             let Some(key) = name.and_then(RecordKey::from_file_name) else { continue };
             records.extend(self.read_record(home, &key)?);
         }
-        Ok((records, self.lost_records(home)?))
+        Ok((records, self.lost_records(home)?.len()))
     }
 
-    /// How many records of an owner were put aside and are nowhere else.
-    fn lost_records(&self, home: &Home) -> Result<usize, StoreError> {
+    /// The records of an owner that were put aside and are nowhere else.
+    pub(super) fn lost_records(&self, home: &Home) -> Result<Vec<std::path::PathBuf>, StoreError> {
         let head = format!("{}.", slug_of(home));
-        let mut lost = 0;
+        let mut lost = Vec::new();
         for path in disk::names(&self.layout.damaged())? {
             let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(&head));
-            if let Some(key) = name.and_then(RecordKey::from_file_name) {
-                lost += usize::from(!self.record_path(home, &key).exists());
+            if let Some(key) = name.and_then(RecordKey::from_file_name)
+                && !self.record_path(home, &key).exists()
+            {
+                lost.push(path);
             }
         }
         Ok(lost)

@@ -5,6 +5,7 @@
 //! damaged.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -115,7 +116,7 @@ pub struct Verified {
     /// Packs that had something damaged in them, and were put aside.
     pub damaged_packs: Vec<String>,
     /// Records that are damaged, and that nobody has again.
-    pub lost_records: usize,
+    pub lost_records: Vec<PathBuf>,
     /// What was found out about each thing that is kept.
     pub kept: Vec<(Owner, Option<String>, Verification)>,
 }
@@ -124,7 +125,7 @@ impl Verified {
     /// Whether all is as it should be.
     pub fn is_sound(&self) -> bool {
         self.damaged_packs.is_empty()
-            && self.lost_records == 0
+            && self.lost_records.is_empty()
             && self.kept.iter().all(|(.., verification)| verification.result == VerificationResult::Valid)
     }
 }
@@ -162,8 +163,8 @@ impl Store {
             if how.only.is_none() {
                 self.read_packs(&home, how, progress, &mut verified)?;
             }
-            let (records, lost) = self.records(&home)?;
-            verified.lost_records += lost;
+            let (records, _) = self.records(&home)?;
+            verified.lost_records.append(&mut self.lost_records(&home)?);
             let before = verified.kept.len();
             self.check_trees(&home, &records, how, &mut verified)?;
             self.have_again(&home, &mut verified.kept[before..], &how.interrupt)?;

@@ -4,8 +4,16 @@ use std::io::{self, Write};
 
 use super::Verdict;
 
-/// A table with a heading a column; columns are as wide as their widest cell, and nothing is wrapped.
+/// Characters of a cell, at most: names may be as long as somebody else likes.
+const MAX_CELL: usize = 200;
+
+/// A table with a heading a column; columns are as wide as their widest cell, and nothing is wrapped. What is very long is cut.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let cut = |cell: &String| match cell.char_indices().nth(MAX_CELL) {
+        Some((end, _)) => format!("{}…", &cell[..end]),
+        None => cell.clone(),
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cut).collect()).collect();
     let width = |column: usize, heading: &str| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([heading.chars().count()]).max().unwrap_or(0)

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rustix::fs::{CWD, RenameFlags};
 
 use super::{House, folder, progress};
 use crate::artifact::store::StoreError;
@@ -13,7 +14,8 @@ use crate::cli::{Verdict, render};
 /// Arguments of `forgehand store get`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  forgehand store get app-1.2.0 ./out\n  forgehand store get 3f9a1c07 ./out\n\n\
-                  Restored beside DEST and renamed when all of it is there and proved; after a failure DEST is as it was.")]
+                  Where DEST is absent, it gets its name when all of it is there and proved; in an empty folder everything is moved to its \
+                  place then. After a failure DEST is as it was.")]
 pub struct GetArgs {
     /// The id, its first 8 digits or more, or the name (of several the newest).
     #[arg(value_name = "ID|NAME")]
@@ -37,17 +39,19 @@ pub(super) fn run(args: &GetArgs, house: &House) -> Result<Verdict, StoreError> 
     house.store.used(&found, None)?;
     if args.json {
         let printed = serde_json::json!({
-            "id": got.id, "entries": got.entries, "bytes": got.bytes, "path": args.dest,
+            "id": got.id, "entries": got.entries, "bytes": got.bytes, "path": args.dest.to_string_lossy(),
         });
         return Ok(render::json(&printed));
     }
     Ok(Verdict::Success)
 }
 
-/// Where it is restored to, and the folder beside it that becomes it.
+/// Where it is restored to, and the folder that it is restored in first.
 struct Target {
     dest: PathBuf,
     staging: tempfile::TempDir,
+    /// The folder was there, empty: what is restored is moved into it.
+    is_there: bool,
 }
 
 impl Target {
@@ -58,6 +62,9 @@ impl Target {
                 if entries.next().is_some() {
                     return Err(StoreError::Occupied { path: dest.to_owned() });
                 }
+                // It may be a mount, or be reached through a link: it stays what it is.
+                let staging = tempfile::Builder::new().prefix(".forgehand-").tempdir_in(dest).map_err(fail)?;
+                return Ok(Self { dest: dest.to_owned(), staging, is_there: true });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(dest).is_err() => {}
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -68,16 +75,16 @@ impl Target {
         let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(fail)?;
         let staging = tempfile::Builder::new().prefix(".forgehand-").tempdir_in(parent).map_err(fail)?;
-        Ok(Self { dest: dest.to_owned(), staging })
+        Ok(Self { dest: dest.to_owned(), staging, is_there: false })
     }
 
-    /// Gives the folder its name. One that is there and empty gives way, and leaves its mode.
+    /// Has everything where it belongs.
     fn settle(self) -> Result<(), StoreError> {
         let fail = |source| StoreError::File { doing: "renaming", path: self.dest.clone(), source };
-        let mode = match fs::metadata(&self.dest) {
-            Ok(there) => there.permissions(),
-            Err(_) => std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        };
+        if self.is_there {
+            return self.move_into().map_err(fail);
+        }
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         let staging = self.staging.keep();
         let renamed = fs::set_permissions(&staging, mode).and_then(|()| fs::rename(&staging, &self.dest));
         if renamed.is_err() {
@@ -85,5 +92,23 @@ impl Target {
             let _ = fs::remove_dir_all(&staging);
         }
         renamed.map_err(fail)
+    }
+
+    /// Moves what was restored up into the folder. What cannot be goes back.
+    fn move_into(&self) -> io::Result<()> {
+        let mut moved: Vec<(PathBuf, PathBuf)> = Vec::new();
+        for entry in fs::read_dir(self.staging.path())? {
+            let from = entry?.path();
+            let to = self.dest.join(from.file_name().unwrap_or_default());
+            if let Err(error) = rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+                for (from, to) in moved {
+                    // It goes with the folder that it came from.
+                    let _ = fs::rename(to, from);
+                }
+                return Err(error.into());
+            }
+            moved.push((from, to));
+        }
+        Ok(())
     }
 }

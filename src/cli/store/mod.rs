@@ -159,7 +159,7 @@ fn verdict_of(error: &StoreError) -> Verdict {
     match error {
         StoreError::Unknown { .. } | StoreError::Object { .. } | StoreError::Manifest { .. } => Verdict::Failed,
         StoreError::Damaged { .. } | StoreError::TooLarge { .. } => Verdict::Failed,
-        StoreError::Occupied { .. } => Verdict::BadInput,
+        StoreError::Occupied { .. } | StoreError::Wordy { .. } => Verdict::BadInput,
         StoreError::Interrupted => Verdict::Cancelled,
         StoreError::File { .. }
         | StoreError::NoSpace { .. }

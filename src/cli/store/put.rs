@@ -1,7 +1,6 @@
 //! `forgehand store put`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::{House, folder, progress, share};
 use crate::artifact::retention::Expiry;
 use crate::artifact::select::{self, Selection};
 use crate::artifact::store::{Files, Keep, Kept, ObjectId, PutOptions, StoreError, What};
+use crate::artifact::{Remark, Severity};
 use crate::cli::{Verdict, render};
 use crate::config::units;
 use crate::pipeline::definition::FileSelection;
@@ -82,6 +82,14 @@ struct Source {
     selection: Option<Selection>,
 }
 
+impl Source {
+    /// What is to be said about finding it.
+    fn warnings(&self) -> impl Iterator<Item = &Remark> {
+        let all = self.selection.iter().flat_map(|selection| &selection.remarks);
+        all.filter(|remark| remark.severity == Severity::Warning)
+    }
+}
+
 pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> {
     let metadata = match args.metadata.iter().map(|pair| pair.split_once('=')).collect::<Option<Vec<_>>>() {
         Some(pairs) => pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
@@ -92,8 +100,10 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
         Err(message) => return Ok(render::failed(&message, Verdict::BadInput)),
     };
     let kept = put(args, house, &source, metadata)?;
-    for remark in &kept.put.remarks {
-        eprintln!("warning: {}", render::plain(&remark.text));
+    let remarks: Vec<String> =
+        source.warnings().chain(&kept.put.remarks).map(|remark| render::plain(&remark.text)).collect();
+    for remark in &remarks {
+        eprintln!("warning: {remark}");
     }
     if !args.json {
         let verdict = render::result(&format!("{}\n", kept.put.id));
@@ -117,7 +127,7 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
         new_bytes: kept.put.new_bytes,
         is_up_to_date: kept.is_up_to_date,
         expires_at,
-        remarks: kept.put.remarks.into_iter().map(|remark| remark.text).collect(),
+        remarks,
     });
     share::tell(house);
     Ok(verdict)
@@ -163,9 +173,22 @@ fn source(paths: &[PathBuf]) -> Result<Source, String> {
     let mut root: Option<PathBuf> = None;
     let mut names = Vec::new();
     for path in paths {
-        std::fs::symlink_metadata(path).map_err(|error| missing(path, error))?;
-        let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
+        let stat = std::fs::symlink_metadata(path).map_err(|error| missing(path, error))?;
+        let kind = stat.file_type();
+        if !kind.is_file() && !kind.is_dir() && !kind.is_symlink() {
+            return Err(format!("`{}` is a socket, a pipe or a device: those cannot be kept", path.display()));
+        }
+        if kind.is_file() {
+            std::fs::File::open(path).map_err(|error| missing(path, error))?;
+        }
+        let name = path.file_name().ok_or_else(|| {
             format!("`{}` has no name of its own: put it alone, or name the folder above it", path.display())
+        })?;
+        let name = name.to_str().ok_or_else(|| {
+            format!(
+                "the name of `{}` is not UTF-8, which only names in a folder may be: name the folder",
+                path.display()
+            )
         })?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let parent = std::fs::canonicalize(parent).map_err(|error| missing(parent, error))?;

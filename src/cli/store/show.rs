@@ -176,7 +176,9 @@ pub(super) fn pin(args: &PinArgs, house: &House) -> Result<Verdict, StoreError> 
 
 pub(super) fn unpin(args: &PinArgs, house: &House) -> Result<Verdict, StoreError> {
     let found = house.find(&args.what)?;
-    if !house.store.unpin(&found.info.owner, &found.info.content_hash)? {
+    let was_pinned = house.store.unpin(&found.info.owner, &found.info.content_hash)?;
+    let was_endless = house.store.let_expire(&found.info)?;
+    if !was_pinned && !was_endless {
         eprintln!("note: `{}` was not pinned", args.what);
     }
     Ok(Verdict::Success)

@@ -50,8 +50,12 @@ pub(super) fn run(args: &VerifyArgs, house: &House) -> Result<Verdict, StoreErro
     for pack in &verified.damaged_packs {
         eprintln!("damaged: the pack {pack}; what is whole in it was saved, it was put aside");
     }
-    if verified.lost_records > 0 {
-        eprintln!("damaged: {} records, which name what is kept and are nowhere else", verified.lost_records);
+    for record in &verified.lost_records {
+        eprintln!(
+            "damaged: a record, which names what is kept and is nowhere else; nothing of its owner is removed until the same is kept again, or you \
+             remove `{}`",
+            record.display()
+        );
     }
     let bad = verified.kept.iter().filter(|(.., one)| one.result != VerificationResult::Valid);
     for (_, name, verification) in bad {

@@ -78,6 +78,17 @@ fn what_is_pinned_stays_until_it_is_unpinned() {
 }
 
 #[test]
+fn what_was_kept_for_ever_can_be_let_go() {
+    let house = House::with(NO_GRACE);
+    let tree = super::ordinary(&house.path("tree"), 1);
+    house.ends_with(0, &["put", tree.to_str().unwrap(), "--name", "endless", "--expire", "never"]);
+    assert!(!said(&house.ends_with(0, &["unpin", "endless"])).contains("not pinned"));
+    assert!(said(&house.ends_with(0, &["unpin", "endless"])).contains("not pinned"));
+    assert_eq!(house.json(&["info", "endless"])["kept_for_ever"], false);
+    assert_eq!(house.got("endless"), seen(&tree));
+}
+
+#[test]
 fn what_was_used_a_moment_ago_is_in_grace_whatever_else_holds() {
     let house = House::new();
     put_for_a_moment(&house, "used", 1);

@@ -1,11 +1,12 @@
 //! What is wrong is told, by text and exit code, and nothing is touched.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{House, files_below, flip, ordinary, seen};
+use super::{House, files_below, flip, ordinary, seen, stdout};
 use crate::support::agent::said;
 use crate::support::wait_until;
 
@@ -37,6 +38,18 @@ fn the_destination_must_be_absent_or_empty() {
     for name in ["empty", "absent", "far/below/absent", "relative"] {
         assert_eq!(seen(&house.path(name)), seen(&tree), "{name}");
     }
+    let here = house.folder("here");
+    let output = house.command(&["get", "a", "."]).current_dir(&here).output().unwrap();
+    assert_eq!((output.status.code(), seen(&here)), (Some(0), seen(&tree)), "{}", said(&output));
+    symlink(house.folder("there"), house.path("linked")).unwrap();
+    get(0, &house.path("linked"));
+    assert_eq!(seen(&house.path("there")), seen(&tree), "a link to an empty folder stays a link");
+    assert!(house.path("linked").is_symlink());
+    let odd = house.path("").join(std::ffi::OsStr::from_bytes(b"o\xff"));
+    let arguments: [&std::ffi::OsStr; 4] = ["get".as_ref(), "a".as_ref(), odd.as_ref(), "--json".as_ref()];
+    let printed: serde_json::Value = serde_json::from_slice(&house.ends_with(0, &arguments).stdout).unwrap();
+    assert!(printed["path"].as_str().unwrap().ends_with("o\u{fffd}"));
+    assert_eq!(seen(&odd), seen(&tree));
     let link = house.path("link");
     symlink("nowhere", &link).unwrap();
     let refused = house.run(&["get", "a", link.to_str().unwrap()]);
@@ -48,9 +61,64 @@ fn the_destination_must_be_absent_or_empty() {
 
 /// No folder in which something was being restored is left.
 fn assert_no_leftovers(house: &House) {
-    let names = fs::read_dir(house.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let folders = [house.dir.path().to_owned(), house.path("here"), house.path("there"), house.path("empty")];
+    let names =
+        folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".forgehand-")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_cannot_be_kept_hides_nothing_that_was() {
+    let house = House::new();
+    let tree = ordinary(&house.path("tree"), 1);
+    house.put(&tree, "a");
+    rustix::fs::mknodat(rustix::fs::CWD, house.path("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    for path in ["pipe", "/dev/null"] {
+        let refused = house.ends_with(2, &["put", path, "--name", "a"]);
+        assert!(said(&refused).contains("cannot be kept"), "{}", said(&refused));
+    }
+    assert_eq!(house.got("a"), seen(&tree));
+    // The kernel takes arguments of up to 128 KiB; each of these bytes is six in a record.
+    let long = format!("k={}", "\u{1}".repeat(100_000));
+    let wordy = house
+        .ends_with(2, &["put", "tree", "--name", "w", "--metadata", &long, "--metadata", &long.replace("k=", "l=")]);
+    assert!(said(&wordy).contains("say less"), "{}", said(&wordy));
+    house.ends_with(1, &["get", "w", "w"]);
+    house.put(&tree, &"n".repeat(100_000));
+    assert!(
+        stdout(&house.ends_with(0, &["ls"])).contains("nnnn…"),
+        "a name without end does not keep others from being listed"
+    );
+}
+
+#[test]
+fn a_lost_record_keeps_everything_until_somebody_deals_with_it() {
+    let house = House::with("[store]\ngrace = \"0s\"\n");
+    let one = ordinary(&house.path("one"), 1);
+    house.put(&one, "one");
+    let records =
+        || files_below(&house.store()).into_iter().filter(|path| path.to_string_lossy().contains("/records/"));
+    let record = records().next().unwrap();
+    flip(&record, 20);
+    let old = std::time::SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
+    fs::File::open(&record).unwrap().set_modified(old).unwrap();
+    for index in files_below(&house.store()) {
+        if index.to_string_lossy().contains("index.db") {
+            fs::remove_file(index).unwrap();
+        }
+    }
+    let packs = house.packs();
+    for _ in 0..2 {
+        assert!(said(&house.ends_with(0, &["gc"])).contains("nothing was removed"));
+    }
+    assert_eq!(house.packs(), packs);
+    let told = said(&house.ends_with(1, &["verify"]));
+    let aside = told.split('`').find(|word| word.ends_with(".json")).unwrap_or_else(|| panic!("{told}"));
+    assert!(Path::new(aside).is_file(), "{told}");
+    fs::remove_file(aside).unwrap();
+    house.ends_with(0, &["verify"]);
 }
 
 #[test]

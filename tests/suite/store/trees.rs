@@ -166,6 +166,40 @@ fn hard_links_become_files_and_pipes_are_told_of() {
 }
 
 #[test]
+fn what_may_not_be_read_is_told_of() {
+    let house = House::new();
+    let tree = house.folder("tree");
+    for name in ["locked", "listed"] {
+        fs::create_dir(tree.join(name)).unwrap();
+        fs::write(tree.join(name).join("inside"), "x").unwrap();
+    }
+    fs::write(tree.join("file"), "x").unwrap();
+    let forbid = |locked: u32, listed: u32| {
+        for (name, mode) in [("locked", locked), ("listed", listed)] {
+            fs::set_permissions(tree.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    forbid(0, 0o444);
+    // Root may read everything, unless it has not the capability.
+    let program = house.command(&["put", ".", "--name", "some"]);
+    let mut command = std::process::Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--bounding-set", "-dac_override,-dac_read_search"]);
+    }
+    command.arg(program.get_program()).args(program.get_args()).current_dir(&tree);
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    forbid(0o755, 0o755);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for name in ["locked", "listed"] {
+        assert!(text.lines().any(|line| line.starts_with("warning: ") && line.contains(name)), "{name}: {text}");
+    }
+    let paths: Vec<_> = house.got("some").into_iter().map(|one| String::from_utf8(one.path).unwrap()).collect();
+    assert_eq!(paths, ["file", "listed", "locked"]);
+}
+
+#[test]
 fn single_files_and_several_paths_keep_their_names() {
     let house = House::new();
     let tree = ordinary(&house.path("tree"), 1);

@@ -173,17 +173,20 @@ impl Store {
 
     /// Removes what is only kept for a while.
     fn forget_leftovers(&self) -> Result<(), StoreError> {
-        forget(&self.layout.damaged(), DAMAGED_AGE)?;
+        // What was put aside and is nowhere else keeps collections from removing anything, until somebody deals with it.
+        let mut lost = Vec::new();
         for home in self.homes()? {
-            forget(&home.seen(), SEEN_AGE)?;
+            forget(&home.seen(), SEEN_AGE, &[])?;
+            lost.append(&mut self.lost_records(&home)?);
         }
+        forget(&self.layout.damaged(), DAMAGED_AGE, &lost)?;
         Ok(())
     }
 }
 
-/// Removes the files of a folder that are older.
-fn forget(folder: &std::path::Path, age: Duration) -> Result<(), StoreError> {
-    for path in disk::names(folder)? {
+/// Removes the files of a folder that are older, but none of these.
+fn forget(folder: &std::path::Path, age: Duration, but: &[std::path::PathBuf]) -> Result<(), StoreError> {
+    for path in disk::names(folder)?.into_iter().filter(|path| !but.contains(path)) {
         let modified = std::fs::metadata(&path).and_then(|file| file.modified());
         if modified.is_ok_and(|at| at.elapsed().is_ok_and(|old| old > age)) {
             disk::remove(&path)?;

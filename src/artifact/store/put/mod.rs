@@ -28,7 +28,7 @@ use super::pack::Kind;
 use super::pack::writer::Part;
 use super::seal::StoreKey;
 use super::session::Session;
-use crate::artifact::{Interrupt, Remark, Remarks};
+use crate::artifact::{Interrupt, Remark, Remarks, shown};
 
 mod assemble;
 mod buffers;
@@ -46,7 +46,7 @@ use buffers::{Buffer, Pool};
 use large::{Cutter, NewChunk};
 use reader::{Batch, FrameInMaking, Reader};
 use seen::Seen;
-use source::Opener;
+use source::{Opener, Unlisted};
 
 /// Paths of a batch.
 const BATCH: usize = 64;
@@ -265,7 +265,7 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
             let (window, failure) = (&window, &failure);
             scope.spawn(move || failure.note(assemble::assemble(to_assemble, window, &intake)).flatten())
         };
-        failure.note(walk(paths, &mut seen, &batches, &window, &failure, work.interrupt));
+        failure.note(walk(paths, &mut seen, &batches, &window, &failure, work.interrupt, &remarks));
         drop(batches);
         let assembled = assembler.join().ok().flatten();
         packers.into_iter().for_each(|packer| drop(packer.join()));
@@ -300,6 +300,7 @@ fn walk(
     window: &Window,
     failure: &Failure,
     interrupt: &Interrupt,
+    remarks: &Mutex<Remarks>,
 ) -> Result<(), StoreError> {
     let is_over = || failure.has_ended.is_raised() || interrupt.is_raised();
     let mut paths = paths.peekable();
@@ -307,9 +308,19 @@ fn walk(
     while paths.peek().is_some() {
         let mut batch = Batch { number, paths: Vec::with_capacity(BATCH) };
         for path in paths.by_ref().take(BATCH) {
-            let path = path.map_err(|e| StoreError::file("listing", "the tree".as_ref(), e))?;
-            let known = seen.find(&path);
-            batch.paths.push((path, known));
+            match path {
+                Ok(path) => {
+                    let known = seen.find(&path);
+                    batch.paths.push((path, known));
+                }
+                Err(Unlisted { folder, error }) if folder.is_empty() => {
+                    return Err(StoreError::file("listing", "the tree".as_ref(), error));
+                }
+                Err(Unlisted { folder, error }) => {
+                    let text = format!("{}: what is in it is left out: {error}", shown(&folder));
+                    remarks.lock().unwrap_or_else(PoisonError::into_inner).push(Remark::warning(text));
+                }
+            }
         }
         number += 1;
         if !window.wait_for(batch.number, is_over) || batches.send(batch).is_err() {

@@ -33,8 +33,14 @@ impl<'a> Paths<'a> {
     }
 }
 
+/// A folder of the tree that cannot be listed; the tree itself has an empty path.
+pub(in super::super) struct Unlisted {
+    pub(in super::super) folder: Vec<u8>,
+    pub(in super::super) error: io::Error,
+}
+
 impl Iterator for Paths<'_> {
-    type Item = io::Result<Vec<u8>>;
+    type Item = Result<Vec<u8>, Unlisted>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
@@ -69,14 +75,14 @@ impl Walk {
     }
 
     fn enter(&mut self, folder: &[u8]) -> io::Result<()> {
-        let dir = match beneath::folder_nofollow(&self.root, folder) {
-            Ok(dir) => dir,
-            // It went, or is no folder any more: whoever opens it as an entry tells.
-            Err(_) if !folder.is_empty() => return Ok(()),
-            Err(error) => return Err(error),
+        let listed = beneath::folder_nofollow(&self.root, folder).and_then(|dir| beneath::children(&dir));
+        let listed = match listed {
+            // It went, or is no folder any more: whoever looks at it as an entry tells.
+            Err(error) if !folder.is_empty() && beneath::is_no_folder(&error) => return Ok(()),
+            listed => listed?,
         };
         let from = self.todo.len();
-        for (name, node) in beneath::children(&dir)? {
+        for (name, node) in listed {
             let path = beneath::join(folder, &name);
             if node == Node::Folder {
                 self.todo.push(Visit { path: path.clone(), what: What::Inside });
@@ -92,14 +98,14 @@ impl Walk {
         Ok(())
     }
 
-    fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
+    fn next(&mut self) -> Option<Result<Vec<u8>, Unlisted>> {
         loop {
             let Visit { path, what } = self.todo.pop()?;
             match what {
                 What::Entry => return Some(Ok(path)),
                 What::Inside => {
                     if let Err(error) = self.enter(&path) {
-                        return Some(Err(error));
+                        return Some(Err(Unlisted { folder: path, error }));
                     }
                 }
             }
@@ -205,7 +211,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("a", temp.path().join("link")).unwrap();
         let root = Dir::open_ambient_dir(temp.path(), cap_std::ambient_authority()).unwrap();
-        let found: Vec<Vec<u8>> = Paths::Everything(Walk::new(root)).map(|path| path.unwrap()).collect();
+        let found: Vec<Vec<u8>> = Paths::Everything(Walk::new(root)).map(|path| path.ok().unwrap()).collect();
         let mut sorted = found.clone();
         sorted.sort();
         assert_eq!(found, sorted);
