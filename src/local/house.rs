@@ -200,7 +200,8 @@ impl Offers {
     async fn get_ready(home: PathBuf) -> Result<Self, String> {
         let store = home.join("store");
         let store = blocking(move || {
-            Store::open(&store, StoreLimits::default(), None, Arc::new(jiff::Timestamp::now)).map_err(words)
+            Store::open(&store, StoreLimits::default(), None, Arc::new(jiff::Timestamp::now))
+                .map_err(|error| in_full(&error))
         });
         let git = blocking(|| {
             let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));

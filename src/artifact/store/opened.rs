@@ -304,6 +304,11 @@ impl Store {
         Ok(lost)
     }
 
+    /// Reads all records, and has the index say what they say.
+    pub fn index_anew(&self) -> Result<(), StoreError> {
+        self.reconcile(false)
+    }
+
     /// Makes the index say what the files say.
     pub(super) fn reconcile(&self, is_new: bool) -> Result<(), StoreError> {
         let _held = session::lock(&self.layout, How::Shared, &Interrupt::default())?;

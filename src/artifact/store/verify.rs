@@ -219,19 +219,25 @@ impl Store {
             // Everything was read already, unless only one tree is asked for: then being there is enough.
             let mut checker = Checker::new(&catalog)?;
             let reads = how.only.is_some();
-            let mut seen = HashSet::new();
+            // A tree is looked at once, under however many names it is kept.
+            let mut known: HashMap<ObjectId, Verification> = HashMap::new();
             for record in records {
                 let Record::Kept(info) = record else { continue };
                 let id = info.content_hash;
-                if how.only.is_some_and(|only| only != id) || !seen.insert(id) {
+                if how.only.is_some_and(|only| only != id) {
                     continue;
                 }
-                let before = self.index().verification(&slug_of(home), &id)?;
-                let verification = checker.verification(&id, reads, before, self.now())?;
-                self.index().set_verification(&slug_of(home), &verification)?;
-                if verification.result != VerificationResult::Valid {
-                    forget_seen(home)?;
-                }
+                let verification = if let Some(verification) = known.get(&id) {
+                    verification.clone()
+                } else {
+                    let before = self.index().verification(&slug_of(home), &id)?;
+                    let verification = checker.verification(&id, reads, before, self.now())?;
+                    self.index().set_verification(&slug_of(home), &verification)?;
+                    if verification.result != VerificationResult::Valid {
+                        forget_seen(home)?;
+                    }
+                    known.entry(id).or_insert(verification).clone()
+                };
                 verified.kept.push((info.owner.clone(), info.what.text().map(str::to_owned), verification));
                 if how.interrupt.is_raised() {
                     return Err(StoreError::Interrupted);
@@ -249,10 +255,18 @@ impl Store {
         kept: &mut [(Owner, Option<String>, Verification)],
         interrupt: &Interrupt,
     ) -> Result<(), StoreError> {
+        let mut asked: HashMap<ObjectId, Verification> = HashMap::new();
         for (.., verification) in kept {
-            if verification.result == VerificationResult::Valid
-                || !self.had_again(home, &verification.expected, interrupt)
-            {
+            if verification.result == VerificationResult::Valid {
+                continue;
+            }
+            let id = verification.expected;
+            if let Some(known) = asked.get(&id) {
+                *verification = known.clone();
+                continue;
+            }
+            if !self.had_again(home, &id, interrupt) {
+                asked.insert(id, verification.clone());
                 continue;
             }
             let _held = self.hold_still(interrupt)?;
@@ -260,6 +274,7 @@ impl Store {
             let before = Some(verification.clone());
             *verification = Checker::new(&catalog)?.verification(&verification.expected, true, before, self.now())?;
             self.index().set_verification(&slug_of(home), verification)?;
+            asked.insert(id, verification.clone());
         }
         Ok(())
     }

@@ -110,13 +110,13 @@ impl House {
     /// What is kept under a name or an id: by the command line, else by whoever has it. The operator may see everything.
     fn find(&self, name: &str) -> Result<Listed, StoreError> {
         let wanted = Wanted::Named(name.to_owned());
-        if let Some(found) = self.store.find(&Self::owner(), &wanted)? {
+        if let Some(found) = self.find_here(&wanted)? {
             return Ok(found);
         }
-        for owner in self.store.owners()? {
-            if let Some(found) = self.store.find(&owner, &wanted)? {
-                return Ok(found);
-            }
+        // The index may be wrong about it: only the records know.
+        self.store.index_anew()?;
+        if let Some(found) = self.find_here(&wanted)? {
+            return Ok(found);
         }
         if self.store.bring(&Self::owner(), &wanted, &self.interrupt)?.is_some()
             && let Some(found) = self.store.find(&Self::owner(), &wanted)?
@@ -124,6 +124,18 @@ impl House {
             return Ok(found);
         }
         Err(StoreError::Unknown { name: name.to_owned() })
+    }
+
+    fn find_here(&self, wanted: &Wanted) -> Result<Option<Listed>, StoreError> {
+        if let Some(found) = self.store.find(&Self::owner(), wanted)? {
+            return Ok(Some(found));
+        }
+        for owner in self.store.owners()? {
+            if let Some(found) = self.store.find(&owner, wanted)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -122,6 +122,29 @@ fn a_lost_record_keeps_everything_until_somebody_deals_with_it() {
 }
 
 #[test]
+fn an_index_that_is_wrong_hides_nothing() {
+    let house = House::new();
+    let tree = ordinary(&house.path("tree"), 1);
+    house.put(&tree, "one");
+    house.put(&tree, "two");
+    let change = |statement: &str| {
+        let index = rusqlite::Connection::open(house.store().join("index.db")).unwrap();
+        index.execute(statement, []).unwrap();
+    };
+    change("UPDATE kept SET name = 'other' WHERE name = 'one'");
+    assert_eq!(house.got("one"), seen(&tree));
+    change("DELETE FROM kept");
+    assert_eq!(house.got("two"), seen(&tree));
+    // Damage is told under all names.
+    let pack = house.packs().remove(0);
+    flip(&pack, 3_000);
+    let told = said(&house.ends_with(1, &["verify"]));
+    for name in ["(one)", "(two)"] {
+        assert!(told.contains(name), "{told}");
+    }
+}
+
+#[test]
 fn what_is_unknown_is_told_and_the_destination_stays_as_it_was() {
     let house = House::new();
     let (absent, empty) = (house.path("absent"), house.folder("empty"));
