@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rustix::fs::{CWD, RenameFlags};
 
 use super::{House, folder, progress};
 use crate::artifact::store::StoreError;
@@ -97,15 +96,21 @@ impl Target {
     /// Moves what was restored up into the folder. What cannot be goes back.
     fn move_into(&self) -> io::Result<()> {
         let mut moved: Vec<(PathBuf, PathBuf)> = Vec::new();
-        for entry in fs::read_dir(self.staging.path())? {
-            let from = entry?.path();
-            let to = self.dest.join(from.file_name().unwrap_or_default());
-            if let Err(error) = rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+        // All of them are known before the first one goes: a listing may miss some when others leave meanwhile.
+        let entries = fs::read_dir(self.staging.path())?.collect::<io::Result<Vec<_>>>()?;
+        for entry in entries {
+            let (from, to) = (entry.path(), self.dest.join(entry.file_name()));
+            let renamed = match fs::symlink_metadata(&to) {
+                // Somebody made it meanwhile.
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(_) => fs::rename(&from, &to),
+            };
+            if let Err(error) = renamed {
                 for (from, to) in moved {
                     // It goes with the folder that it came from.
                     let _ = fs::rename(to, from);
                 }
-                return Err(error.into());
+                return Err(error);
             }
             moved.push((from, to));
         }

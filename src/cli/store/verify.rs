@@ -41,9 +41,10 @@ pub(super) fn run(args: &VerifyArgs, house: &House) -> Result<Verdict, StoreErro
                 json!({ "name": name, "project": owner.project, "forge": owner.forge, "verification": verification })
             })
             .collect();
+        let lost_records: Vec<_> = verified.lost_records.iter().map(|path| path.to_string_lossy()).collect();
         let printed = render::json(&json!({
             "sound": verified.is_sound(), "objects": verified.objects, "bytes": verified.bytes,
-            "damaged_packs": verified.damaged_packs, "lost_records": verified.lost_records, "kept": kept,
+            "damaged_packs": verified.damaged_packs, "lost_records": lost_records, "kept": kept,
         }));
         return Ok(if printed == Verdict::Success { verdict } else { printed });
     }

@@ -37,7 +37,7 @@ pub(super) fn convert(runner: &mut Taken, table: &mut Table) -> Option<Secret> {
             None
         }
     };
-    for unused in ["s3", "gcs", "azure", "s3v2"] {
+    for unused in ["s3", "gcs", "azure"] {
         cache.value(unused);
     }
     let secret = bucket.and_then(|Bucket { remote, secret }| {
