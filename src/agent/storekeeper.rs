@@ -2,7 +2,7 @@
 //! held.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::storage;
 use crate::artifact::retention::ReferenceCause;
 use crate::artifact::store::{Collected, Collection, Progress, Store, Verifying};
-use crate::artifact::{Interrupt, in_full};
+use crate::artifact::{Interrupt, Moment, in_full};
 use crate::config::StoreConfig;
 use crate::state::Journal;
 
@@ -36,17 +36,16 @@ pub struct Storekeeper {
 impl Storekeeper {
     /// Works until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let mut last: Option<Instant> = None;
-        let mut scrubbed = Instant::now();
+        let mut last: Option<Moment> = None;
         let mut pause = AT_FIRST;
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             if let Err(error) = self.release_the_dead().await {
                 warn!(error, "references of jobs that are over stay for now");
             }
-            let elapsed = last.map(|last| last.elapsed());
+            let elapsed = last.map(Moment::elapsed);
             pause = match self.collect(elapsed, &stop).await {
                 Ok(Some(collected)) => {
-                    last = Some(Instant::now());
+                    last = Some(Moment::now());
                     tell(&collected);
                     if let Err(error) = self.tidy_shared(&stop).await
                         && !stop.is_cancelled()
@@ -63,13 +62,10 @@ impl Storekeeper {
                     AFTER_TROUBLE
                 }
             };
-            if self.config.scrub_rate.as_u64() > 0 && scrubbed.elapsed() >= SCRUB_EVERY {
-                scrubbed = Instant::now();
-                if let Err(error) = self.scrub(&stop).await
-                    && !stop.is_cancelled()
-                {
-                    warn!(error, "the store cannot be looked through now");
-                }
+            if let Err(error) = self.scrub_if_due(&stop).await
+                && !stop.is_cancelled()
+            {
+                warn!(error, "the store cannot be looked through now");
             }
         }
     }
@@ -93,20 +89,30 @@ impl Storekeeper {
         Ok(())
     }
 
-    async fn scrub(&self, stop: &CancellationToken) -> Result<(), String> {
-        let (store, rate) = (self.store.clone(), self.config.scrub_rate.as_u64());
+    /// Reads everything, where that was last done long ago: by this agent, one before it, or `forgehand store verify`.
+    async fn scrub_if_due(&self, stop: &CancellationToken) -> Result<(), String> {
+        let rate = self.config.scrub_rate.as_u64();
+        if rate == 0 {
+            return Ok(());
+        }
+        let store = self.store.clone();
         let verified = interruptible(stop, move |interrupt| {
-            store.verify(&Verifying { only: None, rate: Some(rate), interrupt }, &Progress::default())
+            if !store.is_scrub_due(SCRUB_EVERY)? {
+                return Ok(None);
+            }
+            store.verify(&Verifying { only: None, rate: Some(rate), interrupt }, &Progress::default()).map(Some)
         })
         .await?;
-        if verified.is_sound() {
-            info!(objects = verified.objects, "the store was read through: all sound");
-        } else {
-            warn!(
+        match verified {
+            Some(verified) if verified.is_sound() => {
+                info!(objects = verified.objects, "the store was read through: all sound");
+            }
+            Some(verified) => warn!(
                 damaged_packs = verified.damaged_packs.len(),
                 lost_records = verified.lost_records.len(),
                 "something in the store is damaged; `forgehand store verify` says what"
-            );
+            ),
+            None => {}
         }
         Ok(())
     }

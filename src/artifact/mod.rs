@@ -21,6 +21,7 @@ mod fingerprint;
 #[cfg(test)]
 mod measure;
 pub(crate) mod merge;
+mod moment;
 pub mod remote;
 pub mod retention;
 pub mod select;
@@ -29,6 +30,7 @@ pub mod store;
 pub mod tools;
 
 pub use fingerprint::fingerprint;
+pub use moment::Moment;
 
 /// How much a [`Remark`] should be noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,11 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
-    let parent = path.parent().unwrap_or(path);
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        // A name by itself is one in the folder we are in.
+        _ => Path::new("."),
+    };
     make_folder(parent)?;
     match fs::create_dir(path) {
         Ok(()) => sync_folder(parent),

@@ -10,6 +10,13 @@ pub(super) const MAX_FRAME: usize = 8 << 20;
 /// 15 to 35 % more time; the negative levels are 10 to 20 % faster and take 14 to 50 % more room.
 const LEVEL: i32 = 1;
 
+/// So many bytes of a frame are looked at to see whether it can shrink at all, in stretches of [`STRETCH`].
+const SAMPLE: usize = 4 << 10;
+const STRETCH: usize = 256;
+
+/// Of frames in a row that look as if they cannot, one in so many is tried all the same.
+const TRIED: usize = 16;
+
 /// Saving less than this share of a frame is not worth unpacking it: one in 32.
 const WORTH: usize = 32;
 
@@ -44,13 +51,15 @@ pub(super) struct Compressor {
     zstd: zstd::bulk::Compressor<'static>,
     /// Room for what comes out; it only grows.
     out: Vec<u8>,
+    /// So many frames in a row did not shrink, or were taken to be such.
+    noise: usize,
 }
 
 impl Compressor {
     pub(super) fn new() -> Result<Self, StoreError> {
         let zstd =
             zstd::bulk::Compressor::new(LEVEL).map_err(|e| StoreError::file("setting up", "zstd".as_ref(), e))?;
-        Ok(Self { zstd, out: Vec::new() })
+        Ok(Self { zstd, out: Vec::new(), noise: 0 })
     }
 
     /// The bytes of frames as they are to be stored.
@@ -77,13 +86,38 @@ impl Compressor {
 
     /// Compresses into the room that begins at `start`, and says how many bytes came out. `None`: it is not worth it.
     fn compress(&mut self, raw: &[u8], start: usize) -> Option<usize> {
+        // What is compressed already, or encrypted, comes in long runs: trying to compress each piece is work for nothing.
+        if !self.noise.is_multiple_of(TRIED) && looks_like_noise(raw) {
+            self.noise += 1;
+            return None;
+        }
         // With less room than this, compressing fails as soon as it is seen not to be worth it.
         let room = raw.len() - raw.len() / WORTH;
         if self.out.len() < start + room {
             self.out.resize(start + room, 0);
         }
-        self.zstd.compress_to_buffer(raw, &mut self.out[start..start + room]).ok()
+        let length = self.zstd.compress_to_buffer(raw, &mut self.out[start..start + room]).ok();
+        self.noise = if length.is_none() { self.noise + 1 } else { 0 };
+        length
     }
+}
+
+/// Whether a sample's bytes are spread so evenly that a code for them would not save one in [`WORTH`]: each value occurs about as
+/// often as any other. What is even and repeats itself all the same is found where it is tried.
+fn looks_like_noise(raw: &[u8]) -> bool {
+    if raw.len() < 4 * SAMPLE {
+        return false;
+    }
+    let mut counts = [0_u32; 256];
+    let step = raw.len() / (SAMPLE / STRETCH);
+    for stretch in raw.chunks_exact(step).take(SAMPLE / STRETCH) {
+        stretch[..STRETCH].iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+    }
+    const EXPECTED: u32 = SAMPLE as u32 / 256;
+    let unevenness: u32 = counts.iter().map(|count| count.abs_diff(EXPECTED).pow(2)).sum::<u32>() / EXPECTED;
+    // Pearson's chi-squared: about 255 for noise, and 2 ln 2 more for each bit by which the entropy of a byte is lower, for
+    // each byte of the sample. One in `WORTH` of eight bits: 16 ln 2 = 11.
+    unevenness < 255 + SAMPLE as u32 * 11 / WORTH as u32
 }
 
 /// Decompresses frame after frame. One for each thread.
@@ -152,6 +186,32 @@ mod tests {
                 assert_eq!(&out, raw);
             }
         }
+    }
+
+    #[test]
+    fn what_shrinks_is_compressed_after_any_amount_of_noise() {
+        let noise = |from: u32, length: u32| -> Vec<u8> {
+            (from..from + length / 32)
+                .flat_map(|n| *super::super::id::ObjectId::of(&n.to_le_bytes()).as_bytes())
+                .collect()
+        };
+        let mut compressor = Compressor::new().unwrap();
+        let mut encode = |raw: &[u8]| compressor.encode([raw]).next().unwrap().0;
+        for n in 0..20 {
+            assert_eq!(encode(&noise(n * 10_000, 65_536)), Encoding::Raw, "frame {n}");
+        }
+        let digits: Vec<u8> = noise(0, 32_768).iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
+        assert_eq!(encode(&digits), Encoding::Zstd, "half of it is nothing");
+        // Seven bits in each byte.
+        let text: Vec<u8> = noise(0, 65_536).iter().map(|byte| byte & 0x7f).collect();
+        assert_eq!(encode(&text), Encoding::Zstd);
+        for n in 0..20 {
+            assert_eq!(encode(&noise(n * 10_000, 65_536)), Encoding::Raw, "frame {n}");
+        }
+        // As even as noise, and the same again and again: found after a while.
+        let repeated = noise(1, 4_096).repeat(16);
+        assert!((0..TRIED).any(|_| encode(&repeated) == Encoding::Zstd));
+        assert_eq!(encode(&repeated), Encoding::Zstd, "and known then");
     }
 
     #[test]

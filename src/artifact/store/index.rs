@@ -2,6 +2,7 @@
 //! from the records where it is lost or damaged, and nothing is removed on its word alone.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -241,6 +242,28 @@ impl Index {
         Ok(())
     }
 
+    /// Whether it has something that is kept just as the record says. Of other records it is not known.
+    pub(super) fn says(&self, record: &Record) -> Result<bool, StoreError> {
+        let Record::Kept(info) = record else { return Ok(false) };
+        let text =
+            serde_json::to_string(record).map_err(|e| self.fail(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
+        let found = (|| {
+            self.db
+                .prepare_cached(
+                    "SELECT 1 FROM kept WHERE owner = ?1 AND key = ?2 AND name IS ?3 AND tree = ?4 AND created_at = ?5 AND record = ?6",
+                )?
+                .exists(params![
+                    record.owner().slug(),
+                    record.key().to_string(),
+                    info.what.text(),
+                    info.content_hash.to_string(),
+                    info.created_at.as_millisecond(),
+                    text
+                ])
+        })();
+        found.map_err(|e| self.fail(e))
+    }
+
     /// Forgets a record.
     pub(super) fn remove(&self, owner: &str, key: &RecordKey) -> Result<(), StoreError> {
         self.remove_row(owner, &key.to_string())
@@ -348,13 +371,12 @@ impl Index {
             .map_err(|e| self.fail(e))
     }
 
-    /// The records that the index has: owner, key and text.
-    pub(super) fn records(&self) -> Result<Vec<(String, String, String)>, StoreError> {
-        let all: rusqlite::Result<Vec<_>> = (|| {
-            let mut query = self.db.prepare(
-                "SELECT owner, key, record FROM kept UNION SELECT owner, key, record FROM held ORDER BY 1, 2",
-            )?;
-            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+    /// The texts of the records that the index has, by owner and key.
+    pub(super) fn records(&self) -> Result<BTreeMap<(String, String), String>, StoreError> {
+        let all: rusqlite::Result<_> = (|| {
+            let mut query =
+                self.db.prepare("SELECT owner, key, record FROM kept UNION SELECT owner, key, record FROM held")?;
+            query.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?.collect()
         })();
         all.map_err(|e| self.fail(e))
     }

@@ -9,11 +9,13 @@
 //! - `pack`: files of objects, written once. `catalog`: which objects an owner has, and where.
 //! - `chunks`, `list`: files that are cut. `manifest`: trees.
 //! - `put`, `get`: a tree in, a tree out, on all cores, in bounded memory.
-//! - `record`: what is kept, as small checksummed files: the truth. `index`: the same in SQLite, to be searched: a cache.
+//! - `record`: what is kept, as small checksummed files: the truth. `index`: the same in SQLite, to be searched: a cache;
+//!   `reconcile`: making it say what the records say.
 //! - `session`: who works with the store, and who may remove from it. `format`: which version wrote it.
 //! - `opened`: putting it all together: [`Store`].
 //! - `second`: a second level that other machines use, too.
-//! - `keep`, `restore`: naming and finding. `collect`: removing, as `retention` says; `audit`: what was decided. `verify`: looking for damage and mending it.
+//! - `keep`, `restore`: naming and finding. `collect`: removing, as `retention` says; `audit`: what was decided. `verify`: looking for damage and mending it;
+//!   `scrub`: when that was done last.
 //!
 //! Everything blocks on the disk: call it from `spawn_blocking`.
 
@@ -36,8 +38,10 @@ mod manifest;
 mod opened;
 mod pack;
 mod put;
+mod reconcile;
 mod record;
 mod restore;
+mod scrub;
 mod seal;
 mod second;
 mod session;

@@ -239,9 +239,8 @@ impl Store {
         let path = self.record_path(home, key);
         let slug = slug_of(home);
         self.put_aside_as(&path, &format!("{slug}.{}", key.file_name()))?;
-        let known = self.index().records()?;
-        let text = known.into_iter().find(|(owner, name, _)| *owner == slug && *name == key.to_string());
-        let record = text.and_then(|(.., text)| serde_json::from_str::<Record>(&text).ok());
+        let text = self.index().records()?.remove(&(slug, key.to_string()));
+        let record = text.and_then(|text| serde_json::from_str::<Record>(&text).ok());
         let Some(record) = record.filter(|record| record.key() == *key && self.home(record.owner()) == *home) else {
             tracing::warn!(path = %path.display(), "a record of the store is damaged, and the index does not have it");
             return Ok(None);
@@ -302,45 +301,6 @@ impl Store {
             }
         }
         Ok(lost)
-    }
-
-    /// Reads all records, and has the index say what they say.
-    pub fn index_anew(&self) -> Result<(), StoreError> {
-        self.reconcile(false)
-    }
-
-    /// Makes the index say what the files say.
-    pub(super) fn reconcile(&self, is_new: bool) -> Result<(), StoreError> {
-        let _held = session::lock(&self.layout, How::Shared, &Interrupt::default())?;
-        let mut found = std::collections::HashSet::new();
-        for home in self.homes()? {
-            let slug = slug_of(&home);
-            let (records, _) = self.records(&home)?;
-            let bytes = self.catalog_bytes(&home)?;
-            let index = self.index();
-            index.at_once(|| {
-                for record in &records {
-                    found.insert((slug.clone(), record.key().to_string()));
-                    index.add(record, self.now_or_made(record, is_new))?;
-                }
-                index.set_usage(&slug, bytes)
-            })?;
-        }
-        let index = self.index();
-        for (owner, key, _) in index.records()? {
-            if !found.contains(&(owner.clone(), key.clone())) {
-                index.remove_row(&owner, &key)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// When a record that the index did not have was used last: nobody knows, so now, where the whole index is new.
-    fn now_or_made(&self, record: &Record, is_new: bool) -> jiff::Timestamp {
-        match record {
-            Record::Kept(info) if !is_new => info.created_at,
-            _ => self.now(),
-        }
     }
 
     /// Bytes of all packs of an owner.

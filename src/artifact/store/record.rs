@@ -33,11 +33,19 @@ impl RecordKey {
 
     /// The key that a file is named after. `None`: it is not the file of a record.
     pub(super) fn from_file_name(name: &str) -> Option<Self> {
-        name.strip_suffix(".json")?.parse().ok().map(Self)
+        name.strip_suffix(".json")?.parse().ok()
     }
 
     pub(super) fn file_name(self) -> String {
         format!("{}.json", self.0)
+    }
+}
+
+impl std::str::FromStr for RecordKey {
+    type Err = <ObjectId as std::str::FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
     }
 }
 

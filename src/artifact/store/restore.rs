@@ -181,7 +181,7 @@ impl Store {
     /// Jobs that hold something, and whose they are.
     pub fn holders(&self) -> Result<Vec<(Owner, JobKey)>, StoreError> {
         let mut holders = Vec::new();
-        for (.., text) in self.index().records()? {
+        for text in self.index().records()?.into_values() {
             if let Ok(Record::Reference(reference)) = serde_json::from_str::<Record>(&text) {
                 holders.push((reference.owner, reference.holder));
             }

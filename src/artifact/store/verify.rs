@@ -169,6 +169,9 @@ impl Store {
             self.check_trees(&home, &records, how, &mut verified)?;
             self.have_again(&home, &mut verified.kept[before..], &how.interrupt)?;
         }
+        if how.only.is_none() {
+            self.note_scrub()?;
+        }
         Ok(verified)
     }
 

@@ -6,27 +6,12 @@ use std::time::Duration;
 
 use super::Second;
 use super::names;
-use crate::artifact::Interrupt;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::pack::PackId;
+use crate::artifact::{Interrupt, Moment};
 
 /// What was seen counts for so long. Shorter than a pack stays that was found to be needed by nobody: see `tidy`.
 pub(super) const COUNTS_FOR: Duration = Duration::from_secs(15 * 60);
-
-/// A point in time, by a clock that goes on while the machine sleeps: the others do, too.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment(Duration);
-
-impl Moment {
-    pub(super) fn now() -> Self {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        Self(Duration::try_from(time).unwrap_or_default())
-    }
-
-    pub(super) fn elapsed(self) -> Duration {
-        Self::now().0.saturating_sub(self.0)
-    }
-}
 
 /// What the second level has of an owner.
 #[derive(Clone, Debug)]

@@ -16,15 +16,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::level::{Blob, BlobName, LevelError};
-use super::presence::Moment;
 use super::shared::{MAX_SHARED, Shared};
 use super::{AT_ONCE, Second, names};
-use crate::artifact::Interrupt;
 use crate::artifact::retention::Expiry;
 use crate::artifact::store::disk;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::opened::Store;
 use crate::artifact::store::pack::PackId;
+use crate::artifact::{Interrupt, Moment};
 
 /// So long nobody else begins.
 const EVERY: Duration = Duration::from_secs(12 * 3600);
