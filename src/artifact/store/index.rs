@@ -226,7 +226,7 @@ impl Index {
                 key,
                 info.what.text(),
                 info.content_hash.to_string(),
-                info.created_at.as_millisecond(),
+                info.named_at().as_millisecond(),
                 now.as_millisecond(),
                 text
             ])?;

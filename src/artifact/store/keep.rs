@@ -62,6 +62,14 @@ impl Keep<'_> {
 /// What is kept again unchanged is told of again after so long: what the second level has lost is sent then.
 const TELL_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
+/// What two times are apart at least that the index tells apart.
+const A_MOMENT: jiff::SignedDuration = jiff::SignedDuration::from_millis(1);
+
+/// Whether the index puts one time before another.
+fn comes_before(one: jiff::Timestamp, other: jiff::Timestamp) -> bool {
+    one.as_millisecond() < other.as_millisecond()
+}
+
 /// Whether other machines are to find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
@@ -76,7 +84,7 @@ pub struct Kept {
     pub put: Put,
     /// The name of its record.
     pub key: RecordKey,
-    /// The same tree was kept as the same already: nothing was written.
+    /// The same tree was kept as the same already: nothing of it was written.
     pub is_up_to_date: bool,
 }
 
@@ -136,13 +144,21 @@ impl Store {
             return Ok(Kept { put, key, is_up_to_date: true });
         }
         let old = self.read_record(&home, &key)?;
+        let mut is_newest = true;
+        let newest_beside = self.newest_beside(&slug, &key, &info)?;
         if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() == [put.id]) {
             // What it brought when it was first kept.
             info.stored_size = info.stored_size.max(old.stored_size);
+            info.newest_since = old.newest_since;
+            is_newest = newest_beside.is_none_or(|newest| comes_before(newest, old.named_at()));
+        }
+        if let Some(newest) = newest_beside.filter(|newest| !is_newest || !comes_before(*newest, info.named_at())) {
+            // Whatever the clock says: what is kept last is the newest of its name.
+            info.newest_since = Some(self.now().max(newest.saturating_add(A_MOMENT).unwrap_or(newest)));
         }
         let record = Record::Kept(info);
         let is_up_to_date = old.as_ref().is_some_and(|old| is_same(old, &record));
-        if is_up_to_date {
+        if is_up_to_date && is_newest {
             self.index().touch(&slug, &key, self.now())?;
             if let (Share::Yes, Record::Kept(info)) = (share, &record) {
                 self.tell_again(info, TELL_AGAIN)?;
@@ -159,6 +175,22 @@ impl Store {
         Ok(Kept { put, key, is_up_to_date })
     }
 
+    /// Since when the newest of the others stands for the name of something.
+    fn newest_beside(
+        &self,
+        slug: &str,
+        key: &RecordKey,
+        info: &ArtifactInfo,
+    ) -> Result<Option<jiff::Timestamp>, StoreError> {
+        let What::Artifact { name: Some(name) } = &info.what else { return Ok(None) };
+        let named = self.index().named(slug, name)?;
+        let others = named
+            .into_iter()
+            .map(|other| other.info)
+            .filter(|other| matches!(other.what, What::Artifact { .. }) && Record::Kept(other.clone()).key() != *key);
+        Ok(others.map(|other| other.named_at()).max())
+    }
+
     fn info(&self, keep: &Keep<'_>, put: &Put) -> ArtifactInfo {
         ArtifactInfo {
             content_hash: put.id,
@@ -173,6 +205,7 @@ impl Store {
             entries: put.entries,
             mime_type: mime_type(keep.what.text(), put.entries),
             created_at: self.now(),
+            newest_since: None,
             // A fork must not fill what its project may keep for good.
             expires: match (keep.expires, keep.owner.trust) {
                 (Expiry::Never, Trust::Fork) => Expiry::None,
@@ -308,11 +341,11 @@ impl Store {
     }
 }
 
-/// Whether a record says what another says, when it was written left out.
+/// Whether a record says what another says, when it was written and what it is newer than left out.
 fn is_same(old: &Record, new: &Record) -> bool {
     let (Record::Kept(old), Record::Kept(new)) = (old, new) else { return false };
-    let ArtifactInfo { created_at, stored_size, producer, .. } = old.clone();
-    *old == ArtifactInfo { created_at, stored_size, producer, ..new.clone() }
+    let ArtifactInfo { created_at, newest_since, stored_size, producer, .. } = old.clone();
+    *old == ArtifactInfo { created_at, newest_since, stored_size, producer, ..new.clone() }
 }
 
 /// What a tree is, by its name.

@@ -110,6 +110,9 @@ pub struct ArtifactInfo {
     pub mime_type: String,
     /// When it was kept.
     pub created_at: jiff::Timestamp,
+    /// When it became the newest of its name, where that is another time: the same was kept again after something else had taken the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_since: Option<jiff::Timestamp>,
     /// Until when.
     #[serde(default)]
     pub expires: Expiry,
@@ -118,6 +121,13 @@ pub struct ArtifactInfo {
     /// What whoever kept it wanted to be known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+}
+
+impl ArtifactInfo {
+    /// Since when the name stands for it: of several the newest counts.
+    pub fn named_at(&self) -> jiff::Timestamp {
+        self.newest_since.map_or(self.created_at, |since| since.max(self.created_at))
+    }
 }
 
 /// A promise to keep a tree until it is taken back.

@@ -80,7 +80,7 @@ fn row(one: &Listed, now: jiff::Timestamp) -> Vec<String> {
         render::plain(&format!("{} ({})", info.owner.project.as_str(), info.owner.trust)),
         render::size(info.size),
         render::size(info.stored_size),
-        render::since(info.created_at, now),
+        render::since(info.named_at(), now),
         render::since(one.last_accessed, now),
         kept,
     ]
@@ -112,6 +112,7 @@ fn printed(one: &Listed, verification: Option<&crate::artifact::store::Verificat
         "entries": info.entries,
         "mime_type": info.mime_type,
         "created_at": info.created_at,
+        "newest_since": info.named_at(),
         "last_accessed": one.last_accessed,
         "expires_at": expires_at,
         "kept_for_ever": info.expires == Expiry::Never,

@@ -24,9 +24,11 @@ use crate::pipeline::{JobFailure, JobId, JobKey, Owner};
 /// Bytes of the archive that the forge has.
 const ARCHIVE_SIZE: &str = "archive_size";
 
-/// What an archive of a job is kept as.
-fn name_of(job: &JobId, file_name: &str) -> String {
-    format!("{}/{file_name}", job.as_str())
+/// What an archive of a job is kept as. Where ids of jobs begin anew with each run, the run is part of it: a job of another run has the
+/// same id, project and size of archive, and other files.
+fn name_of(run: Option<&str>, job: &JobId, file_name: &str) -> String {
+    let job = job.as_str();
+    run.map_or_else(|| format!("{job}/{file_name}"), |run| format!("{run}/{job}/{file_name}"))
 }
 
 /// Whether other jobs may depend on it.
@@ -79,7 +81,7 @@ pub(super) async fn keep<R: Reporter>(
     let (store, owner) = (run.tools.store.clone(), run.job.owner.clone());
     let (workspace, dirs) = (run.paths.workspace.clone(), run.job.dirs.clone());
     let wish = Wish {
-        name: name_of(&run.job.id, file_name),
+        name: name_of(run.tools.run.as_deref(), &run.job.id, file_name),
         expires: expiry(&artifact.expire_in),
         producer: run.job.key.clone(),
         job: run.job.name.clone(),
@@ -171,7 +173,7 @@ pub(super) async fn find<R: Reporter>(
 ) -> Option<Found> {
     let run = &running.run;
     let (store, owner, holder) = (run.tools.store.clone(), run.job.owner.clone(), run.job.key.clone());
-    let wanted = Wanted::Named(name_of(&dependency.id, &dependency.file_name));
+    let wanted = Wanted::Named(name_of(run.tools.run.as_deref(), &dependency.id, &dependency.file_name));
     let size = dependency.size.to_string();
     let found = interruptible(stop, move |interrupt| {
         let mut found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;

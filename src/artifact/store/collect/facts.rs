@@ -68,8 +68,8 @@ impl Holders {
                 What::Cache { .. } => None,
             },
             bytes,
-            created_at: info.created_at,
-            last_accessed: last_accessed.max(info.created_at),
+            created_at: info.named_at(),
+            last_accessed: last_accessed.max(info.named_at()),
             expiry: info.expires,
             // A job's references begin when it is queued and are one until it ends.
             references: References { queued: 0, running },

@@ -101,6 +101,7 @@ mod tests {
             entries: 1,
             mime_type: String::new(),
             created_at: jiff::Timestamp::UNIX_EPOCH,
+            newest_since: None,
             expires: Default::default(),
             compression: String::new(),
             metadata: Default::default(),
