@@ -11,7 +11,7 @@ use super::record::{ArtifactInfo, Pin, Record, RecordKey, Reference, What, pin_k
 use super::restore::owners_of_project;
 use super::{ObjectId, disk};
 use crate::artifact::Interrupt;
-use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause};
+use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause, Withdrawal, Withdrawn};
 use crate::artifact::select::Selection;
 use crate::pipeline::{JobKey, Owner, Trust};
 
@@ -166,6 +166,9 @@ impl Store {
         } else {
             if share == Share::Yes {
                 self.will_offer(&work.session, &record)?;
+            }
+            if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() != [put.id]) {
+                self.audit_withdrawal(old, Withdrawal::Replaced)?;
             }
             self.write_record(&work, &record)?;
         }
@@ -323,8 +326,27 @@ impl Store {
     }
 
     /// Keeps something no longer under its name. What it was is removed when the next collection finds that nobody needs it.
-    pub fn forget_name(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
-        self.forget(owner, key)
+    /// False: there was none.
+    pub fn forget_name(&self, owner: &Owner, key: &RecordKey, why: Withdrawal) -> Result<bool, StoreError> {
+        let there = self.read_record(&self.home(owner), key)?;
+        let was_there = self.forget(owner, key)?;
+        if let Some(Record::Kept(info)) = there.filter(|_| was_there) {
+            self.audit_withdrawal(&info, why)?;
+        }
+        Ok(was_there)
+    }
+
+    /// Has the audit say that something is gone, or is about to go.
+    pub(super) fn audit_withdrawal(&self, info: &ArtifactInfo, why: Withdrawal) -> Result<(), StoreError> {
+        let key = Record::Kept(info.clone()).key();
+        let gone = Withdrawn {
+            artifact: ContentHash::new(info.content_hash.to_string()),
+            entry: EntryId::new(format!("{}/{key}", info.owner.slug())),
+            name: info.what.text().map_or_else(|| info.content_hash.to_string(), str::to_owned),
+            size: info.stored_size,
+            created_at: info.created_at,
+        };
+        self.audit(&[AuditEvent::withdrawal(gone, why, self.now())])
     }
 
     fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {

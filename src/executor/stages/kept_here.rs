@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::artifacts::{disk, interruptible, open_project};
 use super::files;
-use crate::artifact::retention::{Expiry, ReferenceCause};
+use crate::artifact::retention::{Expiry, ReferenceCause, Withdrawal};
 use crate::artifact::select::Selection;
 use crate::artifact::store::{Files, Keep, Listed, Progress, PutOptions, RecordKey, Store, StoreError, Wanted, What};
 use crate::artifact::{Interrupt, Remark, fingerprint, in_full, merge};
 use crate::executor::running::Running;
-use crate::forge::Reporter;
+use crate::forge::{Demand, Reporter};
 use crate::parser::gitlab::config::duration;
 use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, JobDirs};
-use crate::pipeline::{JobFailure, JobId, JobKey, Owner};
+use crate::pipeline::{FailureReason, JobFailure, JobId, JobKey, Owner};
 
 /// Bytes of the archive that the forge has.
 const ARCHIVE_SIZE: &str = "archive_size";
@@ -62,7 +62,9 @@ impl KeptHere {
 
     /// Forgets it again: the forge does not have it.
     pub(super) async fn forget(self) {
-        let forgotten = tokio::task::spawn_blocking(move || self.store.forget_name(&self.owner, &self.key)).await;
+        let forgotten =
+            tokio::task::spawn_blocking(move || self.store.forget_name(&self.owner, &self.key, Withdrawal::NotTaken))
+                .await;
         if let Ok(Err(error)) = forgotten {
             tracing::warn!(%error, "what the forge did not take is still kept here");
         }
@@ -92,7 +94,7 @@ pub(super) async fn keep<R: Reporter>(
         let key = wish.put(&store, &owner, &root, &packed, interrupt).map_err(|error| in_words(&error))?;
         if fingerprint(&root, &packed.selection) != packed.fingerprint {
             // Something of the job still writes: what is kept may not be what the archive has.
-            store.forget_name(&owner, &key).map_err(|error| in_words(&error))?;
+            store.forget_name(&owner, &key, Withdrawal::Changed).map_err(|error| in_words(&error))?;
             return Ok(None);
         }
         Ok(Some(KeptHere { store, owner, key }))
@@ -251,7 +253,7 @@ pub(in crate::executor) async fn release<R: Reporter>(running: &Running<R>) {
     if run.job.dependencies.is_empty() {
         return;
     }
-    let cause = if run.progress.standing.has_failed { ReferenceCause::JobFailed } else { ReferenceCause::JobSucceeded };
+    let cause = release_cause(*run.halt.demand.borrow(), run.progress.failure.as_ref());
     let (store, owner, holder) = (run.tools.store.clone(), run.job.owner.clone(), run.job.key.clone());
     let released = tokio::task::spawn_blocking(move || store.release_readable(&owner, &holder, cause)).await;
     if let Ok(Err(error)) = released {
@@ -259,6 +261,31 @@ pub(in crate::executor) async fn release<R: Reporter>(running: &Running<R>) {
     }
 }
 
+/// How a job ended that needs nothing any more.
+fn release_cause(demand: Demand, failure: Option<&JobFailure>) -> ReferenceCause {
+    match failure {
+        // Whoever gave it up does not hear how it ended.
+        _ if demand == Demand::Abort => ReferenceCause::JobCancelled,
+        Some(failure) if failure.reason == FailureReason::JobCanceled => ReferenceCause::JobCancelled,
+        Some(_) => ReferenceCause::JobFailed,
+        None => ReferenceCause::JobSucceeded,
+    }
+}
+
 fn in_words(error: &StoreError) -> JobFailure {
     JobFailure::system(in_full(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_is_told_how_a_job_ended() {
+        let (failed, cancelled) = (JobFailure::exit(1), JobFailure::new(FailureReason::JobCanceled, "canceled"));
+        assert_eq!(release_cause(Demand::Wanted, None), ReferenceCause::JobSucceeded);
+        assert_eq!(release_cause(Demand::Wanted, Some(&failed)), ReferenceCause::JobFailed);
+        assert_eq!(release_cause(Demand::CancelGracefully, Some(&cancelled)), ReferenceCause::JobCancelled);
+        assert_eq!(release_cause(Demand::Abort, None), ReferenceCause::JobCancelled);
+    }
 }

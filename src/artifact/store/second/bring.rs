@@ -12,7 +12,7 @@ use super::offer::refresh_after;
 use super::shared::{MAX_SHARED, Shared, SharedPack};
 use super::{AT_ONCE, Second, queue};
 use crate::artifact::Interrupt;
-use crate::artifact::retention::Expiry;
+use crate::artifact::retention::{Expiry, Withdrawal};
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::layout::Home;
 use crate::artifact::store::opened::{Store, Work, slug_of};
@@ -184,7 +184,11 @@ impl Store {
             // Somebody may have kept it anew while this came.
             Some(Record::Kept(known)) => {
                 let is_same = known.content_hash == shared.info.content_hash;
-                reason == Reason::Wanted && !is_same && known.created_at < shared.info.created_at
+                let is_newer = reason == Reason::Wanted && !is_same && known.created_at < shared.info.created_at;
+                if is_newer {
+                    self.audit_withdrawal(&known, Withdrawal::Replaced)?;
+                }
+                is_newer
             }
             Some(_) => false,
         };
