@@ -179,6 +179,7 @@ impl Entries {
             producer: Some(access.job.clone()),
             job: None,
             pipeline: None,
+            origin: None,
             metadata: BTreeMap::from(noted.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             interrupt: interrupt.clone(),
             progress: &Progress::default(),

@@ -7,7 +7,7 @@ use cap_std::fs::Dir;
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::put::{self, Allowance, Paths, Progress, Put, PutOptions, PutWork, Walk};
-use super::record::{ArtifactInfo, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
+use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
 use super::restore::owners_of_project;
 use super::{ObjectId, disk};
 use crate::artifact::Interrupt;
@@ -45,6 +45,8 @@ pub struct Keep<'a> {
     pub job: Option<String>,
     /// The pipeline it belongs to.
     pub pipeline: Option<String>,
+    /// What retention policies go by besides its name.
+    pub origin: Option<Origin>,
     /// What else is to be known.
     pub metadata: BTreeMap<String, String>,
     /// Ends the work early.
@@ -203,6 +205,7 @@ impl Store {
             producer: keep.producer.clone(),
             job: keep.job.clone(),
             pipeline: keep.pipeline.clone(),
+            origin: keep.origin.clone(),
             size: put.bytes,
             stored_size: put.new_bytes,
             entries: put.entries,

@@ -92,6 +92,7 @@ impl Bench {
             producer: None,
             job: None,
             pipeline: None,
+            origin: None,
             metadata: Default::default(),
             interrupt: Interrupt::default(),
             progress: &Progress::default(),

@@ -130,6 +130,7 @@ impl ToolCache {
             producer: Some(keeping.job.clone()),
             job: Some(keeping.job_name.to_owned()),
             pipeline: None,
+            origin: None,
             metadata: BTreeMap::from([(KIND.0.to_owned(), KIND.1.to_owned())]),
             interrupt: keeping.interrupt.clone(),
             progress: &Progress::default(),

@@ -107,6 +107,8 @@ fn printed(one: &Listed, verification: Option<&crate::artifact::store::Verificat
         "trust": info.owner.trust,
         "job": info.job,
         "pipeline": info.pipeline,
+        "title": info.origin.as_ref().and_then(|origin| origin.title.as_ref()),
+        "pipeline_of": info.origin.as_ref().map(|origin| &origin.pipeline),
         "size": info.size,
         "stored_size": info.stored_size,
         "entries": info.entries,

@@ -13,12 +13,14 @@ use super::artifacts::{disk, interruptible, open_project};
 use super::files;
 use crate::artifact::retention::{Expiry, ReferenceCause, Withdrawal};
 use crate::artifact::select::Selection;
-use crate::artifact::store::{Files, Keep, Listed, Progress, PutOptions, RecordKey, Store, StoreError, Wanted, What};
+use crate::artifact::store::{
+    Files, Keep, Listed, Origin, Progress, PutOptions, RecordKey, Store, StoreError, Wanted, What,
+};
 use crate::artifact::{Interrupt, Remark, fingerprint, in_full, merge};
 use crate::executor::running::Running;
 use crate::forge::{Demand, Reporter};
 use crate::parser::gitlab::config::duration;
-use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, JobDirs};
+use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, JobDirs, PipelineJob};
 use crate::pipeline::{FailureReason, JobFailure, JobId, JobKey, Owner};
 
 /// Bytes of the archive that the forge has.
@@ -71,11 +73,11 @@ impl KeptHere {
     }
 }
 
-/// Keeps what was packed. Nothing hangs on it: where it cannot be kept, the forge has it.
+/// Keeps what was packed, which is called `name` and whose archive is called `file_name`. Nothing hangs on it: where it cannot be kept, the forge has it.
 pub(super) async fn keep<R: Reporter>(
     running: &Running<R>,
     artifact: &ArtifactSpec,
-    file_name: &str,
+    (name, file_name): (&str, &str),
     packed: Packed,
     stop: &CancellationToken,
 ) -> Option<KeptHere> {
@@ -88,6 +90,7 @@ pub(super) async fn keep<R: Reporter>(
         producer: run.job.key.clone(),
         job: run.job.name.clone(),
         pipeline: Some(run.job.variables.value("CI_PIPELINE_ID")).filter(|id| !id.is_empty()),
+        origin: origin(&run.job, artifact, name),
     };
     let kept = interruptible(stop, move |interrupt| {
         let root = open_project(&workspace, &dirs)?;
@@ -115,6 +118,23 @@ struct Wish {
     producer: JobKey,
     job: String,
     pipeline: Option<String>,
+    origin: Origin,
+}
+
+/// Where an artifact called `name` comes from, for retention policies.
+fn origin(job: &PipelineJob, artifact: &ArtifactSpec, name: &str) -> Origin {
+    let variable = |name| Some(job.variables.value(name)).filter(|value| !value.is_empty());
+    let pipeline = match (variable("CI_MERGE_REQUEST_IID"), variable("CI_COMMIT_TAG")) {
+        (Some(number), _) => format!("merge request {number}"),
+        (None, Some(tag)) => format!("tag {tag}"),
+        (None, None) => format!("branch {}", job.sources.ref_name),
+    };
+    Origin {
+        title: Some(name.to_owned()).filter(|_| !artifact.name.is_empty()),
+        pipeline,
+        // With what is another in each run, as the commit's hash, it would be another artifact in each.
+        series: format!("{}\n{}", job.name, artifact.name),
+    }
 }
 
 impl Wish {
@@ -136,6 +156,7 @@ impl Wish {
             producer: Some(self.producer),
             job: Some(self.job),
             pipeline: self.pipeline,
+            origin: Some(self.origin),
             metadata: BTreeMap::from([(ARCHIVE_SIZE.to_owned(), packed.archive_size.to_string())]),
             interrupt,
             progress: &Progress::default(),

@@ -96,6 +96,7 @@ mod tests {
             producer: None,
             job: None,
             pipeline: None,
+            origin: None,
             size: 1,
             stored_size: 1,
             entries: 1,
