@@ -121,7 +121,8 @@ impl House {
 
 /// The lines of a store's audit, those of the month first that came first.
 fn audit_of(store: &Path) -> Vec<Value> {
-    let mut files = files_below(&store.join("audit"));
+    // An agent that has just begun has no store yet.
+    let mut files = if store.join("audit").exists() { files_below(&store.join("audit")) } else { Vec::new() };
     files.sort();
     let texts = files.iter().map(|path| fs::read_to_string(path).unwrap());
     texts.flat_map(|text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forgehand::emulator::JobSpec;
+use forgehand::emulator::{Endpoint, FaultAction, FaultRule, JobSpec};
 use serde_json::{Value, json};
 
 use super::audit_of;
@@ -128,7 +128,7 @@ fn an_artifact_stays_as_long_as_its_job_says() {
     wait_until(JOB_LIMIT, "it expires", || (jiff::Timestamp::now() > expires).then_some(()));
     let decisions = decided(&agent, &["gc"]);
     assert_eq!((decisions[&short].1.as_str(), decisions[&short].2), ("expired", true));
-    assert_eq!(decisions[&long].2, false, "{decisions:?}");
+    assert!(!decisions[&long].2, "{decisions:?}");
     let gone: Vec<Value> = audit(&agent).into_iter().filter(|line| line["event"] == "artifact_deletion").collect();
     assert_eq!((gone.len(), &gone[0]["name"]), (1, &format!("{short}/artifacts.zip").into()), "{gone:?}");
     assert_eq!(store(&agent, &["ls"]).as_array().unwrap().len(), 1);
@@ -187,4 +187,44 @@ fn a_job_whose_agent_is_killed_gives_back_what_it_held() {
         agent.run();
     };
     given_back("killed", &["echo it \"runs\"", "sleep 2", "exit 1"], kill, "job_failed", "failed");
+}
+
+/// What went, by the audit: rule and name.
+fn deletions(agent: &Agent) -> Vec<(String, String)> {
+    let lines = audit(agent);
+    let gone = lines.iter().filter(|line| line["event"] == "artifact_deletion");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    gone.map(|line| (text(&line["rule"]), text(&line["name"]))).collect()
+}
+
+#[test]
+fn what_the_forge_does_not_take_is_forgotten_and_told() {
+    let (forge, mut agent, project) = start("");
+    forge.fail(FaultRule::all(Endpoint::UploadArtifact, FaultAction::status(413)));
+    let make = leaves(&agent, project, "make", &named("", ""));
+    let (made, log) = run(&forge, &mut agent, make);
+    assert_eq!(made.state, "failed", "{log}");
+    assert_eq!(store(&agent, &["ls"]), json!([]));
+    assert_eq!(deletions(&agent), [("not_taken".to_owned(), format!("{}/artifacts.zip", made.id))]);
+    agent.stop();
+    agent.assert_nothing_left();
+}
+
+#[test]
+fn a_cache_that_another_takes_the_place_of_is_told() {
+    let (forge, mut agent, project) = start("");
+    let cache = json!({ "cache": [{
+        "key": "deps-1", "untracked": false, "policy": "push", "paths": ["deps/"], "when": "on_success", "fallback_keys": [],
+    }] });
+    for content in ["one", "another"] {
+        assert_eq!(deletions(&agent), []);
+        let fill = format!("mkdir -p deps; echo {content} > deps/file");
+        let fill = job(&agent, project, "fill", &[&fill], cache.clone());
+        succeed(&forge, &mut agent, fill);
+    }
+    let [(rule, name)] = &deletions(&agent)[..] else { panic!("one: {:?}", deletions(&agent)) };
+    assert!(rule == "replaced" && name.contains("deps-1"), "{rule} {name}");
+    agent.stop();
+    agent.assert_nothing_left();
+    forge.assert_no_violations();
 }
