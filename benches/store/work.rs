@@ -96,6 +96,7 @@ fn put(root: &Path, tree: &Path, name: &str, numbers: &mut Numbers) -> Result<()
         producer: None,
         job: None,
         pipeline: None,
+        origin: None,
         metadata: BTreeMap::new(),
         interrupt: Interrupt::default(),
         progress: &Progress::default(),

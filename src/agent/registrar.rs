@@ -182,6 +182,7 @@ impl ConfiguredRegistrar {
             outbound,
             builds_dir: registration.builds_dir.clone().unwrap_or_else(|| BUILDS_DIR.to_owned()),
             name: registration.name.clone(),
+            run: None,
             introduction: format!(
                 "{} {}, system ID: {}",
                 registration.name,

@@ -29,6 +29,8 @@ pub struct Tools {
     pub builds_dir: String,
     /// The registration's name.
     pub name: String,
+    /// What tells the jobs of this run from those of others, where ids of jobs begin anew with each. `None`: the forge gives no id twice.
+    pub run: Option<String>,
     /// How the runner introduces itself at the head of a log: name, short token, system id.
     pub introduction: String,
 }

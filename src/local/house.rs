@@ -41,6 +41,7 @@ pub enum Sandbox {
 
 /// The ground that a run's house stands on: its state directory, which nobody else has.
 pub struct Ground {
+    run: String,
     dir: StateDir,
     journal: Journal,
     home: PathBuf,
@@ -53,10 +54,10 @@ impl Ground {
         let home = state_dir.join("exec");
         blocking(move || {
             let id = uuid::Uuid::new_v4().simple().to_string();
-            let dir = StateDir::open(home.join("runs").join(id)).map_err(words)?;
+            let dir = StateDir::open(home.join("runs").join(&id)).map_err(words)?;
             let lock = StateLock::take(&dir, jiff::Timestamp::now()).map_err(words)?;
             let journal = Journal::open_for_a_run(&dir, jiff::Timestamp::now).map_err(words)?;
-            Ok(Self { dir, journal, home, lock })
+            Ok(Self { run: id, dir, journal, home, lock })
         })
         .await
     }
@@ -91,7 +92,7 @@ impl House {
         docker: &DockerConfig,
         parallel: usize,
     ) -> Result<Self, String> {
-        let Ground { dir, journal, home, lock } = ground;
+        let Ground { run, dir, journal, home, lock } = ground;
         let offers = tokio::spawn(Offers::get_ready(home.clone()));
         let shim = ShimBinary::install(&home.join("shim")).await.map_err(words)?;
         let engines = Engines::new(dir.clone(), shim.clone()).map_err(words)?.of_one_owner(parallel);
@@ -123,6 +124,7 @@ impl House {
             outbound,
             builds_dir,
             name: "exec".to_owned(),
+            run: Some(run),
             introduction: "this machine, by forgehand exec".to_owned(),
         };
         Ok(Self { dir, journal, tools: Arc::new(tools), sandbox, engines, home, _lock: lock })

@@ -195,7 +195,7 @@ impl LocalWorker {
         };
         let house = &self.inner.house;
         let system = |error: String| JobFailure::system(error);
-        let assignment = assignment(who, steps);
+        let assignment = assignment(who, steps, house.tools.run.as_deref().unwrap_or_default());
         house
             .journal
             .accept_attempt(&assignment, "exec", who.attempt.max(1))
@@ -350,11 +350,12 @@ fn bench_parent(path: &Path) -> std::path::PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
 
-fn assignment(who: &Who, steps: &JobSteps) -> Assignment {
+/// A job of the run `run`: its number is one of every run.
+fn assignment(who: &Who, steps: &JobSteps, run: &str) -> Assignment {
     let forge = ForgeInstance::new("local");
     let id = JobId::new(who.id.to_string());
     Assignment {
-        key: JobKey::of(&forge, &id, &who.attempt.to_string()),
+        key: JobKey::of(&forge, &id, &format!("{run}/{}", who.attempt)),
         id,
         name: who.name.clone(),
         project_path: who.project_path.clone(),

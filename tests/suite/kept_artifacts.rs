@@ -11,9 +11,9 @@ use crate::support::agent::said;
 use crate::support::s3::S3Server;
 use crate::support::{Agent, AgentOptions, TestForge};
 
-const JOB_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const JOB_LIMIT: Duration = Duration::from_secs(60);
 
-fn job(agent: &Agent, project: u64, name: &str, script: &[&str], more: Value) -> JobSpec {
+pub(crate) fn job(agent: &Agent, project: u64, name: &str, script: &[&str], more: Value) -> JobSpec {
     let mut spec = JobSpec { runner: Some(agent.runner), ..JobSpec::script(project, name, script) };
     let (Some(overlay), Value::Object(more)) = (spec.overlay.as_object_mut(), more) else { panic!("objects") };
     overlay.extend(more);
@@ -21,13 +21,13 @@ fn job(agent: &Agent, project: u64, name: &str, script: &[&str], more: Value) ->
 }
 
 /// Runs the job to its end; the job and its log.
-fn run(forge: &TestForge, agent: &mut Agent, spec: JobSpec) -> (JobView, String) {
+pub(crate) fn run(forge: &TestForge, agent: &mut Agent, spec: JobSpec) -> (JobView, String) {
     let id = forge.queue(spec).expect("the job is queued");
     let ended = agent.wait_until(JOB_LIMIT, "the job ends", || forge.job(id).filter(|job| job.has_ended()));
     (ended, String::from_utf8_lossy(&forge.log(id)).into_owned())
 }
 
-fn archive() -> Value {
+pub(crate) fn archive() -> Value {
     json!({ "artifacts": [{
         "name": "", "untracked": false, "paths": ["out/"], "exclude": [], "when": "on_success",
         "expire_in": "1 week", "artifact_type": "archive", "artifact_format": "zip",

@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod debug;
 mod demo;
+mod exec_artifacts;
 mod exec_caches;
 mod exec_containers;
 mod exec_terminal;

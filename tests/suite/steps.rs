@@ -263,6 +263,7 @@ impl House {
             outbound: Outbound::new(OutboundSettings::default()).unwrap(),
             builds_dir: builds.clone(),
             name: "test".into(),
+            run: None,
             introduction: "test".into(),
         };
         let told = Arc::new(Mutex::new(Told { todo: todo.into(), ..Told::default() }));

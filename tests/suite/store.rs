@@ -1,7 +1,10 @@
 //! `forgehand store`, as the built program: what goes in comes out, whatever happens to it in between.
 
+mod audit;
+mod jobs;
 mod keeping;
 mod kills;
+mod pressure;
 mod refusals;
 mod room;
 mod shared;
@@ -17,6 +20,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::support::agent::said;
+
+/// The longest anything may take that is waited for.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A store of its own.
 struct House {
@@ -99,6 +105,11 @@ impl House {
         seen(&dest)
     }
 
+    /// The lines of the audit.
+    fn audit(&self) -> Vec<Value> {
+        audit_of(&self.store())
+    }
+
     /// The packs: where objects lie.
     fn packs(&self) -> Vec<PathBuf> {
         files_below(&self.store())
@@ -106,6 +117,15 @@ impl House {
             .filter(|path| path.components().any(|part| part.as_os_str() == "packs"))
             .collect()
     }
+}
+
+/// The lines of a store's audit, those of the month first that came first.
+fn audit_of(store: &Path) -> Vec<Value> {
+    // An agent that has just begun has no store yet.
+    let mut files = if store.join("audit").exists() { files_below(&store.join("audit")) } else { Vec::new() };
+    files.sort();
+    let texts = files.iter().map(|path| fs::read_to_string(path).unwrap());
+    texts.flat_map(|text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()).collect()
 }
 
 fn stdout(output: &Output) -> String {

@@ -150,6 +150,7 @@ impl CacheStore for LocalCache {
             producer: Some(request.job.clone()),
             job: None,
             pipeline: None,
+            origin: None,
             metadata: Default::default(),
             interrupt: request.interrupt.clone(),
             progress: &Progress::default(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::candidate::{Candidate, ContentHash, EntryId};
+use super::candidate::{Candidate, ContentHash, EntryId, since};
 use super::judged::Judged;
 use super::pressure::{Limit, Pressure};
 use super::verdict::Verdict;
@@ -88,6 +88,54 @@ pub enum AuditEvent {
         #[serde(flatten)]
         done: Done,
     },
+}
+
+/// Why an entry went that no cycle decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// Something else was kept under the key of a cache.
+    Replaced,
+    /// The forge has not taken the artifact.
+    NotTaken,
+    /// It is not what was to be kept: that changed meanwhile.
+    Changed,
+    /// It was kept to be compared only.
+    Compared,
+}
+
+impl Withdrawal {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Replaced => "replaced",
+            Self::NotTaken => "not_taken",
+            Self::Changed => "changed",
+            Self::Compared => "compared",
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Replaced => "something else was kept under its key",
+            Self::NotTaken => "the forge did not take it",
+            Self::Changed => "what was to be kept changed while it was read",
+            Self::Compared => "it was kept to be compared with what is there, and no longer",
+        }
+    }
+}
+
+/// An entry that went and that no cycle decided on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Its content.
+    pub artifact: ContentHash,
+    /// Which.
+    pub entry: EntryId,
+    /// What it was called.
+    pub name: String,
+    /// Bytes that had to be written for it.
+    pub size: u64,
+    /// When it was put.
+    pub created_at: Timestamp,
 }
 
 /// Whether an entry goes.
@@ -227,6 +275,23 @@ impl AuditEvent {
             policy: None,
             rule: "evicted_cache".to_owned(),
             reason,
+        }
+    }
+
+    /// The record of an entry that went without a cycle.
+    pub fn withdrawal(gone: Withdrawn, why: Withdrawal, at: Timestamp) -> Self {
+        let Withdrawn { artifact, entry, name, size, created_at } = gone;
+        Self::ArtifactDeletion {
+            at,
+            artifact,
+            entry,
+            name,
+            size,
+            age_seconds: since(created_at, at).as_secs(),
+            references: 0,
+            policy: None,
+            rule: why.code().to_owned(),
+            reason: why.reason().to_owned(),
         }
     }
 

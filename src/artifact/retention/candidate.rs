@@ -84,8 +84,12 @@ pub struct Candidate {
     pub id: EntryId,
     /// Its content.
     pub content: ContentHash,
-    /// The name that patterns are matched with.
+    /// What it is called.
     pub name: String,
+    /// The job that left it, and what the pipeline's file calls it: patterns are matched with these, too.
+    pub titles: Vec<String>,
+    /// What it has in common with the same artifact of other runs. `None`: its name.
+    pub series: Option<String>,
     /// On whose behalf it is kept.
     pub owner: Owner,
     /// The pipeline it comes from. `None`: a cache entry, or put by hand.
@@ -108,6 +112,16 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// What patterns are matched with.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        std::iter::once(&self.name).chain(&self.titles).map(String::as_str)
+    }
+
+    /// What is counted together by bounds on the number.
+    pub(super) fn series(&self) -> &str {
+        self.series.as_deref().unwrap_or(&self.name)
+    }
+
     /// Time since it was put. One from the future has just been put.
     pub fn age(&self, now: Timestamp) -> Duration {
         since(self.created_at, now)

@@ -78,8 +78,12 @@ impl Judged {
 
 impl fmt::Display for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Candidate { name, bytes, .. } = &self.candidate;
+        let Candidate { name, titles, bytes, .. } = &self.candidate;
         let what = if self.verdict.deletes() { "delete" } else { "keep" };
-        write!(f, "{what:<6}  {} ({}): {}", shown(name.as_bytes()), BinaryBytes(*bytes), self.reason())
+        write!(f, "{what:<6}  {}", shown(name.as_bytes()))?;
+        if let Some(job) = titles.first() {
+            write!(f, " of {}", shown(job.as_bytes()))?;
+        }
+        write!(f, " ({}): {}", BinaryBytes(*bytes), self.reason())
     }
 }

@@ -64,7 +64,7 @@ pub mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditEvent, Done, ReferenceCause};
+pub use audit::{AuditEvent, Done, ReferenceCause, Withdrawal, Withdrawn};
 pub use candidate::{Candidate, ContentHash, EntryId, Expiry, PipelineKey, References};
 pub use clock::{ClockJump, ClockRecord};
 pub use cycle::{Cycle, Situation};

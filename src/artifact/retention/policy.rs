@@ -97,8 +97,8 @@ impl JsonSchema for NamePattern {
 pub struct RetentionPolicy {
     /// What reports and the audit call it.
     pub name: String,
-    /// A regular expression for the names of artifacts and caches. It is searched for: write `^` and `$` for the whole
-    /// name.
+    /// A regular expression for the names of artifacts and caches; of what a job left, for the job's name and its
+    /// `artifacts:name`. It is searched for: write `^` and `$` for the whole name.
     pub pattern: NamePattern,
     /// Goes when older than this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ pub struct RetentionPolicy {
     /// Goes when not used for more than this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after_days_unused: Option<u32>,
-    /// Of one name in one pipeline of a project the newest so many stay.
+    /// Of one artifact of one job (or one name) the newest so many stay, for each branch, tag and merge request of a project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_artifacts_per_pipeline: Option<u32>,
@@ -234,11 +234,12 @@ impl Policies {
 
     /// The one that decides on this name.
     pub fn deciding(&self, name: &str) -> Option<&RetentionPolicy> {
-        self.position(name).and_then(|at| self.0.get(at))
+        self.position(std::iter::once(name)).and_then(|at| self.0.get(at))
     }
 
-    pub(super) fn position(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|policy| policy.pattern.matches(name))
+    /// The place of the one that decides on something that has these names.
+    pub(super) fn position<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Option<usize> {
+        self.0.iter().position(|policy| names.clone().any(|name| policy.pattern.matches(name)))
     }
 
     pub(super) fn list(&self) -> &[RetentionPolicy] {

@@ -9,14 +9,14 @@ use super::rules::{Backing, Standing};
 use super::verdict::{Cause, Rule};
 use crate::pipeline::Owner;
 
-/// Whose newest so many are kept: one name, of one pipeline, of one owner.
+/// Whose newest so many are kept: one artifact, of one pipeline, of one owner.
 type Group<'a> = (usize, &'a Owner, Option<&'a PipelineKey>, &'a str);
 
 /// For each candidate the position of the policy that decides.
 pub(super) type Deciding = Vec<Option<usize>>;
 
 pub(super) fn deciding(policies: &Policies, candidates: &[Candidate]) -> Deciding {
-    candidates.iter().map(|candidate| policies.position(&candidate.name)).collect()
+    candidates.iter().map(|candidate| policies.position(candidate.names())).collect()
 }
 
 /// For each policy whether what it speaks of has passed its threshold.
@@ -55,7 +55,7 @@ pub(super) fn surplus(policies: &Policies, candidates: &[Candidate], deciding: &
         let Some(limit) = policies.list().get(*policy).and_then(|policy| policy.max_artifacts_per_pipeline) else {
             continue;
         };
-        let group = (*policy, &candidate.owner, candidate.pipeline.as_ref(), candidate.name.as_str());
+        let group = (*policy, &candidate.owner, candidate.pipeline.as_ref(), candidate.series());
         let newer = seen.entry(group).or_default();
         *surplus = *newer >= limit;
         *newer = newer.saturating_add(1);

@@ -18,7 +18,7 @@ use super::upload::Sealed;
 use crate::artifact::archive::Limits as ArchiveLimits;
 use crate::artifact::beneath::{self, Node};
 use crate::artifact::cache::LocalCache;
-use crate::artifact::retention::Expiry;
+use crate::artifact::retention::{Expiry, Withdrawal};
 use crate::artifact::store::{
     ArtifactInfo, Files, GetOptions, Keep, Listed, ObjectId, Progress, PutOptions, RecordKey, Store, StoreError,
     Wanted, What,
@@ -179,6 +179,7 @@ impl Entries {
             producer: Some(access.job.clone()),
             job: None,
             pipeline: None,
+            origin: None,
             metadata: BTreeMap::from(noted.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             interrupt: interrupt.clone(),
             progress: &Progress::default(),
@@ -203,7 +204,7 @@ impl Entries {
     }
 
     fn forget(&self, access: &Access, key: &RecordKey) {
-        if let Err(error) = self.store.forget_name(&access.owner, key) {
+        if let Err(error) = self.store.forget_name(&access.owner, key, Withdrawal::Changed) {
             tracing::warn!(error = in_full(&error), "a cache entry that is not whole could not be removed");
         }
     }

@@ -227,7 +227,7 @@ impl Index {
                 key,
                 info.what.text(),
                 info.content_hash.to_string(),
-                info.created_at.as_millisecond(),
+                info.named_at().as_millisecond(),
                 now.as_millisecond(),
                 text
             ])?;
@@ -257,7 +257,7 @@ impl Index {
                     record.key().to_string(),
                     info.what.text(),
                     info.content_hash.to_string(),
-                    info.created_at.as_millisecond(),
+                    info.named_at().as_millisecond(),
                     text
                 ])
         })();

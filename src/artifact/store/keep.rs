@@ -7,11 +7,11 @@ use cap_std::fs::Dir;
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::put::{self, Allowance, Paths, Progress, Put, PutOptions, PutWork, Walk};
-use super::record::{ArtifactInfo, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
+use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
 use super::restore::owners_of_project;
 use super::{ObjectId, disk};
 use crate::artifact::Interrupt;
-use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause};
+use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause, Withdrawal, Withdrawn};
 use crate::artifact::select::Selection;
 use crate::pipeline::{JobKey, Owner, Trust};
 
@@ -45,6 +45,8 @@ pub struct Keep<'a> {
     pub job: Option<String>,
     /// The pipeline it belongs to.
     pub pipeline: Option<String>,
+    /// What retention policies go by besides its name.
+    pub origin: Option<Origin>,
     /// What else is to be known.
     pub metadata: BTreeMap<String, String>,
     /// Ends the work early.
@@ -62,6 +64,14 @@ impl Keep<'_> {
 /// What is kept again unchanged is told of again after so long: what the second level has lost is sent then.
 const TELL_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
+/// What two times are apart at least that the index tells apart.
+const A_MOMENT: jiff::SignedDuration = jiff::SignedDuration::from_millis(1);
+
+/// Whether the index puts one time before another.
+fn comes_before(one: jiff::Timestamp, other: jiff::Timestamp) -> bool {
+    one.as_millisecond() < other.as_millisecond()
+}
+
 /// Whether other machines are to find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
@@ -76,7 +86,7 @@ pub struct Kept {
     pub put: Put,
     /// The name of its record.
     pub key: RecordKey,
-    /// The same tree was kept as the same already: nothing was written.
+    /// The same tree was kept as the same already: nothing of it was written.
     pub is_up_to_date: bool,
 }
 
@@ -136,14 +146,24 @@ impl Store {
             return Ok(Kept { put, key, is_up_to_date: true });
         }
         let old = self.read_record(&home, &key)?;
+        let mut is_newest = true;
+        let newest_beside = self.newest_beside(&slug, &key, &info)?;
         if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() == [put.id]) {
             // What it brought when it was first kept.
             info.stored_size = info.stored_size.max(old.stored_size);
+            info.newest_since = old.newest_since;
+            is_newest = newest_beside.is_none_or(|newest| comes_before(newest, old.named_at()));
+        }
+        if let Some(newest) = newest_beside.filter(|newest| !is_newest || !comes_before(*newest, info.named_at())) {
+            // Whatever the clock says: what is kept last is the newest of its name.
+            info.newest_since = Some(self.now().max(newest.saturating_add(A_MOMENT).unwrap_or(newest)));
         }
         let record = Record::Kept(info);
-        let is_up_to_date = old.as_ref().is_some_and(|old| is_same(old, &record));
-        if is_up_to_date {
-            self.index().touch(&slug, &key, self.now())?;
+        let unchanged = old.as_ref().filter(|old| is_same(old, &record));
+        let is_up_to_date = unchanged.is_some();
+        if let Some(unchanged) = unchanged.filter(|_| is_newest) {
+            // Not only that it was used: an index that lacks it learns of it.
+            self.index().add(unchanged, self.now())?;
             if let (Share::Yes, Record::Kept(info)) = (share, &record) {
                 self.tell_again(info, TELL_AGAIN)?;
             }
@@ -151,12 +171,31 @@ impl Store {
             if share == Share::Yes {
                 self.will_offer(&work.session, &record)?;
             }
+            if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() != [put.id]) {
+                self.audit_withdrawal(old, Withdrawal::Replaced)?;
+            }
             self.write_record(&work, &record)?;
         }
         if put.new_bytes > 0 {
             self.index().set_usage(&slug, before + put.new_bytes)?;
         }
         Ok(Kept { put, key, is_up_to_date })
+    }
+
+    /// Since when the newest of the others stands for the name of something.
+    fn newest_beside(
+        &self,
+        slug: &str,
+        key: &RecordKey,
+        info: &ArtifactInfo,
+    ) -> Result<Option<jiff::Timestamp>, StoreError> {
+        let What::Artifact { name: Some(name) } = &info.what else { return Ok(None) };
+        let named = self.index().named(slug, name)?;
+        let others = named
+            .into_iter()
+            .map(|other| other.info)
+            .filter(|other| matches!(other.what, What::Artifact { .. }) && Record::Kept(other.clone()).key() != *key);
+        Ok(others.map(|other| other.named_at()).max())
     }
 
     fn info(&self, keep: &Keep<'_>, put: &Put) -> ArtifactInfo {
@@ -168,11 +207,13 @@ impl Store {
             producer: keep.producer.clone(),
             job: keep.job.clone(),
             pipeline: keep.pipeline.clone(),
+            origin: keep.origin.clone(),
             size: put.bytes,
             stored_size: put.new_bytes,
             entries: put.entries,
             mime_type: mime_type(keep.what.text(), put.entries),
             created_at: self.now(),
+            newest_since: None,
             // A fork must not fill what its project may keep for good.
             expires: match (keep.expires, keep.owner.trust) {
                 (Expiry::Never, Trust::Fork) => Expiry::None,
@@ -290,8 +331,27 @@ impl Store {
     }
 
     /// Keeps something no longer under its name. What it was is removed when the next collection finds that nobody needs it.
-    pub fn forget_name(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
-        self.forget(owner, key)
+    /// False: there was none.
+    pub fn forget_name(&self, owner: &Owner, key: &RecordKey, why: Withdrawal) -> Result<bool, StoreError> {
+        let there = self.read_record(&self.home(owner), key)?;
+        let was_there = self.forget(owner, key)?;
+        if let Some(Record::Kept(info)) = there.filter(|_| was_there) {
+            self.audit_withdrawal(&info, why)?;
+        }
+        Ok(was_there)
+    }
+
+    /// Has the audit say that something is gone, or is about to go.
+    pub(super) fn audit_withdrawal(&self, info: &ArtifactInfo, why: Withdrawal) -> Result<(), StoreError> {
+        let key = Record::Kept(info.clone()).key();
+        let gone = Withdrawn {
+            artifact: ContentHash::new(info.content_hash.to_string()),
+            entry: EntryId::new(format!("{}/{key}", info.owner.slug())),
+            name: info.what.text().map_or_else(|| info.content_hash.to_string(), str::to_owned),
+            size: info.stored_size,
+            created_at: info.created_at,
+        };
+        self.audit(&[AuditEvent::withdrawal(gone, why, self.now())])
     }
 
     fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
@@ -308,11 +368,11 @@ impl Store {
     }
 }
 
-/// Whether a record says what another says, when it was written left out.
+/// Whether a record says what another says, when it was written and what it is newer than left out.
 fn is_same(old: &Record, new: &Record) -> bool {
     let (Record::Kept(old), Record::Kept(new)) = (old, new) else { return false };
-    let ArtifactInfo { created_at, stored_size, producer, .. } = old.clone();
-    *old == ArtifactInfo { created_at, stored_size, producer, ..new.clone() }
+    let ArtifactInfo { created_at, newest_since, stored_size, producer, .. } = old.clone();
+    *old == ArtifactInfo { created_at, newest_since, stored_size, producer, ..new.clone() }
 }
 
 /// What a tree is, by its name.

@@ -59,7 +59,7 @@ pub use id::{NotAnId, ObjectId};
 pub use index::Listed;
 pub use keep::{Files, Keep, Kept};
 pub use put::{Progress, Put, PutOptions};
-pub use record::{ArtifactInfo, RecordKey, What};
+pub use record::{ArtifactInfo, Origin, RecordKey, What};
 pub use restore::Wanted;
 pub use seal::StoreKey;
 pub use second::{Blob, BlobName, Brought, LevelError, Offered, Offering, SecondLevel, Tidied};

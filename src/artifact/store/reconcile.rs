@@ -59,7 +59,7 @@ impl Store {
     /// When a record that the index did not have was used last: nobody knows, so now, where the whole index is new.
     fn now_or_made(&self, record: &Record, is_new: bool) -> jiff::Timestamp {
         match record {
-            Record::Kept(info) if !is_new => info.created_at,
+            Record::Kept(info) if !is_new => info.named_at(),
             _ => self.now(),
         }
     }

@@ -88,6 +88,18 @@ impl What {
     }
 }
 
+/// Where an artifact of a job comes from, in the words of whoever wrote the pipeline: the same run after run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// What the pipeline's file calls it, expanded. `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The branch, tag or merge request of its project that the pipeline ran for.
+    pub pipeline: String,
+    /// What it has in common with the same artifact of other runs: its job, and its title before that was expanded.
+    pub series: String,
+}
+
 /// What is known of something that is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactInfo {
@@ -108,6 +120,9 @@ pub struct ArtifactInfo {
     /// The pipeline it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,
+    /// What retention policies go by, for what a job left: its name begins with a number that nobody knows before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Bytes of content.
     pub size: u64,
     /// Bytes that the store had to write for it; what was there already is not counted.
@@ -118,6 +133,9 @@ pub struct ArtifactInfo {
     pub mime_type: String,
     /// When it was kept.
     pub created_at: jiff::Timestamp,
+    /// When it became the newest of its name, where that is another time: the same was kept again after something else had taken the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_since: Option<jiff::Timestamp>,
     /// Until when.
     #[serde(default)]
     pub expires: Expiry,
@@ -126,6 +144,13 @@ pub struct ArtifactInfo {
     /// What whoever kept it wanted to be known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+}
+
+impl ArtifactInfo {
+    /// Since when the name stands for it: of several the newest counts.
+    pub fn named_at(&self) -> jiff::Timestamp {
+        self.newest_since.map_or(self.created_at, |since| since.max(self.created_at))
+    }
 }
 
 /// A promise to keep a tree until it is taken back.
@@ -253,5 +278,21 @@ mod tests {
             // A hash in capitals is the same hash.
             assert!(read.is_none() || read.as_ref() == Some(&pin), "bit {bit}: {read:?}");
         }
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_means_what_it_meant() {
+        let id = "a".repeat(64);
+        let text = format!(
+            r#"{{"kept":{{"content_hash":"{id}","content_id":"{id}","what":{{"artifact":{{"name":"41/out.zip"}}}},
+            "owner":{{"forge":"https://f","project":"1","trust":"member"}},"job":"test-unit","pipeline":"7","size":1,
+            "stored_size":1,"entries":1,"mime_type":"application/zip","created_at":"2026-01-01T00:00:00Z","expires":"none",
+            "compression":"zstd"}}}}"#
+        );
+        let Ok(Record::Kept(info)) = serde_json::from_str(&text) else { panic!("{text}") };
+        assert_eq!((info.origin.as_ref(), info.named_at()), (None, info.created_at));
+        assert_eq!((info.job.as_deref(), info.pipeline.as_deref()), (Some("test-unit"), Some("7")));
+        let written = serde_json::to_value(Record::Kept(info)).unwrap();
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(&text).unwrap(), "it is not written otherwise");
     }
 }

@@ -12,8 +12,10 @@ use crate::artifact::Interrupt;
 use crate::artifact::retention::Expiry;
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
+mod audit;
 mod concurrent;
 mod faults;
+mod newest;
 mod second;
 mod surroundings;
 
@@ -91,6 +93,7 @@ impl Bench {
             producer: None,
             job: None,
             pipeline: None,
+            origin: None,
             metadata: Default::default(),
             interrupt: Interrupt::default(),
             progress: &Progress::default(),

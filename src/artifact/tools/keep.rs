@@ -11,7 +11,7 @@ use super::lay::JobTools;
 use super::lock::{self, How};
 use super::view::KIND;
 use super::{ToolCache, ToolError, ToolName};
-use crate::artifact::retention::Expiry;
+use crate::artifact::retention::{Expiry, Withdrawal};
 use crate::artifact::select::Selection;
 use crate::artifact::store::{Files, Keep, Kept, Listed, Progress, PutOptions, StoreError, What};
 use crate::artifact::{Interrupt, Remark, beneath, fingerprint, in_full};
@@ -107,7 +107,7 @@ impl ToolCache {
             return Ok(Remark::note(format!("Kept the tool {name} for later jobs: {} {words}", kept.put.entries)));
         };
         // Put without a name, only to know what it is.
-        self.store.forget_name(keeping.owner, &kept.key)?;
+        self.store.forget_name(keeping.owner, &kept.key, Withdrawal::Compared)?;
         Ok(compared(name, &there, &kept))
     }
 
@@ -130,13 +130,14 @@ impl ToolCache {
             producer: Some(keeping.job.clone()),
             job: Some(keeping.job_name.to_owned()),
             pipeline: None,
+            origin: None,
             metadata: BTreeMap::from([(KIND.0.to_owned(), KIND.1.to_owned())]),
             interrupt: keeping.interrupt.clone(),
             progress: &Progress::default(),
         })?;
         let is_whole = kept.put.entries == selection.entries.len() as u64 && fingerprint(root, selection) == before;
         if !is_whole {
-            self.store.forget_name(keeping.owner, &kept.key)?;
+            self.store.forget_name(keeping.owner, &kept.key, Withdrawal::Changed)?;
         }
         Ok(is_whole.then_some(kept))
     }

@@ -52,7 +52,7 @@ pub(super) fn run(args: &GcArgs, house: &House) -> Result<Verdict, StoreError> {
     if args.json {
         let decided = |judged: &Judged| {
             json!({
-                "name": judged.candidate.name, "content_hash": judged.candidate.content, "bytes": judged.candidate.bytes,
+                "name": judged.candidate.name, "titles": judged.candidate.titles, "content_hash": judged.candidate.content, "bytes": judged.candidate.bytes,
                 "deletes": judged.verdict.deletes(), "rule": judged.verdict.code(), "policy": judged.policy,
                 "reason": judged.reason(),
             })

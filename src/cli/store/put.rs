@@ -151,6 +151,7 @@ fn put(args: &PutArgs, house: &House, source: &Source, metadata: BTreeMap<String
             producer: None,
             job: None,
             pipeline: None,
+            origin: None,
             metadata,
             interrupt: house.interrupt.clone(),
             progress,

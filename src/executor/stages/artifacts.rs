@@ -156,7 +156,7 @@ async fn upload_one<R: Reporter>(
     let upload = unless_stopped(&stop, running.run.reporter.upload_artifact(artifact, &file_name, &to));
     let keep = async {
         if kept_here::is_for_others(artifact) {
-            kept_here::keep(running, artifact, &file_name, packed, &stop).await
+            kept_here::keep(running, artifact, (&name, &file_name), packed, &stop).await
         } else {
             None
         }

@@ -11,22 +11,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::artifacts::{disk, interruptible, open_project};
 use super::files;
-use crate::artifact::retention::{Expiry, ReferenceCause};
+use crate::artifact::retention::{Expiry, ReferenceCause, Withdrawal};
 use crate::artifact::select::Selection;
-use crate::artifact::store::{Files, Keep, Listed, Progress, PutOptions, RecordKey, Store, StoreError, Wanted, What};
+use crate::artifact::store::{
+    Files, Keep, Listed, Origin, Progress, PutOptions, RecordKey, Store, StoreError, Wanted, What,
+};
 use crate::artifact::{Interrupt, Remark, fingerprint, in_full, merge};
 use crate::executor::running::Running;
-use crate::forge::Reporter;
+use crate::forge::{Demand, Reporter};
 use crate::parser::gitlab::config::duration;
-use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, JobDirs};
-use crate::pipeline::{JobFailure, JobId, JobKey, Owner};
+use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, JobDirs, PipelineJob};
+use crate::pipeline::{FailureReason, JobFailure, JobId, JobKey, Owner};
 
 /// Bytes of the archive that the forge has.
 const ARCHIVE_SIZE: &str = "archive_size";
 
-/// What an archive of a job is kept as.
-fn name_of(job: &JobId, file_name: &str) -> String {
-    format!("{}/{file_name}", job.as_str())
+/// What an archive of a job is kept as. Where ids of jobs begin anew with each run, the run is part of it: a job of another run has the
+/// same id, project and size of archive, and other files.
+fn name_of(run: Option<&str>, job: &JobId, file_name: &str) -> String {
+    let job = job.as_str();
+    run.map_or_else(|| format!("{job}/{file_name}"), |run| format!("{run}/{job}/{file_name}"))
 }
 
 /// Whether other jobs may depend on it.
@@ -60,18 +64,20 @@ impl KeptHere {
 
     /// Forgets it again: the forge does not have it.
     pub(super) async fn forget(self) {
-        let forgotten = tokio::task::spawn_blocking(move || self.store.forget_name(&self.owner, &self.key)).await;
+        let forgotten =
+            tokio::task::spawn_blocking(move || self.store.forget_name(&self.owner, &self.key, Withdrawal::NotTaken))
+                .await;
         if let Ok(Err(error)) = forgotten {
             tracing::warn!(%error, "what the forge did not take is still kept here");
         }
     }
 }
 
-/// Keeps what was packed. Nothing hangs on it: where it cannot be kept, the forge has it.
+/// Keeps what was packed, which is called `name` and whose archive is called `file_name`. Nothing hangs on it: where it cannot be kept, the forge has it.
 pub(super) async fn keep<R: Reporter>(
     running: &Running<R>,
     artifact: &ArtifactSpec,
-    file_name: &str,
+    (name, file_name): (&str, &str),
     packed: Packed,
     stop: &CancellationToken,
 ) -> Option<KeptHere> {
@@ -79,18 +85,19 @@ pub(super) async fn keep<R: Reporter>(
     let (store, owner) = (run.tools.store.clone(), run.job.owner.clone());
     let (workspace, dirs) = (run.paths.workspace.clone(), run.job.dirs.clone());
     let wish = Wish {
-        name: name_of(&run.job.id, file_name),
+        name: name_of(run.tools.run.as_deref(), &run.job.id, file_name),
         expires: expiry(&artifact.expire_in),
         producer: run.job.key.clone(),
         job: run.job.name.clone(),
         pipeline: Some(run.job.variables.value("CI_PIPELINE_ID")).filter(|id| !id.is_empty()),
+        origin: origin(&run.job, artifact, name),
     };
     let kept = interruptible(stop, move |interrupt| {
         let root = open_project(&workspace, &dirs)?;
         let key = wish.put(&store, &owner, &root, &packed, interrupt).map_err(|error| in_words(&error))?;
         if fingerprint(&root, &packed.selection) != packed.fingerprint {
             // Something of the job still writes: what is kept may not be what the archive has.
-            store.forget_name(&owner, &key).map_err(|error| in_words(&error))?;
+            store.forget_name(&owner, &key, Withdrawal::Changed).map_err(|error| in_words(&error))?;
             return Ok(None);
         }
         Ok(Some(KeptHere { store, owner, key }))
@@ -111,6 +118,23 @@ struct Wish {
     producer: JobKey,
     job: String,
     pipeline: Option<String>,
+    origin: Origin,
+}
+
+/// Where an artifact called `name` comes from, for retention policies.
+fn origin(job: &PipelineJob, artifact: &ArtifactSpec, name: &str) -> Origin {
+    let variable = |name| Some(job.variables.value(name)).filter(|value| !value.is_empty());
+    let pipeline = match (variable("CI_MERGE_REQUEST_IID"), variable("CI_COMMIT_TAG")) {
+        (Some(number), _) => format!("merge request {number}"),
+        (None, Some(tag)) => format!("tag {tag}"),
+        (None, None) => format!("branch {}", job.sources.ref_name),
+    };
+    Origin {
+        title: Some(name.to_owned()).filter(|_| !artifact.name.is_empty()),
+        pipeline,
+        // With what is another in each run, as the commit's hash, it would be another artifact in each.
+        series: format!("{}\n{}", job.name, artifact.name),
+    }
 }
 
 impl Wish {
@@ -132,6 +156,7 @@ impl Wish {
             producer: Some(self.producer),
             job: Some(self.job),
             pipeline: self.pipeline,
+            origin: Some(self.origin),
             metadata: BTreeMap::from([(ARCHIVE_SIZE.to_owned(), packed.archive_size.to_string())]),
             interrupt,
             progress: &Progress::default(),
@@ -171,7 +196,7 @@ pub(super) async fn find<R: Reporter>(
 ) -> Option<Found> {
     let run = &running.run;
     let (store, owner, holder) = (run.tools.store.clone(), run.job.owner.clone(), run.job.key.clone());
-    let wanted = Wanted::Named(name_of(&dependency.id, &dependency.file_name));
+    let wanted = Wanted::Named(name_of(run.tools.run.as_deref(), &dependency.id, &dependency.file_name));
     let size = dependency.size.to_string();
     let found = interruptible(stop, move |interrupt| {
         let mut found = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
@@ -249,7 +274,7 @@ pub(in crate::executor) async fn release<R: Reporter>(running: &Running<R>) {
     if run.job.dependencies.is_empty() {
         return;
     }
-    let cause = if run.progress.standing.has_failed { ReferenceCause::JobFailed } else { ReferenceCause::JobSucceeded };
+    let cause = release_cause(*run.halt.demand.borrow(), run.progress.failure.as_ref());
     let (store, owner, holder) = (run.tools.store.clone(), run.job.owner.clone(), run.job.key.clone());
     let released = tokio::task::spawn_blocking(move || store.release_readable(&owner, &holder, cause)).await;
     if let Ok(Err(error)) = released {
@@ -257,6 +282,31 @@ pub(in crate::executor) async fn release<R: Reporter>(running: &Running<R>) {
     }
 }
 
+/// How a job ended that needs nothing any more.
+fn release_cause(demand: Demand, failure: Option<&JobFailure>) -> ReferenceCause {
+    match failure {
+        // Whoever gave it up does not hear how it ended.
+        _ if demand == Demand::Abort => ReferenceCause::JobCancelled,
+        Some(failure) if failure.reason == FailureReason::JobCanceled => ReferenceCause::JobCancelled,
+        Some(_) => ReferenceCause::JobFailed,
+        None => ReferenceCause::JobSucceeded,
+    }
+}
+
 fn in_words(error: &StoreError) -> JobFailure {
     JobFailure::system(in_full(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_is_told_how_a_job_ended() {
+        let (failed, cancelled) = (JobFailure::exit(1), JobFailure::new(FailureReason::JobCanceled, "canceled"));
+        assert_eq!(release_cause(Demand::Wanted, None), ReferenceCause::JobSucceeded);
+        assert_eq!(release_cause(Demand::Wanted, Some(&failed)), ReferenceCause::JobFailed);
+        assert_eq!(release_cause(Demand::CancelGracefully, Some(&cancelled)), ReferenceCause::JobCancelled);
+        assert_eq!(release_cause(Demand::Abort, None), ReferenceCause::JobCancelled);
+    }
 }

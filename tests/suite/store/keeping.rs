@@ -99,3 +99,19 @@ fn what_was_used_a_moment_ago_is_in_grace_whatever_else_holds() {
     house.ends_with(0, &["gc"]);
     assert_eq!(names(&house), ["used"]);
 }
+
+#[test]
+fn what_was_put_last_under_a_name_is_what_the_name_means() {
+    let house = House::new();
+    let (a, b) = (ordinary(&house.path("a"), 1), ordinary(&house.path("b"), 2));
+    let first = house.put(&a, "x");
+    house.put(&b, "x");
+    assert_eq!(house.got("x"), seen(&b));
+    assert_eq!(house.put(&a, "x"), first);
+    assert_eq!(house.got("x"), seen(&a));
+    assert_eq!(house.json(&["ls"])[0]["content_hash"], first.as_str());
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(house.store().join(format!("index.db{suffix}")));
+    }
+    assert_eq!(house.got("x"), seen(&a));
+}

@@ -86,6 +86,7 @@ impl Shelf {
             producer: None,
             job: None,
             pipeline: None,
+            origin: None,
             metadata: BTreeMap::new(),
             interrupt: Interrupt::default(),
             progress: &Progress::default(),

@@ -128,3 +128,28 @@ fn beyond_its_size_threshold_the_periods_of_a_policy_are_halved() {
     // No shorter than half at 90 %.
     assert_eq!(gone(&plan(&policies, &full(90), three)), ["a"]);
 }
+
+#[test]
+fn what_jobs_leave_is_known_by_its_titles_and_counted_by_its_series() {
+    let policies = [
+        RetentionPolicy { max_artifacts_per_pipeline: Some(1), ..policy("tests", "^test-") },
+        RetentionPolicy { max_artifacts_per_pipeline: Some(1), ..policy("builds", "^[0-9]+/") },
+    ];
+    let of = |job: u64, titles: &[&str], series: &str| Candidate {
+        pipeline: Some(PipelineKey::new("branch main")),
+        titles: titles.iter().map(|title| (*title).to_owned()).collect(),
+        series: Some(series.to_owned()),
+        ..named(&format!("{job}/out.zip"), &job.to_string(), 90 * DAY - job as i64, 90 * DAY - job as i64)
+    };
+    let candidates = vec![
+        of(1, &["test-unit"], "test-unit"),
+        of(2, &["test-unit"], "test-unit"),
+        of(3, &["report", "test-report-3"], "report"),
+        of(4, &["report", "test-report-4"], "report"),
+        of(5, &["app"], "app"),
+    ];
+    let plan = plan(&policies, &full(0), candidates);
+    assert_eq!(gone(&plan), ["1", "3"]);
+    assert!(plan.deletions.iter().all(|judged| judged.policy.as_deref() == Some("tests")));
+    assert!(plan.deletions[0].to_string().starts_with("delete  1/out.zip of test-unit (100 B): "));
+}

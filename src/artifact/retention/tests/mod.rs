@@ -36,6 +36,8 @@ pub(super) fn entry(id: &str, age: i64, unused: i64) -> Candidate {
         id: EntryId::new(id),
         content: ContentHash::new(format!("{id:0>64}")),
         name: id.to_owned(),
+        titles: Vec::new(),
+        series: None,
         owner: owner("p", Trust::Member),
         pipeline: None,
         bytes: 100,

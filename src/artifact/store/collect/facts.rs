@@ -57,19 +57,24 @@ impl Holders {
 
     fn candidate(&self, info: &ArtifactInfo, id: EntryId, last_accessed: jiff::Timestamp, bytes: u64) -> Candidate {
         let name = info.what.text().map_or_else(|| info.content_hash.to_string(), str::to_owned);
+        let origin = info.origin.as_ref().filter(|_| matches!(info.what, What::Artifact { .. }));
+        let titles = origin.map(|origin| info.job.iter().chain(&origin.title).cloned().collect());
+        let pipeline = origin.map(|origin| &origin.pipeline).or(info.pipeline.as_ref());
         let running = self.referenced.get(&info.content_hash).copied().unwrap_or(0);
         Candidate {
             id,
             content: ContentHash::new(info.content_hash.to_string()),
             name,
+            titles: titles.unwrap_or_default(),
+            series: origin.map(|origin| origin.series.clone()),
             owner: info.owner.clone(),
             pipeline: match info.what {
-                What::Artifact { .. } => info.pipeline.clone().map(PipelineKey::new),
+                What::Artifact { .. } => pipeline.cloned().map(PipelineKey::new),
                 What::Cache { .. } => None,
             },
             bytes,
-            created_at: info.created_at,
-            last_accessed: last_accessed.max(info.created_at),
+            created_at: info.named_at(),
+            last_accessed: last_accessed.max(info.named_at()),
             expiry: info.expires,
             // A job's references begin when it is queued and are one until it ends.
             references: References { queued: 0, running },

@@ -12,7 +12,7 @@ use super::offer::refresh_after;
 use super::shared::{MAX_SHARED, Shared, SharedPack};
 use super::{AT_ONCE, Second, queue};
 use crate::artifact::Interrupt;
-use crate::artifact::retention::Expiry;
+use crate::artifact::retention::{Expiry, Withdrawal};
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::layout::Home;
 use crate::artifact::store::opened::{Store, Work, slug_of};
@@ -114,7 +114,7 @@ impl Store {
             for name in candidates(second, &way, interrupt)? {
                 let found = self.read_shared(second, owner, &name, interrupt)?;
                 if let Some(found) = found.filter(|found| matches(&found.info, wanted))
-                    && newest.as_ref().is_none_or(|newest| newest.info.created_at < found.info.created_at)
+                    && newest.as_ref().is_none_or(|newest| newest.info.named_at() < found.info.named_at())
                 {
                     newest = Some(found);
                 }
@@ -143,6 +143,7 @@ impl Store {
         let is_over = matches!(shared.info.expires, Expiry::At(at) if at <= self.now());
         // A clock that is ahead elsewhere makes nothing newer than what is kept from now on.
         shared.info.created_at = shared.info.created_at.min(self.now());
+        shared.info.newest_since = shared.info.newest_since.map(|at| at.min(self.now()));
         Ok(Some(shared).filter(|_| is_in_place && !is_over))
     }
 
@@ -183,7 +184,11 @@ impl Store {
             // Somebody may have kept it anew while this came.
             Some(Record::Kept(known)) => {
                 let is_same = known.content_hash == shared.info.content_hash;
-                reason == Reason::Wanted && !is_same && known.created_at < shared.info.created_at
+                let is_newer = reason == Reason::Wanted && !is_same && known.created_at < shared.info.created_at;
+                if is_newer {
+                    self.audit_withdrawal(&known, Withdrawal::Replaced)?;
+                }
+                is_newer
             }
             Some(_) => false,
         };

@@ -164,6 +164,7 @@ fn what_is_kept_for_good_stays() {
             producer: None,
             job: None,
             pipeline: None,
+            origin: None,
             metadata: Default::default(),
             interrupt: Interrupt::default(),
             progress: &Progress::default(),
