@@ -101,6 +101,8 @@ pub enum Withdrawal {
     Changed,
     /// It was kept to be compared only.
     Compared,
+    /// The operator wants it to be gone.
+    ByHand,
 }
 
 impl Withdrawal {
@@ -110,6 +112,7 @@ impl Withdrawal {
             Self::NotTaken => "not_taken",
             Self::Changed => "changed",
             Self::Compared => "compared",
+            Self::ByHand => "by_hand",
         }
     }
 
@@ -118,6 +121,7 @@ impl Withdrawal {
             Self::Replaced => "something else was kept under its key",
             Self::NotTaken => "the forge did not take it",
             Self::Changed => "what was to be kept changed while it was read",
+            Self::ByHand => "it was removed by hand",
             Self::Compared => "it was kept to be compared with what is there, and no longer",
         }
     }

@@ -341,6 +341,17 @@ impl Store {
         Ok(was_there)
     }
 
+    /// Keeps something no longer, and has the second level forget it, where there is one. False: it was not kept.
+    ///
+    /// # Errors
+    /// The second level does not answer, and still has it.
+    pub fn withdraw(&self, info: &ArtifactInfo, why: Withdrawal, interrupt: &Interrupt) -> Result<bool, StoreError> {
+        // In this order: what is kept here may be offered at any time.
+        let was_there = self.forget_name(&info.owner, &Record::Kept(info.clone()).key(), why)?;
+        self.forget_in_second(info, interrupt)?;
+        Ok(was_there)
+    }
+
     /// Has the audit say that something is gone, or is about to go.
     pub(super) fn audit_withdrawal(&self, info: &ArtifactInfo, why: Withdrawal) -> Result<(), StoreError> {
         let key = Record::Kept(info.clone()).key();

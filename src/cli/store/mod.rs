@@ -19,6 +19,7 @@ mod get;
 mod metrics;
 mod progress;
 mod put;
+mod rm;
 mod share;
 mod show;
 mod verify;
@@ -46,6 +47,8 @@ enum StoreCommand {
     Pin(show::PinArgs),
     /// Take a pin back.
     Unpin(show::PinArgs),
+    /// Keep something no longer, whatever the policies say.
+    Rm(rm::RmArgs),
     /// Remove what need not be kept, as the policies of the configuration say.
     Gc(gc::GcArgs),
     /// Show how much is kept and how full it is.
@@ -66,6 +69,7 @@ pub fn run(args: &StoreArgs, locations: &Locations) -> Result<Verdict, miette::R
         StoreCommand::Verify(args) => verify::run(args, &house),
         StoreCommand::Pin(args) => show::pin(args, &house),
         StoreCommand::Unpin(args) => show::unpin(args, &house),
+        StoreCommand::Rm(args) => rm::run(args, &house),
         StoreCommand::Gc(args) => gc::run(args, &house),
         StoreCommand::Stats(args) => show::stats(args, &house),
     };

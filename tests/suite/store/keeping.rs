@@ -115,3 +115,28 @@ fn what_was_put_last_under_a_name_is_what_the_name_means() {
     }
     assert_eq!(house.got("x"), seen(&a));
 }
+
+#[test]
+fn what_is_removed_by_hand_is_gone_unless_somebody_needs_it() {
+    let house = House::with(NO_GRACE);
+    let (first, second) = (ordinary(&house.path("first"), 1), ordinary(&house.path("second"), 2));
+    house.put(&first, "leak");
+    house.put(&second, "leak");
+    let id = house.put(&second, "other");
+    house.ends_with(0, &["pin", "other"]);
+    let refused = house.ends_with(1, &["rm", "leak"]);
+    assert!(said(&refused).contains("unpin"), "{}", said(&refused));
+    assert_eq!(names(&house), ["leak", "leak", "other"], "all or nothing of a name");
+    house.ends_with(0, &["unpin", "other"]);
+    house.ends_with(0, &["rm", "leak"]);
+    assert_eq!(names(&house), ["other"], "older ones of the name, too");
+    house.ends_with(1, &["get", "leak", "dest"]);
+    assert_eq!(house.got("other"), seen(&second), "what somebody else needs of it stays");
+    let full = house.json(&["stats"])["total_bytes"].as_u64().unwrap();
+    house.ends_with(0, &["rm", &id]);
+    house.ends_with(1, &["rm", "other"]);
+    house.ends_with(0, &["gc"]);
+    let left = house.json(&["stats"])["total_bytes"].as_u64().unwrap();
+    assert_eq!((names(&house).len(), left), (0, 0), "of {full} bytes");
+    house.ends_with(0, &["verify"]);
+}

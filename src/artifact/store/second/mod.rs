@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 use super::opened::Store;
+use super::record::ArtifactInfo;
+use crate::artifact::Interrupt;
 
 mod admit;
 mod again;
@@ -96,6 +98,14 @@ impl Store {
     /// What the second level is called. `None`: there is none.
     pub fn second_title(&self) -> Option<&str> {
         self.second.as_ref().map(|second| second.level.title())
+    }
+
+    /// Has the second level, where there is one, keep something no longer.
+    pub(super) fn forget_in_second(&self, info: &ArtifactInfo, interrupt: &Interrupt) -> Result<(), StoreError> {
+        match &self.second {
+            Some(second) => second.note(second.level.remove(&names::record(info), interrupt)),
+            None => Ok(()),
+        }
     }
 
     /// How much the second level is still to be told of.
