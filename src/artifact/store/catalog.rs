@@ -156,6 +156,18 @@ impl Catalog {
         self.places.contains_key(&id.short())
     }
 
+    /// Whether the object is on disk, and not only about to be.
+    pub(super) fn is_settled(&self, id: &ObjectId) -> bool {
+        self.places.get(&id.short()).is_some_and(|place| *place != PENDING)
+    }
+
+    /// Takes an object for missing, so that the next that has it writes it.
+    pub(super) fn distrust(&mut self, id: &ObjectId) {
+        let short = id.short();
+        self.places.remove(&short);
+        self.spares.retain(|(spare, _)| *spare != short);
+    }
+
     /// The pack that an object is read from.
     pub(super) fn pack_of(&self, short: u128) -> Option<u32> {
         self.places.get(&short).filter(|place| **place != PENDING).map(|place| place.pack)

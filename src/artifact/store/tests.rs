@@ -12,6 +12,7 @@ use crate::artifact::Interrupt;
 use crate::artifact::retention::Expiry;
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
+mod collecting;
 mod faults;
 mod second;
 mod surroundings;

@@ -99,3 +99,37 @@ fn what_was_used_a_moment_ago_is_in_grace_whatever_else_holds() {
     house.ends_with(0, &["gc"]);
     assert_eq!(names(&house), ["used"]);
 }
+
+#[test]
+fn an_unchanged_folder_is_whole_when_it_is_kept_again_after_a_collection() {
+    let house = House::with(NO_GRACE);
+    let (tree, other) = (house.folder("tree"), house.folder("other"));
+    let path = tree.to_str().unwrap();
+    let mut content = noise(6 << 20, 1);
+    fs::write(tree.join("x"), &content).unwrap();
+    house.ends_with(0, &["put", path, "--name", "first", "--expire", "1s"]);
+    content[0] ^= 1;
+    fs::write(tree.join("x"), &content).unwrap();
+    let large = noise(16 << 20, 2);
+    fs::write(tree.join("y"), &large).unwrap();
+    fs::write(other.join("y"), &large).unwrap();
+    // Until the files are old enough to prove that they are unchanged: what was seen of them is written then.
+    let seen_files = || {
+        let files = super::files_below(&house.store());
+        let of_tree = files.into_iter().filter(|path| path.components().any(|part| part.as_os_str() == "seen"));
+        of_tree.map(|path| fs::read(path).unwrap()).collect::<Vec<_>>()
+    };
+    let before = seen_files();
+    wait_until(LIMIT, "the files are known", || {
+        house.ends_with(0, &["put", path, "--name", "second", "--expire", "1s"]);
+        (seen_files() != before).then_some(())
+    });
+    house.put(&other, "kept");
+    wait_expired(&house, "first");
+    wait_expired(&house, "second");
+    house.ends_with(0, &["gc"]);
+    assert_eq!(names(&house), ["kept"]);
+    let id = house.put(&tree, "again");
+    assert_eq!(house.got(&id), seen(&tree));
+    house.ends_with(0, &["verify"]);
+}
