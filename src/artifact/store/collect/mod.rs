@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::session::{self, How};
-use super::verify::Checker;
+use super::verify::{Checker, UNREAD};
 use super::{ballast, disk};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{AuditEvent, Candidate, Cycle, Done, EntryId, Judged, Plan, Policies, Situation};
@@ -179,6 +179,9 @@ impl Store {
             forget(&home.seen(), SEEN_AGE, &[])?;
             lost.append(&mut self.lost_records(&home)?);
         }
+        // Nobody but the operator gives up what a disk may give back another time.
+        let unread = disk::names(&self.layout.damaged())?;
+        lost.extend(unread.into_iter().filter(|path| path.extension().is_some_and(|end| end == UNREAD)));
         forget(&self.layout.damaged(), DAMAGED_AGE, &lost)?;
         Ok(())
     }

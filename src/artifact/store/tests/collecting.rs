@@ -72,3 +72,78 @@ fn first_chunk(content: &[u8]) -> usize {
     super::super::chunks::cuts(content, true, &mut ends);
     ends[0]
 }
+
+#[test]
+fn only_damage_is_taken_for_damage_when_packs_are_copied() {
+    use super::super::collect::repack;
+    use super::super::pack::files::Trouble;
+    use super::super::verify::Checker;
+
+    let bench = Bench::new();
+    let tree = bench.folder("tree");
+    mixed(&tree);
+    let kept = bench.put(&member(), "a", &tree);
+    let home = bench.store.home(&member());
+    let [path] = &super::super::disk::fanned(&home.packs()).unwrap()[..] else { panic!("one pack") };
+    let aside = bench.temp.path().join("aside");
+    let look = |target: &Path| {
+        let work = bench.store.begin(&Interrupt::default()).unwrap();
+        let catalog = bench.store.catalog(&home).unwrap();
+        fs::rename(path, &aside).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+        let packs: Vec<_> = catalog.packs().iter().collect();
+        let copied = repack::copy(&bench.store, &home, &work.session, &packs, |_, _| true);
+        let verification = Checker::new(&catalog).unwrap().verification(&kept.put.id, true, None, bench.store.now());
+        fs::remove_file(path).unwrap();
+        fs::rename(&aside, path).unwrap();
+        (copied.map(|copied| copied.left_out.into_values().collect::<Vec<_>>()), verification)
+    };
+    // A circle of links: the system cannot say anything about the file.
+    let (copied, verification) = look(path);
+    assert!(copied.is_err_and(|error| !error.is_damage()));
+    assert!(verification.is_err_and(|error| !error.is_damage()));
+    // Where there is no memory, reading this is an I/O error.
+    let (copied, verification) = look(Path::new("/proc/self/mem"));
+    assert_eq!(copied.unwrap(), [Trouble::Unreadable]);
+    assert_eq!(verification.unwrap().result, VerificationResult::Corrupted);
+    let out = bench.folder("out");
+    bench.get(&member(), &kept.put.id, &out).unwrap();
+    assert_eq!(state(&out), state(&tree));
+}
+
+#[test]
+fn what_the_disk_did_not_give_back_is_never_removed() {
+    let bench = Bench::new();
+    let tree = bench.folder("tree");
+    mixed(&tree);
+    bench.put(&member(), "a", &tree);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 24 * 3600);
+    let [damaged, unread] = ["pack", "pack.unread"].map(|name| bench.root().join("damaged").join(name));
+    for path in [&damaged, &unread] {
+        fs::write(path, "x").unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+    }
+    bench.collect();
+    assert!(!damaged.exists() && unread.exists());
+}
+
+#[test]
+fn a_collection_keeps_a_pack_of_which_it_could_not_copy_what_is_needed() {
+    let bench = Bench::new();
+    let (tree, part) = (bench.folder("tree"), bench.folder("part"));
+    let small = noise(50 << 10, 1);
+    fs::write(tree.join("large"), noise(4 << 20, 2)).unwrap();
+    fs::write(tree.join("small"), &small).unwrap();
+    fs::write(part.join("small"), &small).unwrap();
+    let whole = bench.put(&member(), "whole", &tree);
+    bench.put(&member(), "part", &part);
+    let home = bench.store.home(&member());
+    let pack = bench.store.catalog(&home).unwrap().find(&ObjectId::of(&small)).unwrap().pack.path.clone();
+    let mut bytes = fs::read(&pack).unwrap();
+    let at = bytes.windows(64).position(|some| some == &small[..64]).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let_go(&bench, &whole);
+    bench.collect();
+    assert!(pack.exists(), "what is damaged in it is still needed");
+}
