@@ -8,6 +8,7 @@ use super::disk;
 use super::error::{ObjectTrouble, StoreError};
 use super::id::ObjectId;
 use super::layout::Home;
+use super::pack::files::Trouble;
 use super::pack::reader::{Buffers, Pack};
 use super::pack::{Kind, ObjectRecord, PackId};
 use super::seal::StoreKey;
@@ -112,6 +113,8 @@ impl Catalog {
                 Ok(_) | Err(StoreError::Damaged { .. }) => self.damaged.push(path),
                 // A collector was faster.
                 Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                // The other packs are of use without it.
+                Err(StoreError::File { source, .. }) if Trouble::of(&source).is_damage() => self.damaged.push(path),
                 Err(error) => return Err(error),
             }
         }
@@ -154,6 +157,18 @@ impl Catalog {
     /// Whether the object is on disk, or about to be.
     pub(super) fn has(&self, id: &ObjectId) -> bool {
         self.places.contains_key(&id.short())
+    }
+
+    /// Whether the object is on disk, and not only about to be.
+    pub(super) fn is_settled(&self, id: &ObjectId) -> bool {
+        self.places.get(&id.short()).is_some_and(|place| *place != PENDING)
+    }
+
+    /// Takes an object for missing, so that the next that has it writes it.
+    pub(super) fn distrust(&mut self, id: &ObjectId) {
+        let short = id.short();
+        self.places.remove(&short);
+        self.spares.retain(|(spare, _)| *spare != short);
     }
 
     /// The pack that an object is read from.
@@ -206,17 +221,20 @@ impl Catalog {
     /// Where the object lies.
     ///
     /// # Errors
-    /// It is nowhere, or no copy's record can be read.
+    /// It is nowhere, or no copy's record is what it was; or reading one failed for a reason that says nothing about it.
     pub(super) fn find(&self, id: &ObjectId) -> Result<Found<'_>, StoreError> {
         let mut how = ObjectTrouble::Missing;
+        let mut failure = None;
         for place in self.copies(id) {
             let Some(pack) = self.packs.get(place.pack as usize) else { continue };
             match pack.object(place.object) {
                 Ok(record) if record.id == *id => return Ok(Found { pack, place, record }),
+                Err(error) if !Trouble::of(&error).is_damage() => failure = Some(unread(pack, error)),
                 _ => how = ObjectTrouble::Damaged,
             }
         }
-        Err(StoreError::Object { id: *id, how })
+        // Whether it is damaged is not known as long as a copy was not looked at.
+        Err(failure.unwrap_or(StoreError::Object { id: *id, how }))
     }
 
     /// The content of an object, proved to be what its id says; a list, to be one as it was written. `found` is called with each pack that has
@@ -229,6 +247,7 @@ impl Catalog {
         damaged: &mut Vec<PackId>,
     ) -> Result<Vec<u8>, StoreError> {
         let mut how = ObjectTrouble::Missing;
+        let mut failure = None;
         let mut frame = Vec::new();
         for place in self.copies(id) {
             let Some(pack) = self.packs.get(place.pack as usize) else { continue };
@@ -238,14 +257,19 @@ impl Catalog {
             });
             match content {
                 Ok(Some(content)) if proves(id, kind, &content) => return Ok(content),
+                Err(error) if !Trouble::of(&error).is_damage() => failure = Some(unread(pack, error)),
                 _ => {
                     how = ObjectTrouble::Damaged;
                     damaged.push(pack.id);
                 }
             }
         }
-        Err(StoreError::Object { id: *id, how })
+        Err(failure.unwrap_or(StoreError::Object { id: *id, how }))
     }
+}
+
+fn unread(pack: &Pack, error: io::Error) -> StoreError {
+    StoreError::file("reading", &pack.path, error)
 }
 
 /// The bytes of an object in the content of its frame. `None`: the frame has no such place.

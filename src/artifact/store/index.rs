@@ -290,6 +290,17 @@ impl Index {
             .map_err(|e| self.fail(e))
     }
 
+    /// Has something have been used at this time, whatever was noted before.
+    pub(super) fn set_back(&self, owner: &str, key: &RecordKey, at: jiff::Timestamp) -> Result<(), StoreError> {
+        self.db
+            .execute(
+                "UPDATE kept SET last_accessed = min(last_accessed, ?3) WHERE owner = ?1 AND key = ?2",
+                params![owner, key.to_string(), at.as_millisecond()],
+            )
+            .map(drop)
+            .map_err(|e| self.fail(e))
+    }
+
     /// Notes which job restored a tree.
     pub(super) fn consumed(
         &self,

@@ -140,6 +140,22 @@ pub(super) fn chunks(
     Ok(())
 }
 
+/// Whether all that a file consists of is there: its list, where it has one, and what that names. The content is not read.
+///
+/// # Errors
+/// The list is missing, damaged, or of a file of another size.
+pub(super) fn is_whole(catalog: &Catalog, id: &ObjectId, size: u64, buffers: &mut Buffers) -> Result<bool, StoreError> {
+    if catalog.find(id)?.record.kind != Kind::List {
+        return Ok(true);
+    }
+    let mut has_all = true;
+    chunks(catalog, id, size, buffers, &mut Vec::new(), &mut |chunks| {
+        has_all &= chunks.iter().all(|chunk| catalog.has(&chunk.id));
+        Ok(())
+    })?;
+    Ok(has_all)
+}
+
 /// Whether the list in these bytes is that of the file that it is named after: by the hash of the file's content. `None`: something of it is
 /// not there.
 pub(super) fn proves_file(

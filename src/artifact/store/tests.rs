@@ -13,6 +13,7 @@ use crate::artifact::retention::Expiry;
 use crate::pipeline::{ForgeInstance, Owner, ProjectId, Trust};
 
 mod audit;
+mod collecting;
 mod concurrent;
 mod faults;
 mod newest;

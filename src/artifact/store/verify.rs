@@ -4,7 +4,8 @@
 //! the next put of the same content writes it again, a remote is asked for it, and until then everything that needs it is told as
 //! damaged.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use super::layout::Home;
 use super::list;
 use super::manifest::TreeNode;
 use super::opened::{Store, slug_of};
+use super::pack::files::Trouble;
 use super::pack::reader::{Buffers, Pack};
 use super::pack::{Kind, PackId};
 use super::put::Progress;
@@ -30,6 +32,12 @@ use crate::pipeline::Owner;
 
 /// How often something is fetched again before it counts as lost.
 const MAX_RETRIES: u32 = 3;
+
+/// The end of a pack's name in `damaged/` of which something could not be read: it stays until the operator removes it.
+pub(super) const UNREAD: &str = "unread";
+
+/// Between two looks at whether to go on.
+const STEP: Duration = Duration::from_millis(50);
 
 /// What is known about whether something that is kept is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,10 +171,10 @@ impl Store {
             if how.only.is_none() {
                 self.read_packs(&home, how, progress, &mut verified)?;
             }
-            let (records, _) = self.records(&home)?;
-            verified.lost_records.append(&mut self.lost_records(&home)?);
             let before = verified.kept.len();
-            self.check_trees(&home, &records, how, &mut verified)?;
+            self.check_trees(&home, how, &mut verified)?;
+            // Records that are damaged have been put aside by whoever read them all.
+            verified.lost_records.append(&mut self.lost_records(&home)?);
             self.have_again(&home, &mut verified.kept[before..], &how.interrupt)?;
         }
         if how.only.is_none() {
@@ -175,7 +183,8 @@ impl Store {
         Ok(verified)
     }
 
-    /// Reads every frame of every pack.
+    /// Reads every frame of every pack. Nobody is kept waiting meanwhile, however long it takes: a pack is never changed, and one that goes
+    /// was not needed.
     fn read_packs(
         &self,
         home: &Home,
@@ -183,48 +192,48 @@ impl Store {
         progress: &Progress,
         verified: &mut Verified,
     ) -> Result<(), StoreError> {
-        let mut bad = Vec::new();
-        {
-            let _work = self.begin(&how.interrupt)?;
-            let catalog = self.catalog(home)?;
-            verified.damaged_packs.extend(catalog.damaged().iter().map(|path| path.display().to_string()));
-            let mut pace = Pace::new(how.rate);
-            let mut buffers = Buffers::new()?;
-            for pack in catalog.packs() {
-                if !is_sound(pack, &mut buffers, &how.interrupt, &mut pace, verified)? {
-                    bad.push(pack.id);
+        let mut damaged = Vec::new();
+        let mut has_bad_footers = false;
+        let mut pace = Pace::new(how.rate);
+        let mut buffers = Buffers::new()?;
+        for path in disk::fanned(&home.packs())? {
+            let pack = match Pack::open(&path, self.key.as_ref(), |_, _| {}) {
+                Ok(pack) if path.file_name().is_some_and(|name| *name == *pack.id.to_string()) => pack,
+                Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+                Err(StoreError::File { source, path, .. }) if !Trouble::of(&source).is_damage() => {
+                    return Err(StoreError::file("reading", &path, source));
                 }
-                progress.add_bytes(pack.bytes);
-                verified.bytes += pack.bytes;
+                Ok(_) | Err(StoreError::Damaged { .. } | StoreError::File { .. }) => {
+                    has_bad_footers = true;
+                    verified.damaged_packs.push(path.display().to_string());
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let is_sound = is_sound(&pack, &mut buffers, &how.interrupt, &mut pace, verified)?;
+            if !is_sound && path.exists() {
+                damaged.push(pack.id);
             }
-            for path in catalog.damaged() {
-                self.put_aside(path)?;
-            }
-            if !catalog.damaged().is_empty() {
-                forget_seen(home)?;
-            }
+            progress.add_bytes(pack.bytes);
+            verified.bytes += pack.bytes;
         }
-        verified.damaged_packs.extend(bad.iter().map(ToString::to_string));
-        self.salvage(home, &bad)
+        verified.damaged_packs.extend(damaged.iter().map(ToString::to_string));
+        if has_bad_footers { self.put_damaged_aside(home, &damaged) } else { self.salvage(home, &damaged) }
     }
 
-    fn check_trees(
-        &self,
-        home: &Home,
-        records: &[Record],
-        how: &Verifying,
-        verified: &mut Verified,
-    ) -> Result<(), StoreError> {
+    fn check_trees(&self, home: &Home, how: &Verifying, verified: &mut Verified) -> Result<(), StoreError> {
         let mut damaged = Vec::new();
         {
             let _work = self.begin(&how.interrupt)?;
+            // What is kept now: what was removed since the packs were read is no damage.
+            let (records, _) = self.records(home)?;
             let catalog = self.catalog(home)?;
             // Everything was read already, unless only one tree is asked for: then being there is enough.
             let mut checker = Checker::new(&catalog)?;
             let reads = how.only.is_some();
             // A tree is looked at once, under however many names it is kept.
             let mut known: HashMap<ObjectId, Verification> = HashMap::new();
-            for record in records {
+            for record in &records {
                 let Record::Kept(info) = record else { continue };
                 let id = info.content_hash;
                 if how.only.is_some_and(|only| only != id) {
@@ -302,25 +311,42 @@ impl Store {
 
     /// Copies what is whole of damaged packs, and puts them aside.
     fn salvage(&self, home: &Home, damaged: &[PackId]) -> Result<(), StoreError> {
-        if damaged.is_empty() {
-            return Ok(());
-        }
+        if damaged.is_empty() { Ok(()) } else { self.put_damaged_aside(home, damaged) }
+    }
+
+    /// [`Store::salvage`], and puts packs aside whose footer is damaged: of them nothing is whole.
+    fn put_damaged_aside(&self, home: &Home, damaged: &[PackId]) -> Result<(), StoreError> {
         // A collector that looks at packs meanwhile could take the copies for what is there twice.
         let _collector = session::collector_patiently(&self.layout, &Interrupt::default())?;
-        let mut damaged: HashSet<PackId> = damaged.iter().copied().collect();
-        {
+        let aside = {
             let work = self.begin(&Interrupt::default())?;
             let catalog = self.catalog(home)?;
             let packs: Vec<&Pack> = catalog.packs().iter().filter(|pack| damaged.contains(&pack.id)).collect();
-            for copy in repack::copy(self, home, &work.session, &packs, |_, _| true)? {
-                // Nothing was wrong with it after all: a disk that could not be read for a moment.
-                damaged.remove(&copy);
+            let copied = repack::copy(self, home, &work.session, &packs, |_, _| true)?;
+            // With one of which nothing was left out nothing is wrong after all: a disk that could not be read for a moment.
+            let mut aside: Vec<(PathBuf, Trouble)> =
+                copied.left_out.into_iter().map(|(id, trouble)| (home.pack(id), trouble)).collect();
+            for path in catalog.damaged() {
+                let trouble = match Pack::open(path, self.key.as_ref(), |_, _| {}) {
+                    Err(StoreError::File { source, .. }) => Trouble::of(&source),
+                    _ => Trouble::Wrong,
+                };
+                aside.push((path.clone(), trouble));
             }
-        }
+            aside
+        };
         let _alone = session::lock(&self.layout, How::Exclusive, &Interrupt::default())?;
         forget_seen(home)?;
-        for id in damaged {
-            self.put_aside(&home.pack(id))?;
+        for (path, trouble) in aside {
+            match (trouble, path.file_name()) {
+                (Trouble::Wrong, _) | (_, None) => self.put_aside(&path)?,
+                (_, Some(name)) if path.exists() => {
+                    let to = self.layout.damaged().join(format!("{}.{UNREAD}", name.to_string_lossy()));
+                    tracing::warn!(to = %to.display(), "the disk does not give back all of a pack: what it gave was copied, and the pack is moved");
+                    disk::rename(&path, &to)?;
+                }
+                _ => {}
+            }
         }
         self.index().set_usage(&slug_of(home), self.catalog_bytes(home)?)
     }
@@ -332,6 +358,9 @@ fn forget_seen(home: &Home) -> Result<(), StoreError> {
 }
 
 /// Whether every object of a pack is what it was.
+///
+/// # Errors
+/// It cannot be read for a reason that says nothing about it.
 fn is_sound(
     pack: &Pack,
     buffers: &mut Buffers,
@@ -351,12 +380,16 @@ fn is_sound(
                 frame = None;
                 pack.read_frame(record.frame, buffers, &mut content)?;
                 frame = Some(record.frame);
-                pace.wait_for(pack.stored_length(record.frame)?);
+                pace.wait_for(pack.stored_length(record.frame)?, interrupt);
             }
             Ok(super::catalog::slice(&content, &record).is_some_and(|bytes| proves(&record.id, record.kind, bytes)))
         });
         verified.objects += 1;
-        sound &= matches!(read, Ok(true));
+        sound &= match read {
+            Ok(is_sound) => is_sound,
+            Err(error) if Trouble::of(&error).is_damage() => false,
+            Err(error) => return Err(StoreError::file("reading", &pack.path, error)),
+        };
     }
     Ok(sound)
 }
@@ -503,12 +536,15 @@ impl Pace {
         Self { rate: rate.filter(|rate| *rate > 0), began: Instant::now(), read: 0 }
     }
 
-    fn wait_for(&mut self, bytes: u64) {
+    fn wait_for(&mut self, bytes: u64, interrupt: &Interrupt) {
         self.read += bytes;
         let Some(rate) = self.rate else { return };
         let due = Duration::from_secs_f64(self.read as f64 / rate as f64);
-        if let Some(wait) = due.checked_sub(self.began.elapsed()).filter(|wait| *wait > Duration::from_millis(5)) {
-            std::thread::sleep(wait);
+        while let Some(wait) = due.checked_sub(self.began.elapsed()).filter(|wait| *wait > Duration::from_millis(5)) {
+            if interrupt.is_raised() {
+                return;
+            }
+            std::thread::sleep(wait.min(STEP));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How long things stay.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::{House, noise, ordinary, seen, stdout};
@@ -139,4 +140,96 @@ fn what_is_removed_by_hand_is_gone_unless_somebody_needs_it() {
     let left = house.json(&["stats"])["total_bytes"].as_u64().unwrap();
     assert_eq!((names(&house).len(), left), (0, 0), "of {full} bytes");
     house.ends_with(0, &["verify"]);
+}
+
+#[test]
+fn an_unchanged_folder_is_whole_when_it_is_kept_again_after_a_collection() {
+    let house = House::with(NO_GRACE);
+    let (tree, other) = (house.folder("tree"), house.folder("other"));
+    let path = tree.to_str().unwrap();
+    let mut content = noise(6 << 20, 1);
+    fs::write(tree.join("x"), &content).unwrap();
+    house.ends_with(0, &["put", path, "--name", "first", "--expire", "1s"]);
+    content[0] ^= 1;
+    fs::write(tree.join("x"), &content).unwrap();
+    let large = noise(16 << 20, 2);
+    fs::write(tree.join("y"), &large).unwrap();
+    fs::write(other.join("y"), &large).unwrap();
+    // Until the files are old enough to prove that they are unchanged: what was seen of them is written then.
+    let seen_files = || {
+        let files = super::files_below(&house.store());
+        let of_tree = files.into_iter().filter(|path| path.components().any(|part| part.as_os_str() == "seen"));
+        of_tree.map(|path| fs::read(path).unwrap()).collect::<Vec<_>>()
+    };
+    let before = seen_files();
+    wait_until(LIMIT, "the files are known", || {
+        house.ends_with(0, &["put", path, "--name", "second", "--expire", "1s"]);
+        (seen_files() != before).then_some(())
+    });
+    house.put(&other, "kept");
+    wait_expired(&house, "first");
+    wait_expired(&house, "second");
+    house.ends_with(0, &["gc"]);
+    assert_eq!(names(&house), ["kept"]);
+    let id = house.put(&tree, "again");
+    assert_eq!(house.got(&id), seen(&tree));
+    house.ends_with(0, &["verify"]);
+}
+
+#[test]
+fn a_slow_look_at_everything_keeps_nobody_waiting() {
+    let house = House::with(NO_GRACE);
+    put_for_a_moment(&house, "short", 1);
+    let tree = house.folder("tree");
+    fs::write(tree.join("file"), noise(4 << 20, 2)).unwrap();
+    house.put(&tree, "tree");
+    wait_expired(&house, "short");
+    let mut looking = house.command(&["verify", "--rate", "1KiB"]);
+    let mut looking = looking.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let files = format!("/proc/{}/fd", looking.id());
+    wait_until(LIMIT, "it reads a pack", || {
+        let links = fs::read_dir(&files).unwrap().filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+        links.into_iter().any(|link| link.to_string_lossy().contains("/packs/")).then_some(())
+    });
+    let collected = house.run(&["gc", "--json"]);
+    let kept = house.run(&["put", tree.to_str().unwrap(), "--name", "other"]);
+    let is_over = looking.try_wait().unwrap().is_some();
+    looking.kill().unwrap();
+    looking.wait().unwrap();
+    assert!(!is_over, "it is too fast to be in anybody's way");
+    assert!(collected.status.success() && kept.status.success(), "{}{}", said(&collected), said(&kept));
+    assert_eq!(names(&house), ["other", "tree"]);
+    house.ends_with(0, &["verify"]);
+}
+
+#[test]
+fn more_packs_than_files_may_be_open_are_no_damage() {
+    const PACKS: usize = 120;
+    let house = House::new();
+    let tree = house.folder("tree");
+    let one = house.folder("one");
+    for number in 0..PACKS {
+        let content = noise(2000, number as u64);
+        fs::write(one.join("file"), &content).unwrap();
+        fs::write(tree.join(number.to_string()), content).unwrap();
+        house.put(&one, &format!("one-{number}"));
+    }
+    house.put(&tree, "tree");
+    assert!(house.packs().len() > PACKS);
+    let limited = |arguments: &[&str]| {
+        let inner = house.command(arguments);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -n 80 && exec \"$0\" \"$@\""]).arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.current_dir(house.dir.path()).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    };
+    let before = house.packs();
+    limited(&["verify"]);
+    assert_eq!(house.packs(), before);
+    limited(&["get", "tree", "dest"]);
+    assert_eq!(seen(&house.path("dest")), seen(&tree));
+    limited(&["gc"]);
+    house.ends_with(0, &["verify"]);
+    assert_eq!(house.got("tree"), seen(&tree));
 }

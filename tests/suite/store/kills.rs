@@ -30,13 +30,27 @@ enum Work {
     Put,
     PutForAMoment,
     PutAndPin,
+    /// A folder that stays, mostly unchanged.
+    PutAgain,
     Get,
     Gc,
     Verify,
 }
 
-const ALL: [Work; 8] =
-    [Work::Put, Work::Put, Work::Put, Work::PutForAMoment, Work::PutAndPin, Work::Get, Work::Gc, Work::Verify];
+const ALL: [Work; 12] = [
+    Work::Put,
+    Work::Put,
+    Work::Put,
+    Work::PutForAMoment,
+    Work::PutAndPin,
+    Work::PutAgain,
+    Work::PutAgain,
+    Work::PutAgain,
+    Work::Get,
+    Work::Gc,
+    Work::Gc,
+    Work::Verify,
+];
 
 /// What is known about the store from outside.
 #[derive(Default)]
@@ -79,7 +93,8 @@ fn killed_at_two_hundred_random_moments_nothing_acknowledged_is_lost_and_every_s
                 let (field, barrier) = (&field, &barrier);
                 scope.spawn(move || {
                     barrier.wait();
-                    field.work(&mut StdRng::seed_from_u64(seed ^ (looks << 8) ^ worker), looks as u32 * BETWEEN_LOOKS);
+                    let mut random = StdRng::seed_from_u64(seed ^ (looks << 8) ^ worker);
+                    field.work(worker, &mut random, looks as u32 * BETWEEN_LOOKS);
                 });
             }
         });
@@ -97,12 +112,13 @@ fn killed_at_two_hundred_random_moments_nothing_acknowledged_is_lost_and_every_s
 
 impl Field {
     /// Starts one program after the other, and kills most of them, until there were so many kills.
-    fn work(&self, random: &mut StdRng, until: u32) {
+    fn work(&self, worker: u64, random: &mut StdRng, until: u32) {
         while self.kills.load(Ordering::SeqCst) < until {
             let work = *ALL.choose(random).unwrap();
             let fate = random.random_bool(0.75).then(|| random.random_range(0.0..1.1));
             match work {
                 Work::Put | Work::PutForAMoment | Work::PutAndPin => self.put(work, random, fate),
+                Work::PutAgain => self.put_again(worker, random, fate),
                 Work::Get => {
                     let some: Vec<String> = self.known.lock().unwrap().kept.keys().cloned().collect();
                     if let Some(id) = some.choose(random) {
@@ -149,6 +165,38 @@ impl Field {
             }
         }
         fs::remove_dir_all(tree).unwrap();
+    }
+
+    /// Puts a folder whose files are rarely changed, so that most of them are not read; and now and then one of them by itself, so that
+    /// packs of the folder are needed in part. What is put for a moment leaves what others must not count on.
+    fn put_again(&self, worker: u64, random: &mut StdRng, fate: Option<f64>) {
+        let folder = self.house.folder(&format!("standing/{worker}"));
+        let (cut, large) = (folder.join("cut"), folder.join("large/file"));
+        if !large.exists() {
+            fs::create_dir_all(folder.join("large")).unwrap();
+            fs::write(&cut, noise(1_000_000, self.seed ^ worker)).unwrap();
+            fs::write(&large, noise(3_000_000, self.seed ^ random.random::<u64>())).unwrap();
+        } else if random.random_bool(0.2) {
+            let mut content = fs::read(&cut).unwrap();
+            content[0] = content[0].wrapping_add(1);
+            fs::write(&cut, content).unwrap();
+            fs::write(&large, noise(3_000_000, self.seed ^ random.random::<u64>())).unwrap();
+        }
+        let tree = if random.random_bool(0.3) { folder.join("large") } else { folder };
+        let expected = seen(&tree);
+        let name = format!("standing-{worker}-{}", self.trees.fetch_add(1, Ordering::SeqCst));
+        let mut arguments = vec!["put", tree.to_str().unwrap(), "--name", &name];
+        let is_kept = random.random_bool(0.3);
+        if !is_kept {
+            arguments.extend(["--expire", "1s"]);
+        }
+        let printed = match self.run(Work::PutAgain, self.house.command(&arguments), fate, &[0]) {
+            End::Killed(printed) => printed,
+            End::Ended(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        };
+        if let Some(id) = printed.strip_suffix('\n').filter(|_| is_kept) {
+            self.known.lock().unwrap().kept.insert(id.to_owned(), expected);
+        }
     }
 
     /// Restores something, and looks whether it is that.

@@ -108,8 +108,15 @@ impl<'c> Marks<'c> {
     }
 
     fn file(&mut self, id: &ObjectId, size: u64) -> Result<(), StoreError> {
-        if !self.mark(id) || self.catalog.find(id).map_or(true, |found| found.record.kind != Kind::List) {
+        if !self.mark(id) {
             return Ok(());
+        }
+        match self.catalog.find(id) {
+            Ok(found) if found.record.kind == Kind::List => {}
+            // Without its list nobody has use for its chunks.
+            Ok(_) | Err(StoreError::Object { how: ObjectTrouble::Missing, .. }) => return Ok(()),
+            // One that cannot be read now may be read later: what it needs is not known.
+            Err(error) => return Err(error),
         }
         for part in list::parts(self.catalog, id, &mut self.buffers, &mut Vec::new())? {
             self.mark(&part);

@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::session::{self, How};
-use super::verify::Checker;
+use super::verify::{Checker, UNREAD};
 use super::{ballast, disk};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{AuditEvent, Candidate, Cycle, Done, EntryId, Judged, Plan, Policies, Situation};
 
+mod ahead;
 mod evict;
 mod facts;
 pub(super) mod mark;
@@ -80,6 +81,7 @@ impl Store {
         {
             let work = self.begin(&how.interrupt)?;
             self.set_clock_record(&work, collected.plan.clock)?;
+            self.set_back(&work, &facts, &collected.plan)?;
         }
         self.audit(&self.changed_verdicts(&collected.plan)?)?;
         if facts.lost == 0 {
@@ -179,6 +181,9 @@ impl Store {
             forget(&home.seen(), SEEN_AGE, &[])?;
             lost.append(&mut self.lost_records(&home)?);
         }
+        // Nobody but the operator gives up what a disk may give back another time.
+        let unread = disk::names(&self.layout.damaged())?;
+        lost.extend(unread.into_iter().filter(|path| path.extension().is_some_and(|end| end == UNREAD)));
         forget(&self.layout.damaged(), DAMAGED_AGE, &lost)?;
         Ok(())
     }

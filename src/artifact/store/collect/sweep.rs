@@ -17,7 +17,7 @@ use super::super::pack::reader::Pack;
 use super::super::record::{Record, RecordKey};
 use super::super::session::{self, How, Session};
 use super::mark::Marks;
-use super::repack;
+use super::repack::{self, Copied};
 use crate::artifact::Interrupt;
 
 /// A pack of which less is needed, in percent, is copied.
@@ -64,7 +64,10 @@ pub(super) fn sweep(store: &Store, home: &Home, interrupt: &Interrupt) -> Result
         }
         let mut doomed = doomed(&catalog, &marks)?;
         match copy_what_is_left(store, home, &work.session, &catalog, &marks, &doomed) {
-            Ok(copies) => doomed.retain(|pack| !copies.contains(pack)),
+            // What could not be copied is still needed: looking at everything deals with it.
+            Ok(copied) => {
+                doomed.retain(|pack| !copied.packs.contains(pack) && !copied.left_out.contains_key(pack));
+            }
             // Without room for copies, what nobody needs anything of goes first.
             Err(StoreError::NoSpace { .. }) => doomed = unneeded(&catalog, &marks)?,
             Err(error) => return Err(error),
@@ -130,7 +133,7 @@ fn copy_what_is_left(
     catalog: &Catalog,
     marks: &Marks<'_>,
     doomed: &[PackId],
-) -> Result<Vec<PackId>, StoreError> {
+) -> Result<Copied, StoreError> {
     let packs: Vec<(u32, &Pack)> = (0..).zip(catalog.packs()).filter(|(_, pack)| doomed.contains(&pack.id)).collect();
     let mut wanted = HashSet::new();
     for (number, pack) in &packs {

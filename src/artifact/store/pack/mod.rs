@@ -16,6 +16,7 @@
 use super::frame::{Encoding, MAX_FRAME};
 use super::id::ObjectId;
 
+pub(super) mod files;
 pub(super) mod reader;
 pub(super) mod writer;
 

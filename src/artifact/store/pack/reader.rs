@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,6 +13,7 @@ use super::super::error::StoreError;
 use super::super::frame::Decompressor;
 use super::super::id::ObjectId;
 use super::super::seal::{PackKey, SALT, StoreKey, TAG};
+use super::files::Slot;
 use super::{ENCRYPTED, FRAME_RECORD, FrameRecord, HEADER, MAGIC, OBJECT_RECORD, ObjectRecord, PackId, TRAILER};
 
 /// Bytes of a footer, at most.
@@ -26,8 +27,8 @@ pub(in super::super) struct Pack {
     frames: u32,
     objects: u32,
     footer_at: u64,
-    /// Opened when it is first read from.
-    file: OnceLock<File>,
+    /// Open while it is read from.
+    file: Arc<Slot>,
     /// Where the footer is encrypted, its content: it cannot be read in parts.
     clear: Option<Sealed>,
 }
@@ -82,7 +83,7 @@ impl Pack {
         }
         let clear = sealed.map(|key| Sealed { key, footer });
         let id = ObjectId::from_bytes(hash.into());
-        Ok(Self { id, path: path.to_owned(), bytes, frames, objects, footer_at, file: OnceLock::new(), clear })
+        Ok(Self { id, path: path.to_owned(), bytes, frames, objects, footer_at, file: Arc::default(), clear })
     }
 
     fn key_of(header: &[u8; HEADER], key: Option<&StoreKey>, path: &Path) -> Result<Option<PackKey>, StoreError> {
@@ -149,12 +150,8 @@ impl Pack {
         buffers.decompressor.decode(frame.encoding, stored, frame.raw as usize, out).ok_or_else(damage)
     }
 
-    fn file(&self) -> io::Result<&File> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
-        }
-        let file = File::open(&self.path)?;
-        Ok(self.file.get_or_init(|| file))
+    fn file(&self) -> io::Result<Arc<File>> {
+        self.file.open(&self.path)
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) use source::{Paths, Walk};
 use assemble::Window;
 use buffers::{Buffer, Pool};
 use large::{Cutter, NewChunk};
-use reader::{Batch, FrameInMaking, Reader};
+use reader::{Batch, FrameInMaking, Lists, Reader};
 use seen::Seen;
 use source::{Opener, Unlisted};
 
@@ -256,6 +256,7 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
                 now: work.now,
                 frame: FrameInMaking::default(),
                 content: Vec::new(),
+                lists: Lists::default(),
             };
             let (to_read, outcomes) = (Arc::clone(&to_read), outcomes.clone());
             scope.spawn(move || reader.work(&to_read, &outcomes));

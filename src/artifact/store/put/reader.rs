@@ -10,8 +10,10 @@ use rustix::fs::Stat;
 use super::super::chunks;
 use super::super::frame::MAX_FRAME;
 use super::super::id::ObjectId;
+use super::super::list;
 use super::super::manifest::{TreeEntry, TreeNode, is_plain};
 use super::super::pack::Kind;
+use super::super::pack::reader::Buffers;
 use super::super::pack::writer::Part;
 use super::large::Cutter;
 use super::seen::{self, Facts, Known};
@@ -52,7 +54,12 @@ pub(super) struct Reader<'a, 'p> {
     pub(super) now: i128,
     pub(super) frame: FrameInMaking,
     pub(super) content: Vec<u8>,
+    pub(super) lists: Lists,
 }
+
+/// What looking at lists needs room for, made when the first is looked at.
+#[derive(Default)]
+pub(super) struct Lists(Option<Buffers>);
 
 /// Small objects that will be a frame.
 #[derive(Default)]
@@ -118,7 +125,7 @@ impl Reader<'_, '_> {
         let is_file = Node::of(&stat) == Node::File;
         if is_file && let Some(known) = known.filter(|known| known.proves(&stat) && !self.options.xattrs) {
             let size = stat.st_size as u64;
-            if size == 0 || self.intake.has(&known.id) {
+            if size == 0 || self.has_whole(&known.id, size) {
                 self.intake.progress.add_unread(size);
                 let node = TreeNode::File { size, id: known.id };
                 return Ok(Ok(self.done(path, &stat, node, Vec::new())));
@@ -136,6 +143,32 @@ impl Reader<'_, '_> {
         };
         self.intake.progress.add_entry();
         Ok(Ok(self.done(path, &stat, node, xattrs)))
+    }
+
+    /// Whether a file that is not read is all there. A collection may have left the list of a file whose chunks went: it removes packs, and
+    /// one that is mostly needed keeps what else is in it.
+    fn has_whole(&mut self, id: &ObjectId, size: u64) -> bool {
+        if size <= chunks::WHOLE {
+            return self.intake.has(id);
+        }
+        let mut catalog = self.intake.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        if !catalog.is_settled(id) {
+            // A list that this put is about to write: each of its chunks was asked for before.
+            return catalog.has(id);
+        }
+        if self.lists.0.is_none() {
+            self.lists.0 = Buffers::new().ok();
+        }
+        let Some(buffers) = &mut self.lists.0 else { return false };
+        match list::is_whole(&catalog, id, size, buffers) {
+            Ok(is_whole) => is_whole,
+            Err(error) => {
+                if error.is_damage() {
+                    catalog.distrust(id);
+                }
+                false
+            }
+        }
     }
 
     fn done(&self, path: &[u8], stat: &Stat, node: TreeNode, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Done {

@@ -332,7 +332,7 @@ fn an_index_that_says_something_else_is_not_believed() {
 }
 
 impl Bench {
-    fn collect(&self) -> Collected {
+    pub(super) fn collect(&self) -> Collected {
         self.try_collect().unwrap().unwrap()
     }
 

@@ -1,0 +1,182 @@
+//! Collections: what goes takes nothing with it that somebody counts on.
+
+use super::*;
+use crate::artifact::retention::Withdrawal;
+
+/// What is kept under this name goes with the next collection.
+fn let_go(bench: &Bench, kept: &Kept) {
+    assert!(bench.store.forget_name(&member(), &kept.key, Withdrawal::NotTaken).unwrap());
+}
+
+fn packs(bench: &Bench) -> usize {
+    super::super::disk::fanned(&bench.store.home(&member()).packs()).unwrap().len()
+}
+
+#[test]
+fn an_unchanged_file_whose_list_outlived_its_chunks_is_stored_again() {
+    let bench = Bench::new();
+    let (tree, other) = (bench.folder("tree"), bench.folder("other"));
+    let mut content = noise(6 << 20, 1);
+    fs::write(tree.join("x"), &content).unwrap();
+    let first = bench.put(&member(), "first", &tree);
+    // The second pack has the new list, a chunk, and much that will be needed by others.
+    content[0] ^= 1;
+    fs::write(tree.join("x"), &content).unwrap();
+    let large = noise(16 << 20, 2);
+    fs::write(tree.join("y"), &large).unwrap();
+    settle();
+    let second = bench.put(&member(), "second", &tree);
+    fs::write(other.join("y"), &large).unwrap();
+    let kept = bench.put(&member(), "kept", &other);
+    assert_eq!(packs(&bench), 3);
+    let_go(&bench, &first);
+    let_go(&bench, &second);
+    bench.collect();
+    assert_eq!(packs(&bench), 2, "the chunks go, and the list stays in a pack that is needed");
+
+    let again = bench.put(&member(), "again", &tree);
+    assert_eq!(again.put.id, second.put.id);
+    assert!(again.put.new_bytes > 5 << 20, "{} bytes", again.put.new_bytes);
+    for (id, expected) in [(again.put.id, &tree), (kept.put.id, &other)] {
+        let out = tempfile::tempdir_in(bench.temp.path()).unwrap();
+        bench.get(&member(), &id, out.path()).unwrap();
+        assert_eq!(state(out.path()), state(expected));
+    }
+}
+
+#[test]
+fn an_unchanged_file_whose_list_is_damaged_is_stored_again_with_it() {
+    let bench = Bench::new();
+    let tree = bench.folder("tree");
+    let content = noise(2 << 20, 1);
+    fs::write(tree.join("x"), &content).unwrap();
+    settle();
+    let kept = bench.put(&member(), "a", &tree);
+    let id = ObjectId::of(&content);
+    let catalog = bench.store.catalog(&bench.store.home(&member())).unwrap();
+    let found = catalog.find(&id).unwrap();
+    assert_eq!(found.record.kind, super::super::pack::Kind::List);
+    // The list does not compress: it lies there as it is.
+    let mut bytes = fs::read(&found.pack.path).unwrap();
+    let chunk = ObjectId::of(&content[..first_chunk(&content)]);
+    let at = bytes.windows(32).position(|some| some == chunk.as_bytes());
+    bytes[at.unwrap()] ^= 1;
+    fs::write(&found.pack.path, bytes).unwrap();
+    bench.put(&member(), "a", &tree);
+    let out = bench.folder("out");
+    bench.get(&member(), &kept.put.id, &out).unwrap();
+    assert_eq!(state(&out), state(&tree));
+}
+
+fn first_chunk(content: &[u8]) -> usize {
+    let mut ends = Vec::new();
+    super::super::chunks::cuts(content, true, &mut ends);
+    ends[0]
+}
+
+#[test]
+fn only_damage_is_taken_for_damage_when_packs_are_copied() {
+    use super::super::collect::repack;
+    use super::super::pack::files::Trouble;
+    use super::super::verify::Checker;
+
+    let bench = Bench::new();
+    let tree = bench.folder("tree");
+    mixed(&tree);
+    let kept = bench.put(&member(), "a", &tree);
+    let home = bench.store.home(&member());
+    let [path] = &super::super::disk::fanned(&home.packs()).unwrap()[..] else { panic!("one pack") };
+    let aside = bench.temp.path().join("aside");
+    let look = |target: &Path| {
+        let work = bench.store.begin(&Interrupt::default()).unwrap();
+        let catalog = bench.store.catalog(&home).unwrap();
+        fs::rename(path, &aside).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+        let packs: Vec<_> = catalog.packs().iter().collect();
+        let copied = repack::copy(&bench.store, &home, &work.session, &packs, |_, _| true);
+        let verification = Checker::new(&catalog).unwrap().verification(&kept.put.id, true, None, bench.store.now());
+        fs::remove_file(path).unwrap();
+        fs::rename(&aside, path).unwrap();
+        (copied.map(|copied| copied.left_out.into_values().collect::<Vec<_>>()), verification)
+    };
+    // A circle of links: the system cannot say anything about the file.
+    let (copied, verification) = look(path);
+    assert!(copied.is_err_and(|error| !error.is_damage()));
+    assert!(verification.is_err_and(|error| !error.is_damage()));
+    // Where there is no memory, reading this is an I/O error.
+    let (copied, verification) = look(Path::new("/proc/self/mem"));
+    assert_eq!(copied.unwrap(), [Trouble::Unreadable]);
+    assert_eq!(verification.unwrap().result, VerificationResult::Corrupted);
+    let out = bench.folder("out");
+    bench.get(&member(), &kept.put.id, &out).unwrap();
+    assert_eq!(state(&out), state(&tree));
+}
+
+#[test]
+fn what_the_disk_did_not_give_back_is_never_removed() {
+    let bench = Bench::new();
+    let tree = bench.folder("tree");
+    mixed(&tree);
+    bench.put(&member(), "a", &tree);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 24 * 3600);
+    let [damaged, unread] = ["pack", "pack.unread"].map(|name| bench.root().join("damaged").join(name));
+    for path in [&damaged, &unread] {
+        fs::write(path, "x").unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+    }
+    bench.collect();
+    assert!(!damaged.exists() && unread.exists());
+}
+
+#[test]
+fn a_collection_keeps_a_pack_of_which_it_could_not_copy_what_is_needed() {
+    let bench = Bench::new();
+    let (tree, part) = (bench.folder("tree"), bench.folder("part"));
+    let small = noise(50 << 10, 1);
+    fs::write(tree.join("large"), noise(4 << 20, 2)).unwrap();
+    fs::write(tree.join("small"), &small).unwrap();
+    fs::write(part.join("small"), &small).unwrap();
+    let whole = bench.put(&member(), "whole", &tree);
+    bench.put(&member(), "part", &part);
+    let home = bench.store.home(&member());
+    let pack = bench.store.catalog(&home).unwrap().find(&ObjectId::of(&small)).unwrap().pack.path.clone();
+    let mut bytes = fs::read(&pack).unwrap();
+    let at = bytes.windows(64).position(|some| some == &small[..64]).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let_go(&bench, &whole);
+    bench.collect();
+    assert!(pack.exists(), "what is damaged in it is still needed");
+}
+
+#[test]
+fn what_was_kept_by_a_clock_that_was_wrong_is_from_now_and_its_grace_ends() {
+    const DAY: i64 = 24 * 3600;
+    let bench = Bench::new();
+    let folder = bench.folder("tree");
+    fs::write(folder.join("file"), "x").unwrap();
+    bench.collect();
+    bench.pass(300 * DAY);
+    bench.put(&member(), "wrong", &folder);
+    bench.pass(-300 * DAY);
+    let age = |bench: &Bench| {
+        let listed = bench.store.list(Some(&member())).unwrap();
+        let now = jiff::Timestamp::from_second(bench.seconds.load(Ordering::Relaxed)).unwrap();
+        let latest = listed[0].last_accessed.max(listed[0].info.created_at);
+        now.duration_since(latest).as_secs()
+    };
+    assert!(age(&bench) < -299 * DAY);
+    // The clock is agreed on from the second time on.
+    for _ in 0..3 {
+        bench.pass(DAY);
+        bench.collect();
+    }
+    assert!((0..3 * DAY).contains(&age(&bench)), "{}", age(&bench));
+    // Of 31 days, and not used for as long.
+    bench.pass(31 * DAY);
+    for _ in 0..3 {
+        bench.pass(3600);
+        bench.collect();
+    }
+    assert_eq!(bench.store.list(Some(&member())).unwrap(), []);
+}
