@@ -20,6 +20,10 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(15 * 60);
 /// Before the first, so that an agent that starts is not busy with it.
 const AT_FIRST: Duration = Duration::from_secs(60);
 
+/// Before the first look at whether it is time to read everything, and between two such looks.
+const BEFORE_READING: Duration = Duration::from_secs(5 * 60);
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+
 /// Between two looks at everything.
 const SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -36,6 +40,23 @@ pub struct Storekeeper {
 impl Storekeeper {
     /// Works until it is told to stop.
     pub async fn run(self, stop: CancellationToken) {
+        // Reading everything takes hours, and nothing waits for it.
+        tokio::join!(self.clean_up(&stop), self.look_through(&stop));
+    }
+
+    async fn look_through(&self, stop: &CancellationToken) {
+        let mut pause = BEFORE_READING;
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            pause = LOOK_EVERY;
+            if let Err(error) = self.scrub_if_due(stop).await
+                && !stop.is_cancelled()
+            {
+                warn!(error, "the store cannot be looked through now");
+            }
+        }
+    }
+
+    async fn clean_up(&self, stop: &CancellationToken) {
         let mut last: Option<Moment> = None;
         let mut pause = AT_FIRST;
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
@@ -43,11 +64,11 @@ impl Storekeeper {
                 warn!(error, "references of jobs that are over stay for now");
             }
             let elapsed = last.map(Moment::elapsed);
-            pause = match self.collect(elapsed, &stop).await {
+            pause = match self.collect(elapsed, stop).await {
                 Ok(Some(collected)) => {
                     last = Some(Moment::now());
                     tell(&collected);
-                    if let Err(error) = self.tidy_shared(&stop).await
+                    if let Err(error) = self.tidy_shared(stop).await
                         && !stop.is_cancelled()
                     {
                         warn!(error, "the shared store cannot be tidied up now");
@@ -62,11 +83,6 @@ impl Storekeeper {
                     AFTER_TROUBLE
                 }
             };
-            if let Err(error) = self.scrub_if_due(&stop).await
-                && !stop.is_cancelled()
-            {
-                warn!(error, "the store cannot be looked through now");
-            }
         }
     }
 

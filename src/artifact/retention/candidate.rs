@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::Owner;
+use crate::pipeline::{Owner, Trust};
 
 macro_rules! text_key {
     ($(#[$doc:meta])* $name:ident) => {
@@ -112,9 +112,10 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What patterns are matched with.
+    /// What patterns are matched with. A fork's titles are not: they would have its things kept as the project's are.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
-        std::iter::once(&self.name).chain(&self.titles).map(String::as_str)
+        let titles = if self.owner.trust == Trust::Fork { &[] } else { self.titles.as_slice() };
+        std::iter::once(&self.name).chain(titles).map(String::as_str)
     }
 
     /// What is counted together by bounds on the number.

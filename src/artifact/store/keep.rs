@@ -159,11 +159,11 @@ impl Store {
             info.newest_since = Some(self.now().max(newest.saturating_add(A_MOMENT).unwrap_or(newest)));
         }
         let record = Record::Kept(info);
-        let unchanged = old.as_ref().filter(|old| is_same(old, &record));
-        let is_up_to_date = unchanged.is_some();
-        if let Some(unchanged) = unchanged.filter(|_| is_newest) {
+        let is_up_to_date = old.as_ref().is_some_and(|old| is_same(old, &record));
+        if is_up_to_date && is_newest {
             // Not only that it was used: an index that lacks it learns of it.
-            self.index().add(unchanged, self.now())?;
+            self.reconcile_one(&home, &key)?;
+            self.index().touch(&slug, &key, self.now())?;
             if let (Share::Yes, Record::Kept(info)) = (share, &record) {
                 self.tell_again(info, TELL_AGAIN)?;
             }
@@ -171,10 +171,10 @@ impl Store {
             if share == Share::Yes {
                 self.will_offer(&work.session, &record)?;
             }
+            self.write_record(&work, &record)?;
             if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() != [put.id]) {
                 self.audit_withdrawal(old, Withdrawal::Replaced)?;
             }
-            self.write_record(&work, &record)?;
         }
         if put.new_bytes > 0 {
             self.index().set_usage(&slug, before + put.new_bytes)?;
@@ -344,10 +344,11 @@ impl Store {
     /// Keeps something no longer, and has the second level forget it, where there is one. False: it was not kept.
     ///
     /// # Errors
-    /// The second level does not answer, and still has it.
+    /// The second level does not answer: it is kept there and here, so that this can be tried again.
     pub fn withdraw(&self, info: &ArtifactInfo, why: Withdrawal, interrupt: &Interrupt) -> Result<bool, StoreError> {
-        // In this order: what is kept here may be offered at any time.
+        self.forget_in_second(info, interrupt)?;
         let was_there = self.forget_name(&info.owner, &Record::Kept(info.clone()).key(), why)?;
+        // Once more: it may have been offered in between.
         self.forget_in_second(info, interrupt)?;
         Ok(was_there)
     }
@@ -374,7 +375,7 @@ impl Store {
         if let Some(folder) = path.parent().filter(|_| was_there) {
             disk::sync_folder(folder)?;
         }
-        self.index().remove(&slug_of(&home), key)?;
+        self.reconcile_one(&home, key)?;
         Ok(was_there)
     }
 }

@@ -44,6 +44,12 @@ impl Store {
         })
     }
 
+    /// Has the index say what the file of one record says.
+    pub(super) fn reconcile_one(&self, home: &Home, key: &RecordKey) -> Result<(), StoreError> {
+        let index = self.index();
+        index.at_once(|| self.tell_index(&index, home, key, false))
+    }
+
     /// Has the index say what the file of a record says. It is read here, where nobody else writes to the index: whoever
     /// writes or removes a record tells the index afterwards, so that the file is never older than what the index has.
     fn tell_index(&self, index: &Index, home: &Home, key: &RecordKey, is_new: bool) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ pub enum Wanted {
     Exact(Vec<u8>),
     /// The newest cache whose key begins like this.
     Prefix(Vec<u8>),
-    /// The newest artifact of this name, or the tree of this id, of which the beginning is enough where it is long and meant for only one.
+    /// The newest artifact of this name, or the tree of this id, an artifact's or a cache's, of which the beginning is enough where it is long and meant for only one.
     Named(String),
 }
 
@@ -70,7 +70,7 @@ impl Store {
                 self.index().add(&Record::Kept(info.clone()), found.last_accessed)?;
                 Ok(Some(Listed { info, ..found }))
             }
-            _ => self.index().remove(&slug_of(&home), &key).map(|()| None),
+            _ => self.reconcile_one(&home, &key).map(|()| None),
         }
     }
 
@@ -226,9 +226,10 @@ pub(super) fn matches(info: &ArtifactInfo, wanted: &Wanted) -> bool {
     match (wanted, &info.what) {
         (Wanted::Exact(key), What::Cache { key: own, .. }) => hex::encode(key) == *own,
         (Wanted::Prefix(prefix), What::Cache { key: own, .. }) => own.starts_with(&hex::encode(prefix)),
-        (Wanted::Named(wanted), What::Artifact { name }) => {
+        (Wanted::Named(wanted), what) => {
             let is_id = || info.content_hash.to_string().starts_with(&wanted.to_ascii_lowercase());
-            name.as_ref() == Some(wanted) || (may_be_id(wanted) && is_id())
+            let is_name = matches!(what, What::Artifact { name: Some(name) } if name == wanted);
+            is_name || (may_be_id(wanted) && is_id())
         }
         _ => false,
     }

@@ -327,11 +327,15 @@ impl Store {
             let mut aside: Vec<(PathBuf, Trouble)> =
                 copied.left_out.into_iter().map(|(id, trouble)| (home.pack(id), trouble)).collect();
             for path in catalog.damaged() {
-                let trouble = match Pack::open(path, self.key.as_ref(), |_, _| {}) {
-                    Err(StoreError::File { source, .. }) => Trouble::of(&source),
-                    _ => Trouble::Wrong,
-                };
-                aside.push((path.clone(), trouble));
+                match Pack::open(path, self.key.as_ref(), |_, _| {}) {
+                    // It can be read now.
+                    Ok(pack) if path.file_name().is_some_and(|name| *name == *pack.id.to_string()) => {}
+                    Ok(_) | Err(StoreError::Damaged { .. }) => aside.push((path.clone(), Trouble::Wrong)),
+                    Err(StoreError::File { source, .. }) if Trouble::of(&source).is_damage() => {
+                        aside.push((path.clone(), Trouble::of(&source)));
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             aside
         };

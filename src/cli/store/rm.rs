@@ -3,15 +3,16 @@
 use clap::Args;
 
 use super::House;
-use crate::artifact::retention::Withdrawal;
-use crate::artifact::store::{Listed, StoreError};
+use crate::artifact::retention::{Expiry, Withdrawal};
+use crate::artifact::store::{Listed, StoreError, What};
 use crate::cli::{Verdict, render};
 
 /// Arguments of `forgehand store rm`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "All that one owner keeps under the name goes, or the tree of the id under all its names. What is pinned or held by a \
-                  job is refused. The next `store gc` gives the room back. In the shared store it is no longer found; what \
+    after_help = "All artifacts that one owner keeps under the name go, or the tree of the id under all its names, as a cache too. What is \
+                  pinned or held by a job is refused. The next `store gc` gives the room back, unless a pack is full of what is \
+                  needed. In the shared store it is no longer found; what \
                   another machine has of it stays there until it goes by that machine's rules."
 )]
 pub struct RmArgs {
@@ -23,11 +24,17 @@ pub struct RmArgs {
 pub(super) fn run(args: &RmArgs, house: &House) -> Result<Verdict, StoreError> {
     let mut verdict = Verdict::Success;
     for name in &args.what {
-        let all = meant(house, name)?;
-        if let Some(held) = all.iter().find(|one| one.references > 0) {
+        let all = match meant(house, name) {
+            Err(error @ StoreError::Unknown { .. }) => {
+                verdict = render::failed(&error, Verdict::Failed);
+                continue;
+            }
+            all => all?,
+        };
+        if let Some(held) = all.iter().find(|one| one.references > 0 || one.info.expires == Expiry::Never) {
+            let id = held.info.content_hash;
             let text = format!(
-                "`{name}` stays: {} of it is pinned or held by a job; `forgehand store unpin {name}`, or wait for the job",
-                held.info.content_hash
+                "`{name}` stays: {id} is pinned, or held by a job; `forgehand store unpin {id}`, or wait for the job"
             );
             verdict = render::failed(&text, Verdict::Failed);
             continue;
@@ -42,10 +49,10 @@ pub(super) fn run(args: &RmArgs, house: &House) -> Result<Verdict, StoreError> {
 /// What one owner keeps under the name or id.
 fn meant(house: &House, name: &str) -> Result<Vec<Listed>, StoreError> {
     let found = house.find(name)?.info;
-    let is_name = found.what.text() == Some(name);
+    let named = What::Artifact { name: Some(name.to_owned()) };
     let mut all = house.store.list(Some(&found.owner))?;
-    all.retain(|one| match is_name {
-        true => one.info.what.text() == Some(name),
+    all.retain(|one| match found.what == named {
+        true => one.info.what == named,
         false => one.info.content_hash == found.content_hash,
     });
     Ok(all)

@@ -9,8 +9,8 @@ use super::super::get;
 use super::super::id::ObjectId;
 use super::super::list;
 use super::super::manifest::TreeNode;
-use super::super::pack::Kind;
 use super::super::pack::reader::{Buffers, Pack};
+use super::super::pack::{Kind, PackId};
 use super::super::record::Record;
 use crate::artifact::Interrupt;
 
@@ -21,6 +21,8 @@ pub(in super::super) struct Marks<'c> {
     buffers: Buffers,
     /// Something that tells what is needed could not be read: then nobody knows what is not.
     pub(super) is_blind: bool,
+    /// Packs in which something of that was damaged, though another copy was whole.
+    pub(super) damaged: Vec<PackId>,
     interrupt: Interrupt,
 }
 
@@ -31,6 +33,7 @@ impl<'c> Marks<'c> {
             live: HashSet::default(),
             buffers: Buffers::new()?,
             is_blind: false,
+            damaged: Vec::new(),
             interrupt: interrupt.clone(),
         })
     }
@@ -89,7 +92,7 @@ impl<'c> Marks<'c> {
     }
 
     fn try_tree(&mut self, id: &ObjectId) -> Result<(), StoreError> {
-        let root = get::root(self.catalog, id, &mut self.buffers, &mut Vec::new())?;
+        let root = get::root(self.catalog, id, &mut self.buffers, &mut self.damaged)?;
         for (segment, _) in &root.segments {
             if self.interrupt.is_raised() {
                 return Err(StoreError::Interrupted);
@@ -97,7 +100,7 @@ impl<'c> Marks<'c> {
             if !self.mark(segment) {
                 continue;
             }
-            for entry in get::segment(self.catalog, segment, &mut self.buffers, &mut Vec::new())? {
+            for entry in get::segment(self.catalog, segment, &mut self.buffers, &mut self.damaged)? {
                 match entry.node {
                     TreeNode::File { size, id } if size > 0 => self.file(&id, size)?,
                     _ => {}
@@ -118,7 +121,7 @@ impl<'c> Marks<'c> {
             // One that cannot be read now may be read later: what it needs is not known.
             Err(error) => return Err(error),
         }
-        for part in list::parts(self.catalog, id, &mut self.buffers, &mut Vec::new())? {
+        for part in list::parts(self.catalog, id, &mut self.buffers, &mut self.damaged)? {
             self.mark(&part);
         }
         let live = &mut self.live;
@@ -126,6 +129,6 @@ impl<'c> Marks<'c> {
             live.extend(chunks.iter().map(|chunk| chunk.id.short()));
             Ok(())
         };
-        list::chunks(self.catalog, id, size, &mut self.buffers, &mut Vec::new(), &mut mark)
+        list::chunks(self.catalog, id, size, &mut self.buffers, &mut self.damaged, &mut mark)
     }
 }

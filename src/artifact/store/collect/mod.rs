@@ -81,8 +81,8 @@ impl Store {
         {
             let work = self.begin(&how.interrupt)?;
             self.set_clock_record(&work, collected.plan.clock)?;
-            self.set_back(&work, &facts, &collected.plan)?;
         }
+        self.set_back(&facts, &collected.plan, &how.interrupt)?;
         self.audit(&self.changed_verdicts(&collected.plan)?)?;
         if facts.lost == 0 {
             self.delete(&facts, &mut collected, &how.interrupt)?;

@@ -59,7 +59,10 @@ pub(super) fn sweep(store: &Store, home: &Home, interrupt: &Interrupt) -> Result
         for record in &records {
             marks.record(record)?;
         }
-        if marks.is_blind {
+        if marks.is_blind || !marks.damaged.is_empty() || !catalog.damaged().is_empty() {
+            // What can be read may be a copy of what cannot, or what that needs: looking at everything deals with it first.
+            tracing::warn!(owner = %slug_of(home), "packs are damaged: no object of their owner is removed until the store has been verified");
+            store.want_scrub()?;
             return Ok(Swept::default());
         }
         let mut doomed = doomed(&catalog, &marks)?;

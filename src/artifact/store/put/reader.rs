@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::Stat;
 
 use super::super::chunks;
+use super::super::error::StoreError;
 use super::super::frame::MAX_FRAME;
 use super::super::id::ObjectId;
 use super::super::list;
@@ -165,6 +166,10 @@ impl Reader<'_, '_> {
             Err(error) => {
                 if error.is_damage() {
                     catalog.distrust(id);
+                }
+                // A part of a long list is an object of its own.
+                if let StoreError::Object { id: part, .. } = &error {
+                    catalog.distrust(part);
                 }
                 false
             }

@@ -179,21 +179,23 @@ impl Store {
             return Err(wrong(second, &names::record(&shared.info), &what));
         }
         let record = Record::Kept(shared.info.clone());
+        let mut replaced = None;
         let gives_way = match self.read_record(home, &record.key())? {
             None => true,
             // Somebody may have kept it anew while this came.
             Some(Record::Kept(known)) => {
                 let is_same = known.content_hash == shared.info.content_hash;
                 let is_newer = reason == Reason::Wanted && !is_same && known.created_at < shared.info.created_at;
-                if is_newer {
-                    self.audit_withdrawal(&known, Withdrawal::Replaced)?;
-                }
+                replaced = is_newer.then_some(known);
                 is_newer
             }
             Some(_) => false,
         };
         if gives_way {
             self.write_record(&work, &record)?;
+        }
+        if let Some(replaced) = replaced {
+            self.audit_withdrawal(&replaced, Withdrawal::Replaced)?;
         }
         Ok(bytes)
     }

@@ -147,6 +147,10 @@ impl Store {
                 let shared = Shared { info, packs: packs.shared };
                 let bytes = shared.to_bytes(self.key.as_ref())?;
                 second.note(second.level.write(&names::record(&shared.info), &bytes, interrupt))?;
+                if self.read_record(&home, &entry.key)?.is_none() {
+                    // Somebody has withdrawn it meanwhile.
+                    second.note(second.level.remove(&names::record(&shared.info), interrupt))?;
+                }
                 let again = relied_on_condemned;
                 return Ok(if again { Outcome::LookAgain { bytes: sent } } else { Outcome::Done { bytes: sent } });
             }

@@ -54,3 +54,15 @@ fn the_newest_again_writes_no_record() {
     assert!(kept("a").is_up_to_date);
     assert_eq!(texts(), before);
 }
+
+#[test]
+fn an_id_means_a_cache_too_and_a_name_does_not() {
+    let bench = Bench::new();
+    let folder = bench.folder("tree");
+    fs::write(folder.join("file"), "x").unwrap();
+    let id = bench.try_put_as(&member(), What::cache(b"deps"), &folder).unwrap().put.id;
+    let find = |name: &str| bench.store.find(&member(), &Wanted::Named(name.to_owned())).unwrap();
+    assert_eq!(find(&id.to_string()).unwrap().info.what, What::cache(b"deps"));
+    assert_eq!(find("deps"), None);
+    assert!(!bench.store.index().is_damaged());
+}
