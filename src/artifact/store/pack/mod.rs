@@ -135,6 +135,3 @@ impl ObjectRecord {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;
