@@ -11,8 +11,8 @@ pub(super) const MAX_FRAME: usize = 8 << 20;
 const LEVEL: i32 = 1;
 
 /// So many bytes of a frame are looked at to see whether it can shrink at all, in stretches of [`STRETCH`].
-const SAMPLE: usize = 4 << 10;
-const STRETCH: usize = 256;
+const SAMPLE: usize = 2 << 10;
+const STRETCH: usize = 128;
 
 /// Of frames in a row that look as if they cannot, one in so many is tried all the same.
 const TRIED: usize = 16;

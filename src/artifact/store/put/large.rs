@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use super::super::chunks;
+use super::super::chunks::{Cut, Cutting};
 use super::super::id::ObjectId;
 use super::super::list::{ListWriter, Listed};
 use super::super::pack::Kind;
@@ -20,7 +20,7 @@ use crate::artifact::Interrupt;
 /// A part of a file, from the beginning of a chunk to the end of one.
 pub(super) struct Piece<'p> {
     buffer: Buffer<'p>,
-    ends: Vec<usize>,
+    cuts: Vec<Cut>,
     is_last: bool,
 }
 
@@ -59,13 +59,13 @@ impl<'p> Cutter<'p> {
         interrupt: &Interrupt,
     ) -> io::Result<Option<Read>> {
         let mut at = 0;
-        let mut carried: Vec<u8> = Vec::new();
-        loop {
-            let mut buffer = self.pool.take();
-            buffer[..carried.len()].copy_from_slice(&carried);
-            let room = (buffer.len() - carried.len()) as u64;
+        let mut cutting = Cutting::default();
+        // The buffer that is read into, and how much of a chunk is in it already.
+        let mut next = Some((self.pool.take(), 0));
+        while let Some((mut buffer, carried)) = next.take() {
+            let room = (buffer.len() - carried) as u64;
             let wanted = room.min(size - at) as usize;
-            let got = match read_at(file, &mut buffer[carried.len()..carried.len() + wanted], at) {
+            let got = match read_at(file, &mut buffer[carried..carried + wanted], at) {
                 Ok(got) => got,
                 Err(error) => {
                     self.give_up(buffer);
@@ -73,21 +73,20 @@ impl<'p> Cutter<'p> {
                 }
             };
             at += got as u64;
-            let filled = carried.len() + got;
+            let filled = carried + got;
             // The same length as when it was opened; what is shorter ends where it ends.
             let is_last = at == size || got < wanted;
-            let mut ends = Vec::new();
-            chunks::cuts(&buffer[..filled], is_last, &mut ends);
-            let taken = ends.last().copied().unwrap_or(0);
-            carried.clear();
-            carried.extend_from_slice(&buffer[taken..filled]);
-            if interrupt.is_raised() || self.pieces.send(Piece { buffer, ends, is_last }).is_err() {
+            let cuts = cutting.cut(&buffer[..filled], is_last);
+            if !is_last {
+                let rest = &buffer[cuts.last().map_or(0, |cut| cut.end)..filled];
+                let mut following = self.pool.take();
+                following[..rest.len()].copy_from_slice(rest);
+                next = Some((following, rest.len()));
+            }
+            if interrupt.is_raised() || self.pieces.send(Piece { buffer, cuts, is_last }).is_err() {
                 return Ok(None);
             }
             intake.progress.add_bytes(got as u64);
-            if is_last {
-                break;
-            }
         }
         let Ok(hashed) = self.hashed.recv() else { return Ok(None) };
         let id = hashed.id;
@@ -101,7 +100,7 @@ impl<'p> Cutter<'p> {
 impl<'p> Cutter<'p> {
     /// Has the partner forget a file that cannot be read to its end.
     fn give_up(&self, buffer: Buffer<'p>) {
-        if self.pieces.send(Piece { buffer, ends: Vec::new(), is_last: true }).is_ok() {
+        if self.pieces.send(Piece { buffer, cuts: Vec::new(), is_last: true }).is_ok() {
             let _ = self.hashed.recv();
         }
     }
@@ -125,20 +124,16 @@ fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 pub(super) fn hash<'p>(pieces: &Receiver<Piece<'p>>, hashed: &SyncSender<Hashed>, intake: &Intake<'_, 'p>) {
     let mut whole = Hasher::new();
     let mut list = ListWriter::new();
-    // The chunk before, of which long runs of the same byte consist.
-    let mut last: Option<(ObjectId, Vec<u8>)> = None;
-    for Piece { buffer, ends, is_last } in pieces {
+    let mut before = None;
+    for Piece { buffer, cuts, is_last } in pieces {
         let mut new = Vec::new();
         let mut start = 0;
-        let mut same: Option<(ObjectId, Range<usize>)> = None;
-        for end in ends {
+        for Cut { end, is_again } in cuts {
             let range = start..end;
             start = end;
             let chunk = &buffer[range.clone()];
-            let before = same.as_ref().map(|(id, range)| (*id, &buffer[range.clone()]));
-            let before = before.or(last.as_ref().map(|(id, bytes)| (*id, bytes.as_slice())));
             let id = match before {
-                Some((id, bytes)) if bytes == chunk => {
+                Some(id) if is_again => {
                     whole.update(chunk);
                     id
                 }
@@ -148,7 +143,7 @@ pub(super) fn hash<'p>(pieces: &Receiver<Piece<'p>>, hashed: &SyncSender<Hashed>
                     part.finish()
                 }
             };
-            same = Some((id, range.clone()));
+            before = Some(id);
             let length = chunk.len() as u32;
             if !list.push(id, length, |part| intake.store(Payload::owned(part))) {
                 return;
@@ -157,7 +152,6 @@ pub(super) fn hash<'p>(pieces: &Receiver<Piece<'p>>, hashed: &SyncSender<Hashed>
                 new.push(NewChunk { part: Part { id, kind: Kind::Data, length }, range });
             }
         }
-        last = same.map(|(id, range)| (id, buffer[range].to_vec()));
         // All at once: handing them over one by one takes a good part of the time that compressing them takes.
         if !new.is_empty() && !intake.send(Payload::Chunks { buffer, chunks: new }) {
             return;
@@ -165,7 +159,7 @@ pub(super) fn hash<'p>(pieces: &Receiver<Piece<'p>>, hashed: &SyncSender<Hashed>
         if is_last {
             let whole = std::mem::replace(&mut whole, Hasher::new());
             let list = std::mem::replace(&mut list, ListWriter::new());
-            last = None;
+            before = None;
             if hashed
                 .send(Hashed { id: whole.finish(), list: list.finish(|part| intake.store(Payload::owned(part))) })
                 .is_err()

@@ -51,8 +51,12 @@ use source::{Opener, Unlisted};
 /// Paths of a batch.
 const BATCH: usize = 64;
 
-/// Buffers of a put: 20 MiB. Three a thread where there are many: 30 MiB.
-const BUFFERS: usize = 16;
+/// Buffers of a put: 30 MiB, three for each of eight threads.
+const BUFFERS: usize = 24;
+
+/// Pieces of a file that may wait to be hashed. Reading, hashing and packing take turns on few processors: what waits
+/// between them is what keeps these busy.
+const PIECES: usize = 6;
 
 /// What to keep of files besides content, mode and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -221,7 +225,7 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     let catalog = Mutex::new(catalog);
     let remarks = Mutex::new(Remarks::default());
-    let pool = Pool::new(BUFFERS.max(threads * 3));
+    let pool = Pool::new(BUFFERS);
     let failure = Failure::default();
     let window = Window::new();
     let (packer, full) = Packer::new(work.session, work.key, work.allowance);
@@ -243,7 +247,7 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
         let to_read = Arc::new(Mutex::new(to_read));
         let (outcomes, to_assemble) = channel();
         for _ in 0..threads {
-            let (pieces, to_hash) = sync_channel(2);
+            let (pieces, to_hash) = sync_channel(PIECES);
             let (hashed, from_hasher) = sync_channel(1);
             let hashing = intake.again();
             scope.spawn(move || large::hash(&to_hash, &hashed, &hashing));

@@ -89,9 +89,7 @@ fn flip_list(bench: &Bench, content: &[u8]) {
 }
 
 fn first_chunk(content: &[u8]) -> usize {
-    let mut ends = Vec::new();
-    super::super::chunks::cuts(content, true, &mut ends);
-    ends[0]
+    super::super::chunks::Cutting::default().cut(content, true)[0].end
 }
 
 #[test]
