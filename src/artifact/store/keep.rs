@@ -10,9 +10,9 @@ use super::put::{self, Allowance, Paths, Progress, Put, PutOptions, PutWork, Wal
 use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
 use super::restore::owners_of_project;
 use super::{ObjectId, disk};
-use crate::artifact::{Interrupt, Unnamed};
 use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause, Withdrawal, Withdrawn};
 use crate::artifact::select::Selection;
+use crate::artifact::{Interrupt, Unnamed};
 use crate::pipeline::{JobKey, Owner, Trust};
 
 /// Which files of a tree are kept.

@@ -16,8 +16,8 @@ use super::manifest::{Root, TreeEntry, TreeNode, read};
 use super::pack::reader::Buffers;
 use super::pack::{Kind, PackId};
 use super::put::Progress;
-use crate::artifact::{Interrupt, Unnamed};
 use crate::artifact::archive::Limits;
+use crate::artifact::{Interrupt, Unnamed};
 
 mod content;
 mod place;

@@ -53,6 +53,21 @@ impl Keeper {
         }
     }
 
+    /// For the archive `41/out.zip` of the job `make`.
+    #[cfg(test)]
+    pub(in crate::executor::stages) fn test(store: Arc<Store>, owner: Owner, size: u64) -> Self {
+        let id = crate::pipeline::JobId::new("42");
+        Self {
+            job: JobKey::of(&owner.forge, &id, "token"),
+            store,
+            owner,
+            name: "41/out.zip".to_owned(),
+            maker: "make".to_owned(),
+            runs_for: "branch main".to_owned(),
+            size,
+        }
+    }
+
     /// Keeps what lies in `root`, which was empty before an archive of `size` bytes was unpacked there and which nobody else can
     /// write to. Nothing hangs on it: where it cannot be kept, the next job downloads it, too.
     pub(in crate::executor::stages) fn keep(&self, root: &Dir, size: u64, unpacked: &Unpacked, interrupt: &Interrupt) {

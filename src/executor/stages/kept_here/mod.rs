@@ -125,7 +125,8 @@ fn restore_staged(
     let staging = files::staging(workspace, dirs).map_err(|error| disk("artifacts cannot be restored", &error))?;
     let (owner, id) = (&found.info.owner, &found.info.content_hash);
     let got = store.restore(owner, id, &staging, &Progress::default(), interrupt).map_err(|error| in_words(&error))?;
-    let remarks = merge::move_into(&staging, root, &got.unnamed).map_err(|error| disk("artifacts cannot be moved", &error))?;
+    let remarks =
+        merge::move_into(&staging, root, &got.unnamed).map_err(|error| disk("artifacts cannot be moved", &error))?;
     Ok((got.entries, remarks))
 }
 
