@@ -13,6 +13,7 @@ use cap_std::fs::Dir;
 
 use super::artifacts::{archive_failure, disk, given_up, open_project};
 use super::kept_here::Keeper;
+use super::sources::remove_tree;
 use crate::artifact::archive::{self, Unpacked, Unpacking};
 use crate::artifact::{Interrupt, merge};
 use crate::pipeline::JobFailure;
@@ -34,7 +35,7 @@ impl Unpack {
         let root = open_project(&self.workspace, &self.dirs)?;
         let staged = self.by_way_of_staging(&root, interrupt);
         // Both best effort: the job's private folder goes with the job.
-        if let Err(error) = remove(&self.staging) {
+        if let Err(error) = remove_tree(&self.staging) {
             tracing::warn!(%error, "what was unpacked of an archive stays until the job's end");
         }
         let unpacked = match staged? {
@@ -90,20 +91,13 @@ impl Unpack {
 
 /// Makes the folder anew. `None`: it lies on another file system than `root`, so that nothing can be moved there.
 fn fresh(staging: &Path, root: &Dir) -> io::Result<Option<Dir>> {
-    remove(staging)?;
+    remove_tree(staging)?;
     DirBuilder::new().mode(0o700).create(staging)?;
     let there = rustix::fs::fstat(root)?.st_dev;
     if std::fs::metadata(staging)?.dev() != there {
         return Ok(None);
     }
     Dir::open_ambient_dir(staging, ambient_authority()).map(Some)
-}
-
-fn remove(staging: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(staging) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
 }
 
 #[cfg(test)]
@@ -164,6 +158,10 @@ mod tests {
 
         /// Unpacks the archive for a job of this trust, to which the forge says that it has so many bytes.
         fn unpack(&self, trust: Trust, size: u64) -> Result<Unpacked, JobFailure> {
+            self.unpack_until(trust, size, &Interrupt::default())
+        }
+
+        fn unpack_until(&self, trust: Trust, size: u64, interrupt: &Interrupt) -> Result<Unpacked, JobFailure> {
             let path = |name| self.temp.path().join(name);
             fs::copy(path("archive"), path("private/download")).unwrap();
             let dirs = JobDirs {
@@ -180,7 +178,7 @@ mod tests {
                 dirs,
                 keeper: Keeper::test(self.store.clone(), owner(trust), size),
             };
-            unpack.run(&Interrupt::default())
+            unpack.run(interrupt)
         }
 
         fn kept_for(&self, trust: Trust) -> Option<Listed> {
@@ -256,6 +254,17 @@ mod tests {
         bytes[at - 30] ^= 1;
         fs::write(&path, bytes).unwrap();
         bench.unpack(Trust::Member, bench.size).unwrap_err();
+        assert!(!bench.temp.path().join("builds/p/deep/in").exists());
+        assert!(bench.kept_for(Trust::Member).is_none());
+        assert!(!bench.temp.path().join("private/unpacked").exists());
+    }
+
+    #[test]
+    fn a_job_that_is_told_to_stop_keeps_nothing() {
+        let bench = Bench::new();
+        let interrupt = Interrupt::default();
+        interrupt.raise();
+        bench.unpack_until(Trust::Member, bench.size, &interrupt).unwrap_err();
         assert!(!bench.temp.path().join("builds/p/deep/in").exists());
         assert!(bench.kept_for(Trust::Member).is_none());
         assert!(!bench.temp.path().join("private/unpacked").exists());
