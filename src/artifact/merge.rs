@@ -9,12 +9,12 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, Mode, Stat, Timespec, Timestamps};
 
 use super::beneath::{self, Node};
-use super::{Remark, Remarks, shown};
+use super::{Remark, Remarks, Unnamed, shown};
 
-/// Moves everything in `from` into `to`, a folder of the same file system. Returns what had to give way or was left out.
-/// Blocking.
-pub(crate) fn move_into(from: &Dir, to: &Dir) -> io::Result<Vec<Remark>> {
-    let mut merge = Merge { from, to, todo: vec![Visit::Enter(Vec::new())], remarks: Remarks::default() };
+/// Moves everything in `from` into `to`, a folder of the same file system. Of the folders that both have, those that are `unnamed` in
+/// `from` stay as they are in `to`. Returns what had to give way or was left out. Blocking.
+pub(crate) fn move_into(from: &Dir, to: &Dir, unnamed: &Unnamed) -> io::Result<Vec<Remark>> {
+    let mut merge = Merge { from, to, unnamed, todo: vec![Visit::Enter(Vec::new())], remarks: Remarks::default() };
     while let Some(visit) = merge.todo.pop() {
         match visit {
             Visit::Enter(path) => merge.folder(&path)?,
@@ -34,6 +34,7 @@ enum Visit {
 struct Merge<'a> {
     from: &'a Dir,
     to: &'a Dir,
+    unnamed: &'a Unnamed,
     todo: Vec<Visit>,
     remarks: Remarks,
 }
@@ -49,7 +50,9 @@ impl Merge<'_> {
             match (Node::of(&source), beneath::stat(&to, &name).as_ref().map(Node::of)) {
                 (Node::Folder, Ok(Node::Folder)) => {
                     // Before it is emptied: that changes its time.
-                    self.todo.push(Visit::Leave(whole.clone(), Box::new(source)));
+                    if !self.unnamed.has(&whole) {
+                        self.todo.push(Visit::Leave(whole.clone(), Box::new(source)));
+                    }
                     self.todo.push(Visit::Enter(whole));
                     open_up(&from, &name)?;
                     continue;
@@ -145,7 +148,11 @@ mod tests {
         fs::create_dir_all(b.join("full/of")).unwrap();
         fs::create_dir(b.join("empty")).unwrap();
 
-        let remarks = move_into(&dir(a), &dir(b)).unwrap();
+        let mut unnamed = Unnamed::default();
+        unnamed.add(b"both");
+        fs::set_permissions(b.join("both"), fs::Permissions::from_mode(0o711)).unwrap();
+        let remarks = move_into(&dir(a), &dir(b), &unnamed).unwrap();
+        assert_eq!(fs::metadata(b.join("both")).unwrap().mode() & 0o777, 0o711, "nobody said what mode it has");
         for path in ["new/deep/f", "both/in/f", "link/f", "file/f", "empty"] {
             assert_eq!(fs::read_to_string(b.join(path)).unwrap(), "moved", "{path}");
         }

@@ -28,9 +28,11 @@ pub mod select;
 pub mod server;
 pub mod store;
 pub mod tools;
+mod unnamed;
 
 pub use fingerprint::fingerprint;
 pub use moment::Moment;
+pub use unnamed::Unnamed;
 
 /// How much a [`Remark`] should be noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

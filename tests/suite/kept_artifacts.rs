@@ -44,9 +44,15 @@ fn make(forge: &TestForge, agent: &mut Agent) -> u64 {
 }
 
 fn use_it(forge: &TestForge, agent: &mut Agent, project: u64) -> String {
+    use_as(forge, agent, project, json!({}))
+}
+
+/// A job that depends on the one that left files.
+fn use_as(forge: &TestForge, agent: &mut Agent, project: u64, who: Value) -> String {
     let script = ["cat out/link", "stat -c %a out/file"];
-    let needs = json!({ "dependencies": ["make"] });
-    let (used, log) = run(forge, agent, job(agent, project, "use", &script, needs));
+    let mut more = json!({ "dependencies": ["make"] });
+    more.as_object_mut().unwrap().extend(who.as_object().expect("an object").clone());
+    let (used, log) = run(forge, agent, job(agent, project, "use", &script, more));
     assert_eq!(used.state, "success", "{log}\nthe agent wrote:\n{}", agent.output());
     assert_eq!(forge.job_log(used.id).output("step_script"), ["made", "750"]);
     log
@@ -108,6 +114,54 @@ fn what_is_lost_or_damaged_here_comes_from_the_forge() {
     let log = use_it(&forge, &mut agent, project);
     assert!(!log.contains("from this machine"), "{log}");
     assert_eq!(downloads(&forge), 2);
+    agent.stop();
+    agent.assert_nothing_left();
+    forge.assert_no_violations();
+}
+
+#[test]
+fn what_one_job_downloaded_the_next_one_gets_from_this_machine() {
+    let forge = TestForge::start();
+    let mut agent = Agent::start(&forge, AgentOptions::default().without_network());
+    let project = make(&forge, &mut agent);
+    agent.forget_artifacts();
+    let log = use_it(&forge, &mut agent, project);
+    assert!(log.contains("Downloaded artifacts of make"), "{log}");
+    assert_eq!(downloads(&forge), 1);
+    let listed = agent.forgehand(&["store", "ls", "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_else(|_| panic!("{}", said(&listed)));
+    assert_eq!((&listed[0]["job"], &listed[0]["lineage"]["producer"]), (&json!("make"), &Value::Null), "{listed}");
+    assert_eq!(listed[0]["lineage"]["consumers"].as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!(listed[0]["metadata"]["source"], "downloaded from the forge", "{listed}");
+    assert_eq!(listed[0]["reference_count"], 0, "{listed}");
+    let log = use_it(&forge, &mut agent, project);
+    assert!(log.contains("Restored artifacts of make from this machine"), "{log}");
+    assert_eq!(downloads(&forge), 1);
+    agent.stop();
+    agent.assert_nothing_left();
+    forge.assert_no_violations();
+}
+
+#[test]
+fn what_a_forks_job_downloaded_only_forks_get_from_this_machine() {
+    let forge = TestForge::start();
+    let mut agent = Agent::start(&forge, AgentOptions::default().without_network());
+    let project = make(&forge, &mut agent);
+    agent.forget_artifacts();
+    let fork = json!({
+        "git_info": { "protected": false },
+        "variables": [{ "key": "CI_MERGE_REQUEST_SOURCE_PROJECT_ID", "value": "999999" }],
+    });
+    let (member, protected) =
+        (json!({ "git_info": { "protected": false } }), json!({ "git_info": { "protected": true } }));
+    let restored = "Restored artifacts of make from this machine";
+    for (who, is_restored, all) in
+        [(&fork, false, 1), (&fork, true, 1), (&protected, false, 2), (&protected, true, 2), (&member, true, 2)]
+    {
+        let log = use_as(&forge, &mut agent, project, who.clone());
+        assert_eq!(log.contains(restored), is_restored, "{who}: {log}");
+        assert_eq!(downloads(&forge), all, "{who}");
+    }
     agent.stop();
     agent.assert_nothing_left();
     forge.assert_no_violations();

@@ -16,7 +16,7 @@ use std::io::{self, Seek, Write};
 use cap_std::fs::Dir;
 
 use super::select::Selection;
-use super::{Interrupt, Remark};
+use super::{Interrupt, Remark, Unnamed};
 use crate::pipeline::definition::ArtifactFormat;
 
 mod chunks;
@@ -119,6 +119,8 @@ pub struct Unpacked {
     pub files: u64,
     /// Bytes of file content.
     pub bytes: u64,
+    /// Folders that had to be made for entries and have none of their own.
+    pub unnamed: Unnamed,
     /// Entries that could not be put there, and what had to give way.
     pub remarks: Vec<Remark>,
 }

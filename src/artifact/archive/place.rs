@@ -108,6 +108,7 @@ impl<'a> Tree<'a> {
     pub(super) fn folder(&mut self, name: &Name, attributes: Attributes) -> Result<(), ArchiveError> {
         let done = self.enter(&name.0).map(drop).map_err(Trouble::from);
         if self.settle(name, done)? {
+            self.unpacked.unnamed.take(&name.0);
             self.folders.insert(name.0.clone(), attributes);
         }
         Ok(())
@@ -254,6 +255,7 @@ impl<'a> Tree<'a> {
                 })?;
                 if is_folder {
                     self.folders.remove(&name.0);
+                    self.unpacked.unnamed.take(&name.0);
                     self.near = None;
                 }
             }
@@ -283,7 +285,10 @@ impl<'a> Tree<'a> {
         for _ in 0..8 {
             match beneath::child_folder(dir, name) {
                 Ok(child) => return Ok(child),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => make_folder(dir, name)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    make_folder(dir, name)?;
+                    self.unpacked.unnamed.add(path);
+                }
                 Err(error) if is_in_the_way(&error) => {
                     self.remark(format!("{}: replaced by a folder, which the archive has there", shown(path)));
                     unlink(dir, name)?;

@@ -75,7 +75,7 @@ impl LocalCache {
             }
             Err(error) => return Err(error.into()),
         };
-        remarks.extend(merge::move_into(&attempt.folder, into).map_err(CacheError::Merge)?);
+        remarks.extend(merge::move_into(&attempt.folder, into, &got.unnamed).map_err(CacheError::Merge)?);
         // Only the order in which things go hangs on it.
         if let Err(error) = self.store.used(found, Some(request.job)) {
             tracing::warn!(%error, "that a cache was used could not be noted");

@@ -178,6 +178,12 @@ impl Room {
         }
     }
 
+    /// Whether so many stored bytes more leave every limit that concerns the owner below 90 %, for what is only convenient.
+    pub fn has_plenty(&self, owner: &Owner, bytes: u64) -> bool {
+        let after = |usage: Usage| Usage { used: usage.used.saturating_add(bytes), ..usage };
+        self.shared().chain(self.own(owner)).all(|(_, usage)| after(usage).pressure() < Pressure::Orange)
+    }
+
     /// After an entry of `owner` went.
     pub(super) fn free(&mut self, owner: &Owner, bytes: u64) {
         let own = self.owners.get_mut(owner).into_iter().chain(self.projects.get_mut(&project_of(owner)));

@@ -10,9 +10,9 @@ use super::put::{self, Allowance, Paths, Progress, Put, PutOptions, PutWork, Wal
 use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
 use super::restore::owners_of_project;
 use super::{ObjectId, disk};
-use crate::artifact::Interrupt;
 use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause, Withdrawal, Withdrawn};
 use crate::artifact::select::Selection;
+use crate::artifact::{Interrupt, Unnamed};
 use crate::pipeline::{JobKey, Owner, Trust};
 
 /// Which files of a tree are kept.
@@ -20,6 +20,8 @@ use crate::pipeline::{JobKey, Owner, Trust};
 pub enum Files<'a> {
     /// All of them.
     Everything,
+    /// All but these folders themselves; what is in them is kept. The tree is put this once only.
+    Unpacked(&'a Unnamed),
     /// These.
     Selected(&'a Selection),
 }
@@ -123,12 +125,15 @@ impl Store {
             interrupt: &keep.interrupt,
             progress: keep.progress,
             now: work.session.began()?,
+            comes_again: !matches!(keep.files, Files::Unpacked(_)),
+        };
+        let walk = || {
+            let root = crate::artifact::beneath::again(keep.root);
+            root.map(Walk::new).map_err(|e| StoreError::file("opening", "the tree".as_ref(), e))
         };
         let paths = match keep.files {
-            Files::Everything => Paths::Everything(Walk::new(
-                crate::artifact::beneath::again(keep.root)
-                    .map_err(|e| StoreError::file("opening", "the tree".as_ref(), e))?,
-            )),
+            Files::Everything => Paths::Everything(walk()?),
+            Files::Unpacked(unnamed) => Paths::EverythingBut(walk()?, unnamed),
             Files::Selected(selection) => Paths::listed(&selection.entries),
         };
         let put = match put::put(&put_work, catalog, paths) {

@@ -94,7 +94,8 @@ pub struct Origin {
     /// What the pipeline's file calls it, expanded. `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The branch, tag or merge request of its project that the pipeline ran for.
+    /// The branch, tag or merge request of its project that the pipeline ran for. Of what was downloaded that is not known: it is
+    /// what the job that downloaded it ran for.
     pub pipeline: String,
     /// What it has in common with the same artifact of other runs: its job, and its title before that was expanded.
     pub series: String,

@@ -290,3 +290,34 @@ fn what_is_refused_leaves_the_room_that_was_there() {
     }
     bench.put(&member(), "small", &small);
 }
+
+#[test]
+fn folders_that_are_not_kept_are_made_for_what_is_in_them_and_told() {
+    let bench = Bench::new();
+    let tree = bench.folder("tree");
+    fs::create_dir_all(tree.join("a/b")).unwrap();
+    fs::write(tree.join("a/b/file"), "content").unwrap();
+    let mut unnamed = crate::artifact::Unnamed::default();
+    unnamed.add(b"a");
+    let kept = bench.store.put(&Keep {
+        owner: &member(),
+        what: What::Artifact { name: None },
+        root: &dir(&tree),
+        files: Files::Unpacked(&unnamed),
+        options: PutOptions::default(),
+        expires: Expiry::None,
+        producer: None,
+        job: None,
+        pipeline: None,
+        origin: None,
+        metadata: Default::default(),
+        interrupt: Interrupt::default(),
+        progress: &Progress::default(),
+    });
+    let kept = kept.unwrap();
+    assert_eq!(kept.put.entries, 2);
+    let into = bench.folder("into");
+    let got = bench.get(&member(), &kept.put.id, &into).unwrap();
+    assert_eq!(fs::read_to_string(into.join("a/b/file")).unwrap(), "content");
+    assert_eq!(got.unnamed, unnamed);
+}

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::{self, below_workspace};
 use super::get_sources::untracked_files;
-use super::kept_here::{self, Packed};
+use super::kept_here::{self, Keeper, Packed};
 use super::provenance::{self, Statement};
 use super::retry::Tries;
-use crate::artifact::archive::{self, ArchiveError, Level, Packing, Unpacking};
+use super::unpack::Unpack;
+use crate::artifact::archive::{self, ArchiveError, Level, Packing};
 use crate::artifact::select::{self, Entry, EntryKind, Selection, expand_shell};
 use crate::artifact::{Interrupt, Remark, Severity, fingerprint};
 use crate::executor::environment::Environment;
@@ -76,18 +77,14 @@ async fn download_one<R: Reporter>(
     unless_stopped(stop, running.run.reporter.download_artifact(dependency, &archive))
         .await?
         .map_err(|error| transfer_failure(&format!("the artifacts of {name} could not be downloaded"), error))?;
-    let (workspace, dirs) = (running.run.paths.workspace.clone(), running.run.job.dirs.clone());
-    let unpacked = interruptible(stop, move |interrupt| {
-        let root = open_project(&workspace, &dirs)?;
-        let mut file = File::open(&archive).map_err(|error| disk("a downloaded archive cannot be read", &error))?;
-        let unpacking = Unpacking { interrupt, ..Unpacking::default() };
-        let unpacked = archive::unpack_with(&mut file, &root, &unpacking)
-            .map_err(|error| archive_failure("the downloaded archive cannot be unpacked", &error))?;
-        // Best effort: the job's private folder goes with the job.
-        let _ = std::fs::remove_file(&archive);
-        Ok(unpacked)
-    })
-    .await?;
+    let unpack = Unpack {
+        archive,
+        staging: running.run.paths.private.join("unpacked"),
+        workspace: running.run.paths.workspace.clone(),
+        dirs: running.run.job.dirs.clone(),
+        keeper: Keeper::of(running, dependency),
+    };
+    let unpacked = interruptible(stop, move |interrupt| unpack.run(&interrupt)).await?;
     tell(&running.run.log, &unpacked.remarks);
     running
         .run
@@ -327,7 +324,7 @@ fn transfer_failure(what: &str, error: TransferError) -> JobFailure {
 }
 
 /// As [`transfer_failure`], for archives: they, and the work tree, lie on the runner's disk.
-fn archive_failure(what: &str, error: &ArchiveError) -> JobFailure {
+pub(super) fn archive_failure(what: &str, error: &ArchiveError) -> JobFailure {
     let message = format!("{what}: {error}");
     match error {
         ArchiveError::NoSpace { .. } => JobFailure::system(message),

@@ -17,3 +17,4 @@ mod retry;
 pub mod sources;
 pub(super) mod steps;
 pub(super) mod tool_cache;
+mod unpack;

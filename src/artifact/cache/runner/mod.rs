@@ -136,7 +136,7 @@ impl RunnerCache {
             Err(error) => return Err(error.into()),
         };
         remarks.extend(unpacked.remarks);
-        remarks.extend(merge::move_into(&attempt.folder, into).map_err(CacheError::Merge)?);
+        remarks.extend(merge::move_into(&attempt.folder, into, &unpacked.unnamed).map_err(CacheError::Merge)?);
         self.remember(request.job, name, object.modified);
         Ok(Some(Hit {
             key: key.to_vec(),

@@ -69,6 +69,18 @@ fn a_quota_is_kept_by_refusing() {
 }
 
 #[test]
+fn what_is_only_convenient_leaves_room_for_the_rest() {
+    let member = owner("p", Trust::Member);
+    let room = Room { quota: Some(usage(800, 1000)), ..Room::default() };
+    assert!(room.has_plenty(&member, 99));
+    assert!(!room.has_plenty(&member, 100), "90 % are in use with it");
+    assert!(!room.has_plenty(&member, u64::MAX));
+    let room = Room { owners: [(member.clone(), usage(95, 100))].into(), ..room };
+    assert!(!room.has_plenty(&member, 0));
+    assert!(room.has_plenty(&owner("q", Trust::Member), 50));
+}
+
+#[test]
 fn the_refusal_says_what_is_full_and_what_to_do() {
     let member = owner("p", Trust::Member);
     let gib = 1 << 30;

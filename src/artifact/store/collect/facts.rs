@@ -110,6 +110,12 @@ impl Store {
         })
     }
 
+    /// Whether there is so much room for the owner's things that something may be kept that is only convenient: with so many bytes
+    /// more everything is less than 90 % full.
+    pub fn has_plenty(&self, owner: &Owner, bytes: u64) -> Result<bool, StoreError> {
+        Ok(self.room()?.has_plenty(owner, bytes))
+    }
+
     /// Whose folder it is.
     pub(in super::super) fn owner_of(&self, home: &Home) -> Result<Option<Owner>, StoreError> {
         let bytes = disk::read_small(&home.owner_file(), 64 << 10)?;

@@ -16,8 +16,8 @@ use super::manifest::{Root, TreeEntry, TreeNode, read};
 use super::pack::reader::Buffers;
 use super::pack::{Kind, PackId};
 use super::put::Progress;
-use crate::artifact::Interrupt;
 use crate::artifact::archive::Limits;
+use crate::artifact::{Interrupt, Unnamed};
 
 mod content;
 mod place;
@@ -52,7 +52,7 @@ struct GetWork<'a> {
 }
 
 /// What was restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Got {
     /// The id of the tree.
     pub id: ObjectId,
@@ -60,6 +60,8 @@ pub struct Got {
     pub entries: u64,
     /// Bytes of content.
     pub bytes: u64,
+    /// Folders that had to be made for entries and have none of their own.
+    pub unnamed: Unnamed,
 }
 
 /// A part of the work.
@@ -93,7 +95,7 @@ pub(super) fn get(
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     let shared =
         Shared { work, damaged: Mutex::new(Vec::new()), failure: Mutex::new(None), has_ended: Interrupt::default() };
-    std::thread::scope(|scope| {
+    let unnamed = std::thread::scope(|scope| {
         let (tasks, to_do) = sync_channel(threads * 2);
         let to_do = Arc::new(Mutex::new(to_do));
         for _ in 0..threads {
@@ -122,7 +124,7 @@ pub(super) fn get(
     if options.interrupt.is_raised() {
         return Err(StoreError::Interrupted);
     }
-    Ok(Got { id: *id, entries: root.entries, bytes: root.bytes })
+    Ok(Got { id: *id, entries: root.entries, bytes: root.bytes, unnamed })
 }
 
 /// Reads the root of a manifest.

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 use super::super::error::StoreError;
 use super::super::manifest::{Mtime, TreeEntry};
-use crate::artifact::beneath;
+use crate::artifact::{Unnamed, beneath};
 
 /// Bits of a mode that are restored: never setuid, setgid or sticky.
 const RESTORED: u32 = 0o777;
@@ -29,12 +29,20 @@ pub(super) struct Folders<'a> {
     near: Option<(Vec<u8>, Dir)>,
     /// Those that entries name. They get modes and times last, since both stand in the way of filling them.
     made: Vec<TreeEntry>,
+    /// Those that none does.
+    unnamed: Unnamed,
     is_root: bool,
 }
 
 impl<'a> Folders<'a> {
     pub(super) fn new(root: &'a Dir) -> Self {
-        Self { root, near: None, made: Vec::new(), is_root: rustix::process::geteuid().is_root() }
+        Self {
+            root,
+            near: None,
+            made: Vec::new(),
+            unnamed: Unnamed::default(),
+            is_root: rustix::process::geteuid().is_root(),
+        }
     }
 
     fn folder(&mut self, path: &[u8]) -> Result<&Dir, StoreError> {
@@ -72,6 +80,7 @@ impl<'a> Folders<'a> {
         }
         self.make_parents(folder)?;
         self.make_one(folder, Mode::from_raw_mode(RESTORED))?;
+        self.unnamed.add(folder);
         let (above, name) = beneath::split(folder);
         let mode = Mode::from_raw_mode(RESTORED);
         beneath::set_mode(self.folder(above)?, name, mode).map_err(|e| fail("making", folder, e))
@@ -108,8 +117,8 @@ impl<'a> Folders<'a> {
         Some((Uid::from_raw(uid), Gid::from_raw(gid)))
     }
 
-    /// Gives the folders what entries say of them, the innermost first.
-    fn finish(mut self) -> Result<(), StoreError> {
+    /// Gives the folders what entries say of them, the innermost first. Returns those of which none says anything.
+    fn finish(mut self) -> Result<Unnamed, StoreError> {
         for entry in std::mem::take(&mut self.made).into_iter().rev() {
             let owner = self.owner(&entry);
             let dir = beneath::folder_nofollow(self.root, &entry.path).map_err(|e| fail("opening", &entry.path, e))?;
@@ -124,12 +133,12 @@ impl<'a> Folders<'a> {
             })();
             given.map_err(|e: rustix::io::Errno| fail("finishing", &entry.path, e))?;
         }
-        Ok(())
+        Ok(self.unnamed)
     }
 
     /// [`Folders::finish`], unless what was restored is of no use.
-    pub(super) fn finish_unless(self, is_useless: bool) -> Result<(), StoreError> {
-        if is_useless { Ok(()) } else { self.finish() }
+    pub(super) fn finish_unless(self, is_useless: bool) -> Result<Unnamed, StoreError> {
+        if is_useless { Ok(Unnamed::default()) } else { self.finish() }
     }
 }
 

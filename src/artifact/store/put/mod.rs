@@ -112,6 +112,8 @@ pub(super) struct PutWork<'a> {
     pub(super) progress: &'a Progress,
     /// Nanoseconds since 1970.
     pub(super) now: i128,
+    /// The folder may be put again later: what is seen of its files is remembered.
+    pub(super) comes_again: bool,
 }
 
 /// What came of a put.
@@ -286,7 +288,9 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
     if work.interrupt.is_raised() {
         return Err(StoreError::Interrupted);
     }
-    seen.save(assembled.seen, work.session, work.key)?;
+    if work.comes_again {
+        seen.save(assembled.seen, work.session, work.key)?;
+    }
     Ok(Put {
         id: assembled.id,
         content_id: assembled.root.content_id,

@@ -8,6 +8,7 @@ use cap_std::fs::Dir;
 use rustix::fs::Stat;
 
 use super::super::manifest::{MAX_XATTRS, Mtime};
+use crate::artifact::Unnamed;
 use crate::artifact::beneath::{self, Node};
 use crate::artifact::select::Entry;
 
@@ -17,6 +18,8 @@ pub(in super::super) enum Paths<'a> {
     Listed(Box<dyn Iterator<Item = Vec<u8>> + 'a>),
     /// All that there are.
     Everything(Walk),
+    /// All but these folders.
+    EverythingBut(Walk, &'a Unnamed),
 }
 
 impl<'a> Paths<'a> {
@@ -46,6 +49,12 @@ impl Iterator for Paths<'_> {
         match self {
             Paths::Listed(paths) => paths.next().map(Ok),
             Paths::Everything(walk) => walk.next(),
+            Paths::EverythingBut(walk, unnamed) => loop {
+                match walk.next()? {
+                    Ok(path) if unnamed.has(&path) => {}
+                    next => return Some(next),
+                }
+            },
         }
     }
 }

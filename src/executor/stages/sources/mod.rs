@@ -50,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 pub use confine::Confinement;
 pub use error::SourcesError;
 pub use mirror::Mirrors;
+pub(in crate::executor::stages) use remove::remove_tree;
 pub use request::AllowedRemotes;
 pub use settings::{GitNetwork, GitProgram};
 pub use snapshot::{own_umask, submodules_of};

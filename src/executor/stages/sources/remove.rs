@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
@@ -13,6 +14,14 @@ const DEPTH_LIMIT: usize = 48;
 
 /// How many names are held in memory at once.
 const BATCH: usize = 4096;
+
+/// Removes what is at `path`, as [`remove`] does. Only for paths no job can change, but for what is in them.
+pub(in crate::executor::stages) fn remove_tree(path: &Path) -> io::Result<()> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => remove(&Folder::open(parent)?, name),
+        _ => Err(Errno::INVAL.into()),
+    }
+}
 
 /// Removes `name` from `parent`, whatever it is, with all that is in it. Links are removed, never followed; other file
 /// systems mounted inside are refused. Nothing there is fine.

@@ -3,25 +3,27 @@
 //!
 //! The forge stays the truth. What is kept here is named after the job and the archive that the forge acknowledged, and is only used for
 //! a dependency of exactly that job, archive and size; whose job may see it is the store's to say.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//!
+//! - `made`: keeping what a job leaves. `downloaded`: keeping what had to come over the network. `wish`: what both say of it.
 
 use tokio_util::sync::CancellationToken;
 
 use super::artifacts::{disk, interruptible, open_project};
 use super::files;
-use crate::artifact::retention::{Expiry, ReferenceCause, Withdrawal};
-use crate::artifact::select::Selection;
-use crate::artifact::store::{
-    Files, Keep, Listed, Origin, Progress, PutOptions, RecordKey, Store, StoreError, Wanted, What,
-};
-use crate::artifact::{Interrupt, Remark, fingerprint, in_full, merge};
+use crate::artifact::retention::ReferenceCause;
+use crate::artifact::store::{Listed, Progress, Store, StoreError, Wanted};
+use crate::artifact::{Interrupt, Remark, in_full, merge};
 use crate::executor::running::Running;
 use crate::forge::{Demand, Reporter};
-use crate::parser::gitlab::config::duration;
-use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, JobDirs, PipelineJob};
-use crate::pipeline::{FailureReason, JobFailure, JobId, JobKey, Owner};
+use crate::pipeline::definition::{DependencySpec, JobDirs};
+use crate::pipeline::{FailureReason, JobFailure, JobId, Owner};
+
+mod downloaded;
+mod made;
+mod wish;
+
+pub(super) use downloaded::Keeper;
+pub(super) use made::{Packed, is_for_others, keep};
 
 /// Bytes of the archive that the forge has.
 const ARCHIVE_SIZE: &str = "archive_size";
@@ -31,147 +33,6 @@ const ARCHIVE_SIZE: &str = "archive_size";
 fn name_of(run: Option<&str>, job: &JobId, file_name: &str) -> String {
     let job = job.as_str();
     run.map_or_else(|| format!("{job}/{file_name}"), |run| format!("{run}/{job}/{file_name}"))
-}
-
-/// Whether other jobs may depend on it.
-pub(super) fn is_for_others(artifact: &ArtifactSpec) -> bool {
-    matches!(artifact.kind.as_str(), "" | "archive") && artifact.format == ArtifactFormat::Zip
-}
-
-/// What is to be kept, as it was packed.
-pub(super) struct Packed {
-    pub(super) selection: Selection,
-    /// Of the files before they were packed.
-    pub(super) fingerprint: [u8; 32],
-    pub(super) archive_size: u64,
-}
-
-/// What is kept, until the forge has acknowledged the archive.
-pub(super) struct KeptHere {
-    store: Arc<Store>,
-    owner: Owner,
-    key: RecordKey,
-}
-
-impl KeptHere {
-    /// Has other machines find it: the forge has it, too.
-    pub(super) async fn share(self) {
-        let shared = tokio::task::spawn_blocking(move || self.store.share(&self.owner, &self.key)).await;
-        if let Ok(Err(error)) = shared {
-            tracing::warn!(%error, "the shared store is not told of an artifact");
-        }
-    }
-
-    /// Forgets it again: the forge does not have it.
-    pub(super) async fn forget(self) {
-        let forgotten =
-            tokio::task::spawn_blocking(move || self.store.forget_name(&self.owner, &self.key, Withdrawal::NotTaken))
-                .await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!(%error, "what the forge did not take is still kept here");
-        }
-    }
-}
-
-/// Keeps what was packed, which is called `name` and whose archive is called `file_name`. Nothing hangs on it: where it cannot be kept, the forge has it.
-pub(super) async fn keep<R: Reporter>(
-    running: &Running<R>,
-    artifact: &ArtifactSpec,
-    (name, file_name): (&str, &str),
-    packed: Packed,
-    stop: &CancellationToken,
-) -> Option<KeptHere> {
-    let run = &running.run;
-    let (store, owner) = (run.tools.store.clone(), run.job.owner.clone());
-    let (workspace, dirs) = (run.paths.workspace.clone(), run.job.dirs.clone());
-    let wish = Wish {
-        name: name_of(run.tools.run.as_deref(), &run.job.id, file_name),
-        expires: expiry(&artifact.expire_in),
-        producer: run.job.key.clone(),
-        job: run.job.name.clone(),
-        pipeline: Some(run.job.variables.value("CI_PIPELINE_ID")).filter(|id| !id.is_empty()),
-        origin: origin(&run.job, artifact, name),
-    };
-    let kept = interruptible(stop, move |interrupt| {
-        let root = open_project(&workspace, &dirs)?;
-        let key = wish.put(&store, &owner, &root, &packed, interrupt).map_err(|error| in_words(&error))?;
-        if fingerprint(&root, &packed.selection) != packed.fingerprint {
-            // Something of the job still writes: what is kept may not be what the archive has.
-            store.forget_name(&owner, &key, Withdrawal::Changed).map_err(|error| in_words(&error))?;
-            return Ok(None);
-        }
-        Ok(Some(KeptHere { store, owner, key }))
-    });
-    match kept.await {
-        Ok(kept) => kept,
-        Err(failure) => {
-            tracing::warn!(error = failure.message, "an artifact is not kept on this machine");
-            None
-        }
-    }
-}
-
-/// What a job wants kept, and what is to be known of it.
-struct Wish {
-    name: String,
-    expires: Expiry,
-    producer: JobKey,
-    job: String,
-    pipeline: Option<String>,
-    origin: Origin,
-}
-
-/// Where an artifact called `name` comes from, for retention policies.
-fn origin(job: &PipelineJob, artifact: &ArtifactSpec, name: &str) -> Origin {
-    let variable = |name| Some(job.variables.value(name)).filter(|value| !value.is_empty());
-    let pipeline = match (variable("CI_MERGE_REQUEST_IID"), variable("CI_COMMIT_TAG")) {
-        (Some(number), _) => format!("merge request {number}"),
-        (None, Some(tag)) => format!("tag {tag}"),
-        (None, None) => format!("branch {}", job.sources.ref_name),
-    };
-    Origin {
-        title: Some(name.to_owned()).filter(|_| !artifact.name.is_empty()),
-        pipeline,
-        // With what is another in each run, as the commit's hash, it would be another artifact in each.
-        series: format!("{}\n{}", job.name, artifact.name),
-    }
-}
-
-impl Wish {
-    fn put(
-        self,
-        store: &Store,
-        owner: &Owner,
-        root: &cap_std::fs::Dir,
-        packed: &Packed,
-        interrupt: Interrupt,
-    ) -> Result<RecordKey, StoreError> {
-        let kept = store.put(&Keep {
-            owner,
-            what: What::Artifact { name: Some(self.name) },
-            root,
-            files: Files::Selected(&packed.selection),
-            options: PutOptions { owners: true, xattrs: false },
-            expires: self.expires,
-            producer: Some(self.producer),
-            job: Some(self.job),
-            pipeline: self.pipeline,
-            origin: Some(self.origin),
-            metadata: BTreeMap::from([(ARCHIVE_SIZE.to_owned(), packed.archive_size.to_string())]),
-            interrupt,
-            progress: &Progress::default(),
-        })?;
-        Ok(kept.key)
-    }
-}
-
-/// Until when, in the forge's words; where it says nothing, as the policies say.
-fn expiry(text: &str) -> Expiry {
-    if text.trim() == "never" {
-        return Expiry::Never;
-    }
-    let until = duration::parse(text).and_then(|time| jiff::Timestamp::now().checked_add(time).ok());
-    until.map_or(Expiry::None, Expiry::At)
 }
 
 /// What of a dependency is kept on this machine.
@@ -264,7 +125,8 @@ fn restore_staged(
     let staging = files::staging(workspace, dirs).map_err(|error| disk("artifacts cannot be restored", &error))?;
     let (owner, id) = (&found.info.owner, &found.info.content_hash);
     let got = store.restore(owner, id, &staging, &Progress::default(), interrupt).map_err(|error| in_words(&error))?;
-    let remarks = merge::move_into(&staging, root).map_err(|error| disk("artifacts cannot be moved", &error))?;
+    let remarks =
+        merge::move_into(&staging, root, &got.unnamed).map_err(|error| disk("artifacts cannot be moved", &error))?;
     Ok((got.entries, remarks))
 }
 
