@@ -8,6 +8,7 @@ mod pressure;
 mod refusals;
 mod room;
 mod shared;
+mod terminal;
 mod together;
 mod trees;
 
