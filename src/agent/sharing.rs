@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::storekeeper::interruptible;
 use crate::artifact::in_full;
-use crate::artifact::store::{Offering, Store};
+use crate::artifact::store::{Offering, Progress, Store};
 
 /// Between two looks at what is to be told.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -65,8 +65,10 @@ impl Sharing {
     /// How many records were told, and what kept it from telling everything.
     async fn offer(&self, stop: &CancellationToken) -> (u64, Option<String>) {
         let store = self.store.clone();
-        let offered = interruptible(stop, move |interrupt| store.offer(&Offering { until: None, interrupt })).await;
-        match offered {
+        let offered = interruptible(stop, move |interrupt| {
+            store.offer(&Offering { until: None, interrupt }, &Progress::default())
+        });
+        match offered.await {
             Ok(Some(offered)) => {
                 if offered.records > 0 {
                     debug!(records = offered.records, bytes = offered.bytes, "told the shared store");

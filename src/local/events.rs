@@ -272,7 +272,7 @@ impl Narrator {
         }
     }
 
-    /// A line of ours about a job that runs nothing.
+    /// A line of ours about a job, beside what the job itself prints.
     pub fn remark(&self, job: &str, text: &str) {
         self.object(|| {
             json!({

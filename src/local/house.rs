@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ledger;
+use super::{held, ledger};
 use crate::agent::docker_settings;
 use crate::agent::engines::Engines;
 use crate::artifact::cache::LocalCache;
@@ -20,14 +20,13 @@ use crate::executor::sandbox::shim::ShimBinary;
 use crate::executor::stages::sources::{GitProgram, Mirrors};
 use crate::executor::tools::Tools;
 use crate::outbound::{Outbound, OutboundSettings, ProxyEnvironment};
+use crate::pipeline::schedule::PipelineEnd;
 use crate::state::{Journal, StateDir, StateLock};
 
 /// Where programs are looked for when the environment does not say.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Root of the work trees in a container.
 const BUILDS_DIR: &str = "/builds";
-/// How long leftovers of a killed run may take to go.
-const SWEEPING: Duration = Duration::from_secs(30);
 
 /// Where jobs live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,9 +136,14 @@ impl House {
         }
     }
 
-    /// Removes everything of the run but its caches and artifacts, and what tells of it.
-    pub async fn close(self) {
+    /// Removes everything of the run but its caches and artifacts, and what tells of it. `end`: how it ended.
+    pub async fn close(self, end: PipelineEnd) {
         self.engines.close().await;
+        let (store, run) = (self.tools.store.clone(), self.tools.run.clone().unwrap_or_default());
+        let released = blocking(move || held::release(&store, &run, Some(end)).map_err(|error| in_full(&error)));
+        if let Err(error) = released.await {
+            tracing::warn!(error, "what this run held is given back later");
+        }
         let (dir, home) = (self.dir.clone(), self.home.clone());
         if let Err(error) = blocking(move || ledger::keep(&dir, &home).map_err(words)).await {
             tracing::warn!(%error, "the record of this run is not kept");
@@ -216,76 +220,6 @@ impl Offers {
         });
         let (store, git, outbound) = tokio::try_join!(store, git, outbound)?;
         Ok(Self { store: Arc::new(store), git, outbound })
-    }
-}
-
-/// Removes what runs left that were killed: their containers, networks and folders.
-pub async fn sweep(state_dir: PathBuf, docker: DockerConfig) {
-    let runs = state_dir.join("exec").join("runs");
-    let Ok(entries) = std::fs::read_dir(&runs) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let dir = StateDir::at(&path);
-        // Nobody holds it, and it was not made this moment.
-        let is_dead = matches!(StateLock::holder(&dir), Ok(None)) && dir.lock().exists();
-        if !is_dead {
-            continue;
-        }
-        let swept = tokio::time::timeout(SWEEPING, sweep_one(&dir, &state_dir, &docker)).await;
-        match swept {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, run = %path.display(), "what a killed run left is not all gone"),
-            Err(_) => {
-                tracing::warn!(run = %path.display(), "what a killed run left takes long to go; later runs try again")
-            }
-        }
-    }
-}
-
-async fn sweep_one(dir: &StateDir, state_dir: &Path, docker: &DockerConfig) -> Result<(), String> {
-    let _lock = StateLock::take(dir, jiff::Timestamp::now()).map_err(words)?;
-    let shim = ShimBinary::install(&state_dir.join("exec").join("shim")).await.map_err(words)?;
-    let used_docker = dir.root().join("docker").exists();
-    let mut engines = None;
-    if used_docker {
-        let connected = Engines::new(dir.clone(), shim).map_err(words)?;
-        connected.get(docker).await?;
-        connected.sweep(&Vec::new).await?;
-        engines = Some(connected);
-    }
-    let (kept, home) = (dir.clone(), state_dir.join("exec"));
-    blocking(move || ledger::keep(&kept, &home).map_err(words)).await?;
-    let removed = remove_run(dir, engines.as_ref()).await;
-    if let Some(engines) = engines {
-        engines.close().await;
-    }
-    removed
-}
-
-/// Removes the folder of a run. What tells that it is to be swept goes last: when something stays, the next run tries again.
-async fn remove_run(dir: &StateDir, engines: Option<&Engines>) -> Result<(), String> {
-    let root = dir.root().to_owned();
-    let last = [dir.lock(), root.join("docker")];
-    let entries = std::fs::read_dir(&root).map_err(words)?;
-    let paths = entries.flatten().map(|entry| entry.path()).filter(|path| !last.contains(path));
-    for path in paths.chain([root.clone()]) {
-        let removed = blocking({
-            let path = path.clone();
-            move || remove(&path).map_err(words)
-        });
-        match (removed.await, engines) {
-            // What a container's root left, or the engine's kernel, is removed by a container.
-            (Err(_), Some(engines)) if path.is_dir() => engines.remove_folder(&path).await?,
-            (removed, _) => removed?,
-        }
-    }
-    Ok(())
-}
-
-/// Removes a file, or a folder with what is in it.
-fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::symlink_metadata(path)?.is_dir() {
-        true => std::fs::remove_dir_all(path),
-        false => std::fs::remove_file(path),
     }
 }
 

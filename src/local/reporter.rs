@@ -31,6 +31,8 @@ pub struct Kept {
     pub files: usize,
     /// The variables of its dotenv report.
     pub dotenv: Vec<(String, String)>,
+    /// Its archive was due, and nothing matched.
+    pub left_nothing: bool,
 }
 
 /// What the jobs of a run left, by their ids. Cheap to clone.
@@ -58,6 +60,20 @@ impl Shelf {
     /// What job `id` left so far.
     pub fn of(&self, id: &str) -> Kept {
         lock(&self.inner.kept).get(id).cloned().unwrap_or_default()
+    }
+
+    /// A job whose archive was due has ended: it is noted where it left none.
+    pub fn expect_archive(&self, id: &str) {
+        let mut kept = lock(&self.inner.kept);
+        let kept = kept.entry(id.to_owned()).or_default();
+        kept.left_nothing = kept.archive.is_none();
+    }
+
+    /// What a job is told that is given the artifacts of `name`, where there should be some and are none. As on the forge that is no failure:
+    /// there is nothing to download.
+    pub fn remark(&self, id: &str, name: &str) -> Option<String> {
+        let left_nothing = self.of(id).left_nothing;
+        left_nothing.then(|| format!("`{name}` was to leave artifacts, and left none: nothing matched its paths"))
     }
 
     /// The folders with artifacts of this run, in the order in which they came.

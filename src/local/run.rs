@@ -15,7 +15,7 @@ use super::front::github::begin_workflow;
 use super::front::native::begin_native;
 use super::gitlab::GitLabJobs;
 use super::history::History;
-use super::house::{Ground, House, Sandbox, blocking, sweep, words};
+use super::house::{Ground, House, Sandbox, blocking, words};
 use super::ledger;
 use super::native::NativeJobs;
 use super::project::{PipelineFile, Project};
@@ -23,6 +23,7 @@ use super::reporter::Shelf;
 use super::request::Request;
 use super::snapshot::Snapshot;
 use super::surroundings::Surroundings;
+use super::sweep::sweep;
 use super::worker::{Bench, LocalWorker};
 use super::workflow::book::{Common, WorkflowBook};
 use crate::config::docker_values::ToolFolder;
@@ -137,7 +138,7 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
         move || ledger::begin(&dir, &root, &file).map_err(words)
     });
     described.await.map_err(RunError::Environment)?;
-    let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone()));
+    let swept = tokio::spawn(sweep(order.state_dir.clone(), order.docker.clone(), house.tools.store.clone()));
     let (made, snapshot, forge) = match unless(&control, prepare(&order, &house, read)).await {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -145,7 +146,7 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
                 // Else its record says that it was killed.
                 ledger::end(&dir, PipelineEnd::Cancelled);
             }
-            house.close().await;
+            house.close(PipelineEnd::Cancelled).await;
             match error {
                 RunError::Nothing(_) => narrator.finished(PipelineEnd::Success, began.elapsed()),
                 RunError::Stopped => narrator.finished(PipelineEnd::Cancelled, began.elapsed()),
@@ -156,7 +157,7 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
     };
     let mut bench = bench(&order, house, forge, snapshot, shelf.clone(), narrator.clone(), control.clone());
     if let Err(error) = say_unhonoured(&order, &made, &bench) {
-        bench.house.close().await;
+        bench.house.close(PipelineEnd::Cancelled).await;
         return Err(error);
     }
     if let Made::Workflow(_, book) = &made {
@@ -197,7 +198,7 @@ pub async fn run(order: Order, narrator: Arc<Narrator>, control: Control) -> Res
         if let Some(caches) = bench.caches {
             caches.close().await;
         }
-        bench.house.close().await;
+        bench.house.close(end).await;
     }
     swept.abort();
     Ok(Report { end, took, artifacts: shelf.folders(), definition, run })

@@ -17,6 +17,7 @@ use super::cache_server::RunCaches;
 use super::coverage::CoveragePattern;
 use super::events::Narrator;
 use super::gitlab::child::ChildPipeline;
+use super::held;
 use super::house::{House, Sandbox, blocking, words};
 use super::native;
 use super::native::job::NativeJob;
@@ -38,8 +39,10 @@ use crate::executor::stages::sources::own_umask;
 use crate::executor::steps::SharedProgram;
 use crate::forge::gitlab::GitLab;
 use crate::forge::{Assignment, Demand, Forge as _, RunnerFacts};
-use crate::pipeline::definition::{JobDirs, SourceStrategy};
-use crate::pipeline::{FailureReason, ForgeInstance, JobFailure, JobId, JobKey, JobOutcome, Owner, ProjectId, Trust};
+use crate::pipeline::definition::{JobDirs, SourceStrategy, When};
+use crate::pipeline::{
+    FailureReason, ForgeInstance, JobFailure, JobId, JobKey, JobOutcome, Owner, PipelineJob, ProjectId, Trust,
+};
 use crate::state::JobJournal;
 
 /// Where workflows look for tools in a container, on the forge's own machines as well.
@@ -51,6 +54,8 @@ pub struct LocalJob {
     pub id: usize,
     /// What it does.
     pub work: LocalWork,
+    /// What people are told before it begins.
+    pub remarks: Vec<String>,
     /// The project's path, `group/project`.
     pub project_path: String,
     /// The project's number.
@@ -151,8 +156,9 @@ pub struct Bench {
 
 impl Worker<LocalJob, LocalEnd> for LocalWorker {
     async fn run(&self, task: Task<LocalJob>, demand: watch::Receiver<Demand>) -> LocalEnd {
-        let LocalJob { id, work, project_path, project } = task.job;
+        let LocalJob { id, work, remarks, project_path, project } = task.job;
         let who = Who { id, name: task.name, attempt: task.attempt, project_path, project };
+        remarks.iter().for_each(|remark| self.inner.narrator.remark(&who.name, remark));
         let outcome = match work {
             LocalWork::Child(child) => self.start_child(*child, demand).await,
             LocalWork::Nothing(why) => {
@@ -278,6 +284,7 @@ impl LocalWorker {
         };
         let (narrator, name) = (self.inner.narrator.clone(), who.name.clone());
         log.observe(Arc::new(move |event: JobEvent<'_>| narrator.job(&name, event)));
+        let archive = archive_of(&job);
         let (deadline, interrupt) = (Instant::now() + job.timeouts.job, CancellationToken::new());
         let halt = Halt { deadline, demand, interrupt, pauses: self.inner.control.pauses().clone() };
         let run = JobRun {
@@ -295,6 +302,11 @@ impl LocalWorker {
         };
         let (outcome, sandbox) = job::run(run, false, |_| {}).await;
         drop(admission);
+        if archive.is_some_and(|when| when.is_due(matches!(outcome, JobOutcome::Success))) {
+            self.inner.shelf.expect_archive(assignment.id.as_str());
+            let run = house.tools.run.as_deref().unwrap_or_default();
+            held::hold(&house.tools.store, run, &assignment.owner, &assignment.key).await;
+        }
         let digest = log.close();
         let _ = page.set_digest(digest).await;
         if let Some(sandbox) = &sandbox {
@@ -348,6 +360,11 @@ impl LocalWorker {
 
 fn bench_parent(path: &Path) -> std::path::PathBuf {
     path.parent().unwrap_or(path).to_owned()
+}
+
+/// After which results a job leaves an archive for later ones; `None`: it leaves none.
+fn archive_of(job: &PipelineJob) -> Option<When> {
+    job.artifacts.iter().find(|artifact| matches!(artifact.kind.as_str(), "" | "archive")).map(|artifact| artifact.when)
 }
 
 /// A job of the run `run`: its number is one of every run.

@@ -2,24 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, open};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::tcgetattr;
 use tempfile::TempDir;
 
 use crate::support::docker;
+use crate::support::pty::{self, LAST, OnTerminal};
 
 /// How long anything may take to appear.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A sequence that nobody else writes.
-const LAST: &[u8] = b"\x1b]7777;the end\x07";
 
 /// A checkout and a state directory.
 struct Place {
@@ -53,26 +48,9 @@ impl Place {
 
     /// Starts `exec` on a terminal of this size.
     fn exec(&self, words: &[&str], (rows, columns): (u16, u16)) -> Terminal {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        tcsetwinsize(&ours, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap();
-        let its = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        let mut command = self.command(&[&["exec"], words].concat());
-        command.stdin(Stdio::from(its.try_clone().unwrap()));
-        command.stdout(Stdio::from(its.try_clone().unwrap())).stderr(Stdio::from(its.try_clone().unwrap()));
-        // SAFETY: two bare system calls between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                rustix::process::setsid()?;
-                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
-                Ok(())
-            });
-        }
-        let child = command.spawn().unwrap();
+        let OnTerminal { child, ours, its } = pty::start(self.command(&[&["exec"], words].concat()), (rows, columns));
         let shown = Arc::new(Mutex::new((vt100::Parser::new(rows, columns, 1000), Vec::new())));
-        let (mut from, to) = (File::from(ours.try_clone().unwrap()), Arc::clone(&shown));
+        let (mut from, to) = (ours.try_clone().unwrap(), Arc::clone(&shown));
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(read @ 1..) = from.read(&mut buffer) {
@@ -81,7 +59,7 @@ impl Place {
                 shown.1.extend_from_slice(&buffer[..read]);
             }
         });
-        Terminal { child, ours: File::from(ours), its: File::from(its), shown, heard: 0 }
+        Terminal { child, ours, its, shown, heard: 0 }
     }
 }
 

@@ -196,6 +196,36 @@ fn a_job_gets_what_another_machine_left_in_the_bucket_without_asking_the_forge()
 }
 
 #[test]
+fn a_bucket_that_does_not_answer_costs_a_job_a_moment_and_no_artifact() {
+    let (forge, mut server) = (TestForge::start(), S3Server::start());
+    let config = format!("{}deadline_seconds = 1\nlisting_seconds = 1\n", server.config());
+    let options = || AgentOptions { config: config.clone(), ..AgentOptions::default().without_network() };
+    let mut one = Agent::start(&forge, options());
+    let project = make(&forge, &mut one);
+    one.wait_until(JOB_LIMIT, "the bucket is told of it", || (!server.objects("/records/").is_empty()).then_some(()));
+    let ways: [(&str, &dyn Fn(&mut S3Server)); 3] = [
+        ("silent about the content", &|server| server.be_silent_about("/packs/")),
+        ("silent", &|server| server.be_silent_about("")),
+        ("gone", &S3Server::stop),
+    ];
+    for (number, (how, meddle)) in ways.into_iter().enumerate() {
+        // A machine that knows nothing of it: neither the files nor how the bucket does.
+        let mut other = Agent::start(&forge, options());
+        meddle(&mut server);
+        let log = use_it(&forge, &mut other, project);
+        assert!(log.contains("Downloaded artifacts of make"), "{how}: {log}");
+        assert_eq!(downloads(&forge), number + 1, "{how}");
+        assert!(other.output().contains("the shared store cannot be asked"), "{how}: {}", other.output());
+        server.speak();
+        other.stop();
+        other.assert_nothing_left();
+    }
+    one.stop();
+    one.assert_nothing_left();
+    forge.assert_no_violations();
+}
+
+#[test]
 fn a_cache_of_one_machine_is_restored_on_another() {
     let (forge, server) = (TestForge::start(), S3Server::start());
     let (mut one, mut other) = fleet(&forge, &server);

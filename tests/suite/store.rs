@@ -8,6 +8,7 @@ mod pressure;
 mod refusals;
 mod room;
 mod shared;
+mod terminal;
 mod together;
 mod trees;
 
@@ -39,6 +40,25 @@ impl House {
         let house = Self { dir: tempfile::Builder::new().prefix("fh-store-").tempdir().unwrap() };
         house.configure(config);
         house
+    }
+
+    /// One whose packs are encrypted.
+    fn locked() -> Self {
+        Self::locked_with("")
+    }
+
+    /// `settings`: more keys of `[store]`.
+    fn locked_with(settings: &str) -> Self {
+        let house = Self::new();
+        let key = house.path("key");
+        fs::write(&key, [7; 32]).unwrap();
+        house.configure(&format!("[store]\nkey_file = \"{}\"\n{settings}", key.display()));
+        house
+    }
+
+    /// One without a key and one with.
+    fn open_and_locked() -> [Self; 2] {
+        [Self::new(), Self::locked()]
     }
 
     fn configure(&self, config: &str) {
@@ -205,7 +225,7 @@ fn see(dir: &cap_std::fs::Dir, above: &[u8], all: &mut Vec<Seen>) {
 }
 
 /// Bytes that do not compress, others for each seed.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     use rand::{Rng as _, SeedableRng as _};
     let mut bytes = vec![0; length];
     rand::rngs::StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);

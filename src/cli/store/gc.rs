@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use super::progress::{self, Extent};
 use super::{House, share};
 use crate::agent::storage;
 use crate::artifact::retention::Judged;
@@ -30,13 +31,14 @@ pub(super) fn run(args: &GcArgs, house: &House) -> Result<Verdict, StoreError> {
         Ok(wishes) => wishes,
         Err(error) => return Ok(render::failed(&error, Verdict::BadInput)),
     };
-    let collected = house.store.collect(&Collection {
+    let collection = Collection {
         policies: &policies,
         cycle,
         is_dry_run: args.dry_run,
         elapsed: None,
         interrupt: house.interrupt.clone(),
-    })?;
+    };
+    let collected = progress::shown(house, "collecting", Extent::Uncounted, |_| house.store.collect(&collection))?;
     let Some(collected) = collected else {
         return Ok(render::failed(&"another process is collecting; try again when it is done", Verdict::Environment));
     };

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{House, folder, progress};
+use super::progress::{self, Extent};
+use super::{House, folder};
 use crate::artifact::store::StoreError;
 use crate::cli::{Verdict, render};
 
@@ -30,7 +31,7 @@ pub(super) fn run(args: &GetArgs, house: &House) -> Result<Verdict, StoreError> 
     let found = house.find(&args.what)?;
     let target = Target::take(&args.dest)?;
     let staging = folder(target.staging.path())?;
-    let got = progress::shown(house, "restoring", Some(found.info.size), |progress| {
+    let got = progress::shown(house, "restoring", Extent::Bytes(found.info.size), |progress| {
         let (owner, id) = (&found.info.owner, &found.info.content_hash);
         house.store.restore(owner, id, &staging, progress, &house.interrupt)
     })?;

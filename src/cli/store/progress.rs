@@ -19,16 +19,27 @@ pub(super) fn is_wanted() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Does the work, and shows how far it is. `total` bytes of content, where that is known.
-pub(super) fn shown<T>(house: &House, doing: &str, total: Option<u64>, work: impl FnOnce(&Progress) -> T) -> T {
+/// How much work there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Extent {
+    /// So many bytes of content.
+    Bytes(u64),
+    /// Bytes of content, nobody knows how many.
+    Unknown,
+    /// What is done is not counted: only the time that it takes is shown.
+    Uncounted,
+}
+
+/// Does the work, and shows how far it is.
+pub(super) fn shown<T>(house: &House, doing: &str, extent: Extent, work: impl FnOnce(&Progress) -> T) -> T {
     let progress = Progress::default();
     if !house.shows_progress {
         return work(&progress);
     }
-    let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-    let template = match total {
-        Some(_) => "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        None => "{msg} {spinner} {bytes} {bytes_per_sec}",
+    let (bar, template) = match extent {
+        Extent::Bytes(total) => (ProgressBar::new(total), "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"),
+        Extent::Unknown => (ProgressBar::new_spinner(), "{msg} {spinner} {bytes} {bytes_per_sec}"),
+        Extent::Uncounted => (ProgressBar::new_spinner(), "{msg} {spinner} {elapsed}"),
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

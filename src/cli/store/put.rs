@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{House, folder, progress, share};
+use super::progress::{self, Extent};
+use super::{House, folder, share};
 use crate::artifact::retention::Expiry;
 use crate::artifact::select::{self, Selection};
 use crate::artifact::store::{Files, Keep, Kept, ObjectId, PutOptions, StoreError, What};
@@ -136,7 +137,7 @@ pub(super) fn run(args: &PutArgs, house: &House) -> Result<Verdict, StoreError> 
 fn put(args: &PutArgs, house: &House, source: &Source, metadata: BTreeMap<String, String>) -> Result<Kept, StoreError> {
     let owner = House::owner();
     let root = folder(&source.root)?;
-    progress::shown(house, "keeping", None, |progress| {
+    progress::shown(house, "keeping", Extent::Unknown, |progress| {
         house.store.put_shared(&Keep {
             owner: &owner,
             what: What::Artifact { name: args.name.clone() },

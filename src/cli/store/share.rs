@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::House;
+use super::progress::{self, Extent};
 use crate::artifact::store::{Offering, StoreError, Tidied};
 use crate::artifact::{Interrupt, in_full};
 use crate::cli::render;
@@ -21,7 +22,8 @@ pub(super) fn tell(house: &House) {
     let until = Instant::now() + PATIENCE;
     let interrupt = house.interrupt.clone();
     let ended = interrupt_at(until, &interrupt);
-    let offered = house.store.offer(&Offering { until: Some(until), interrupt: ended });
+    let how = Offering { until: Some(until), interrupt: ended };
+    let offered = progress::shown(house, "sharing", Extent::Unknown, |progress| house.store.offer(&how, progress));
     let why = match offered {
         Ok(Some(offered)) if offered.waiting > 0 => {
             offered.trouble.map(|trouble| in_full(&trouble)).unwrap_or_default()
@@ -49,7 +51,10 @@ fn interrupt_at(until: Instant, interrupt: &Interrupt) -> Interrupt {
 
 /// Removes what nobody needs any more from the shared store, where it is this machine's turn.
 pub(super) fn tidy(house: &House) -> Result<Option<Tidied>, StoreError> {
-    match house.store.tidy_second(&house.interrupt) {
+    let tidied = progress::shown(house, "tidying up the shared store", Extent::Uncounted, |_| {
+        house.store.tidy_second(&house.interrupt)
+    });
+    match tidied {
         Err(StoreError::Second(error)) => {
             eprintln!("warning: the shared store was not tidied up: {}", render::plain(&in_full(&error)));
             Ok(None)

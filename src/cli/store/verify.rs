@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{House, progress};
+use super::House;
+use super::progress::{self, Extent};
 use crate::artifact::store::{StoreError, VerificationResult, Verifying};
 use crate::cli::{Verdict, render};
 use crate::config::ByteSize;
@@ -31,7 +32,7 @@ pub(super) fn run(args: &VerifyArgs, house: &House) -> Result<Verdict, StoreErro
         Some(what) => Some(house.find(what)?.info.content_hash),
     };
     let how = Verifying { only, rate: args.rate.map(ByteSize::as_u64), interrupt: house.interrupt.clone() };
-    let verified = progress::shown(house, "verifying", None, |progress| house.store.verify(&how, progress))?;
+    let verified = progress::shown(house, "verifying", Extent::Unknown, |progress| house.store.verify(&how, progress))?;
     let verdict = if verified.is_sound() { Verdict::Success } else { Verdict::Failed };
     if args.json {
         let kept: Vec<_> = verified

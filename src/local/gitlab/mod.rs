@@ -178,6 +178,12 @@ impl GitLabJobs {
         response
     }
 
+    /// What a job is told about those whose artifacts it should be given.
+    fn remarks(&self, name: &SmolStr) -> Vec<String> {
+        let given = self.pipeline.job(name).map(|created| self.given(created)).unwrap_or_default();
+        given.into_iter().filter_map(|(needed, id)| self.common.shelf.remark(&id.to_string(), &needed)).collect()
+    }
+
     /// The variables of the reports that a job is given.
     fn reports(&self, created: &CreatedJob) -> Vec<Variable> {
         let kept = self.given(created).into_iter().map(|(_, id)| self.common.shelf.of(&id.to_string()));
@@ -224,6 +230,7 @@ impl Language for GitLabJobs {
         LocalJob {
             id: usize::try_from(id).unwrap_or_default(),
             work: self.work(&name),
+            remarks: self.remarks(&name),
             project_path: self.pipeline.context.project.path.clone(),
             project: u32::try_from(self.pipeline.context.project.id).unwrap_or_default(),
         }

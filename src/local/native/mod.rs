@@ -103,6 +103,12 @@ impl NativeJobs {
         (0..self.legs.len()).filter(|at| self.legs.get(*at).is_some_and(|leg| seen.contains(&leg.job))).collect()
     }
 
+    /// What a job is told about those whose artifacts it should be given.
+    fn remarks(&self, job: usize) -> Vec<String> {
+        let name = |at| self.legs.get(at).map_or("", |leg| self.name_of(leg));
+        self.ancestors(job).into_iter().filter_map(|at| self.shelf.remark(&id(at).to_string(), name(at))).collect()
+    }
+
     fn work(&self, index: usize) -> Result<LocalWork, String> {
         if let Some(problem) = self.undecided.get(&index) {
             return Err(format!("`conditional`: {problem}"));
@@ -160,6 +166,7 @@ impl Language for NativeJobs {
         LocalJob {
             id: id(job),
             work: self.work(job).unwrap_or_else(LocalWork::Refused),
+            remarks: self.remarks(job),
             project_path: self.project_path.clone(),
             project: self.project,
         }

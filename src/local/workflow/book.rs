@@ -66,6 +66,7 @@ impl WorkflowBook {
                         id: usize::try_from(id.0).unwrap_or_default() + 1,
                         project_path: self.common.project_path.clone(),
                         project: self.common.project,
+                        remarks: Vec::new(),
                         work: LocalWork::Steps(JobSteps::Workflow(Box::new(WorkflowJob { leg, steps }))),
                     },
                 })

@@ -228,3 +228,18 @@ fn a_cache_that_another_takes_the_place_of_is_told() {
     agent.assert_nothing_left();
     forge.assert_no_violations();
 }
+
+#[test]
+fn an_agent_does_not_start_with_a_store_of_a_newer_format_and_leaves_it_alone() {
+    let forge = TestForge::start();
+    let mut agent = Agent::registered(&forge, AgentOptions::default().without_network());
+    store(&agent, &["ls"]);
+    let folder = agent.state_dir().join("store");
+    let ours = std::fs::read_to_string(folder.join("format")).unwrap();
+    std::fs::write(folder.join("format"), ours.replacen("\"version\":1", "\"version\":2", 1)).unwrap();
+    let before = super::seen(&folder);
+    agent.run();
+    assert_eq!(agent.wait_exit(JOB_LIMIT).code(), Some(3), "{}", agent.output());
+    assert!(agent.output().contains("format 2"), "{}", agent.output());
+    assert_eq!(super::seen(&folder), before);
+}

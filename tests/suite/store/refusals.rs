@@ -164,7 +164,10 @@ fn what_is_unknown_is_told_and_the_destination_stays_as_it_was() {
 
 #[test]
 fn damage_is_never_served_and_ends_when_the_same_content_is_put_again() {
-    let house = House::new();
+    House::open_and_locked().iter().for_each(damage_ends_with_the_next_put);
+}
+
+fn damage_ends_with_the_next_put(house: &House) {
     let tree = ordinary(&house.path("tree"), 1);
     house.put(&tree, "a");
     let verified = house.ends_with(0, &["verify"]);
@@ -191,10 +194,18 @@ fn damage_is_never_served_and_ends_when_the_same_content_is_put_again() {
     assert_eq!(house.json(&["info", "a"])["verification"]["result"], "valid");
 }
 
-/// A bit of each kind of file, in several places: told, or of no consequence; never another content.
 #[test]
 fn a_flipped_bit_in_any_file_is_noticed_or_does_no_harm() {
-    let house = House::new();
+    a_bit_is_flipped(&House::new());
+}
+
+#[test]
+fn a_flipped_bit_in_any_file_of_an_encrypted_store_is_noticed_or_does_no_harm() {
+    a_bit_is_flipped(&House::locked());
+}
+
+/// A bit of each kind of file, in several places: told, or of no consequence; never another content.
+fn a_bit_is_flipped(house: &House) {
     let tree = ordinary(&house.path("tree"), 1);
     house.put(&tree, "a");
     house.ends_with(0, &["pin", "a"]);
@@ -250,7 +261,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     fs::write(&format, newer).unwrap();
     let before = seen(&house.store());
     let dest = house.path("dest");
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &["put", "tree"],
         &["get", "a", dest.to_str().unwrap()],
         &["ls"],
@@ -258,6 +269,7 @@ fn a_newer_format_is_refused_and_left_alone() {
         &["verify"],
         &["pin", "a"],
         &["unpin", "a"],
+        &["rm", "a"],
         &["gc"],
         &["stats"],
     ];
@@ -267,8 +279,42 @@ fn a_newer_format_is_refused_and_left_alone() {
     }
     assert!(!dest.exists());
     assert_eq!(seen(&house.store()), before);
-    fs::write(&format, ours).unwrap();
+    fs::write(&format, &ours).unwrap();
     assert_eq!(house.got("a"), seen(&tree));
+    // What is no format at all is left alone, too.
+    fs::write(&format, "{\"version\":").unwrap();
+    let before = seen(&house.store());
+    for command in [&["ls"][..], &["put", "tree"], &["gc"]] {
+        let output = house.ends_with(3, command);
+        assert!(said(&output).contains("store/format"), "{}", said(&output));
+    }
+    assert_eq!(seen(&house.store()), before);
+}
+
+#[test]
+fn a_store_that_was_cut_by_other_numbers_is_read_and_brought_up_to_ours() {
+    let house = House::new();
+    let tree = ordinary(&house.path("tree"), 1);
+    house.put(&tree, "a");
+    let format = house.store().join("format");
+    let ours = fs::read_to_string(&format).unwrap();
+    // Another mean, no chunker, an older version, and none at all.
+    let text: serde_json::Value = serde_json::from_str(&ours).unwrap();
+    let mut other = text.clone();
+    other["chunker"]["mean"] = 32_768.into();
+    let olds = [Some(other.to_string()), Some("{\"version\":1}".to_owned()), Some("{\"version\":0}".to_owned()), None];
+    for old in olds {
+        match &old {
+            Some(old) => fs::write(&format, old).unwrap(),
+            None => fs::remove_file(&format).unwrap(),
+        }
+        assert_eq!(house.got("a"), seen(&tree), "{old:?}");
+        assert_eq!(fs::read_to_string(&format).unwrap(), ours, "{old:?}");
+        // What is put from now on meets what was there.
+        let again = house.json(&["put", tree.to_str().unwrap(), "--name", "b"]);
+        assert_eq!(again["new_bytes"], 0, "{old:?}");
+        house.ends_with(0, &["verify"]);
+    }
 }
 
 #[test]

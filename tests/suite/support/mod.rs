@@ -15,6 +15,7 @@ pub mod docker;
 pub mod forge;
 pub mod log;
 pub mod proxied;
+pub mod pty;
 pub mod s3;
 
 use std::time::{Duration, Instant};

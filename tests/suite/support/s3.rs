@@ -1,6 +1,7 @@
 //! A real S3 server on loopback.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
@@ -13,9 +14,11 @@ const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 /// A server with one bucket, `ci-bucket`, until it is dropped.
 pub struct S3Server {
-    _runtime: Runtime,
+    runtime: Option<Runtime>,
     dir: tempfile::TempDir,
     endpoint: String,
+    /// Requests whose targets have this part are taken and never answered.
+    silent_about: Arc<Mutex<Option<String>>>,
 }
 
 impl S3Server {
@@ -28,21 +31,56 @@ impl S3Server {
         let service = builder.build();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let silent_about = Arc::new(Mutex::new(None::<String>));
+        let of_task = silent_about.clone();
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let service = service.clone();
+                let (service, silent_about) = (service.clone(), of_task.clone());
+                let answer = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                    let target = request.uri().to_string();
+                    let is_silent = silent_about.lock().unwrap().as_ref().is_some_and(|part| target.contains(part));
+                    let service = service.clone();
+                    async move {
+                        if is_silent {
+                            std::future::pending::<()>().await;
+                        }
+                        service.call(request.map(s3s::Body::from)).await
+                    }
+                });
                 let connection =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
                 tokio::spawn(connection);
             }
         });
-        Self { _runtime: runtime, dir, endpoint }
+        Self { runtime: Some(runtime), dir, endpoint, silent_about }
+    }
+
+    /// From now on it takes requests whose targets have this part, and never answers them.
+    pub fn be_silent_about(&self, part: &str) {
+        *self.silent_about.lock().unwrap() = Some(part.to_owned());
+    }
+
+    /// It answers everything again.
+    pub fn speak(&self) {
+        *self.silent_about.lock().unwrap() = None;
+    }
+
+    /// Closes its port and all connections. What the bucket holds stays on the disk.
+    pub fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 
     /// The text of `forgehand.toml` that has the store know it.
     pub fn config(&self) -> String {
+        format!("[store.remote]\n{}", self.remote())
+    }
+
+    /// The text that says where it is and who we are there.
+    pub fn remote(&self) -> String {
         format!(
-            "[store.remote]\nurl = \"s3://ci-bucket/team\"\nendpoint = \"{}\"\naccess_key_id = \"{ACCESS_KEY}\"\n\
+            "url = \"s3://ci-bucket/team\"\nendpoint = \"{}\"\naccess_key_id = \"{ACCESS_KEY}\"\n\
              secret_access_key = \"{SECRET_KEY}\"\n",
             self.endpoint
         )
@@ -65,6 +103,12 @@ impl S3Server {
         }
         found.retain(|path: &PathBuf| below(path, self.dir.path()).contains(part));
         found
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -18,6 +18,7 @@ use crate::artifact::store::disk;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::layout::Home;
 use crate::artifact::store::opened::Store;
+use crate::artifact::store::put::Progress;
 use crate::artifact::store::record::{ArtifactInfo, Record, RecordKey, What};
 use crate::artifact::store::session::{self, Session};
 use crate::pipeline::Owner;
@@ -62,12 +63,13 @@ enum Outcome {
 }
 
 impl Store {
-    /// Tells the second level of what was kept since. `None`: there is none, or another process is at it.
+    /// Tells the second level of what was kept since. `None`: there is none, or another process is at it. `progress`: records that
+    /// are told, and bytes of packs that are sent.
     ///
     /// # Errors
     /// A file of the store cannot be read or written. That the second level does not answer is told as
     /// [`Offered::trouble`].
-    pub fn offer(&self, how: &Offering) -> Result<Option<Offered>, StoreError> {
+    pub fn offer(&self, how: &Offering, progress: &Progress) -> Result<Option<Offered>, StoreError> {
         let Some(second) = &self.second else { return Ok(None) };
         disk::make_folder(&self.layout.queue())?;
         let Some(_sender) = session::try_alone(&self.layout.sender())? else { return Ok(None) };
@@ -79,15 +81,17 @@ impl Store {
                 continue;
             }
             let Some(entry) = entry.take()? else { continue };
-            match self.offer_one(second, &entry, &how.interrupt) {
+            match self.offer_one(second, &entry, progress, &how.interrupt) {
                 Ok(Outcome::Done { bytes }) => {
                     offered.records += 1;
                     offered.bytes += bytes;
+                    progress.add_entry();
                     entry.done()?;
                 }
                 Ok(Outcome::LookAgain { bytes }) => {
                     offered.records += 1;
                     offered.bytes += bytes;
+                    progress.add_entry();
                     entry.postpone(SystemTime::now() + COUNTS_FOR)?;
                 }
                 Err(StoreError::Interrupted) => return Err(StoreError::Interrupted),
@@ -128,7 +132,13 @@ impl Store {
         queue::add(&self.layout, session.folder(), &record.owner().slug(), &record.key())
     }
 
-    fn offer_one(&self, second: &Second, entry: &Entry, interrupt: &Interrupt) -> Result<Outcome, StoreError> {
+    fn offer_one(
+        &self,
+        second: &Second,
+        entry: &Entry,
+        progress: &Progress,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, StoreError> {
         let home = Home::at(self.layout.owners().join(&entry.slug));
         let mut sent = 0;
         let mut relied_on_condemned = false;
@@ -142,7 +152,7 @@ impl Store {
             let presence = second.presence(&entry.slug, interrupt)?;
             let packs = self.packs_of(&home, &info, interrupt)?;
             relied_on_condemned |= packs.shared.iter().any(|pack| presence.is_condemned(&pack.id));
-            sent += send(second, &entry.slug, &packs, &presence, interrupt)?;
+            sent += send(second, &entry.slug, &packs, &presence, progress, interrupt)?;
             if presence.counts() {
                 let shared = Shared { info, packs: packs.shared };
                 let bytes = shared.to_bytes(self.key.as_ref())?;
@@ -227,6 +237,7 @@ fn send(
     slug: &str,
     packs: &Linked,
     presence: &Presence,
+    progress: &Progress,
     interrupt: &Interrupt,
 ) -> Result<u64, StoreError> {
     let missing: Vec<(&SharedPack, &PathBuf)> =
@@ -235,10 +246,12 @@ fn send(
     let failure = Mutex::new(None);
     let work = || {
         while let Some((pack, path)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let sent = send_one(second, slug, pack, path, presence, interrupt);
-            if let Err(error) = sent {
-                next.store(missing.len(), Ordering::Relaxed);
-                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            match send_one(second, slug, pack, path, presence, interrupt) {
+                Ok(()) => progress.add_bytes(pack.bytes),
+                Err(error) => {
+                    next.store(missing.len(), Ordering::Relaxed);
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
             }
         }
     };

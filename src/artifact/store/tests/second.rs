@@ -193,7 +193,7 @@ impl Bench {
     }
 
     fn offer(&self) -> Offered {
-        self.store.offer(&Offering::default()).unwrap().unwrap()
+        self.store.offer(&Offering::default(), &Progress::default()).unwrap().unwrap()
     }
 
     fn bring(&self, reader: &Owner, wanted: &Wanted) -> Result<Option<Brought>, StoreError> {
