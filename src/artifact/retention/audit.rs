@@ -54,6 +54,9 @@ pub enum AuditEvent {
         rule: String,
         /// The reason for people.
         reason: String,
+        /// What was found to be damaged of it at the last look: it was not whole when it went.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        corrupted: Option<String>,
     },
     /// A job, or a person, took or released a reference.
     ReferenceChange {
@@ -259,7 +262,17 @@ impl AuditEvent {
             policy,
             rule: judged.verdict.code().to_owned(),
             reason: judged.reason(),
+            corrupted: None,
         }
+    }
+
+    /// The record of the deletion of something that was damaged, and how.
+    #[must_use]
+    pub fn of_damaged(mut self, how: Option<&str>) -> Self {
+        if let Self::ArtifactDeletion { corrupted, .. } = &mut self {
+            *corrupted = how.map(str::to_owned);
+        }
+        self
     }
 
     /// The record of an entry that went for another one of its owner: a quota was full. `fresh`: the entry at the last look.
@@ -279,6 +292,7 @@ impl AuditEvent {
             policy: None,
             rule: "evicted_cache".to_owned(),
             reason,
+            corrupted: None,
         }
     }
 
@@ -296,6 +310,7 @@ impl AuditEvent {
             policy: None,
             rule: why.code().to_owned(),
             reason: why.reason().to_owned(),
+            corrupted: None,
         }
     }
 

@@ -43,7 +43,7 @@
 //! for judged in &plan.deletions {
 //!     under the lock: fresh = the entry now
 //!         if judged.confirm(&fresh) is an error, leave it
-//!         verify it; write AuditEvent::deletion(judged, &fresh, plan.now); delete it
+//!         write AuditEvent::deletion(judged, &fresh, plan.now), of_damaged where a look before found it so; delete it
 //! }
 //! write plan.alert(done); sleep plan.next_cycle()
 //! ```

@@ -6,13 +6,14 @@ use std::io;
 
 use super::disk;
 use super::error::{ObjectTrouble, StoreError};
+use super::frame::Encoding;
 use super::id::ObjectId;
 use super::layout::Home;
 use super::pack::files::Trouble;
 use super::pack::reader::{Buffers, Pack};
 use super::pack::{Kind, ObjectRecord, PackId};
 use super::seal::StoreKey;
-use super::verify::proves;
+use super::verify::{hash_of, proves};
 
 /// Keys are parts of hashes already.
 #[derive(Default)]
@@ -265,6 +266,49 @@ impl Catalog {
             }
         }
         Err(failure.unwrap_or(StoreError::Object { id: *id, how }))
+    }
+}
+
+impl Catalog {
+    /// How the frame is stored that an object lies in. `None`: it is no content of files, or not there, or damaged.
+    ///
+    /// # Errors
+    /// It cannot be read for a reason that says nothing about it.
+    pub(super) fn content_encoding(&self, short: u128) -> Result<Option<Encoding>, StoreError> {
+        let Some(place) = self.places.get(&short).filter(|place| **place != PENDING) else { return Ok(None) };
+        let Some(pack) = self.packs.get(place.pack as usize) else { return Ok(None) };
+        let found = pack.object(place.object).and_then(|record| match record.kind {
+            Kind::Data => pack.encoding(record.frame).map(Some),
+            Kind::List | Kind::Tree | Kind::Segment => Ok(None),
+        });
+        match found {
+            Err(error) if Trouble::of(&error).is_damage() => Ok(None),
+            found => found.map_err(|error| unread(pack, error)),
+        }
+    }
+
+    /// The hash of the bytes that lie where an object should: of the first copy that has another than its own, where there is one. `None`:
+    /// there are no bytes that can be had, or it is a list, which is not named after its bytes.
+    ///
+    /// # Errors
+    /// They cannot be read for a reason that says nothing about them.
+    pub(super) fn calculated(&self, id: &ObjectId, buffers: &mut Buffers) -> Result<Option<ObjectId>, StoreError> {
+        let mut calculated = None;
+        let mut frame = Vec::new();
+        for place in self.copies(id) {
+            let Some(pack) = self.packs.get(place.pack as usize) else { continue };
+            let hash = pack.object(place.object).and_then(|record| {
+                pack.read_frame(record.frame, buffers, &mut frame)?;
+                Ok(slice(&frame, &record).and_then(|bytes| hash_of(record.kind, bytes)))
+            });
+            match hash {
+                Ok(Some(hash)) if hash != *id => return Ok(Some(hash)),
+                Ok(hash) => calculated = calculated.or(hash),
+                Err(error) if Trouble::of(&error).is_damage() => {}
+                Err(error) => return Err(unread(pack, error)),
+            }
+        }
+        Ok(calculated)
     }
 }
 

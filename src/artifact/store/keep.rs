@@ -140,7 +140,7 @@ impl Store {
             Ok(put) => put,
             Err(error) => {
                 // Packs that were full before are there until the next collection.
-                self.index().set_usage(&slug, self.catalog_bytes(&home)?)?;
+                self.index()?.set_usage(&slug, self.catalog_bytes(&home)?)?;
                 return Err(error);
             }
         };
@@ -168,7 +168,7 @@ impl Store {
         if is_up_to_date && is_newest {
             // Not only that it was used: an index that lacks it learns of it.
             self.reconcile_one(&home, &key)?;
-            self.index().touch(&slug, &key, self.now())?;
+            self.index()?.touch(&slug, &key, self.now())?;
             if let (Share::Yes, Record::Kept(info)) = (share, &record) {
                 self.tell_again(info, TELL_AGAIN)?;
             }
@@ -181,8 +181,9 @@ impl Store {
                 self.audit_withdrawal(old, Withdrawal::Replaced)?;
             }
         }
+        self.index()?.forget_damage(&slug, &put.id)?;
         if put.new_bytes > 0 {
-            self.index().set_usage(&slug, before + put.new_bytes)?;
+            self.index()?.set_usage(&slug, before + put.new_bytes)?;
         }
         Ok(Kept { put, key, is_up_to_date })
     }
@@ -195,7 +196,7 @@ impl Store {
         info: &ArtifactInfo,
     ) -> Result<Option<jiff::Timestamp>, StoreError> {
         let What::Artifact { name: Some(name) } = &info.what else { return Ok(None) };
-        let named = self.index().named(slug, name)?;
+        let named = self.index()?.named(slug, name)?;
         let others = named
             .into_iter()
             .map(|other| other.info)
@@ -224,7 +225,6 @@ impl Store {
                 (Expiry::Never, Trust::Fork) => Expiry::None,
                 (expires, _) => expires,
             },
-            compression: "zstd".to_owned(),
             metadata: keep.metadata.clone(),
         }
     }
@@ -241,7 +241,7 @@ impl Store {
     pub(super) fn allowance_of(&self, owner: &Owner, used: u64) -> Result<Allowance, StoreError> {
         let (mut in_store, mut in_project) = (used, used);
         {
-            let index = self.index();
+            let index = self.index()?;
             in_store += index.usage(None)?.saturating_sub(index.usage(Some(&owner.slug()))?);
             for other in owners_of_project(owner).filter(|other| other != owner) {
                 in_project += index.usage(Some(&other.slug()))?;

@@ -7,6 +7,7 @@
 //! ballast                     room that a collection has on a disk that is full
 //! time                        the highest time that two collections agreed on
 //! index.db                    what can be listed: made again from the records where it is lost
+//! index.db.lock               flock: who is at it, who makes it anew. index.db.damaged: somebody should
 //! sessions/ID/                what a process is writing; goes with it
 //! second/queue/OWNER.KEY      what the second level is still to be told of
 //! second/sender               flock: who tells it
@@ -16,6 +17,7 @@
 //! owners/OWNER/owner.json     whose it is
 //! owners/OWNER/packs/ab/cd/ID objects
 //! owners/OWNER/records/ab/cd/KEY.json   what is kept: named artifacts, cache entries, pins, references of jobs
+//! owners/OWNER/consumers/ab/cd/TREE     which jobs restored a tree
 //! owners/OWNER/seen/KEY       what was put from which folder, so that unchanged files need not be read again
 //! ```
 //!
@@ -110,7 +112,7 @@ impl Layout {
 }
 
 /// The folder of an owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Home {
     path: PathBuf,
 }
@@ -138,6 +140,11 @@ impl Home {
 
     pub(super) fn records(&self) -> PathBuf {
         self.path.join("records")
+    }
+
+    /// Which jobs restored what.
+    pub(super) fn consumers(&self) -> PathBuf {
+        self.path.join("consumers")
     }
 
     pub(super) fn seen(&self) -> PathBuf {

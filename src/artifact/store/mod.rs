@@ -11,11 +11,13 @@
 //! - `put`, `get`: a tree in, a tree out, on all cores, in bounded memory.
 //! - `record`: what is kept, as small checksummed files: the truth. `index`: the same in SQLite, to be searched: a cache;
 //!   `reconcile`: making it say what the records say.
+//! - `lineage`: which jobs used what, beside the records.
 //! - `session`: who works with the store, and who may remove from it. `format`: which version wrote it.
 //! - `opened`: putting it all together: [`Store`].
 //! - `second`: a second level that other machines use, too.
 //! - `keep`, `restore`: naming and finding. `collect`: removing, as `retention` says; `audit`: what was decided. `verify`: looking for damage and mending it;
-//!   `scrub`: when that was done last.
+//!   `scrub`: when that was done last; `looking`: what is being looked at just now.
+//!   `compression`: how something is stored.
 //!
 //! Everything blocks on the disk: call it from `spawn_blocking`.
 
@@ -24,6 +26,7 @@ mod ballast;
 mod catalog;
 mod chunks;
 mod collect;
+mod compression;
 mod disk;
 mod error;
 mod format;
@@ -33,7 +36,9 @@ mod id;
 mod index;
 mod keep;
 mod layout;
+mod lineage;
 mod list;
+mod looking;
 mod manifest;
 mod opened;
 mod pack;
@@ -53,11 +58,13 @@ mod verify;
 mod tests;
 
 pub use collect::{Collected, Collection, Evicted};
+pub use compression::Compression;
 pub use error::{ObjectTrouble, StoreError};
 pub use get::{GetOptions, Got};
 pub use id::{NotAnId, ObjectId};
 pub use index::Listed;
 pub use keep::{Files, Keep, Kept};
+pub use looking::Verifications;
 pub use put::{Progress, Put, PutOptions};
 pub use record::{ArtifactInfo, Origin, RecordKey, What};
 pub use restore::Wanted;

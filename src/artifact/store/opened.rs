@@ -1,14 +1,14 @@
 //! The store itself: opening it, and what every piece of work with it begins with.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ballast;
 use super::catalog::Catalog;
 use super::disk;
 use super::error::StoreError;
 use super::format;
-use super::index::Index;
+use super::index::{InUse, Index};
 use super::layout::{Home, Layout};
 use super::record::{self, MAX_RECORD, Record, RecordKey};
 use super::seal::StoreKey;
@@ -92,7 +92,7 @@ impl Store {
         let store = Self { layout, limits, clock, key, second: None, index: Mutex::new(index), time: Mutex::new(None) };
         store.clock_record()?;
         match store.bring_up(left_behind, is_new) {
-            Err(StoreError::Index { .. }) if store.index().is_damaged() => store.heal()?,
+            Err(StoreError::Index { .. }) if store.index()?.is_damaged() => store.heal()?,
             done => done?,
         }
         Ok(store)
@@ -102,32 +102,38 @@ impl Store {
     fn bring_up(&self, left_behind: bool, is_new: bool) -> Result<(), StoreError> {
         // After a start of the machine, the last commits before it may be gone.
         let boot = boot_number();
-        let has_restarted = self.index().fact("boot")? != Some(boot);
-        if left_behind || is_new || has_restarted {
+        let known = self.index()?.fact("boot")?;
+        // It is noted when all is there: whoever made it anew may not have come to that.
+        let is_new = is_new || known.is_none();
+        if left_behind || is_new || known != Some(boot) {
             self.reconcile(is_new)?;
-            self.index().set_fact("boot", boot)?;
+            self.index()?.set_fact("boot", boot)?;
         }
         Ok(())
     }
 
-    /// Makes the index anew where it was found to be damaged.
+    /// Makes the index anew where it was found to be damaged, and sees to it that it is filled where somebody has.
     pub(super) fn heal(&self) -> Result<(), StoreError> {
         self.come_to_disk()?;
-        {
-            let mut index = self.index();
-            if !index.is_damaged() {
-                return Ok(());
-            }
-            tracing::warn!("the store's index is damaged, and is made again from the records");
-            *index = Index::open_anew(&self.layout.index())?.0;
+        let (was_damaged, is_other) = {
+            let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let was_damaged = index.mend()?;
+            (was_damaged, InUse::begin(index)?.take_is_other())
+        };
+        if !was_damaged && !is_other {
+            return Ok(());
         }
-        self.bring_up(true, true)
+        let done = self.bring_up(was_damaged, was_damaged);
+        if done.is_err() {
+            self.index()?.fill_later();
+        }
+        done
     }
 
     /// Takes the index that lies on the disk again, where the disk had no room to open it before.
     fn come_to_disk(&self) -> Result<(), StoreError> {
         let is_new = {
-            let mut index = self.index();
+            let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
             if !index.is_in_memory() {
                 return Ok(());
             }
@@ -141,9 +147,12 @@ impl Store {
         self.bring_up(true, is_new)
     }
 
-    /// The index. Never kept across work that takes long.
-    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The index that lies there now. Never kept across work that takes long.
+    ///
+    /// # Errors
+    /// Another was put in its place and cannot be opened, or somebody is alone with it for long.
+    pub(super) fn index(&self) -> Result<InUse<'_>, StoreError> {
+        InUse::begin(self.index.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The time, never before what was recorded: a clock that was set back makes nothing younger.
@@ -194,7 +203,7 @@ impl Store {
 
     /// Writes a record, for good, and tells the index.
     pub(super) fn write_record(&self, work: &Work, record: &Record) -> Result<(), StoreError> {
-        if self.index().is_in_memory() {
+        if self.index()?.is_in_memory() {
             return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
         }
         let home = self.home(record.owner());
@@ -210,7 +219,12 @@ impl Store {
             return Err(StoreError::Wordy { bytes: bytes.len(), limit: MAX_RECORD });
         }
         disk::replace(work.session.folder(), &path, &bytes)?;
-        self.index().add(record, self.now())
+        let told = self.index().and_then(|index| index.add(record, self.now()));
+        if told.is_err() {
+            // As after the end of one who could not tell it.
+            session::leave_behind(&self.layout);
+        }
+        told
     }
 
     pub(super) fn record_path(&self, home: &Home, key: &RecordKey) -> std::path::PathBuf {
@@ -239,7 +253,7 @@ impl Store {
         let path = self.record_path(home, key);
         let slug = slug_of(home);
         self.put_aside_as(&path, &format!("{slug}.{}", key.file_name()))?;
-        let text = self.index().records()?.remove(&(slug, key.to_string()));
+        let text = self.index()?.records()?.remove(&(slug, key.to_string()));
         let record = text.and_then(|text| serde_json::from_str::<Record>(&text).ok());
         let Some(record) = record.filter(|record| record.key() == *key && self.home(record.owner()) == *home) else {
             tracing::warn!(path = %path.display(), "a record of the store is damaged, and the index does not have it");

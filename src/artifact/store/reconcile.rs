@@ -18,12 +18,12 @@ impl Store {
     /// Makes the index say what the files say, while others go on writing both.
     pub(super) fn reconcile(&self, is_new: bool) -> Result<(), StoreError> {
         let _held = session::lock(&self.layout, How::Shared, &Interrupt::default())?;
-        let mut known = self.index().records()?;
+        let mut known = self.index()?.records()?;
         for home in self.homes()? {
             let slug = slug_of(&home);
             let (records, _) = self.records(&home)?;
             let bytes = self.catalog_bytes(&home)?;
-            let index = self.index();
+            let index = self.index()?;
             index.at_once(|| {
                 for record in &records {
                     let key = record.key();
@@ -32,10 +32,11 @@ impl Store {
                         self.tell_index(&index, &home, &key, is_new)?;
                     }
                 }
+                self.index_consumers(&index, &home)?;
                 index.set_usage(&slug, bytes)
             })?;
         }
-        let index = self.index();
+        let index = self.index()?;
         index.at_once(|| {
             known.keys().try_for_each(|(owner, key)| match key.parse() {
                 Ok(key) => self.tell_index(&index, &Home::at(self.layout.owners().join(owner)), &key, is_new),
@@ -46,7 +47,7 @@ impl Store {
 
     /// Has the index say what the file of one record says.
     pub(super) fn reconcile_one(&self, home: &Home, key: &RecordKey) -> Result<(), StoreError> {
-        let index = self.index();
+        let index = self.index()?;
         index.at_once(|| self.tell_index(&index, home, key, false))
     }
 

@@ -8,10 +8,12 @@ use super::id::ObjectId;
 use super::index::Listed;
 use super::layout::Home;
 use super::opened::{Store, slug_of};
+use super::pack::reader::Buffers;
 use super::put::Progress;
 use super::record::{ArtifactInfo, Record, What};
+use super::second::Again;
 use super::session::Held;
-use super::verify::Verification;
+use super::verify::{Look, Verification, VerificationResult};
 use crate::artifact::Interrupt;
 use crate::artifact::archive::Limits;
 use crate::pipeline::{JobKey, Owner, Trust};
@@ -62,12 +64,12 @@ impl Store {
         match self.read_record(&home, &key)? {
             Some(Record::Kept(info)) if !matches(&info, wanted) => {
                 // Nobody else changes what a record is called: the index is wrong.
-                self.index().note_damage();
+                self.index()?.note_damage();
                 Ok(None)
             }
             Some(Record::Kept(info)) if info == found.info => Ok(Some(found)),
             Some(Record::Kept(info)) => {
-                self.index().add(&Record::Kept(info.clone()), found.last_accessed)?;
+                self.index()?.add(&Record::Kept(info.clone()), found.last_accessed)?;
                 Ok(Some(Listed { info, ..found }))
             }
             _ => self.reconcile_one(&home, &key).map(|()| None),
@@ -77,24 +79,24 @@ impl Store {
     pub(super) fn candidates(&self, slug: &str, wanted: &Wanted) -> Result<Vec<Listed>, StoreError> {
         match wanted {
             Wanted::Exact(key) => {
-                let mut found = self.index().named(slug, &crate::artifact::shown(key))?;
+                let mut found = self.index()?.named(slug, &crate::artifact::shown(key))?;
                 found.retain(|listed| matches(&listed.info, wanted));
                 Ok(found)
             }
             Wanted::Prefix(prefix) => {
                 let mut found = match std::str::from_utf8(prefix) {
                     // Whole characters are written in the name one by one, so that it begins like the key.
-                    Ok(text) => self.index().named_like(slug, &crate::artifact::shown(text.as_bytes()))?,
-                    Err(_) => self.index().list(Some(slug))?,
+                    Ok(text) => self.index()?.named_like(slug, &crate::artifact::shown(text.as_bytes()))?,
+                    Err(_) => self.index()?.list(Some(slug))?,
                 };
                 found.retain(|listed| matches(&listed.info, wanted));
                 Ok(found)
             }
             Wanted::Named(name) => {
-                let mut found = self.index().named(slug, name)?;
+                let mut found = self.index()?.named(slug, name)?;
                 found.retain(|listed| matches!(listed.info.what, What::Artifact { .. }));
                 if found.is_empty() && may_be_id(name) {
-                    found = self.index().with_tree(slug, &name.to_ascii_lowercase())?;
+                    found = self.index()?.with_tree(slug, &name.to_ascii_lowercase())?;
                     let first = found.first().map(|listed| listed.info.content_hash);
                     if found.iter().any(|listed| Some(listed.info.content_hash) != first) {
                         return Ok(Vec::new());
@@ -138,22 +140,45 @@ impl Store {
     /// Restores, and once more where what is damaged here can be had again.
     fn get(&self, held: Held, owner: &Owner, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
         let home = self.home(owner);
-        match self.get_once(held, &home, id, options) {
-            Err(error) if error.is_damage() && self.had_again(&home, id, options.interrupt) => {
+        let error = match self.get_once(held, &home, id, options) {
+            Err(error) if error.is_damage() => error,
+            done => return done,
+        };
+        let slug = slug_of(&home);
+        let known = self.index()?.verification(&slug, id)?;
+        if known.is_some_and(|known| known.result == VerificationResult::Failed) {
+            // No job waits for what could not be had several times: a look at everything tries again.
+            return Err(error);
+        }
+        let again = match self.had_again(&home, id, options.interrupt) {
+            Again::NobodyAnswered => return Err(error),
+            Again::InVain => Err(error),
+            Again::Had => {
                 empty(options.into).map_err(|e| StoreError::file("emptying", "the target".as_ref(), e))?;
                 self.get_once(self.hold_still(options.interrupt)?, &home, id, options)
             }
-            done => done,
+        };
+        match &again {
+            // Every byte of it was proved.
+            Ok(got) => drop(self.note_look(&slug, id, Look::Whole { size: got.bytes })?),
+            Err(error) if error.is_damage() => drop(self.note_fetch_in_vain(&slug, id)?),
+            Err(_) => {}
         }
+        again
     }
 
     fn get_once(&self, held: Held, home: &Home, id: &ObjectId, options: &GetOptions<'_>) -> Result<Got, StoreError> {
+        let catalog = self.catalog(home)?;
         let mut damaged = Vec::new();
-        let got = self.catalog(home).and_then(|catalog| get::get(&catalog, options, id, &mut damaged));
+        let got = get::get(&catalog, options, id, &mut damaged);
+        let look = match &got {
+            Err(error) if error.is_damage() => Some(catalog.look_of(id, error, None, &mut Buffers::new()?)?),
+            _ => None,
+        };
         // Whoever mends has to be alone.
-        drop(held);
-        if !damaged.is_empty() || got.as_ref().is_err_and(StoreError::is_damage) {
-            self.after_damage(home, id, &damaged, got.as_ref().err());
+        drop((catalog, held));
+        if !damaged.is_empty() || look.is_some() {
+            self.after_damage(home, id, &damaged, look);
         }
         got
     }
@@ -161,10 +186,9 @@ impl Store {
     /// Notes that something that was found is used, and by which job.
     pub fn used(&self, found: &Listed, by: Option<&JobKey>) -> Result<(), StoreError> {
         let slug = found.info.owner.slug();
-        let index = self.index();
-        index.touch(&slug, &Record::Kept(found.info.clone()).key(), self.now())?;
+        self.index()?.touch(&slug, &Record::Kept(found.info.clone()).key(), self.now())?;
         match by {
-            Some(job) => index.consumed(&slug, &found.info.content_hash, job.as_str(), self.now()),
+            Some(job) => self.note_consumer(&self.home(&found.info.owner), &found.info.content_hash, job),
             None => Ok(()),
         }
     }
@@ -181,7 +205,7 @@ impl Store {
     /// Jobs that hold something, and whose they are.
     pub fn holders(&self) -> Result<Vec<(Owner, JobKey)>, StoreError> {
         let mut holders = Vec::new();
-        for text in self.index().records()?.into_values() {
+        for text in self.index()?.records()?.into_values() {
             if let Ok(Record::Reference(reference)) = serde_json::from_str::<Record>(&text) {
                 holders.push((reference.owner, reference.holder));
             }
@@ -190,15 +214,15 @@ impl Store {
         Ok(holders)
     }
 
-    /// What was found out when somebody last looked whether it is whole.
+    /// What was found out when somebody last looked whether it is whole. `None`: nobody has.
     pub fn verification(&self, info: &ArtifactInfo) -> Result<Option<Verification>, StoreError> {
-        self.index().verification(&info.owner.slug(), &info.content_hash)
+        self.index()?.verification(&info.owner.slug(), &info.content_hash)
     }
 
     /// Everything that is kept, the newest first: of one owner, or of all.
     pub fn list(&self, owner: Option<&Owner>) -> Result<Vec<Listed>, StoreError> {
         self.heal()?;
-        self.index().list(owner.map(Owner::slug).as_deref())
+        self.index()?.list(owner.map(Owner::slug).as_deref())
     }
 }
 

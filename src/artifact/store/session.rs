@@ -63,21 +63,32 @@ fn take_open(
     wait: Duration,
     interrupt: &Interrupt,
 ) -> Result<Option<Held>, StoreError> {
+    Ok(acquire(&file, path, how, wait, interrupt)?.then_some(Held { file }))
+}
+
+/// Locks a file that is open, waiting for it as long as `wait`. False: others have it.
+pub(super) fn acquire(
+    file: &File,
+    path: &Path,
+    how: How,
+    wait: Duration,
+    interrupt: &Interrupt,
+) -> Result<bool, StoreError> {
     let operation = match how {
         How::Shared => FlockOperation::NonBlockingLockShared,
         How::Exclusive => FlockOperation::NonBlockingLockExclusive,
     };
     let mut waited = Duration::ZERO;
     loop {
-        match rustix::fs::flock(&file, operation) {
-            Ok(()) => return Ok(Some(Held { file })),
+        match rustix::fs::flock(file, operation) {
+            Ok(()) => return Ok(true),
             Err(rustix::io::Errno::INTR) => {}
             Err(rustix::io::Errno::WOULDBLOCK) if interrupt.is_raised() => return Err(StoreError::Interrupted),
             Err(rustix::io::Errno::WOULDBLOCK) if waited < wait => {
                 std::thread::sleep(STEP);
                 waited += STEP;
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
             Err(error) => return Err(StoreError::file("locking", path, error.into())),
         }
     }
@@ -85,7 +96,7 @@ fn take_open(
 
 /// A description of its own for each holder, so that threads keep each other out as processes do. Whoever only reads need not be allowed to
 /// write.
-fn open(path: &Path, how: How) -> std::io::Result<File> {
+pub(super) fn open(path: &Path, how: How) -> std::io::Result<File> {
     let mut options = File::options();
     if how == How::Shared {
         match options.read(true).open(path) {
@@ -170,6 +181,11 @@ impl Drop for Session {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Has whoever looks next hold the index against the records. Best effort: it is done after a start of the machine, too.
+pub(super) fn leave_behind(layout: &Layout) {
+    let _ = fs::create_dir(layout.sessions().join(uuid::Uuid::new_v4().simple().to_string()));
 }
 
 /// Removes the folders of those who are gone. True: there were some.

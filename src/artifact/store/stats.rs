@@ -54,7 +54,7 @@ impl Store {
             stats.packs += catalog.packs().len() as u64;
             stats.objects += catalog.objects() as u64;
             stats.stored_bytes += catalog.bytes();
-            self.index().set_usage(&slug_of(&home), catalog.bytes())?;
+            self.index()?.set_usage(&slug_of(&home), catalog.bytes())?;
         }
         Ok(stats)
     }

@@ -19,6 +19,7 @@ mod faults;
 mod newest;
 mod second;
 mod surroundings;
+mod verifying;
 
 /// A store in a folder of its own, whose clock stands unless it is moved.
 struct Bench {

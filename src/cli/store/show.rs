@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{House, metrics};
 use crate::artifact::retention::Expiry;
-use crate::artifact::store::{Listed, StoreError, VerificationResult, What};
+use crate::artifact::store::{Listed, StoreError, Verification, What};
 use crate::cli::{Verdict, render};
 
 /// Arguments of `forgehand store ls`.
@@ -54,7 +54,9 @@ pub(super) fn ls(args: &LsArgs, house: &House) -> Result<Verdict, StoreError> {
         listed.retain(|one| one.info.what.text().is_some_and(|text| text.starts_with(name.as_str())));
     }
     if args.json {
-        return Ok(render::json(&listed.iter().map(|one| printed(one, None)).collect::<Vec<_>>()));
+        let verifications = house.store.verifications()?;
+        let all = listed.iter().map(|one| printed(one, &verifications.of(&one.info)));
+        return Ok(render::json(&all.collect::<Vec<_>>()));
     }
     let now = jiff::Timestamp::now();
     let rows: Vec<Vec<String>> = listed.iter().map(|one| row(one, now)).collect();
@@ -87,7 +89,7 @@ fn row(one: &Listed, now: jiff::Timestamp) -> Vec<String> {
 }
 
 /// One thing that is kept, as `--json` prints it.
-fn printed(one: &Listed, verification: Option<&crate::artifact::store::Verification>) -> serde_json::Value {
+fn printed(one: &Listed, verification: &Verification) -> serde_json::Value {
     let info = &one.info;
     let expires_at = match info.expires {
         Expiry::At(at) => Some(at),
@@ -97,7 +99,7 @@ fn printed(one: &Listed, verification: Option<&crate::artifact::store::Verificat
         What::Artifact { .. } => "artifact",
         What::Cache { .. } => "cache",
     };
-    let mut printed = json!({
+    json!({
         "content_hash": info.content_hash,
         "content_id": info.content_id,
         "name": info.what.text(),
@@ -119,24 +121,37 @@ fn printed(one: &Listed, verification: Option<&crate::artifact::store::Verificat
         "expires_at": expires_at,
         "kept_for_ever": info.expires == Expiry::Never,
         "reference_count": one.references,
-        "compression": info.compression,
         "metadata": info.metadata,
         "lineage": { "producer": info.producer, "consumers": one.consumers },
-    });
-    if let (Some(verification), Some(printed)) = (verification, printed.as_object_mut()) {
-        printed.insert("verification".to_owned(), json!(verification));
+        "verification": verification,
+    })
+}
+
+/// What is known about whether it is whole, in a line.
+fn said_of(verification: &Verification) -> String {
+    let mut said = verification.result.to_string();
+    if let Some(at) = verification.verified_at {
+        said.push_str(&format!(", at {at}"));
     }
-    printed
+    if verification.retry_count > 0 {
+        said.push_str(&format!(", fetched again {} times in vain", verification.retry_count));
+    }
+    if let Some(error) = &verification.error {
+        said.push_str(&format!(": {error}"));
+    }
+    said
 }
 
 pub(super) fn info(args: &InfoArgs, house: &House) -> Result<Verdict, StoreError> {
     let found = house.find(&args.what)?;
-    let verification = house.store.verification(&found.info)?;
+    let verification = house.store.verifications()?.of(&found.info);
+    let compression = house.store.compression(&found.info)?;
     if args.json {
-        return Ok(render::json(&printed(&found, verification.as_ref())));
+        let mut printed = printed(&found, &verification);
+        printed["compression"] = json!(compression);
+        return Ok(render::json(&printed));
     }
     let info = &found.info;
-    let result = verification.as_ref().map_or(VerificationResult::Pending, |verification| verification.result);
     let mut lines = vec![
         ("id", info.content_hash.to_string()),
         ("content id", info.content_id.to_string()),
@@ -144,11 +159,12 @@ pub(super) fn info(args: &InfoArgs, house: &House) -> Result<Verdict, StoreError
         ("owner", format!("{} at {} ({})", info.owner.project.as_str(), info.owner.forge.as_str(), info.owner.trust)),
         ("content", format!("{} in {} files and folders", render::size(info.size), info.entries)),
         ("new on disk", render::size(info.stored_size)),
+        ("stored as", compression.map_or("-".to_owned(), |compression| compression.to_string())),
         ("type", info.mime_type.clone()),
         ("kept since", info.created_at.to_string()),
         ("last used", found.last_accessed.to_string()),
         ("references", found.references.to_string()),
-        ("verified", result.to_string()),
+        ("verified", said_of(&verification)),
     ];
     let by = [("job", &info.job), ("pipeline", &info.pipeline)];
     lines.extend(by.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));

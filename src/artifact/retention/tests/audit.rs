@@ -53,6 +53,8 @@ fn a_deletion_names_artifact_size_age_references_and_policy() {
             "reason": "older than 7d and unused for 9d, 3d are kept at its age",
         })
     );
+    let damaged = object(&event.of_damaged(Some("the object x is damaged")));
+    assert_eq!(damaged["corrupted"], "the object x is damaged");
 }
 
 #[test]

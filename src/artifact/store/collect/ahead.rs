@@ -51,6 +51,6 @@ impl Store {
             let back = ArtifactInfo { created_at: info.created_at.min(at), newest_since: None, expires, ..info };
             self.write_record(work, &Record::Kept(back))?;
         }
-        self.index().set_back(&slug_of(&place.home), &place.key, at)
+        self.index()?.set_back(&slug_of(&place.home), &place.key, at)
     }
 }

@@ -5,12 +5,14 @@
 use super::super::error::StoreError;
 use super::super::opened::Store;
 use super::super::session::{self, How};
-use super::super::verify::VerificationResult;
 use super::facts::{Facts, Place};
 use super::sweep;
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{AuditEvent, Candidate};
 use crate::pipeline::Owner;
+
+/// Something that is to go: what is known to be damaged of it, what it is, and where.
+type Going<'f> = (Option<String>, &'f Candidate, &'f Place);
 
 /// What was removed to make room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,8 +62,8 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut names = Vec::new();
-        for (candidate, place) in self.longest_unused(owner, &facts, missing)? {
-            self.audit(&[AuditEvent::eviction(candidate, self.now())])?;
+        for (damage, candidate, place) in self.longest_unused(owner, &facts, missing)? {
+            self.audit(&[AuditEvent::eviction(candidate, self.now()).of_damaged(damage.as_deref())])?;
             self.delete_name(place)?;
             names.push(candidate.name.clone());
         }
@@ -69,28 +71,24 @@ impl Store {
     }
 
     /// What has to go for so many bytes. None, where all would not be enough.
-    fn longest_unused<'f>(
-        &self,
-        owner: &Owner,
-        facts: &'f Facts,
-        missing: u64,
-    ) -> Result<Vec<(&'f Candidate, &'f Place)>, StoreError> {
+    fn longest_unused<'f>(&self, owner: &Owner, facts: &'f Facts, missing: u64) -> Result<Vec<Going<'f>>, StoreError> {
         let mut may_go = Vec::new();
         for candidate in &facts.candidates {
             let Some(place) = facts.places.get(&candidate.id).filter(|place| place.is_cache) else { continue };
             if !candidate.pinned && candidate.references.count() == 0 && candidate.bytes > 0 {
-                let found = self.index().verification(&owner.slug(), &place.tree)?;
-                let is_whole = found.is_none_or(|found| found.result == VerificationResult::Valid);
-                may_go.push((is_whole, candidate, place));
+                let found = self.index()?.verification(&owner.slug(), &place.tree)?;
+                let damage =
+                    found.filter(|found| found.result.is_damage()).map(|found| found.error.unwrap_or_default());
+                may_go.push((damage, candidate, place));
             }
         }
-        may_go.sort_by_key(|(is_whole, candidate, _)| (*is_whole, candidate.staleness()));
+        may_go.sort_by_key(|(damage, candidate, _)| (damage.is_none(), candidate.staleness()));
         let mut freed = 0;
         let mut chosen = Vec::new();
-        for (_, candidate, place) in may_go {
+        for (damage, candidate, place) in may_go {
             if freed < missing {
                 freed += candidate.bytes;
-                chosen.push((candidate, place));
+                chosen.push((damage, candidate, place));
             }
         }
         Ok(if freed < missing { Vec::new() } else { chosen })

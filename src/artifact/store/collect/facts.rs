@@ -93,7 +93,7 @@ impl Store {
         let mut owners = BTreeMap::new();
         let mut total = 0;
         for home in self.homes()? {
-            let used = self.index().usage(Some(&slug_of(&home)))?;
+            let used = self.index()?.usage(Some(&slug_of(&home)))?;
             total += used;
             if let Some(owner) = self.owner_of(&home)? {
                 let capacity = self.limits.project_bytes;
@@ -136,10 +136,10 @@ impl Store {
             let slug = slug_of(home);
             let (records, lost) = self.records(home)?;
             facts.lost += lost;
-            let used = self.index().list(Some(&slug))?;
+            let used = self.index()?.list(Some(&slug))?;
             let used: HashMap<RecordKey, jiff::Timestamp> =
                 used.into_iter().map(|listed| (Record::Kept(listed.info).key(), listed.last_accessed)).collect();
-            let stored = self.index().usage(Some(&slug))?;
+            let stored = self.index()?.usage(Some(&slug))?;
             let content: u64 = records.iter().filter_map(kept).map(|info| info.size).sum();
             let holders = Holders::of(&records);
             for record in &records {

@@ -65,6 +65,11 @@ impl<'c> Marks<'c> {
         self.try_tree(id)
     }
 
+    /// What is marked.
+    pub(in super::super) fn objects(&self) -> impl Iterator<Item = u128> {
+        self.live.iter().copied()
+    }
+
     /// The packs that what is marked lies in.
     pub(in super::super) fn packs(&self) -> Vec<&'c Pack> {
         let used: BTreeSet<u32> = self.live.iter().filter_map(|short| self.catalog.pack_of(*short)).collect();

@@ -3,18 +3,18 @@
 //! One at a time for a store, whatever the number of processes. Before anything is removed every record has been read; where one is
 //! damaged and cannot be written again, nothing is.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::error::StoreError;
-use super::opened::{Store, slug_of};
-use super::session::{self, How};
-use super::verify::{Checker, UNREAD};
+use super::opened::Store;
+use super::session;
+use super::verify::UNREAD;
 use super::{ballast, disk};
 use crate::artifact::Interrupt;
-use crate::artifact::retention::{AuditEvent, Candidate, Cycle, Done, EntryId, Judged, Plan, Policies, Situation};
+use crate::artifact::retention::{AuditEvent, Cycle, Done, Plan, Policies, Situation};
 
 mod ahead;
+mod delete;
 mod evict;
 mod facts;
 pub(super) mod mark;
@@ -22,15 +22,12 @@ pub(super) mod repack;
 mod sweep;
 
 pub use evict::Evicted;
-use facts::{Facts, Place};
-
-/// Names that are removed while nobody else works with the store.
-const AT_ONCE: usize = 100;
+use facts::Facts;
 
 /// How long what was damaged is kept to be looked at.
 const DAMAGED_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long it is remembered what was put from a folder.
+/// How long it is remembered what was put from a folder, and which jobs restored what nobody keeps any more.
 const SEEN_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// How to collect.
@@ -94,7 +91,7 @@ impl Store {
         }
         let done = Done { deleted: collected.deleted, freed: collected.freed };
         self.audit(&Vec::from_iter(collected.plan.alert(done)))?;
-        self.forget_leftovers()?;
+        self.forget_leftovers(&facts)?;
         ballast::lay(&self.layout);
         self.heal()?;
         Ok(Some(collected))
@@ -109,7 +106,7 @@ impl Store {
     /// The decisions that are others than those of the cycle before.
     fn changed_verdicts(&self, plan: &Plan) -> Result<Vec<AuditEvent>, StoreError> {
         let mut changed = Vec::new();
-        let index = self.index();
+        let index = self.index()?;
         index.at_once(|| {
             for judged in plan.deletions.iter().chain(&plan.kept) {
                 let (owner, key) = judged.candidate.id.as_str().split_once('/').unwrap_or_default();
@@ -122,70 +119,24 @@ impl Store {
         Ok(changed)
     }
 
-    fn delete(&self, facts: &Facts, collected: &mut Collected, interrupt: &Interrupt) -> Result<(), StoreError> {
-        let now = collected.plan.now;
-        for some in collected.plan.deletions.chunks(AT_ONCE) {
-            let some: Vec<(&Judged, &Place)> =
-                some.iter().filter_map(|judged| Some((judged, facts.places.get(&judged.candidate.id)?))).collect();
-            for (_, place) in &some {
-                self.look_once_more(place)?;
-            }
-            let _alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
-            let fresh = self.facts()?;
-            if fresh.lost > 0 {
-                collected.lost_records = fresh.lost;
-                break;
-            }
-            let fresh: HashMap<&EntryId, &Candidate> =
-                fresh.candidates.iter().map(|candidate| (&candidate.id, candidate)).collect();
-            for (judged, place) in some {
-                // Whoever has come to need it since the plan was made keeps it.
-                let still = fresh.get(&judged.candidate.id).filter(|fresh| fresh.content == judged.candidate.content);
-                if let Some(fresh) = still.filter(|fresh| judged.confirm(fresh).is_ok()) {
-                    self.audit(&[AuditEvent::deletion(judged, fresh, now)])?;
-                    self.delete_name(place)?;
-                    collected.deleted += 1;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether what goes was whole, so that damage does not pass for tidiness.
-    fn look_once_more(&self, place: &Place) -> Result<(), StoreError> {
-        let _work = self.begin(&Interrupt::default())?;
-        let catalog = self.catalog(&place.home)?;
-        let before = self.index().verification(&slug_of(&place.home), &place.tree)?;
-        let found = Checker::new(&catalog)?.verification(&place.tree, false, before, self.now())?;
-        if let Some(error) = &found.error {
-            tracing::warn!(tree = %place.tree, error, "what is removed was damaged");
-        }
-        self.index().set_verification(&slug_of(&place.home), &found)
-    }
-
-    /// Removes a name, for good.
-    fn delete_name(&self, place: &Place) -> Result<(), StoreError> {
-        let path = self.record_path(&place.home, &place.key);
-        disk::remove(&path)?;
-        if let Some(folder) = path.parent() {
-            disk::sync_folder(folder)?;
-        }
-        self.index().remove(&slug_of(&place.home), &place.key)
-    }
-
     /// Removes what is only kept for a while.
-    fn forget_leftovers(&self) -> Result<(), StoreError> {
+    fn forget_leftovers(&self, facts: &Facts) -> Result<(), StoreError> {
         // What was put aside and is nowhere else keeps collections from removing anything, until somebody deals with it.
         let mut lost = Vec::new();
         for home in self.homes()? {
             forget(&home.seen(), SEEN_AGE, &[])?;
+            if facts.lost == 0 {
+                let of = facts.places.values().filter(|place| place.home == home).map(|place| place.tree);
+                self.forget_consumers_but(&home, &of.collect(), SEEN_AGE)?;
+            }
             lost.append(&mut self.lost_records(&home)?);
         }
         // Nobody but the operator gives up what a disk may give back another time.
         let unread = disk::names(&self.layout.damaged())?;
         lost.extend(unread.into_iter().filter(|path| path.extension().is_some_and(|end| end == UNREAD)));
         forget(&self.layout.damaged(), DAMAGED_AGE, &lost)?;
-        Ok(())
+        let index = self.index()?;
+        if index.may_lack_something() { Ok(()) } else { index.forget_what_is_gone() }
     }
 }
 

@@ -14,7 +14,7 @@ use super::super::layout::Home;
 use super::super::opened::{Store, slug_of};
 use super::super::pack::PackId;
 use super::super::pack::reader::Pack;
-use super::super::record::{Record, RecordKey};
+use super::super::record::Record;
 use super::super::session::{self, How, Session};
 use super::mark::Marks;
 use super::repack::{self, Copied};
@@ -83,12 +83,15 @@ pub(super) fn sweep(store: &Store, home: &Home, interrupt: &Interrupt) -> Result
     remove(store, home, &keys, &doomed, interrupt)
 }
 
-fn trees(records: &[Record]) -> HashSet<ObjectId> {
-    records.iter().flat_map(|record| record.trees().iter().copied()).collect()
-}
+/// What records keep: key and tree.
+type Keys = HashSet<(String, String)>;
 
-fn keys(records: &[Record]) -> HashSet<(RecordKey, Vec<ObjectId>)> {
-    records.iter().map(|record| (record.key(), record.trees().to_vec())).collect()
+fn keys(records: &[Record]) -> Keys {
+    let each = |record: &Record| {
+        let key = record.key().to_string();
+        record.trees().iter().map(move |tree| (key.clone(), tree.to_string())).collect::<Vec<_>>()
+    };
+    records.iter().flat_map(each).collect()
 }
 
 /// The packs that are to go.
@@ -156,18 +159,24 @@ fn copy_what_is_left(
 fn remove(
     store: &Store,
     home: &Home,
-    known: &HashSet<(RecordKey, Vec<ObjectId>)>,
+    known: &Keys,
     doomed: &[PackId],
     interrupt: &Interrupt,
 ) -> Result<Swept, StoreError> {
-    let _alone = session::lock(&store.layout, How::Exclusive, interrupt)?;
-    let (records, lost) = store.records(home)?;
-    let new: Vec<Record> =
-        records.into_iter().filter(|record| !known.contains(&(record.key(), record.trees().to_vec()))).collect();
+    let alone = session::lock(&store.layout, How::Exclusive, interrupt)?;
+    let (new, left_behind) = new_trees(store, home, known)?;
     let catalog = Catalog::without(home.clone(), store.key.clone(), doomed)?;
     let mut swept = Swept::default();
-    if lost > 0 || !are_whole(&catalog, &new)? {
+    let may_go = match &new {
+        Some(new) => are_whole(&catalog, new)?,
+        None => false,
+    };
+    if !may_go {
         // The next cycle knows of them from the beginning.
+        drop(alone);
+        if left_behind {
+            store.reconcile(false)?;
+        }
         return Ok(swept);
     }
     for id in doomed {
@@ -177,15 +186,42 @@ fn remove(
         swept.packs += 1;
     }
     // What was copied came in before.
-    store.index().set_usage(&slug_of(home), store.catalog_bytes(home)?)?;
+    store.index()?.set_usage(&slug_of(home), store.catalog_bytes(home)?)?;
+    drop(alone);
+    if left_behind {
+        store.reconcile(false)?;
+    }
     Ok(swept)
 }
 
+/// Trees that somebody has come to keep, and whether the index has to be held against the records. They are read only where the index may
+/// not have been told of all. `None`: nobody knows.
+fn new_trees(store: &Store, home: &Home, known: &Keys) -> Result<(Option<HashSet<ObjectId>>, bool), StoreError> {
+    let (is_untold, left_behind) = store.may_be_untold()?;
+    let mut records = Vec::new();
+    if is_untold {
+        let (all, lost) = store.records(home)?;
+        if lost > 0 {
+            return Ok((None, left_behind));
+        }
+        records = all;
+    } else {
+        let kept: Keys = store.index()?.kept_by(&slug_of(home))?.into_iter().collect();
+        let new: HashSet<&String> = kept.difference(known).map(|(key, _)| key).collect();
+        for key in new.into_iter().filter_map(|key| key.parse().ok()) {
+            records.extend(store.read_record(home, &key)?);
+        }
+    }
+    let new: Result<HashSet<ObjectId>, _> =
+        keys(&records).difference(known).map(|(_, tree)| tree.parse::<ObjectId>()).collect();
+    Ok((new.ok(), left_behind))
+}
+
 /// Whether what was kept meanwhile has all its objects in other packs.
-fn are_whole(catalog: &Catalog, new: &[Record]) -> Result<bool, StoreError> {
+fn are_whole(catalog: &Catalog, new: &HashSet<ObjectId>) -> Result<bool, StoreError> {
     let mut checker = super::super::verify::Checker::new(catalog)?;
-    for tree in trees(new) {
-        match checker.tree(&tree, false) {
+    for tree in new {
+        match checker.tree(tree) {
             Err(error) if error.is_damage() => return Ok(false),
             done => done.map(drop)?,
         }

@@ -1,7 +1,7 @@
 //! Having something again that is damaged or missing here.
 
 use super::bring::candidates;
-use super::level::BlobName;
+use super::level::{BlobName, LevelError};
 use super::names::{self, Search};
 use super::shared::Shared;
 use super::{Second, bring::Reason};
@@ -12,21 +12,35 @@ use crate::artifact::store::layout::Home;
 use crate::artifact::store::opened::{Store, slug_of};
 use crate::artifact::store::record::Record;
 
+/// What came of asking for something again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::artifact::store) enum Again {
+    /// It came.
+    Had,
+    /// The second level does not have it whole either.
+    InVain,
+    /// There is no second level, or it does not answer: nothing was tried.
+    NobodyAnswered,
+}
+
 impl Store {
-    /// Has the packs of a tree again whose objects are damaged or missing here. What is damaged must have been put aside before. True: it
-    /// is whole again. That the second level cannot help is told in the log only: the work has failed already.
-    pub(in crate::artifact::store) fn had_again(&self, home: &Home, tree: &ObjectId, interrupt: &Interrupt) -> bool {
-        let Some(second) = self.second.as_ref().filter(|second| !second.is_away()) else { return false };
+    /// Has the packs of a tree again whose objects are damaged or missing here. What is damaged must have been put aside before. That the
+    /// second level cannot help is told in the log only: the work has failed already.
+    pub(in crate::artifact::store) fn had_again(&self, home: &Home, tree: &ObjectId, interrupt: &Interrupt) -> Again {
+        let Some(second) = self.second.as_ref().filter(|second| !second.is_away()) else {
+            return Again::NobodyAnswered;
+        };
         match self.try_again(second, home, tree, interrupt) {
             Ok(true) => {
                 tracing::info!(%tree, level = second.level.title(), "what was damaged was fetched again from the shared store");
-                true
+                Again::Had
             }
-            Ok(false) => false,
+            Ok(false) => Again::InVain,
             Err(error) => {
+                let is_answer = matches!(error, StoreError::Second(LevelError::Wrong { .. }));
                 let error = crate::artifact::in_full(&error);
                 tracing::warn!(%tree, error, "what is damaged could not be fetched again from the shared store");
-                false
+                if is_answer { Again::InVain } else { Again::NobodyAnswered }
             }
         }
     }

@@ -172,7 +172,7 @@ impl Store {
         // From here on nothing is removed.
         let work = Work::of(session, self.hold_still(interrupt)?);
         self.admit(&work, home, shared, &paths, interrupt)?;
-        self.index().set_usage(&slug_of(home), self.catalog_bytes(home)?)?;
+        self.index()?.set_usage(&slug_of(home), self.catalog_bytes(home)?)?;
         if !self.is_whole(home, shared)? {
             let tree = &shared.info.content_hash;
             let what = format!("does not name all packs that the tree {tree} needs");
@@ -203,7 +203,7 @@ impl Store {
     /// Whether everything that a tree needs is here. What is there is not read.
     fn is_whole(&self, home: &Home, shared: &Shared) -> Result<bool, StoreError> {
         let catalog = self.catalog(home)?;
-        match Checker::new(&catalog)?.tree(&shared.info.content_hash, false) {
+        match Checker::new(&catalog)?.tree(&shared.info.content_hash) {
             Ok(size) => Ok(size == shared.info.size),
             Err(error) if error.is_damage() => Ok(false),
             Err(error) => Err(error),
@@ -253,13 +253,13 @@ impl Store {
         }
         let (slug, record) = (info.owner.slug(), Record::Kept(info.clone()));
         let fact = format!("told:{slug}/{}", record.key());
-        let told = self.index().fact(&fact)?.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+        let told = self.index()?.fact(&fact)?.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
         if told.is_some_and(|told| self.now().duration_since(told) < after) {
             return Ok(());
         }
         let session = Session::begin(&self.layout)?;
         queue::add(&self.layout, session.folder(), &slug, &record.key())?;
-        self.index().set_fact(&fact, self.now().as_millisecond())
+        self.index()?.set_fact(&fact, self.now().as_millisecond())
     }
 }
 

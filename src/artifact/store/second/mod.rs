@@ -34,6 +34,7 @@ mod queue;
 mod shared;
 mod tidy;
 
+pub(super) use again::Again;
 pub use bring::Brought;
 pub use level::{Blob, BlobName, LevelError, SecondLevel};
 pub use offer::{Offered, Offering};

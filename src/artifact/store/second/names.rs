@@ -187,7 +187,6 @@ mod tests {
             created_at: jiff::Timestamp::UNIX_EPOCH,
             newest_since: None,
             expires: Default::default(),
-            compression: String::new(),
             metadata: Default::default(),
         }
     }

@@ -104,7 +104,6 @@ mod tests {
             created_at: jiff::Timestamp::UNIX_EPOCH,
             newest_since: None,
             expires: Default::default(),
-            compression: String::new(),
             metadata: Default::default(),
         };
         Shared { info, packs: vec![SharedPack { id: ObjectId::of(b"pack"), bytes: 7 }] }

@@ -96,7 +96,7 @@ fn first_chunk(content: &[u8]) -> usize {
 fn only_damage_is_taken_for_damage_when_packs_are_copied() {
     use super::super::collect::repack;
     use super::super::pack::files::Trouble;
-    use super::super::verify::Checker;
+    use super::super::verify::{Checker, Look};
 
     let bench = Bench::new();
     let tree = bench.folder("tree");
@@ -112,10 +112,10 @@ fn only_damage_is_taken_for_damage_when_packs_are_copied() {
         std::os::unix::fs::symlink(target, path).unwrap();
         let packs: Vec<_> = catalog.packs().iter().collect();
         let copied = repack::copy(&bench.store, &home, &work.session, &packs, |_, _| true);
-        let verification = Checker::new(&catalog).unwrap().verification(&kept.put.id, true, None, bench.store.now());
+        let look = Checker::new(&catalog).unwrap().reading(u64::MAX).look(&kept.put.id);
         fs::remove_file(path).unwrap();
         fs::rename(&aside, path).unwrap();
-        (copied.map(|copied| copied.left_out.into_values().collect::<Vec<_>>()), verification)
+        (copied.map(|copied| copied.left_out.into_values().collect::<Vec<_>>()), look)
     };
     // A circle of links: the system cannot say anything about the file.
     let (copied, verification) = look(path);
@@ -124,7 +124,7 @@ fn only_damage_is_taken_for_damage_when_packs_are_copied() {
     // Where there is no memory, reading this is an I/O error.
     let (copied, verification) = look(Path::new("/proc/self/mem"));
     assert_eq!(copied.unwrap(), [Trouble::Unreadable]);
-    assert_eq!(verification.unwrap().result, VerificationResult::Corrupted);
+    assert!(matches!(verification, Ok(Look::Differs { .. })), "{verification:?}");
     let out = bench.folder("out");
     bench.get(&member(), &kept.put.id, &out).unwrap();
     assert_eq!(state(&out), state(&tree));
@@ -202,4 +202,73 @@ fn what_was_kept_by_a_clock_that_was_wrong_is_from_now_and_its_grace_ends() {
         bench.collect();
     }
     assert_eq!(bench.store.list(Some(&member())).unwrap(), []);
+}
+
+/// Has a collection decide that something goes, and wait; then somebody who was at work before comes to need it. Tells whether it is kept.
+fn is_kept_when(needs: impl FnOnce(&Bench, &super::super::opened::Work, &Kept)) -> bool {
+    use super::super::session::{self, How};
+    let bench = Bench::in_memory();
+    let tree = bench.folder("tree");
+    fs::write(tree.join("file"), "x").unwrap();
+    let kept = bench.put(&member(), "name", &tree);
+    bench.store.pin(&member(), kept.put.id).unwrap();
+    bench.pass(31 * 24 * 3600);
+    // What the clock jumped over is no part of the grace.
+    for _ in 0..4 {
+        bench.pass(20 * 3600);
+        assert_eq!(bench.collect().deleted, 0);
+    }
+    bench.store.unpin(&member(), &kept.put.id).unwrap();
+    let store = open(&bench.root(), bench.store.limits, None, &bench.seconds).unwrap();
+    let collector = Bench { temp: tempfile::tempdir().unwrap(), seconds: Arc::clone(&bench.seconds), store };
+    let work = bench.store.begin(&Interrupt::default()).unwrap();
+    std::thread::scope(|scope| {
+        let collecting = scope.spawn(|| collector.collect().deleted);
+        let stopped = Interrupt::default();
+        stopped.raise();
+        // As soon as it wants to be alone, nobody begins to work.
+        while session::lock(&bench.store.layout, How::Shared, &stopped).is_ok() {
+            assert!(!collecting.is_finished(), "it had nothing to remove");
+            std::thread::yield_now();
+        }
+        needs(&bench, &work, &kept);
+        drop(work);
+        let deleted = collecting.join().unwrap();
+        assert_eq!(bench.store.list(None).unwrap().len() as u64 + deleted, 1);
+        deleted == 0
+    })
+}
+
+#[test]
+fn what_somebody_has_come_to_need_since_a_collection_began_stays() {
+    use super::super::record::{self, Pin, Record, Reference};
+    let pin = |kept: &Kept| Record::Pin(Pin { tree: kept.put.id, owner: member(), created_at: jiff::Timestamp::now() });
+    let reference = |kept: &Kept| {
+        let holder = crate::pipeline::JobKey::of(&member().forge, &crate::pipeline::JobId::new("1"), "token");
+        Record::Reference(Reference {
+            holder,
+            trees: vec![kept.put.id],
+            owner: member(),
+            created_at: jiff::Timestamp::now(),
+        })
+    };
+    assert!(!is_kept_when(|_, _, _| {}));
+    assert!(is_kept_when(|bench, work, kept| bench.store.write_record(work, &pin(kept)).unwrap()));
+    assert!(is_kept_when(|bench, work, kept| bench.store.write_record(work, &reference(kept)).unwrap()));
+    assert!(is_kept_when(|bench, _, kept| {
+        let slug = member().slug();
+        bench.store.index().unwrap().touch(&slug, &kept.key, bench.store.now()).unwrap();
+    }));
+    // Killed between the record and the index: its folder is left.
+    for record in [&pin as &dyn Fn(&Kept) -> Record, &reference] {
+        assert!(is_kept_when(|bench, _, kept| {
+            let dead = bench.root().join("sessions/dead");
+            fs::create_dir(&dead).unwrap();
+            fs::write(dead.join("lock"), "").unwrap();
+            let record = record(kept);
+            let path = bench.store.record_path(&bench.store.home(&member()), &record.key());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, record::to_bytes(&record).unwrap()).unwrap();
+        }));
+    }
 }

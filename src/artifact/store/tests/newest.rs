@@ -64,5 +64,5 @@ fn an_id_means_a_cache_too_and_a_name_does_not() {
     let find = |name: &str| bench.store.find(&member(), &Wanted::Named(name.to_owned())).unwrap();
     assert_eq!(find(&id.to_string()).unwrap().info.what, What::cache(b"deps"));
     assert_eq!(find("deps"), None);
-    assert!(!bench.store.index().is_damaged());
+    assert!(!bench.store.index().unwrap().is_damaged());
 }

@@ -323,3 +323,62 @@ fn a_record_that_lacks_a_pack_brings_nothing() {
     assert!(matches!(error, StoreError::Second(LevelError::Wrong { .. })), "{error}");
     assert!(other.found(&member(), &named("second")).is_none());
 }
+
+#[test]
+fn what_is_damaged_everywhere_is_fetched_a_few_times_and_then_only_by_whoever_looks() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    let content = noise(200_000, 1);
+    let id = one.cache(&member(), b"k", &one.tree("tree", &content)).put.id;
+    one.offer();
+    let known = |one: &Bench| {
+        let listed = one.store.list(None).unwrap();
+        let known = one.store.verifications().unwrap().of(&listed[0].info);
+        (known.result, known.retry_count)
+    };
+    let [pack] = &crate::artifact::store::disk::fanned(&one.store.home(&member()).packs()).unwrap()[..] else {
+        panic!("one pack")
+    };
+    let mut bytes = fs::read(pack).unwrap();
+    bytes[50_000] ^= 4;
+    fs::write(pack, bytes).unwrap();
+    // Nobody answers: that is no try.
+    bucket.is(Fault::Gone);
+    assert!(one.restored(&member(), &id).is_err());
+    assert_eq!(known(&one), (VerificationResult::Corrupted, 0));
+    let one = one.again(&bucket);
+    bucket.is(Fault::Flips(40_000));
+    let asked = || bucket.calls.lock().unwrap().len();
+    let mut tries = Vec::new();
+    for _ in 0..4 {
+        let before = asked();
+        assert!(one.restored(&member(), &id).is_err());
+        tries.push((known(&one).0, known(&one).1, asked() > before));
+    }
+    use VerificationResult::{Failed, Missing, Valid};
+    assert_eq!(tries, [(Missing, 1, true), (Missing, 2, true), (Failed, 3, true), (Failed, 3, false)]);
+    let verify = || one.store.verify(&Verifying::default(), &Progress::default()).unwrap();
+    assert!(!verify().is_sound());
+    assert_eq!(known(&one), (Failed, 4));
+    // Somebody has put it right there.
+    bucket.is(Fault::None);
+    assert!(verify().is_sound());
+    assert_eq!(known(&one), (Valid, 0));
+    assert_eq!(one.restored(&member(), &id).unwrap(), content);
+}
+
+#[test]
+fn what_a_restore_had_again_is_known_to_be_whole() {
+    let bucket = Bucket::new();
+    let one = machine(&bucket);
+    let content = noise(200_000, 1);
+    let id = one.cache(&member(), b"k", &one.tree("tree", &content)).put.id;
+    one.offer();
+    for path in crate::artifact::store::disk::fanned(&one.store.home(&member()).packs()).unwrap() {
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(one.restored(&member(), &id).unwrap(), content);
+    let listed = one.store.list(None).unwrap();
+    let known = one.store.verifications().unwrap().of(&listed[0].info);
+    assert_eq!((known.result, known.retry_count, known.size), (VerificationResult::Valid, 0, 200_000));
+}

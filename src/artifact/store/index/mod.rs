@@ -2,11 +2,18 @@
 //! from the records where it is lost or damaged, and nothing is removed on its word alone.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+
+mod place;
+
+use place::Identity;
+pub(super) use place::InUse;
 
 use super::error::StoreError;
 use super::id::ObjectId;
@@ -82,60 +89,17 @@ pub struct Listed {
 /// The index of a store.
 pub(super) struct Index {
     db: Connection,
-    path: std::path::PathBuf,
+    path: PathBuf,
+    /// Its lock says who is at it.
+    lock: Option<Arc<File>>,
+    /// Which file it is.
+    identity: Option<Identity>,
     is_damaged: Cell<bool>,
     is_in_memory: bool,
-}
-
-/// Beside a damaged index, so that whoever opens it next makes it anew.
-fn mark(path: &Path) -> PathBuf {
-    beside(path, ".damaged")
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
+    is_other: Cell<bool>,
 }
 
 impl Index {
-    /// Opens the index. The flag says that it is new: it must be filled.
-    pub(super) fn open(path: &Path) -> Result<(Self, bool), StoreError> {
-        if mark(path).exists() {
-            return Self::open_anew(path);
-        }
-        match Self::try_open(path) {
-            Err(StoreError::Index { source, .. }) if is_damage(&source) => Self::open_anew(path),
-            Err(StoreError::Index { source, .. }) if is_out_of_room(&source) => Self::open_in_memory(path),
-            opened => opened,
-        }
-    }
-
-    /// An index that ends with this process, where the disk is too full to open the one that lies there: what is kept can be read all the
-    /// same, and cleaned up.
-    fn open_in_memory(path: &Path) -> Result<(Self, bool), StoreError> {
-        let fail = |source| StoreError::Index { path: path.to_owned(), source };
-        let db = Connection::open_in_memory().map_err(fail)?;
-        let mut index = Self { db, path: path.to_owned(), is_damaged: Cell::new(false), is_in_memory: true };
-        index.prepare().map_err(fail)?;
-        Ok((index, true))
-    }
-
-    /// Whether nobody else will know what it is told.
-    pub(super) fn is_in_memory(&self) -> bool {
-        self.is_in_memory
-    }
-
-    /// Opens an empty index in place of one that is damaged.
-    pub(super) fn open_anew(path: &Path) -> Result<(Self, bool), StoreError> {
-        for suffix in ["", "-wal", "-shm"] {
-            super::disk::remove(&beside(path, suffix))?;
-        }
-        let opened = Self::try_open(path)?;
-        super::disk::remove(&mark(path))?;
-        Ok(opened)
-    }
-
     /// Whether something in it was found to be damaged.
     pub(super) fn is_damaged(&self) -> bool {
         self.is_damaged.get()
@@ -148,30 +112,6 @@ impl Index {
             self.note_damage();
         }
         Ok(())
-    }
-
-    /// Notes that something in it is wrong: [`super::Store::heal`] makes it anew.
-    pub(super) fn note_damage(&self) {
-        self.is_damaged.set(true);
-        // Best effort: this process knows, and another one will find out.
-        let _ = std::fs::write(mark(&self.path), "");
-    }
-
-    fn try_open(path: &Path) -> Result<(Self, bool), StoreError> {
-        let fail = |source| StoreError::Index { path: path.to_owned(), source };
-        let db = Connection::open(path).map_err(fail)?;
-        let mut index = Self { db, path: path.to_owned(), is_damaged: Cell::new(false), is_in_memory: false };
-        let mut waited = Duration::ZERO;
-        loop {
-            match index.prepare() {
-                // While somebody else makes the database, it does not wait by itself.
-                Err(error) if is_busy(&error) && waited < BUSY => {
-                    std::thread::sleep(STEP);
-                    waited += STEP;
-                }
-                prepared => return Ok((index, prepared.map_err(fail)?)),
-            }
-        }
     }
 
     fn prepare(&mut self) -> rusqlite::Result<bool> {
@@ -279,6 +219,35 @@ impl Index {
         removed.map(drop).map_err(|e| self.fail(e))
     }
 
+    /// Jobs that hold a tree: records of it but its pin.
+    pub(super) fn holders(&self, owner: &str, tree: &ObjectId, pin: &RecordKey) -> Result<u32, StoreError> {
+        self.db
+            .prepare_cached("SELECT count(*) FROM held WHERE owner = ?1 AND tree = ?2 AND key <> ?3")
+            .and_then(|mut count| count.query_row(params![owner, tree.to_string(), pin.to_string()], |row| row.get(0)))
+            .map_err(|e| self.fail(e))
+    }
+
+    /// When something was used last.
+    pub(super) fn last_accessed(&self, owner: &str, key: &RecordKey) -> Result<Option<jiff::Timestamp>, StoreError> {
+        let used: Option<i64> = self
+            .db
+            .prepare_cached("SELECT last_accessed FROM kept WHERE owner = ?1 AND key = ?2")
+            .and_then(|mut query| query.query_row(params![owner, key.to_string()], |row| row.get(0)).optional())
+            .map_err(|e| self.fail(e))?;
+        Ok(used.and_then(|used| jiff::Timestamp::from_millisecond(used).ok()))
+    }
+
+    /// Which trees an owner's records keep: key and tree.
+    pub(super) fn kept_by(&self, owner: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let all: rusqlite::Result<Vec<(String, String)>> = (|| {
+            let mut query = self.db.prepare_cached(
+                "SELECT key, tree FROM kept WHERE owner = ?1 UNION ALL SELECT key, tree FROM held WHERE owner = ?1",
+            )?;
+            query.query_map([owner], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })();
+        all.map_err(|e| self.fail(e))
+    }
+
     /// Notes that something was used.
     pub(super) fn touch(&self, owner: &str, key: &RecordKey, now: jiff::Timestamp) -> Result<(), StoreError> {
         self.db
@@ -307,15 +276,31 @@ impl Index {
         owner: &str,
         tree: &ObjectId,
         job: &str,
-        now: jiff::Timestamp,
+        at: jiff::Timestamp,
     ) -> Result<(), StoreError> {
         self.db
             .execute(
-                "INSERT OR REPLACE INTO consumers (owner, tree, job, at) VALUES (?1, ?2, ?3, ?4)",
-                params![owner, tree.to_string(), job, now.as_millisecond()],
+                "INSERT INTO consumers (owner, tree, job, at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+                params![owner, tree.to_string(), job, at.as_millisecond()],
             )
             .map(drop)
             .map_err(|e| self.fail(e))
+    }
+
+    /// Whether it is known that a job restored a tree.
+    pub(super) fn has_consumed(&self, owner: &str, tree: &ObjectId, job: &str) -> Result<bool, StoreError> {
+        self.db
+            .prepare_cached("SELECT 1 FROM consumers WHERE owner = ?1 AND tree = ?2 AND job = ?3")
+            .and_then(|mut query| query.exists(params![owner, tree.to_string(), job]))
+            .map_err(|e| self.fail(e))
+    }
+
+    /// Forgets which jobs restored a tree.
+    pub(super) fn forget_consumers(&self, owner: &str, tree: &ObjectId) -> Result<(), StoreError> {
+        let tree = tree.to_string();
+        let forgotten = self.db.execute("DELETE FROM consumers WHERE owner = ?1 AND tree = ?2", [owner, &tree]);
+        forgotten.map(drop).map_err(|e| self.fail(e))
     }
 
     /// Everything that is kept: of one owner, or of all.
@@ -439,6 +424,39 @@ impl Index {
             .optional()
             .map_err(|e| self.fail(e))?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// What was found out about all trees, by owner and tree.
+    pub(super) fn verifications(&self) -> Result<HashMap<(String, ObjectId), Verification>, StoreError> {
+        let all: rusqlite::Result<Vec<(String, String)>> = (|| {
+            let mut query = self.db.prepare_cached("SELECT owner, result FROM verifications")?;
+            query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })();
+        let known = all.map_err(|e| self.fail(e))?.into_iter().filter_map(|(owner, text)| {
+            let verification: Verification = serde_json::from_str(&text).ok()?;
+            Some(((owner, verification.expected), verification))
+        });
+        Ok(known.collect())
+    }
+
+    /// Forgets that a tree was found to be damaged: nobody has looked since it may have been mended.
+    pub(super) fn forget_damage(&self, owner: &str, tree: &ObjectId) -> Result<(), StoreError> {
+        if self.verification(owner, tree)?.is_some_and(|known| known.result.is_damage()) {
+            let forgotten = self
+                .db
+                .execute("DELETE FROM verifications WHERE owner = ?1 AND tree = ?2", params![owner, tree.to_string()]);
+            forgotten.map_err(|e| self.fail(e))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what is only known of trees that nobody keeps any more.
+    pub(super) fn forget_what_is_gone(&self) -> Result<(), StoreError> {
+        ["verifications", "consumers"].into_iter().try_for_each(|table| {
+            let is_kept = format!("SELECT 1 FROM kept WHERE kept.tree = {table}.tree AND kept.owner = {table}.owner");
+            let forgotten = self.db.execute(&format!("DELETE FROM {table} WHERE NOT EXISTS ({is_kept})"), []);
+            forgotten.map(drop).map_err(|e| self.fail(e))
+        })
     }
 
     /// Notes what was found out about a tree.
