@@ -15,6 +15,7 @@ use super::id::ObjectId;
 use super::index::Index;
 use super::layout::Home;
 use super::opened::{Store, slug_of};
+use crate::artifact::in_full;
 use crate::pipeline::JobKey;
 
 /// Bytes of such a file, at most. When it is full, the older half goes.
@@ -54,11 +55,18 @@ impl Store {
         })
     }
 
-    /// Has the index know the consumers of everything that an owner has.
-    pub(super) fn index_consumers(&self, index: &Index, home: &Home) -> Result<(), StoreError> {
-        for path in disk::fanned(&home.consumers())? {
-            if let Some(tree) = tree_of(&path) {
-                tell(index, &slug_of(home), &tree, &path)?;
+    /// Has an index that is new know the consumers of everything that an owner has: of a tree at a time, so that others need not wait long.
+    /// A file that cannot be read keeps nobody from using the store.
+    pub(super) fn index_consumers(&self, home: &Home) -> Result<(), StoreError> {
+        let Ok(paths) = disk::fanned(&home.consumers()) else { return Ok(()) };
+        for path in paths {
+            let Some(tree) = tree_of(&path) else { continue };
+            let index = self.index()?;
+            match index.at_once(|| tell(&index, &slug_of(home), &tree, &path)) {
+                Err(error @ StoreError::File { .. }) => {
+                    tracing::warn!(path = %path.display(), error = in_full(&error), "which jobs restored something is not known any more");
+                }
+                done => done?,
             }
         }
         Ok(())
@@ -71,7 +79,7 @@ impl Store {
         trees: &HashSet<ObjectId>,
         age: std::time::Duration,
     ) -> Result<(), StoreError> {
-        for path in disk::fanned(&home.consumers())? {
+        for path in disk::fanned(&home.consumers()).unwrap_or_default() {
             let modified = fs::metadata(&path).and_then(|file| file.modified());
             let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|old| old > age));
             if is_old && tree_of(&path).is_none_or(|tree| !trees.contains(&tree)) {
@@ -106,15 +114,18 @@ fn append(path: &Path, consumer: &Consumer) -> io::Result<Room> {
     line.push(b'\n');
     fs::create_dir_all(path.parent().unwrap_or(path))?;
     let mut file = File::options().create(true).append(true).read(true).open(path)?;
-    if file.metadata()?.len() + line.len() as u64 <= MAX_FILE {
-        file.write_all(&line)?;
-        return Ok(Room::Enough);
+    let length = file.metadata()?.len();
+    if length + line.len() as u64 <= MAX_FILE {
+        // Half a line would take the next one with it.
+        return file.write_all(&line).map(|()| Room::Enough).inspect_err(|_| drop(file.set_len(length)));
     }
     let mut all = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(&file, MAX_FILE), &mut all)?;
     let middle = all.len() / 2;
     let kept = all[middle..].iter().position(|byte| *byte == b'\n').map_or(&[][..], |end| &all[middle + end + 1..]);
-    fs::write(path, [kept, line.as_slice()].concat())?;
+    let new = path.with_extension("new");
+    fs::write(&new, [kept, line.as_slice()].concat())?;
+    fs::rename(&new, path)?;
     Ok(Room::OlderHalfGone)
 }
 

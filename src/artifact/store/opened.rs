@@ -118,16 +118,16 @@ impl Store {
         let (was_damaged, is_other) = {
             let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
             let was_damaged = index.mend()?;
-            (was_damaged, InUse::begin(index)?.take_is_other())
+            (was_damaged, !InUse::begin(index)?.is_filled())
         };
         if !was_damaged && !is_other {
             return Ok(());
         }
-        let done = self.bring_up(was_damaged, was_damaged);
-        if done.is_err() {
-            self.index()?.fill_later();
-        }
-        done
+        // Until it is filled, every thread that comes here fills it: none goes on with half of it.
+        let which = self.index()?.which();
+        self.bring_up(was_damaged, was_damaged)?;
+        self.index()?.was_filled(which);
+        Ok(())
     }
 
     /// Takes the index that lies on the disk again, where the disk had no room to open it before.
@@ -141,10 +141,13 @@ impl Store {
             if on_disk.is_in_memory() {
                 return Ok(());
             }
-            *index = on_disk;
+            index.give_way(on_disk);
             is_new
         };
-        self.bring_up(true, is_new)
+        let which = self.index()?.which();
+        self.bring_up(true, is_new)?;
+        self.index()?.was_filled(which);
+        Ok(())
     }
 
     /// The index that lies there now. Never kept across work that takes long.

@@ -32,9 +32,12 @@ impl Store {
                         self.tell_index(&index, &home, &key, is_new)?;
                     }
                 }
-                self.index_consumers(&index, &home)?;
                 index.set_usage(&slug, bytes)
             })?;
+            drop(index);
+            if is_new {
+                self.index_consumers(&home)?;
+            }
         }
         let index = self.index()?;
         index.at_once(|| {

@@ -142,7 +142,15 @@ impl Store {
         let home = self.home(owner);
         let error = match self.get_once(held, &home, id, options) {
             Err(error) if error.is_damage() => error,
-            done => return done,
+            Ok(got) => {
+                // Every byte of it was proved: it is whole again, however that came.
+                let known = self.index()?.verification(&slug_of(&home), id)?;
+                if known.is_some_and(|known| known.result.is_damage()) {
+                    self.note_look(&slug_of(&home), id, Look::Whole { size: got.bytes })?;
+                }
+                return Ok(got);
+            }
+            Err(error) => return Err(error),
         };
         let slug = slug_of(&home);
         let known = self.index()?.verification(&slug, id)?;

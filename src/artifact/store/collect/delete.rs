@@ -1,5 +1,5 @@
 //! Removing names. First it is looked whether they were whole, so that damage does not pass for tidiness; then, alone, whether somebody has
-//! come to need them: of what may have changed since the records were read, so that others wait no longer where many are kept.
+//! come to need them since the plan was made.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,13 +7,12 @@ use super::super::disk;
 use super::super::error::StoreError;
 use super::super::layout::Home;
 use super::super::opened::{Store, slug_of};
-use super::super::record::{Record, pin_key};
 use super::super::session::{self, How};
 use super::super::verify::{Checker, Look};
 use super::Collected;
 use super::facts::{Facts, Place};
-use crate::artifact::Interrupt;
-use crate::artifact::retention::{AuditEvent, Candidate, ContentHash, EntryId, Expiry, Judged, References};
+use crate::artifact::retention::{AuditEvent, Candidate, EntryId, Judged};
+use crate::artifact::{Interrupt, in_full};
 
 /// Names that are removed while nobody else works with the store.
 const AT_ONCE: usize = 100;
@@ -21,15 +20,6 @@ const AT_ONCE: usize = 100;
 /// Bytes of content that a collection reads of what it removes: every four hours, this is far below what looking at everything takes.
 /// Of the rest it is looked whether it is there, and as long as it should be.
 const READ: u64 = 64 << 20;
-
-/// What is known now of what is to go.
-struct Fresh {
-    candidates: HashMap<EntryId, Candidate>,
-    /// Records that are damaged.
-    lost: usize,
-    /// The index has to be held against the records.
-    left_behind: bool,
-}
 
 impl Store {
     pub(super) fn delete(
@@ -65,13 +55,28 @@ impl Store {
         let homes: HashSet<&Home> = some.iter().map(|(_, place)| &place.home).collect();
         for home in homes {
             let _held = self.hold_still(interrupt)?;
-            let catalog = self.catalog(home)?;
-            let mut checker = Checker::new(&catalog)?.reading(*budget);
+            let catalog = match self.catalog(home) {
+                Ok(catalog) => catalog,
+                Err(error) => {
+                    unknown(home, &error);
+                    continue;
+                }
+            };
             for (judged, place) in some.iter().filter(|(_, place)| place.home == *home) {
                 if interrupt.is_raised() {
                     return Err(StoreError::Interrupted);
                 }
-                let look = checker.look(&place.tree)?;
+                // One for each, so that what it remembers is of one tree only.
+                let mut checker = Checker::new(&catalog)?.reading(*budget);
+                let look = checker.look(&place.tree);
+                *budget = checker.budget();
+                let look = match look {
+                    Ok(look) => look,
+                    Err(error) => {
+                        unknown(home, &error);
+                        continue;
+                    }
+                };
                 let (Look::Differs { error, .. } | Look::NotThere { error, .. }) = &look else { continue };
                 tracing::warn!(tree = %place.tree, error, "what is removed was damaged");
                 damage.insert(judged.candidate.id.clone(), error.clone());
@@ -79,7 +84,6 @@ impl Store {
                 is_news |= !known.is_some_and(|known| known.result.is_damage());
                 self.note_look(&slug_of(home), &place.tree, look)?;
             }
-            *budget = checker.budget();
         }
         if is_news {
             self.want_scrub()?;
@@ -94,66 +98,29 @@ impl Store {
         collected: &mut Collected,
         interrupt: &Interrupt,
     ) -> Result<(), StoreError> {
-        let left_behind = {
-            let _alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
-            let fresh = self.fresh(some)?;
-            collected.lost_records = fresh.lost;
-            for (judged, place) in some.iter().filter(|_| fresh.lost == 0) {
-                let id = &judged.candidate.id;
-                // Whoever has come to need it since the plan was made keeps it.
-                let still = fresh.candidates.get(id).filter(|fresh| fresh.content == judged.candidate.content);
-                if let Some(fresh) = still.filter(|fresh| judged.confirm(fresh).is_ok()) {
-                    let event = AuditEvent::deletion(judged, fresh, collected.plan.now);
-                    self.audit(&[event.of_damaged(damage.get(id).map(String::as_str))])?;
-                    self.delete_name(place)?;
-                    collected.deleted += 1;
-                }
+        let _alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
+        // All of them once more: the index alone does not say what somebody has come to need who was killed before he could tell it.
+        let fresh = self.facts()?;
+        collected.lost_records = fresh.lost;
+        if !self.index()?.is_filled() {
+            // When things were used last is known again in the next cycle.
+            tracing::warn!("the store's index was made anew meanwhile: nothing more is removed in this cycle");
+            return Ok(());
+        }
+        let candidates: HashMap<&EntryId, &Candidate> =
+            fresh.candidates.iter().map(|candidate| (&candidate.id, candidate)).collect();
+        for (judged, place) in some.iter().filter(|_| fresh.lost == 0) {
+            let id = &judged.candidate.id;
+            // Whoever has come to need it since the plan was made keeps it.
+            let still = candidates.get(id).filter(|fresh| fresh.content == judged.candidate.content);
+            if let Some(fresh) = still.filter(|fresh| judged.confirm(fresh).is_ok()) {
+                let event = AuditEvent::deletion(judged, fresh, collected.plan.now);
+                self.audit(&[event.of_damaged(damage.get(id).map(String::as_str))])?;
+                self.delete_name(place)?;
+                collected.deleted += 1;
             }
-            fresh.left_behind
-        };
-        if left_behind { self.reconcile(false) } else { Ok(()) }
-    }
-
-    /// Whether the index may not have been told of everything that is kept, and whether that is so because somebody was killed who could not
-    /// tell it. Nobody else may be at work: whoever writes a record tells the index before he ends.
-    pub(super) fn may_be_untold(&self) -> Result<(bool, bool), StoreError> {
-        let left_behind = session::sweep(&self.layout)?;
-        Ok((left_behind || self.index()?.may_lack_something(), left_behind))
-    }
-
-    /// Reads anew what is known of these; where the index may not be up to date, all records.
-    fn fresh(&self, some: &[(&Judged, &Place)]) -> Result<Fresh, StoreError> {
-        let (is_untold, left_behind) = self.may_be_untold()?;
-        if is_untold {
-            let all = self.facts()?;
-            let candidates = all.candidates.into_iter().map(|one| (one.id.clone(), one)).collect();
-            return Ok(Fresh { candidates, lost: all.lost, left_behind });
         }
-        let mut candidates = HashMap::new();
-        for (judged, place) in some {
-            candidates.extend(self.fresh_one(judged, place)?.map(|fresh| (fresh.id.clone(), fresh)));
-        }
-        Ok(Fresh { candidates, lost: 0, left_behind })
-    }
-
-    /// What changes of something that is kept: its own record, a pin, and what the index is told of its use. The plan was made where nobody
-    /// held it.
-    fn fresh_one(&self, judged: &Judged, place: &Place) -> Result<Option<Candidate>, StoreError> {
-        let Some(Record::Kept(info)) = self.read_record(&place.home, &place.key)? else { return Ok(None) };
-        let pin = pin_key(&info.content_hash);
-        let index = self.index()?;
-        let slug = slug_of(&place.home);
-        let used = index.last_accessed(&slug, &place.key)?.unwrap_or(info.created_at);
-        let running = index.holders(&slug, &info.content_hash, &pin)?;
-        Ok(Some(Candidate {
-            content: ContentHash::new(info.content_hash.to_string()),
-            created_at: info.named_at(),
-            last_accessed: used.max(info.named_at()),
-            expiry: info.expires,
-            references: References { queued: 0, running },
-            pinned: info.expires == Expiry::Never || self.record_path(&place.home, &pin).exists(),
-            ..judged.candidate.clone()
-        }))
+        Ok(())
     }
 
     /// Removes a name, for good.
@@ -165,4 +132,9 @@ impl Store {
         }
         self.index()?.remove(&slug_of(&place.home), &place.key)
     }
+}
+
+/// A name goes, too, where it cannot be seen whether what it names is whole: else a disk that fails would never become empty.
+fn unknown(home: &Home, error: &StoreError) {
+    tracing::warn!(owner = %slug_of(home), error = in_full(error), "it cannot be seen whether what is removed was whole");
 }

@@ -136,7 +136,7 @@ impl Store {
         lost.extend(unread.into_iter().filter(|path| path.extension().is_some_and(|end| end == UNREAD)));
         forget(&self.layout.damaged(), DAMAGED_AGE, &lost)?;
         let index = self.index()?;
-        if index.may_lack_something() { Ok(()) } else { index.forget_what_is_gone() }
+        if index.is_filled() && !index.is_in_memory() { index.forget_what_is_gone() } else { Ok(()) }
     }
 }
 

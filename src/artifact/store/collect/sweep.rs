@@ -163,20 +163,18 @@ fn remove(
     doomed: &[PackId],
     interrupt: &Interrupt,
 ) -> Result<Swept, StoreError> {
-    let alone = session::lock(&store.layout, How::Exclusive, interrupt)?;
-    let (new, left_behind) = new_trees(store, home, known)?;
+    let _alone = session::lock(&store.layout, How::Exclusive, interrupt)?;
+    let (records, lost) = store.records(home)?;
+    let new: Option<HashSet<ObjectId>> =
+        keys(&records).difference(known).map(|(_, tree)| tree.parse::<ObjectId>().ok()).collect();
     let catalog = Catalog::without(home.clone(), store.key.clone(), doomed)?;
     let mut swept = Swept::default();
     let may_go = match &new {
-        Some(new) => are_whole(&catalog, new)?,
-        None => false,
+        Some(new) if lost == 0 => are_whole(&catalog, new)?,
+        _ => false,
     };
     if !may_go {
         // The next cycle knows of them from the beginning.
-        drop(alone);
-        if left_behind {
-            store.reconcile(false)?;
-        }
         return Ok(swept);
     }
     for id in doomed {
@@ -187,34 +185,7 @@ fn remove(
     }
     // What was copied came in before.
     store.index()?.set_usage(&slug_of(home), store.catalog_bytes(home)?)?;
-    drop(alone);
-    if left_behind {
-        store.reconcile(false)?;
-    }
     Ok(swept)
-}
-
-/// Trees that somebody has come to keep, and whether the index has to be held against the records. They are read only where the index may
-/// not have been told of all. `None`: nobody knows.
-fn new_trees(store: &Store, home: &Home, known: &Keys) -> Result<(Option<HashSet<ObjectId>>, bool), StoreError> {
-    let (is_untold, left_behind) = store.may_be_untold()?;
-    let mut records = Vec::new();
-    if is_untold {
-        let (all, lost) = store.records(home)?;
-        if lost > 0 {
-            return Ok((None, left_behind));
-        }
-        records = all;
-    } else {
-        let kept: Keys = store.index()?.kept_by(&slug_of(home))?.into_iter().collect();
-        let new: HashSet<&String> = kept.difference(known).map(|(key, _)| key).collect();
-        for key in new.into_iter().filter_map(|key| key.parse().ok()) {
-            records.extend(store.read_record(home, &key)?);
-        }
-    }
-    let new: Result<HashSet<ObjectId>, _> =
-        keys(&records).difference(known).map(|(_, tree)| tree.parse::<ObjectId>()).collect();
-    Ok((new.ok(), left_behind))
 }
 
 /// Whether what was kept meanwhile has all its objects in other packs.

@@ -88,7 +88,10 @@ pub struct Listed {
 
 /// The index of a store.
 pub(super) struct Index {
+    // Goes first, then `closing`.
     db: Connection,
+    /// The lock, while the database is closed.
+    closing: Option<place::Claim>,
     path: PathBuf,
     /// Its lock says who is at it.
     lock: Option<Arc<File>>,
@@ -217,35 +220,6 @@ impl Index {
             self.db.execute("DELETE FROM held WHERE owner = ?1 AND key = ?2", params![owner, key])
         })();
         removed.map(drop).map_err(|e| self.fail(e))
-    }
-
-    /// Jobs that hold a tree: records of it but its pin.
-    pub(super) fn holders(&self, owner: &str, tree: &ObjectId, pin: &RecordKey) -> Result<u32, StoreError> {
-        self.db
-            .prepare_cached("SELECT count(*) FROM held WHERE owner = ?1 AND tree = ?2 AND key <> ?3")
-            .and_then(|mut count| count.query_row(params![owner, tree.to_string(), pin.to_string()], |row| row.get(0)))
-            .map_err(|e| self.fail(e))
-    }
-
-    /// When something was used last.
-    pub(super) fn last_accessed(&self, owner: &str, key: &RecordKey) -> Result<Option<jiff::Timestamp>, StoreError> {
-        let used: Option<i64> = self
-            .db
-            .prepare_cached("SELECT last_accessed FROM kept WHERE owner = ?1 AND key = ?2")
-            .and_then(|mut query| query.query_row(params![owner, key.to_string()], |row| row.get(0)).optional())
-            .map_err(|e| self.fail(e))?;
-        Ok(used.and_then(|used| jiff::Timestamp::from_millisecond(used).ok()))
-    }
-
-    /// Which trees an owner's records keep: key and tree.
-    pub(super) fn kept_by(&self, owner: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let all: rusqlite::Result<Vec<(String, String)>> = (|| {
-            let mut query = self.db.prepare_cached(
-                "SELECT key, tree FROM kept WHERE owner = ?1 UNION ALL SELECT key, tree FROM held WHERE owner = ?1",
-            )?;
-            query.query_map([owner], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        })();
-        all.map_err(|e| self.fail(e))
     }
 
     /// Notes that something was used.

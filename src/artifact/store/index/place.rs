@@ -62,9 +62,14 @@ impl Drop for Claim {
     }
 }
 
-/// The file whose lock says who is at the index. `None`, on a disk without room for it: then nobody makes the index anew either.
-fn lock_file(path: &Path) -> Option<Arc<File>> {
-    session::open(&beside(path, ".lock"), How::Shared).ok().map(Arc::new)
+/// The file whose lock says who is at the index. `None`: the disk has no room for it, and then the index is not made anew either.
+fn lock_file(path: &Path) -> Result<Option<Arc<File>>, StoreError> {
+    let path = beside(path, ".lock");
+    match session::open(&path, How::Shared).map_err(|e| StoreError::file("opening", &path, e)) {
+        Ok(file) => Ok(Some(Arc::new(file))),
+        Err(StoreError::NoSpace { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn claim(lock: Option<&Arc<File>>, path: &Path, how: How) -> Result<Option<Claim>, StoreError> {
@@ -99,7 +104,7 @@ fn identity(path: &Path) -> Result<Option<Identity>, StoreError> {
 impl Index {
     /// Opens the index. The flag says that it is new: it must be filled.
     pub(in super::super) fn open(path: &Path) -> Result<(Self, bool), StoreError> {
-        let lock = lock_file(path);
+        let lock = lock_file(path)?;
         let opened = {
             let _shared = claim(lock.as_ref(), path, How::Shared)?;
             if mark(path).exists() { None } else { none_if_damaged(Self::try_open(path, lock.clone())) }
@@ -130,29 +135,32 @@ impl Index {
             return Ok(false);
         }
         tracing::warn!("the store's index is damaged, and is made again from the records");
-        let there = Self::make_anew(&self.path, self.lock.clone(), self.identity)?;
-        self.give_way(there.0);
+        let there = Self::make_anew(&self.path, self.lock.clone(), self.identity);
+        self.give_way(in_memory_without_room(&self.path, there)?.0);
         Ok(true)
     }
 
-    fn give_way(&mut self, other: Self) {
+    /// Takes another in its place, which has to be filled.
+    pub(in super::super) fn give_way(&mut self, other: Self) {
         *self = other;
         self.is_other.set(true);
     }
 
-    /// Whether it is another than it was, and nobody has seen to it that it is filled. From now on it counts as seen to.
-    pub(in super::super) fn take_is_other(&self) -> bool {
-        self.is_other.take()
+    /// Whether this process has seen to it that it says what the records say. Not so where another was put in its place just now.
+    pub(in super::super) fn is_filled(&self) -> bool {
+        !self.is_damaged() && !self.is_other.get()
     }
 
-    /// Whoever looks next has to see to it that it is filled.
-    pub(in super::super) fn fill_later(&self) {
-        self.is_other.set(true);
+    /// Which file it is.
+    pub(in super::super) fn which(&self) -> Option<Identity> {
+        self.identity
     }
 
-    /// Whether it may lack what other processes were told is kept.
-    pub(in super::super) fn may_lack_something(&self) -> bool {
-        self.is_in_memory || self.is_damaged() || self.is_other.get()
+    /// It was seen to, unless it is another than that by now.
+    pub(in super::super) fn was_filled(&self, which: Option<Identity>) {
+        if self.identity == which {
+            self.is_other.set(false);
+        }
     }
 
     /// An index that ends with this process, where the disk is too full to open the one that lies there: what is kept can be read all the
@@ -174,7 +182,7 @@ impl Index {
     /// Opens an empty index in place of one that is damaged or gone. `bad`: this one is, whatever it looks like. Where another lies there
     /// by now, somebody was faster, and that one is opened.
     fn make_anew(path: &Path, lock: Option<Arc<File>>, bad: Option<Identity>) -> Result<(Self, bool), StoreError> {
-        let _alone = claim(lock.as_ref(), path, How::Exclusive)?;
+        let Some(_alone) = claim(lock.as_ref(), path, How::Exclusive)? else { return Self::open_in_memory(path) };
         let there = identity(path)?;
         let is_another = there.is_some() && there != bad && !mark(path).exists();
         if is_another && let Some(opened) = none_if_damaged(Self::try_open(path, lock.clone())) {
@@ -200,6 +208,7 @@ impl Index {
             db,
             path: path.to_owned(),
             lock,
+            closing: None,
             identity: None,
             is_damaged: Cell::new(false),
             is_in_memory: false,
@@ -210,7 +219,7 @@ impl Index {
     fn try_open(path: &Path, lock: Option<Arc<File>>) -> Result<(Self, bool), StoreError> {
         let fail = |source| StoreError::Index { path: path.to_owned(), source };
         let db = Connection::open(path).map_err(fail)?;
-        let mut index = Self::of(db, path, lock);
+        let mut index = Self::of(db, path, None);
         let mut waited = Duration::ZERO;
         let is_new = loop {
             match index.prepare() {
@@ -223,7 +232,17 @@ impl Index {
             }
         };
         index.identity = identity(path)?;
+        // Whoever opens it has the lock; it closes itself with the lock from here on.
+        index.lock = lock;
         Ok((index, is_new))
+    }
+}
+
+impl Drop for Index {
+    /// The last connection to a database removes the files beside it, by their names: they must not be those of another index by now.
+    fn drop(&mut self) {
+        // Best effort: without it, only somebody who makes the index anew in this moment is disturbed.
+        self.closing = claim(self.lock.as_ref(), &self.path, How::Shared).ok().flatten();
     }
 }
 

@@ -31,11 +31,11 @@ impl Store {
             return Again::NobodyAnswered;
         };
         match self.try_again(second, home, tree, interrupt) {
-            Ok(true) => {
+            Ok(Again::Had) => {
                 tracing::info!(%tree, level = second.level.title(), "what was damaged was fetched again from the shared store");
                 Again::Had
             }
-            Ok(false) => Again::InVain,
+            Ok(again) => again,
             Err(error) => {
                 let is_answer = matches!(error, StoreError::Second(LevelError::Wrong { .. }));
                 let error = crate::artifact::in_full(&error);
@@ -51,16 +51,21 @@ impl Store {
         home: &Home,
         tree: &ObjectId,
         interrupt: &Interrupt,
-    ) -> Result<bool, StoreError> {
-        let Some(owner) = self.owner_of(home)? else { return Ok(false) };
+    ) -> Result<Again, StoreError> {
+        let Some(owner) = self.owner_of(home)? else { return Ok(Again::NobodyAnswered) };
         for name in self.names_of(second, home, tree, interrupt)? {
             let found = self.read_shared(second, &owner, &name, interrupt)?;
             if let Some(shared) = found.filter(|shared: &Shared| shared.info.content_hash == *tree) {
-                self.fetch(second, home, &shared, Reason::Damage, interrupt)?;
-                return Ok(true);
+                let is_asked = shared.packs.iter().any(|pack| !home.pack(pack.id).exists());
+                let fetched = self.fetch(second, home, &shared, Reason::Damage, interrupt);
+                if is_asked {
+                    return fetched.map(|_| Again::Had);
+                }
+                // What is damaged lies in its place still, since it could not be put aside: nothing was asked for.
+                return Ok(Again::NobodyAnswered);
             }
         }
-        Ok(false)
+        Ok(Again::InVain)
     }
 
     /// Blobs that may tell of a tree: by what it is kept as here, else by its id.

@@ -173,6 +173,10 @@ impl Store {
         let work = Work::of(session, self.hold_still(interrupt)?);
         self.admit(&work, home, shared, &paths, interrupt)?;
         self.index()?.set_usage(&slug_of(home), self.catalog_bytes(home)?)?;
+        if reason == Reason::Wanted && bytes > 0 {
+            // As after a put of it.
+            self.index()?.forget_damage(&slug_of(home), &shared.info.content_hash)?;
+        }
         if !self.is_whole(home, shared)? {
             let tree = &shared.info.content_hash;
             let what = format!("does not name all packs that the tree {tree} needs");

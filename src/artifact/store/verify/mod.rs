@@ -231,7 +231,7 @@ impl Store {
             for tree in trees {
                 let look = checker.look(&tree)?;
                 if let Look::Differs { object, .. } | Look::NotThere { object, .. } = &look
-                    && (found.has_bad_footers || found.objects.contains_key(object))
+                    && found.objects.contains_key(object)
                 {
                     self.note_look(&slug, &tree, look)?;
                 }
