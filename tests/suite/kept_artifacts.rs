@@ -203,10 +203,10 @@ fn a_bucket_that_does_not_answer_costs_a_job_a_moment_and_no_artifact() {
     let mut one = Agent::start(&forge, options());
     let project = make(&forge, &mut one);
     one.wait_until(JOB_LIMIT, "the bucket is told of it", || (!server.objects("/records/").is_empty()).then_some(()));
-    let ways: [(&str, &dyn Fn(&mut S3Server)); 3] = [
-        ("silent about the content", &|server| server.be_silent_about("/packs/")),
-        ("silent", &|server| server.be_silent_about("")),
-        ("gone", &S3Server::stop),
+    let ways: [(&str, fn(&mut S3Server)); 3] = [
+        ("silent about the content", |server| server.be_silent_about("/packs/")),
+        ("silent", |server| server.be_silent_about("")),
+        ("gone", S3Server::stop),
     ];
     for (number, (how, meddle)) in ways.into_iter().enumerate() {
         // A machine that knows nothing of it: neither the files nor how the bucket does.

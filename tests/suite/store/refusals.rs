@@ -182,7 +182,7 @@ fn damage_ends_with_the_next_put(house: &House) {
         assert!(said(&output).contains("damaged") || said(&output).contains("missing"), "{}", said(&output));
         assert_eq!(state(dest), before);
     }
-    assert_no_leftovers(&house);
+    assert_no_leftovers(house);
     for _ in 0..5 {
         house.ends_with(1, &["verify"]);
         house.ends_with(1, &["verify", "a"]);
