@@ -203,7 +203,8 @@ fn a_bucket_that_does_not_answer_costs_a_job_a_moment_and_no_artifact() {
     let mut one = Agent::start(&forge, options());
     let project = make(&forge, &mut one);
     one.wait_until(JOB_LIMIT, "the bucket is told of it", || (!server.objects("/records/").is_empty()).then_some(()));
-    let ways: [(&str, fn(&mut S3Server)); 3] = [
+    type Meddle = fn(&mut S3Server);
+    let ways: [(&str, Meddle); 3] = [
         ("silent about the content", |server| server.be_silent_about("/packs/")),
         ("silent", |server| server.be_silent_about("")),
         ("gone", S3Server::stop),
