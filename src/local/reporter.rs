@@ -73,7 +73,7 @@ impl Shelf {
     /// there is nothing to download.
     pub fn remark(&self, id: &str, name: &str) -> Option<String> {
         let left_nothing = self.of(id).left_nothing;
-        left_nothing.then(|| format!("`{name}` was to leave artifacts, and left none: nothing matched its paths"))
+        left_nothing.then(|| format!("`{name}` was to leave artifacts, and left none"))
     }
 
     /// The folders with artifacts of this run, in the order in which they came.

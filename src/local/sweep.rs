@@ -11,7 +11,7 @@ use crate::artifact::in_full;
 use crate::artifact::store::Store;
 use crate::config::DockerConfig;
 use crate::executor::sandbox::shim::ShimBinary;
-use crate::state::{Journal, StateDir, StateLock};
+use crate::state::{Journal, OpenJob, StateDir, StateLock};
 
 /// How long leftovers of a killed run may take to go.
 const SWEEPING: Duration = Duration::from_secs(30);
@@ -59,14 +59,21 @@ async fn sweep_one(dir: &StateDir, state_dir: &Path, docker: &DockerConfig, stor
     removed
 }
 
+async fn open_jobs(dir: &StateDir) -> Result<Vec<OpenJob>, String> {
+    match Journal::open_to_read(dir, jiff::Timestamp::now).map_err(words)? {
+        Some(journal) => journal.open_jobs().await.map_err(words),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Gives back what a killed run and its jobs held in the store.
 async fn give_back(dir: &StateDir, store: Arc<Store>) -> Result<(), String> {
     let run = dir.root().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let journal = Journal::open_to_read(dir, jiff::Timestamp::now).map_err(words)?;
-    let open = match &journal {
-        Some(journal) => journal.open_jobs().await.map_err(words)?,
-        None => Vec::new(),
-    };
+    // What jobs hold that nobody can name stays held; the folder must not stay for that.
+    let open = open_jobs(dir).await.unwrap_or_else(|error| {
+        tracing::warn!(error, "it cannot be read which jobs a killed run had");
+        Vec::new()
+    });
     let jobs: Vec<_> = open.into_iter().map(|job| job.assignment.key).collect();
     blocking(move || {
         held::release(&store, &run, None).and_then(|()| held::release_jobs(&store, &jobs)).map_err(|e| in_full(&e))

@@ -145,7 +145,7 @@ impl CacheStore for LocalCache {
             what: What::cache(request.key),
             root: from,
             files: Files::Selected(selection),
-            options: PutOptions { owners: true, xattrs: false },
+            options: PutOptions { owners: true, ..PutOptions::default() },
             expires: Expiry::None,
             producer: Some(request.job.clone()),
             job: None,

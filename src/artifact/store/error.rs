@@ -45,6 +45,12 @@ pub enum StoreError {
         /// At most.
         limit: u64,
     },
+    /// Nothing was to be kept unless all is.
+    #[error("it is not kept, since not all of it can be: {what}")]
+    NotWhole {
+        /// What was left out, or is of no certain state.
+        what: String,
+    },
     /// The quota would be passed.
     #[error(
         "{whose} quota of {quota} bytes is used up: nothing new is kept; see what `forgehand store gc --dry-run` would let go and when, let more go by a policy (`store.retention`), or raise `{setting}`"
@@ -200,7 +206,7 @@ impl StoreError {
             Self::Format { .. } | Self::Damaged { .. } | Self::Object { .. } | Self::Manifest { .. } => {
                 FailureCategory::Corruption
             }
-            Self::Second(_) | Self::Interrupted => FailureCategory::Transient,
+            Self::Second(_) | Self::Interrupted | Self::NotWhole { .. } => FailureCategory::Transient,
         }
     }
 

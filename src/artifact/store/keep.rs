@@ -144,6 +144,12 @@ impl Store {
                 return Err(error);
             }
         };
+        if keep.options.whole
+            && let Some(remark) = put.remarks.first()
+        {
+            self.index()?.set_usage(&slug, self.catalog_bytes(&home)?)?;
+            return Err(StoreError::NotWhole { what: remark.text.clone() });
+        }
         let mut info = self.info(keep, &put);
         let key = Record::Kept(info.clone()).key();
         if put.entries == 0 && keep.is_cache() {

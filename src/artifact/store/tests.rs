@@ -322,3 +322,37 @@ fn folders_that_are_not_kept_are_made_for_what_is_in_them_and_told() {
     assert_eq!(fs::read_to_string(into.join("a/b/file")).unwrap(), "content");
     assert_eq!(got.unnamed, unnamed);
 }
+
+#[test]
+fn what_is_wanted_whole_has_no_record_where_something_is_left_out() {
+    use crate::artifact::select::{Entry, EntryKind, Selection};
+
+    let bench = Bench::new();
+    let tree = bench.folder("tree");
+    fs::write(tree.join("there"), "content").unwrap();
+    let entries = ["gone", "there"].map(|path| Entry { path: path.into(), kind: EntryKind::File });
+    let selection = Selection { entries: entries.into(), tree_itself: false, remarks: Vec::new() };
+    let put = |whole| {
+        bench.store.put(&Keep {
+            owner: &member(),
+            what: What::Artifact { name: Some("name".to_owned()) },
+            root: &dir(&tree),
+            files: Files::Selected(&selection),
+            options: PutOptions { whole, ..PutOptions::default() },
+            expires: Expiry::None,
+            producer: None,
+            job: None,
+            pipeline: None,
+            origin: None,
+            metadata: Default::default(),
+            interrupt: Interrupt::default(),
+            progress: &Progress::default(),
+        })
+    };
+    let Err(error @ StoreError::NotWhole { .. }) = put(true) else { panic!("something was left out") };
+    assert!(error.to_string().contains("gone"), "{error}");
+    assert_eq!(bench.store.list(None).unwrap(), []);
+    assert_eq!(put(false).unwrap().put.entries, 1);
+    fs::write(tree.join("gone"), "and back").unwrap();
+    assert_eq!(put(true).unwrap().put.entries, 2);
+}

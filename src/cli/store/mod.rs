@@ -174,7 +174,7 @@ fn on_signal(interrupt: Interrupt) {
 fn verdict_of(error: &StoreError) -> Verdict {
     match error {
         StoreError::Unknown { .. } | StoreError::Object { .. } | StoreError::Manifest { .. } => Verdict::Failed,
-        StoreError::Damaged { .. } | StoreError::TooLarge { .. } => Verdict::Failed,
+        StoreError::Damaged { .. } | StoreError::TooLarge { .. } | StoreError::NotWhole { .. } => Verdict::Failed,
         StoreError::Occupied { .. } | StoreError::Wordy { .. } => Verdict::BadInput,
         StoreError::Interrupted => Verdict::Cancelled,
         StoreError::File { .. }

@@ -143,7 +143,7 @@ fn put(args: &PutArgs, house: &House, source: &Source, metadata: BTreeMap<String
             what: What::Artifact { name: args.name.clone() },
             root: &root,
             files: source.selection.as_ref().map_or(Files::Everything, Files::Selected),
-            options: PutOptions { owners: args.owners, xattrs: args.xattrs },
+            options: PutOptions { owners: args.owners, xattrs: args.xattrs, whole: false },
             expires: match args.expire {
                 None => Expiry::None,
                 Some(Lifetime::Never) => Expiry::Never,

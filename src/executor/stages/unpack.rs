@@ -14,7 +14,7 @@ use cap_std::fs::Dir;
 use super::artifacts::{archive_failure, disk, given_up, open_project};
 use super::kept_here::Keeper;
 use super::sources::remove_tree;
-use crate::artifact::archive::{self, Unpacked, Unpacking};
+use crate::artifact::archive::{self, ArchiveError, Unpacked, Unpacking};
 use crate::artifact::{Interrupt, merge};
 use crate::pipeline::JobFailure;
 use crate::pipeline::definition::JobDirs;
@@ -56,8 +56,15 @@ impl Unpack {
                 return Ok(None);
             }
         };
-        let (mut unpacked, archive_size) = self.unpack(&staging, interrupt)?;
+        let (mut unpacked, archive_size) = match self.try_unpack(&staging, interrupt)? {
+            // In place, files that are there already give way to those that come.
+            Err(ArchiveError::NoSpace { .. }) => return Ok(None),
+            done => done.map_err(|error| unusable(&error))?,
+        };
         if !unpacked.unnamed.is_complete() {
+            tracing::info!(
+                "an archive has too many folders that it does not name: it is unpacked in place, and not kept"
+            );
             return Ok(None);
         }
         self.keeper.keep(&staging, archive_size, &unpacked, interrupt);
@@ -79,14 +86,20 @@ impl Unpack {
 
     /// Unpacks it into `to`; what it brought, and bytes of the archive.
     fn unpack(&self, to: &Dir, interrupt: &Interrupt) -> Result<(Unpacked, u64), JobFailure> {
+        self.try_unpack(to, interrupt)?.map_err(|error| unusable(&error))
+    }
+
+    fn try_unpack(&self, to: &Dir, interrupt: &Interrupt) -> Result<Result<(Unpacked, u64), ArchiveError>, JobFailure> {
         let unreadable = |error: io::Error| disk("a downloaded archive cannot be read", &error);
         let mut file = File::open(&self.archive).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         let unpacking = Unpacking { interrupt: interrupt.clone(), ..Unpacking::default() };
-        let unpacked = archive::unpack_with(&mut file, to, &unpacking)
-            .map_err(|error| archive_failure("the downloaded archive cannot be unpacked", &error))?;
-        Ok((unpacked, size))
+        Ok(archive::unpack_with(&mut file, to, &unpacking).map(|unpacked| (unpacked, size)))
     }
+}
+
+fn unusable(error: &ArchiveError) -> JobFailure {
+    archive_failure("the downloaded archive cannot be unpacked", error)
 }
 
 /// Makes the folder anew. `None`: it lies on another file system than `root`, so that nothing can be moved there.

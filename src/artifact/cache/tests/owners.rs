@@ -81,7 +81,7 @@ impl Shelf {
             what: What::Artifact { name: Some(name.to_owned()) },
             root: &dir(tree),
             files: Files::Everything,
-            options: PutOptions { owners: true, xattrs: false },
+            options: PutOptions { owners: true, ..PutOptions::default() },
             expires: Expiry::None,
             producer: None,
             job: None,

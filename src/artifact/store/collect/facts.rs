@@ -113,7 +113,12 @@ impl Store {
     /// Whether there is so much room for the owner's things that something may be kept that is only convenient: with so many bytes
     /// more everything is less than 90 % full.
     pub fn has_plenty(&self, owner: &Owner, bytes: u64) -> Result<bool, StoreError> {
-        Ok(self.room()?.has_plenty(owner, bytes))
+        let mut room = self.room()?;
+        // Who has nothing yet has limits, too.
+        let none = |capacity| Usage { used: 0, capacity };
+        room.projects.entry(project_of(owner)).or_insert(none(self.limits.project_bytes));
+        room.owners.entry(owner.clone()).or_insert(none(self.limits.for_owner(owner)));
+        Ok(room.has_plenty(owner, bytes))
     }
 
     /// Whose folder it is.

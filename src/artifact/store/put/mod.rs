@@ -65,6 +65,8 @@ pub struct PutOptions {
     pub owners: bool,
     /// Extended attributes.
     pub xattrs: bool,
+    /// All or nothing: where a file cannot be read, or changes while it is read, nothing is kept.
+    pub whole: bool,
 }
 
 /// How far a put or get is. Cheap to look at from another thread.

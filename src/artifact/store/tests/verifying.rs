@@ -181,3 +181,22 @@ fn which_jobs_used_something_outlives_the_index() {
     let next = open(&bench.root(), Limits::default(), None, &bench.seconds).unwrap();
     assert_eq!(consumers(&next), expected);
 }
+
+#[test]
+fn what_another_tree_has_brought_back_is_told_to_be_whole_as_soon_as_it_is_restored() {
+    let content = noise(50 << 10, 1);
+    let (bench, kept) = keeping(&content);
+    damage(&bench, &content);
+    assert!(!verify(&bench).is_sound());
+    let other = bench.folder("other");
+    fs::write(other.join("another name"), &content).unwrap();
+    bench.put(&member(), "other", &other);
+    let known = || {
+        let listed = bench.store.list(None).unwrap();
+        let this = listed.iter().find(|listed| listed.info.content_hash == kept.put.id).unwrap();
+        bench.store.verifications().unwrap().of(&this.info)
+    };
+    assert_eq!(known().result, VerificationResult::Corrupted, "nobody looked since");
+    bench.get(&member(), &kept.put.id, &bench.folder("out")).unwrap();
+    assert_eq!((known().result, known().object), (VerificationResult::Valid, None));
+}

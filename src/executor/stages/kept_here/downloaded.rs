@@ -13,7 +13,7 @@ use cap_std::fs::Dir;
 use super::wish::{Wish, runs_for};
 use super::{ARCHIVE_SIZE, name_of};
 use crate::artifact::archive::Unpacked;
-use crate::artifact::retention::{Expiry, Withdrawal};
+use crate::artifact::retention::Expiry;
 use crate::artifact::store::{Files, Origin, Store, StoreError, Wanted};
 use crate::artifact::{Interrupt, in_full};
 use crate::executor::running::Running;
@@ -95,11 +95,7 @@ impl Keeper {
             return Ok(());
         }
         let files = Files::Unpacked(&unpacked.unnamed);
-        let kept = self.wish().put(&self.store, &self.owner, root, files, interrupt.clone())?;
-        if !kept.put.remarks.is_empty() {
-            self.store.forget_name(&self.owner, &kept.key, Withdrawal::Changed)?;
-            return Ok(());
-        }
+        self.wish().put(&self.store, &self.owner, root, files, interrupt.clone())?;
         match self.store.find(&self.owner, &Wanted::Named(self.name.clone()))? {
             Some(found) => self.store.used(&found, Some(&self.job)),
             None => Ok(()),
@@ -116,8 +112,13 @@ impl Keeper {
             producer: None,
             job: self.maker.clone(),
             pipeline: None,
-            // What `artifacts:name` was is not known either. The run is mostly the same one.
-            origin: Origin { title: None, pipeline: self.runs_for.clone(), series: format!("{}\n", self.maker) },
+            // What `artifacts:name` was is not known either. The run is mostly the same one. A series of its own: counted with what jobs
+            // made here, an old one that is downloaded would push out a newer one.
+            origin: Origin {
+                title: None,
+                pipeline: self.runs_for.clone(),
+                series: format!("{}\ndownloaded", self.maker),
+            },
             metadata: BTreeMap::from([size, (key.to_owned(), source.to_owned())]),
         }
     }

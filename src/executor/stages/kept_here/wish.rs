@@ -22,7 +22,7 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// Keeps these files of `root` on this machine.
+    /// Keeps these files of `root` on this machine, all of them or none: another job takes them for all that there were.
     pub(super) fn put(
         self,
         store: &Store,
@@ -36,7 +36,7 @@ impl Wish {
             what: What::Artifact { name: Some(self.name) },
             root,
             files,
-            options: PutOptions { owners: true, xattrs: false },
+            options: PutOptions { owners: true, xattrs: false, whole: true },
             expires: self.expires,
             producer: self.producer,
             job: Some(self.job),
