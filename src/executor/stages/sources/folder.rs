@@ -59,16 +59,30 @@ impl Folder {
         Ok(Some(here))
     }
 
-    /// Opens the folder `name`, which is made if need be; whatever else has that name is removed first.
+    /// Opens the folder `name`, which is made if need be; whatever else has that name is removed first. Never a folder: another job,
+    /// whose work tree lies below it, too, may just have made it.
     pub fn folder_or_new(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
-        if let Some(folder) = self.folder(name.as_ref())? {
-            return Ok(folder);
+        const TRIES: usize = 8;
+        let raw = name_of(name.as_ref())?;
+        for _ in 0..TRIES {
+            if let Some(folder) = self.folder(name.as_ref())? {
+                return Ok(folder);
+            }
+            match rustix::fs::mkdirat(&self.0, &raw, FOLDER_MODE) {
+                Ok(()) => {
+                    let folder = self.folder(name.as_ref())?.ok_or(Errno::NOTDIR)?;
+                    rustix::fs::fchmod(&folder.0, FOLDER_MODE)?;
+                    return Ok(folder);
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match rustix::fs::unlinkat(&self.0, &raw, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        self.unlink(name.as_ref())?;
-        rustix::fs::mkdirat(&self.0, &name_of(name.as_ref())?, FOLDER_MODE)?;
-        let folder = self.folder(name.as_ref())?.ok_or(Errno::NOTDIR)?;
-        rustix::fs::fchmod(&folder.0, FOLDER_MODE)?;
-        Ok(folder)
+        Err(Errno::NOTDIR.into())
     }
 
     /// The same handle once more.
@@ -228,6 +242,27 @@ mod tests {
         folder.write("file", b"new").expect("written");
         folder.folder_or_new("team").expect("made").write("secret", b"new").expect("written");
         assert_eq!(std::fs::read_to_string(outside.path().join("secret")).expect("read"), "x");
+    }
+
+    #[test]
+    fn of_two_that_make_the_same_folder_neither_loses_what_it_puts_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for round in 0..500 {
+            let (team, ready) = (format!("team-{round}"), std::sync::Barrier::new(2));
+            std::thread::scope(|scope| {
+                for child in ["one", "other"] {
+                    let (top, team, ready) = (Folder::open(dir.path()).expect("opened"), &team, &ready);
+                    scope.spawn(move || {
+                        ready.wait();
+                        let project = top.folder_or_new(team).and_then(|team| team.folder_or_new(child)).expect("made");
+                        project.folder_or_new(".git").expect("made");
+                    });
+                }
+            });
+            for child in ["one", "other"] {
+                assert!(dir.path().join(&team).join(child).join(".git").is_dir(), "{team}/{child}");
+            }
+        }
     }
 
     #[test]
