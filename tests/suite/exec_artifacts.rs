@@ -189,6 +189,21 @@ fn what_a_killed_run_held_is_given_back_by_the_next() {
     assert_got(&place.finish(next), "BBBB");
     wait_expired(&place);
     assert_eq!(place.collected(), 1, "what the next one made");
+    end_supervisors(&place);
+}
+
+/// The supervisor of a job on this host outlives a run that is killed.
+fn end_supervisors(place: &Place) {
+    let root = fs::canonicalize(place.path("state")).unwrap();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let is_supervisor = fs::read(process.path().join("cmdline"))
+            .is_ok_and(|line| line.starts_with(b"forgehand-shim\0host-sandbox"));
+        let is_here = fs::read_link(process.path().join("cwd")).is_ok_and(|folder| folder.starts_with(&root));
+        if is_supervisor && is_here {
+            let ended = std::process::Command::new("kill").arg(process.file_name()).status();
+            assert!(ended.unwrap().success());
+        }
+    }
 }
 
 #[test]
