@@ -10,6 +10,7 @@ use crate::agent::engines::Engines;
 use crate::artifact::in_full;
 use crate::artifact::store::Store;
 use crate::config::DockerConfig;
+use crate::executor::sandbox::host::leftovers;
 use crate::executor::sandbox::shim::ShimBinary;
 use crate::state::{Journal, OpenJob, StateDir, StateLock};
 
@@ -49,6 +50,7 @@ async fn sweep_one(dir: &StateDir, state_dir: &Path, docker: &DockerConfig, stor
         connected.sweep(&Vec::new).await?;
         engines = Some(connected);
     }
+    end_supervisors(dir).await?;
     give_back(dir, store.clone()).await?;
     let (kept, home) = (dir.clone(), state_dir.join("exec"));
     blocking(move || ledger::keep(&kept, &home).map_err(words)).await?;
@@ -57,6 +59,19 @@ async fn sweep_one(dir: &StateDir, state_dir: &Path, docker: &DockerConfig, stor
         engines.close().await;
     }
     removed
+}
+
+/// Ends what the jobs of a killed run left running on this host. Docker's containers are the engine's to remove.
+async fn end_supervisors(dir: &StateDir) -> Result<(), String> {
+    let Ok(jobs) = std::fs::read_dir(dir.jobs()) else { return Ok(()) };
+    for job in jobs.flatten() {
+        // Each try of a job has a run directory of its own.
+        let Ok(entries) = std::fs::read_dir(job.path()) else { continue };
+        for run in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"run")) {
+            leftovers::end_marked(&leftovers::mark(&run.path())).await.map_err(words)?;
+        }
+    }
+    Ok(())
 }
 
 async fn open_jobs(dir: &StateDir) -> Result<Vec<OpenJob>, String> {
