@@ -144,7 +144,7 @@ impl Reporter for FakeReporter {
         Duration::from_secs(30)
     }
 
-    async fn upload_artifact(&self, _: &ArtifactSpec, _: &str, _: &Path) -> Result<(), TransferError> {
+    async fn upload_artifact(&self, _: &ArtifactSpec, _: &str, _: &ArchiveFile) -> Result<(), TransferError> {
         Ok(())
     }
 

@@ -23,8 +23,11 @@ use tokio_util::sync::CancellationToken;
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec};
 use crate::pipeline::{JobFailure, JobId, JobKey, JobOutcome, Owner, PipelineJob, Secret};
 
+mod archive_file;
 pub mod detect;
 pub mod gitlab;
+
+pub use archive_file::{ArchiveFile, ArchiveWriter, begin as begin_archive};
 
 /// One registration at one forge.
 pub trait Forge: Send + Sync + 'static {
@@ -197,12 +200,12 @@ pub trait Reporter: Send + Sync + 'static {
     /// How long the forge may hear nothing before a sign of life is due.
     fn keep_alive_interval(&self) -> Duration;
 
-    /// Gives the forge one packed artifact, streamed from `file`. Retries inside.
+    /// Gives the forge one packed artifact, which may still be being written. Retries inside.
     fn upload_artifact(
         &self,
         artifact: &ArtifactSpec,
         file_name: &str,
-        file: &Path,
+        file: &ArchiveFile,
     ) -> impl Future<Output = Result<(), TransferError>> + Send;
 
     /// Writes the files of another job, as the forge keeps them, to `to`. Retries inside.

@@ -13,7 +13,7 @@ use cap_std::fs::Dir;
 
 use super::house::blocking;
 use crate::artifact::archive::{self, Unpacking};
-use crate::forge::{Demand, FinishAck, LogAck, LogDigest, ReportError, Reporter, TransferError};
+use crate::forge::{ArchiveFile, Demand, FinishAck, LogAck, LogDigest, ReportError, Reporter, TransferError};
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec};
 use crate::pipeline::{JobId, JobOutcome};
 
@@ -221,10 +221,11 @@ impl Reporter for LocalReporter {
         &self,
         artifact: &ArtifactSpec,
         file_name: &str,
-        file: &Path,
+        file: &ArchiveFile,
     ) -> Result<(), TransferError> {
-        let (this, kind) = (self.clone(), artifact.kind.clone());
-        let (file_name, file) = (file_name.to_owned(), file.to_owned());
+        let failed = |error: io::Error| TransferError { message: error.to_string(), is_own_disk: true };
+        let file = file.whole().await.map_err(failed)?.to_owned();
+        let (this, kind, file_name) = (self.clone(), artifact.kind.clone(), file_name.to_owned());
         let kept = blocking(move || Ok(this.shelf.keep(&this.id, &this.folder, &kind, &file_name, &file))).await;
         kept.unwrap_or_else(|message| Err(TransferError { message, is_own_disk: true }))
     }

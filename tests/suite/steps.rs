@@ -52,7 +52,7 @@ impl Reporter for Nobody {
     fn keep_alive_interval(&self) -> Duration {
         Duration::from_secs(1)
     }
-    async fn upload_artifact(&self, _a: &ArtifactSpec, _name: &str, _file: &Path) -> Result<(), TransferError> {
+    async fn upload_artifact(&self, _a: &ArtifactSpec, _name: &str, _file: &ArchiveFile) -> Result<(), TransferError> {
         unreachable!("no artifacts")
     }
     async fn download_artifact(&self, _d: &DependencySpec, _to: &Path) -> Result<(), TransferError> {

@@ -1,6 +1,6 @@
 //! Formats that hold files one after the other: gzip, and one file as it is. (protocols: GitLab 6.3.)
 
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use flate2::GzBuilder;
@@ -16,7 +16,7 @@ pub(super) fn pack(
     root: &Dir,
     selection: &Selection,
     packing: &Packing,
-    out: &mut (impl Write + Seek),
+    out: &mut impl Write,
 ) -> Result<Packed, ArchiveError> {
     let mut out = Counted::new(out);
     let mut source = Source::new(root);
@@ -47,7 +47,7 @@ pub(super) fn pack_raw(
     root: &Dir,
     selection: &Selection,
     packing: &Packing,
-    out: &mut (impl Write + Seek),
+    out: &mut impl Write,
 ) -> Result<Packed, ArchiveError> {
     let [entry] = selection.entries.as_slice() else { return Err(ArchiveError::OnlyOneFile) };
     match Source::new(root).open(entry) {
@@ -62,12 +62,7 @@ pub(super) fn pack_raw(
     }
 }
 
-fn pack_followed(
-    root: &Dir,
-    meta: &Meta,
-    packing: &Packing,
-    out: &mut (impl Write + Seek),
-) -> Result<Packed, ArchiveError> {
+fn pack_followed(root: &Dir, meta: &Meta, packing: &Packing, out: &mut impl Write) -> Result<Packed, ArchiveError> {
     let mut options = OpenOptions::new();
     // Never waits for a writer, should it be a FIFO.
     options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);

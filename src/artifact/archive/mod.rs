@@ -11,7 +11,7 @@
 //! - [`provenance`]: the statement that goes with an artifact.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 
 use cap_std::fs::Dir;
 
@@ -134,7 +134,7 @@ pub struct Unpacking {
     pub interrupt: Interrupt,
 }
 
-/// Packs `selection` of the tree `root` into `out`, which must be at its start. Blocking.
+/// Packs `selection` of the tree `root` into `out`, in many small writes, none of which changes what was written before. Blocking.
 ///
 /// A file that grew is packed as long as it was when opened; one that shrank or went is packed as far as it is there, or
 /// left out with a remark. The same tree gives the same bytes.
@@ -143,7 +143,7 @@ pub fn pack(
     selection: &Selection,
     format: ArtifactFormat,
     level: Level,
-    out: &mut (impl Write + Seek),
+    out: &mut impl Write,
 ) -> Result<Packed, ArchiveError> {
     pack_with(root, selection, &Packing { format, level, interrupt: Interrupt::default() }, out)
 }
@@ -153,7 +153,7 @@ pub fn pack_with(
     root: &Dir,
     selection: &Selection,
     packing: &Packing,
-    out: &mut (impl Write + Seek),
+    out: &mut impl Write,
 ) -> Result<Packed, ArchiveError> {
     match packing.format {
         ArtifactFormat::Zip | ArtifactFormat::ZipZstd => zip_write::pack(root, selection, packing, out),

@@ -36,7 +36,7 @@ pub(super) fn pack(
     root: &Dir,
     selection: &Selection,
     packing: &Packing,
-    out: &mut (impl Write + Seek),
+    out: &mut impl Write,
 ) -> Result<Packed, ArchiveError> {
     let mut counted = Counted::new(out);
     let mut encoder = encoder(&mut counted, packing)?;

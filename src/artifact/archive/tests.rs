@@ -373,12 +373,6 @@ impl Write for Full {
     }
 }
 
-impl Seek for Full {
-    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
-    }
-}
-
 #[test]
 fn a_full_disk_is_told_from_other_trouble() {
     let tree = varied();

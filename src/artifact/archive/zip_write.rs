@@ -1,9 +1,9 @@
 //! Writing zip archives, deflated or with zstd (method 93). (protocols: GitLab 6.3; the format: PKWARE's APPNOTE.)
 //!
-//! A file of one piece is written with its sizes known. A longer one gets a header with room for them, which is filled
-//! in when the file has ended; with 64-bit fields where the file could need them.
+//! Nothing is written twice, so that an archive can be sent on while it grows. A file of one piece is written with its sizes
+//! known. Those of a longer one follow it, as the official runner has it for every file; in 64 bits where the file could need them.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 
 use cap_std::fs::Dir;
 
@@ -61,7 +61,7 @@ pub(super) fn pack(
     root: &Dir,
     selection: &Selection,
     packing: &Packing,
-    out: &mut (impl Write + Seek),
+    out: &mut impl Write,
 ) -> Result<Packed, ArchiveError> {
     let level = packing.level;
     let zstd = packing.format == ArtifactFormat::ZipZstd && level != super::Level::Fastest;
@@ -103,7 +103,9 @@ struct Record {
     packed: u64,
     size: u64,
     offset: u64,
-    /// The local header has 64-bit fields.
+    /// Checksum and sizes follow the content.
+    is_followed: bool,
+    /// They have 64 bits there.
     large: bool,
 }
 
@@ -117,7 +119,7 @@ struct ZipWriter<'a, W> {
     remarks: Remarks,
 }
 
-impl<'a, W: Write + Seek> ZipWriter<'a, W> {
+impl<'a, W: Write> ZipWriter<'a, W> {
     fn new(out: &'a mut W, method: u16) -> Self {
         Self {
             out: Counted::new(out),
@@ -179,6 +181,7 @@ impl<'a, W: Write + Seek> ZipWriter<'a, W> {
 
     fn begin(&mut self, meta: Meta, size: u64, piece: Piece) -> Result<(), ArchiveError> {
         let mut record = self.record(meta, 0o100_000)?;
+        record.is_followed = true;
         record.large = size >= LARGE;
         self.header(&record)?;
         self.growing = Some(Growing { record, crc: crc32fast::Hasher::new() });
@@ -199,7 +202,7 @@ impl<'a, W: Write + Seek> ZipWriter<'a, W> {
         }
         growing.record.crc = growing.crc.finalize();
         self.packed.content_bytes += growing.record.size;
-        self.fill_in(&growing.record)?;
+        self.follow(&growing.record)?;
         self.list(&growing.record);
         Ok(())
     }
@@ -226,6 +229,7 @@ impl<'a, W: Write + Seek> ZipWriter<'a, W> {
             packed: 0,
             size: 0,
             offset: self.out.bytes,
+            is_followed: false,
             large: false,
         })
     }
@@ -242,31 +246,21 @@ impl<'a, W: Write + Seek> ZipWriter<'a, W> {
         self.write(&head)
     }
 
-    /// Writes checksum and sizes into the header of a file that has ended.
-    fn fill_in(&mut self, record: &Record) -> Result<(), ArchiveError> {
-        if !record.large && (record.packed > u64::from(u32::MAX) || record.size > u64::from(u32::MAX)) {
-            // Files are read as far as they were long when opened, so this would be a defect of ours.
-            return Err(ArchiveError::io("writing the archive", io::Error::other("a file outgrew its header")));
+    /// Writes checksum and sizes of a file behind it.
+    fn follow(&mut self, record: &Record) -> Result<(), ArchiveError> {
+        let mut fields = 0x0807_4b50_u32.to_le_bytes().to_vec();
+        fields.extend(record.crc.to_le_bytes());
+        if record.large {
+            fields.extend([record.packed, record.size].iter().flat_map(|value| value.to_le_bytes()));
+        } else {
+            let narrow = |value: u64| u32::try_from(value).map(u32::to_le_bytes);
+            let (Ok(packed), Ok(size)) = (narrow(record.packed), narrow(record.size)) else {
+                // Files are read as far as they were long when opened, so this would be a defect of ours.
+                return Err(ArchiveError::io("writing the archive", io::Error::other("a file outgrew its header")));
+            };
+            fields.extend([packed, size].concat());
         }
-        let mut fields = record.crc.to_le_bytes().to_vec();
-        if !record.large {
-            fields.extend((record.packed as u32).to_le_bytes());
-            fields.extend((record.size as u32).to_le_bytes());
-        }
-        let end = self.out.bytes;
-        let at = |from: u64| SeekFrom::Start(from);
-        let write = |out: &mut W| -> io::Result<()> {
-            out.seek(at(record.offset + 14))?;
-            out.write_all(&fields)?;
-            if record.large {
-                // The 64-bit field is the first extra, after its own four bytes.
-                out.seek(at(record.offset + 30 + record.name.len() as u64 + 4))?;
-                out.write_all(&record.size.to_le_bytes())?;
-                out.write_all(&record.packed.to_le_bytes())?;
-            }
-            out.seek(at(end)).map(|_| ())
-        };
-        write(self.out.inner).map_err(|e| ArchiveError::io("writing the archive", e))
+        self.write(&fields)
     }
 
     /// Notes an entry in the directory.
@@ -347,7 +341,8 @@ impl Record {
     fn common(&self, head: &mut Vec<u8>, wide: bool) {
         let unicode = !self.name.is_ascii() && std::str::from_utf8(&self.name).is_ok();
         let (time, date) = dos_time(self.mtime);
-        for field in [self.version(wide), if unicode { 1 << 11 } else { 0 }, self.method, time, date] {
+        let flags = u16::from(unicode) << 11 | u16::from(self.is_followed) << 3;
+        for field in [self.version(wide), flags, self.method, time, date] {
             head.extend(field.to_le_bytes());
         }
         head.extend(self.crc.to_le_bytes());

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use cap_std::fs::Dir;
 
+use super::budget::{Beyond, Budget};
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
-use super::put::{self, Allowance, Paths, Progress, Put, PutOptions, PutWork, Walk};
+use super::put::{self, Paths, Progress, Put, PutOptions, PutWork, Room, Walk};
 use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
-use super::restore::owners_of_project;
 use super::{ObjectId, disk};
 use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause, Withdrawal, Withdrawn};
 use crate::artifact::select::Selection;
@@ -114,12 +114,13 @@ impl Store {
         let home = self.home(keep.owner);
         let slug = slug_of(&home);
         let catalog = self.catalog(&home)?;
-        let before = catalog.bytes();
+        if self.index()?.usage(Some(&slug))? != catalog.bytes() {
+            self.recount(&home)?;
+        }
         let put_work = PutWork {
             home: &home,
             session: &work.session,
             key: self.key.as_ref(),
-            allowance: self.allowance(keep, before)?,
             root: keep.root,
             options: keep.options,
             interrupt: &keep.interrupt,
@@ -136,18 +137,13 @@ impl Store {
             Files::Unpacked(unnamed) => Paths::EverythingBut(walk()?, unnamed),
             Files::Selected(selection) => Paths::listed(&selection.entries),
         };
-        let put = match put::put(&put_work, catalog, paths) {
-            Ok(put) => put,
-            Err(error) => {
-                // Packs that were full before are there until the next collection.
-                self.index()?.set_usage(&slug, self.catalog_bytes(&home)?)?;
-                return Err(error);
-            }
-        };
+        // For a cache others may go. Packs that are full before there is no more room stay until the next collection.
+        let beyond = if keep.is_cache() { Beyond::Counted } else { Beyond::Refused };
+        let budget = Budget::new(self, keep.owner, &home, &work.session, beyond);
+        let put = put::put(&put_work, Room::Within(budget), catalog, paths)?;
         if keep.options.whole
             && let Some(remark) = put.remarks.first()
         {
-            self.index()?.set_usage(&slug, self.catalog_bytes(&home)?)?;
             return Err(StoreError::NotWhole { what: remark.text.clone() });
         }
         let mut info = self.info(keep, &put);
@@ -188,9 +184,6 @@ impl Store {
             }
         }
         self.index()?.forget_damage(&slug, &put.id)?;
-        if put.new_bytes > 0 {
-            self.index()?.set_usage(&slug, before + put.new_bytes)?;
-        }
         Ok(Kept { put, key, is_up_to_date })
     }
 
@@ -233,43 +226,6 @@ impl Store {
             },
             metadata: keep.metadata.clone(),
         }
-    }
-
-    /// How much may still be written for what is to be kept. Its owner has `used` bytes.
-    fn allowance(&self, keep: &Keep<'_>, used: u64) -> Result<Allowance, StoreError> {
-        let narrowest = self.allowance_of(keep.owner, used)?;
-        // For a cache others may go.
-        let counted = if keep.is_cache() { narrowest.quota } else { narrowest.bytes };
-        Ok(Allowance { counted, ..narrowest })
-    }
-
-    /// How much an owner that has `used` bytes may still write.
-    pub(super) fn allowance_of(&self, owner: &Owner, used: u64) -> Result<Allowance, StoreError> {
-        let (mut in_store, mut in_project) = (used, used);
-        {
-            let index = self.index()?;
-            in_store += index.usage(None)?.saturating_sub(index.usage(Some(&owner.slug()))?);
-            for other in owners_of_project(owner).filter(|other| other != owner) {
-                in_project += index.usage(Some(&other.slug()))?;
-            }
-        }
-        let (free, _) = disk::disk_bytes(self.layout.root())?;
-        let free = free.saturating_sub(self.limits.reserve_bytes);
-        if free == 0 {
-            return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
-        }
-        let allowed = |whose, setting, quota: u64, used| {
-            let bytes = quota.saturating_sub(used);
-            Allowance { bytes, counted: bytes, quota, whose, setting }
-        };
-        let disk = allowed("the disk's", "store.reserve (to less)", free, 0);
-        let limits = [
-            allowed("the store's", "store.max_size", self.limits.total_bytes, in_store),
-            allowed("the project's", "store.max_project_size", self.limits.project_bytes, in_project),
-            allowed("the owner's", "store.max_owner_size", self.limits.for_owner(owner), used),
-            disk,
-        ];
-        Ok(limits.into_iter().min_by_key(|allowance| allowance.bytes).unwrap_or(disk))
     }
 
     /// Keeps a tree until [`Store::unpin`].

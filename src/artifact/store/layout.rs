@@ -4,6 +4,7 @@
 //! format                      {"version":1,...}: what wrote the store
 //! lock  gate                  flock; see `session`
 //! collector                   flock: who collects
+//! quota                       flock: who counts, or asks for room
 //! ballast                     room that a collection has on a disk that is full
 //! time                        the highest time that two collections agreed on
 //! index.db                    what can be listed: made again from the records where it is lost
@@ -60,6 +61,11 @@ impl Layout {
     /// Held by the one that collects.
     pub(super) fn collector(&self) -> PathBuf {
         self.root.join("collector")
+    }
+
+    /// Held by the one that counts what there is, or promises to write more.
+    pub(super) fn quota(&self) -> PathBuf {
+        self.root.join("quota")
     }
 
     pub(super) fn index(&self) -> PathBuf {

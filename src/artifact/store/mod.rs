@@ -23,6 +23,7 @@
 
 mod audit;
 mod ballast;
+mod budget;
 mod catalog;
 mod chunks;
 mod collect;

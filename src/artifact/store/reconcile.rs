@@ -22,7 +22,6 @@ impl Store {
         for home in self.homes()? {
             let slug = slug_of(&home);
             let (records, _) = self.records(&home)?;
-            let bytes = self.catalog_bytes(&home)?;
             let index = self.index()?;
             index.at_once(|| {
                 for record in &records {
@@ -32,9 +31,10 @@ impl Store {
                         self.tell_index(&index, &home, &key, is_new)?;
                     }
                 }
-                index.set_usage(&slug, bytes)
+                Ok(())
             })?;
             drop(index);
+            self.recount(&home)?;
             if is_new {
                 self.index_consumers(&home)?;
             }

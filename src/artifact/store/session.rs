@@ -121,6 +121,12 @@ pub(super) fn try_alone(path: &Path) -> Result<Option<Held>, StoreError> {
     take(path, How::Exclusive, Duration::ZERO, &Interrupt::default())
 }
 
+/// The right to look at what all have and have promised, and to add to it: a matter of milliseconds.
+pub(super) fn quota(layout: &Layout) -> Result<Held, StoreError> {
+    let busy = || StoreError::Busy { seconds: WAIT.as_secs() };
+    take(&layout.quota(), How::Exclusive, WAIT, &Interrupt::default())?.ok_or_else(busy)
+}
+
 /// The right to collect. `None`: somebody else does.
 pub(super) fn collector(layout: &Layout) -> Result<Option<Held>, StoreError> {
     take(&layout.collector(), How::Exclusive, Duration::ZERO, &Interrupt::default())
@@ -180,6 +186,16 @@ impl Drop for Session {
             // Best effort: the next that opens the store does it. Removed while it is held, so that nobody takes it for left behind.
             let _ = fs::remove_dir_all(&self.folder);
         }
+    }
+}
+
+/// Whether somebody works in this folder.
+pub(super) fn is_alive(folder: &Path) -> Result<bool, StoreError> {
+    let lock = folder.join("lock");
+    match File::options().write(true).open(&lock) {
+        Ok(file) => Ok(!acquire(&file, &lock, How::Exclusive, Duration::ZERO, &Interrupt::default())?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::file("opening", &lock, error)),
     }
 }
 

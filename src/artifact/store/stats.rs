@@ -2,7 +2,7 @@
 
 use super::What;
 use super::error::StoreError;
-use super::opened::{Store, slug_of};
+use super::opened::Store;
 use crate::artifact::retention::{Room, Usage};
 
 /// How much a store keeps.
@@ -54,7 +54,7 @@ impl Store {
             stats.packs += catalog.packs().len() as u64;
             stats.objects += catalog.objects() as u64;
             stats.stored_bytes += catalog.bytes();
-            self.index()?.set_usage(&slug_of(&home), catalog.bytes())?;
+            self.recount(&home)?;
         }
         Ok(stats)
     }

@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::executor::log::LogStream;
-    use crate::forge::{LogAck, LogDigest, TransferError};
+    use crate::forge::{ArchiveFile, LogAck, LogDigest, TransferError};
     use crate::pipeline::definition::{ArtifactSpec, DependencySpec, LogSpec};
 
     /// What a forge does with pieces of a log, and what it was sent.
@@ -263,7 +263,7 @@ mod tests {
             Duration::from_secs(30)
         }
 
-        async fn upload_artifact(&self, _: &ArtifactSpec, _: &str, _: &Path) -> Result<(), TransferError> {
+        async fn upload_artifact(&self, _: &ArtifactSpec, _: &str, _: &ArchiveFile) -> Result<(), TransferError> {
             unreachable!("a pump carries no artifacts")
         }
 

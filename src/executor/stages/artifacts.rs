@@ -1,10 +1,10 @@
 //! Files between jobs: what this one is given, what it gives away.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::files::{self, below_workspace};
@@ -19,7 +19,7 @@ use crate::artifact::{Interrupt, Remark, Severity, fingerprint};
 use crate::executor::environment::Environment;
 use crate::executor::log::{JobLog, StageLog, Tone};
 use crate::executor::running::{Running, StageError};
-use crate::forge::{Reporter, TransferError};
+use crate::forge::{ArchiveFile, Reporter, TransferError, begin_archive};
 use crate::pipeline::JobFailure;
 use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, FileSelection, JobDirs};
 
@@ -142,35 +142,89 @@ async fn upload_one<R: Reporter>(
         to: running.run.paths.private.join(format!("artifact-{index}")),
     };
     let to = work.to.clone();
-    let (remarks, packed) = interruptible(&stop, move |interrupt| work.pack(interrupt)).await?;
-    tell(log, &remarks);
-    let Some(packed) = packed else {
-        log.say(Tone::Error, "No files to upload");
-        return Ok(());
-    };
-    let file_name = archive::file_name(&name, artifact.format);
-    let kind = if artifact.kind.is_empty() { "archive" } else { &artifact.kind };
-    let upload = unless_stopped(&stop, running.run.reporter.upload_artifact(artifact, &file_name, &to));
-    let keep = async {
-        if kept_here::is_for_others(artifact) {
-            kept_here::keep(running, artifact, (&name, &file_name), packed, &stop).await
-        } else {
-            None
-        }
-    };
-    let (sent, kept) = tokio::join!(upload, keep);
-    match (&sent, kept) {
-        (_, None) => {}
-        (Ok(Ok(_)), Some(kept)) => kept.share().await,
-        (Ok(Err(_)) | Err(_), Some(kept)) => kept.forget().await,
-    }
+    let outgoing = Outgoing { running, artifact, file_name: archive::file_name(&name, artifact.format), name };
+    let uploaded = outgoing.pack_and_send(work, &stop).await;
     // Best effort: the job's private folder goes with the job.
     let _ = std::fs::remove_file(&to);
-    sent?.map_err(|error| {
-        transfer_failure(&format!("the artifact {file_name} ({kind}) could not be uploaded"), error)
-    })?;
-    log.say(Tone::Plain, &format!("Uploaded artifacts as \"{kind}\": {file_name}"));
-    Ok(())
+    uploaded
+}
+
+/// An artifact on its way to the forge.
+struct Outgoing<'r, R> {
+    running: &'r Running<R>,
+    artifact: &'r ArtifactSpec,
+    name: String,
+    file_name: String,
+}
+
+impl<R: Reporter> Outgoing<'_, R> {
+    /// Packs it, sends it meanwhile, and keeps it here, too. What fails first ends the others.
+    async fn pack_and_send(&self, work: PackWork, stop: &CancellationToken) -> Result<(), JobFailure> {
+        let log = &self.running.run.log;
+        let stop = stop.child_token();
+        let (begun, has_begun) = oneshot::channel();
+        let send = async {
+            // Nobody begins where there is nothing to send.
+            let archive = has_begun.await.ok()?;
+            let sent = self.send(&archive, &stop).await;
+            if sent.is_err() {
+                stop.cancel();
+            }
+            Some(sent)
+        };
+        let pack = async {
+            let packed = interruptible(&stop, move |interrupt| work.pack(begun, interrupt)).await;
+            let (remarks, packed) = packed.inspect_err(|_| stop.cancel())?;
+            tell(log, &remarks);
+            let Some(packed) = packed else { return Ok(None) };
+            if !kept_here::is_for_others(self.artifact) {
+                return Ok(None);
+            }
+            Ok(kept_here::keep(self.running, self.artifact, (&self.name, &self.file_name), packed, &stop).await)
+        };
+        let (sent, packed) = tokio::join!(send, pack);
+        let kept = match (packed, &sent) {
+            (Ok(kept), _) => kept,
+            // The packing was only ended by it.
+            (Err(_), Some(Err(Unsent::Refused(failure)))) => return Err(failure.clone()),
+            (Err(failure), _) => return Err(failure),
+        };
+        match (&sent, kept) {
+            (_, None) => {}
+            (Some(Ok(())), Some(kept)) => kept.share().await,
+            (_, Some(kept)) => kept.forget().await,
+        }
+        match sent {
+            None => log.say(Tone::Error, "No files to upload"),
+            Some(Err(Unsent::Refused(failure))) => return Err(failure),
+            Some(Err(Unsent::Stopped)) => return Err(given_up()),
+            Some(Ok(())) => {
+                let text = format!("Uploaded artifacts as \"{}\": {}", self.kind(), self.file_name);
+                log.say(Tone::Plain, &text);
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, archive: &ArchiveFile, stop: &CancellationToken) -> Result<(), Unsent> {
+        let upload = self.running.run.reporter.upload_artifact(self.artifact, &self.file_name, archive);
+        let sent = unless_stopped(stop, upload).await.map_err(|_| Unsent::Stopped)?;
+        sent.map_err(|error| {
+            let what = format!("the artifact {} ({}) could not be uploaded", self.file_name, self.kind());
+            Unsent::Refused(transfer_failure(&what, error))
+        })
+    }
+
+    fn kind(&self) -> &str {
+        if self.artifact.kind.is_empty() { "archive" } else { &self.artifact.kind }
+    }
+}
+
+/// Why an artifact was not sent.
+enum Unsent {
+    /// Its part of the job was stopped, or it could not be packed.
+    Stopped,
+    Refused(JobFailure),
 }
 
 /// What is needed to pack one artifact.
@@ -186,8 +240,12 @@ struct PackWork {
 }
 
 impl PackWork {
-    /// Writes the archive; `None` when there is nothing to pack.
-    fn pack(&self, interrupt: Interrupt) -> Result<(Vec<Remark>, Option<Packed>), JobFailure> {
+    /// Writes the archive, which `begun` is given at its beginning; `None` when there is nothing to pack.
+    fn pack(
+        &self,
+        begun: oneshot::Sender<ArchiveFile>,
+        interrupt: Interrupt,
+    ) -> Result<(Vec<Remark>, Option<Packed>), JobFailure> {
         let root = open_project(&self.workspace, &self.dirs)?;
         let Selection { mut entries, tree_itself, mut remarks } =
             select::select(&root, &self.dirs.project, &self.files, self.untracked.clone())
@@ -205,9 +263,13 @@ impl PackWork {
         }
         let fingerprint = fingerprint(&root, &selection);
         let packing = Packing { format: self.format, level: self.level, interrupt };
-        let mut file = File::create(&self.to).map_err(|error| disk("an archive cannot be written", &error))?;
-        let packed = archive::pack_with(&root, &selection, &packing, &mut file)
+        let unwritable = |error| disk("an archive cannot be written", &error);
+        let (mut writer, archive) = begin_archive(&self.to).map_err(unwritable)?;
+        // Whoever would send it may have given up.
+        let _ = begun.send(archive);
+        let packed = archive::pack_with(&root, &selection, &packing, &mut writer)
             .map_err(|error| archive_failure("the files could not be packed", &error))?;
+        writer.finish().map_err(unwritable)?;
         remarks.extend(packed.remarks);
         Ok((remarks, Some(Packed { selection, fingerprint, archive_size: packed.bytes })))
     }

@@ -14,7 +14,9 @@ use super::info::Info;
 use super::settings::GitLabSettings;
 use super::wire::{JobHead, JobOutput, JobResponse, JobUpdate};
 use super::{convert, transfer};
-use crate::forge::{Assignment, Demand, FinishAck, LogAck, LogDigest, ReportError, Reporter, TransferError};
+use crate::forge::{
+    ArchiveFile, Assignment, Demand, FinishAck, LogAck, LogDigest, ReportError, Reporter, TransferError,
+};
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec};
 use crate::pipeline::{FailureReason, JobFailure, JobOutcome, Secret};
 
@@ -250,7 +252,7 @@ impl Reporter for GitLabReporter {
         &self,
         artifact: &ArtifactSpec,
         file_name: &str,
-        file: &Path,
+        file: &ArchiveFile,
     ) -> Result<(), TransferError> {
         transfer::upload(self, artifact, file_name, file).await
     }

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, header};
 use reqwest::multipart::{Form, Part};
-use tokio_util::io::ReaderStream;
 use url::Url;
 
 use super::client::{Answer, Api, Call, Caller, Wants, headers_of, new_request_id, shortened};
 use super::report::GitLabReporter;
-use crate::forge::TransferError;
+use crate::forge::{ArchiveFile, TransferError};
 use crate::outbound::{Download, OutboundError, Patience, remote_of, retry};
 use crate::pipeline::definition::{ArtifactSpec, DependencySpec};
 
 /// Attempts to upload, and how many where the object storage is in trouble (503).
 const UPLOADS: u32 = 3;
 const UPLOADS_WHEN_BUSY: u32 = 6;
+/// Of an archive that is still being written so many bytes are worth to begin sending it.
+const WORTH_A_CONNECTION: u64 = 1 << 20;
 /// Attempts to download that bring nothing new, one after the other, ...
 const DOWNLOADS: u32 = 3;
 /// ... and all together, so that a connection which always breaks off is given up.
@@ -87,8 +88,9 @@ pub(super) async fn upload(
     reporter: &GitLabReporter,
     artifact: &ArtifactSpec,
     file_name: &str,
-    file: &Path,
+    file: &ArchiveFile,
 ) -> Result<(), TransferError> {
+    file.has(WORTH_A_CONNECTION).await.map_err(|error| Trouble::OwnDisk.error(format!("{file_name}: {error}")))?;
     let path = upload_path(reporter.id, artifact);
     let pace = reporter.api.outbound().clone();
     let mut api = reporter.api.clone();
@@ -133,7 +135,7 @@ fn upload_path(id: i64, artifact: &ArtifactSpec) -> String {
     if query.is_empty() { format!("jobs/{id}/artifacts") } else { format!("jobs/{id}/artifacts?{query}") }
 }
 
-async fn upload_once(reporter: &GitLabReporter, api: &Api, path: &str, file_name: &str, file: &Path) -> Attempt {
+async fn upload_once(reporter: &GitLabReporter, api: &Api, path: &str, file_name: &str, file: &ArchiveFile) -> Attempt {
     let url = match api.url(path) {
         Ok(url) => url,
         Err(error) => return fatal(error.to_string()),
@@ -162,15 +164,19 @@ async fn upload_once(reporter: &GitLabReporter, api: &Api, path: &str, file_name
     }
 }
 
-/// Exactly one part, named `file`, streamed from the disk.
-fn form_of(file_name: &str, file: &Path) -> Result<Form, OutboundError> {
+/// Exactly one part, named `file`, streamed from the disk; without its length while it is still being written, as the official
+/// runner's uploads always are.
+fn form_of(file_name: &str, file: &ArchiveFile) -> Result<Form, OutboundError> {
     let unreadable =
         |error: std::io::Error| OutboundError::Disk(format!("the packed artifact {file_name} cannot be read: {error}"));
-    let opened = std::fs::File::open(file).map_err(unreadable)?;
-    let length = opened.metadata().map_err(unreadable)?.len();
-    let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(opened), 256 * 1024);
-    let part = Part::stream_with_length(reqwest::Body::wrap_stream(stream), length).file_name(file_name.to_owned());
+    let (length, stream) = file.open().map_err(unreadable)?;
+    let body = reqwest::Body::wrap_stream(stream);
+    let part = match length {
+        Some(length) => Part::stream_with_length(body, length),
+        None => Part::stream(body),
+    };
     let part = part
+        .file_name(file_name.to_owned())
         .mime_str("application/octet-stream")
         .map_err(|error| OutboundError::Transport(format!("the upload cannot be made: {error}")))?;
     Ok(Form::new().part("file", part))

@@ -48,8 +48,7 @@ impl Store {
 
     /// How many of the needed bytes there is no room for.
     fn missing(&self, owner: &Owner, needed: u64) -> Result<u64, StoreError> {
-        let used = self.catalog_bytes(&self.home(owner))?;
-        Ok(needed.saturating_sub(self.allowance_of(owner, used)?.bytes))
+        Ok(needed.saturating_sub(self.allowance(owner)?.bytes))
     }
 
     fn evict(&self, owner: &Owner, missing: u64, interrupt: &Interrupt) -> Result<Vec<String>, StoreError> {

@@ -11,7 +11,7 @@ use super::super::pack::files::Trouble;
 use super::super::pack::reader::{Buffers, Pack};
 use super::super::pack::writer::Part;
 use super::super::pack::{ObjectRecord, PackId};
-use super::super::put::{Allowance, Packer, Unpacked};
+use super::super::put::{Packer, Room, Unpacked};
 use super::super::session::Session;
 use super::super::verify::proves;
 
@@ -30,10 +30,7 @@ pub(in super::super) fn copy(
     packs: &[&Pack],
     is_kept: impl Fn(&Pack, u32) -> bool,
 ) -> Result<Copied, StoreError> {
-    // A copy is never refused: it is on the way to fewer bytes.
-    let bytes = u64::MAX;
-    let allowance = Allowance { bytes, counted: bytes, quota: bytes, whose: "the store's", setting: "store.max_size" };
-    let (packer, full) = Packer::new(session, store.key.as_ref(), allowance);
+    let (packer, full) = Packer::new(session, store.key.as_ref(), Room::Any);
     let written = (|| {
         let mut copier = Copier {
             packer: &packer,
@@ -52,7 +49,7 @@ pub(in super::super) fn copy(
     packer.finish(written.is_err());
     let left_out = written?;
     // Even where others have all of its objects: those are the ones that will go.
-    Ok(Copied { packs: full.close_all(home)?.packs, left_out })
+    Ok(Copied { packs: full.close_all(&packer, home)?.packs, left_out })
 }
 
 /// What came of copying.

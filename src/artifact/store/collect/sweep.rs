@@ -184,7 +184,7 @@ fn remove(
         swept.packs += 1;
     }
     // What was copied came in before.
-    store.index()?.set_usage(&slug_of(home), store.catalog_bytes(home)?)?;
+    store.recount(home)?;
     Ok(swept)
 }
 

@@ -38,7 +38,7 @@ mod reader;
 mod seen;
 mod source;
 
-pub(super) use packer::{Allowance, Packer, Unpacked};
+pub(super) use packer::{Packer, Room, Unpacked};
 pub(super) use source::{Paths, Walk};
 
 use assemble::Window;
@@ -107,7 +107,6 @@ pub(super) struct PutWork<'a> {
     pub(super) home: &'a Home,
     pub(super) session: &'a Session,
     pub(super) key: Option<&'a StoreKey>,
-    pub(super) allowance: Allowance,
     pub(super) root: &'a Dir,
     pub(super) options: PutOptions,
     pub(super) interrupt: &'a Interrupt,
@@ -218,7 +217,7 @@ impl Failure {
 }
 
 /// Stores a tree. Its packs are on disk afterwards; nothing refers to them yet.
-pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Result<Put, StoreError> {
+pub(super) fn put(work: &PutWork<'_>, room: Room<'_>, catalog: Catalog, paths: Paths<'_>) -> Result<Put, StoreError> {
     let root_stat =
         rustix::fs::fstat(work.root).map_err(|e| StoreError::file("looking at", "the tree".as_ref(), e.into()))?;
     let mut seen = Seen::load(work.home, &root_stat, work.key)?;
@@ -232,10 +231,10 @@ pub(super) fn put(work: &PutWork<'_>, catalog: Catalog, paths: Paths<'_>) -> Res
     let pool = Pool::new(BUFFERS);
     let failure = Failure::default();
     let window = Window::new();
-    let (packer, full) = Packer::new(work.session, work.key, work.allowance);
+    let (packer, full) = Packer::new(work.session, work.key, room);
     let packer = &packer;
     let (assembled, closed) = std::thread::scope(|scope| {
-        let closer = scope.spawn(|| failure.note(full.close(work.home, &catalog)));
+        let closer = scope.spawn(|| failure.note(full.close(packer, work.home, &catalog)));
         let (payloads, to_pack) = sync_channel(threads * 2);
         let to_pack = Arc::new(Mutex::new(to_pack));
         let packers: Vec<_> = (0..threads)

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::super::budget::{Answer, Budget};
 use super::super::catalog::Catalog;
 use super::super::disk;
 use super::super::error::StoreError;
@@ -14,25 +15,11 @@ use super::super::pack::{PACK_OBJECTS, PACK_SIZE, PackId};
 use super::super::seal::StoreKey;
 use super::super::session::Session;
 
-/// How much may still be written.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Allowance {
-    pub(in super::super) bytes: u64,
-    /// Up to so many bytes what has no room is counted, so that whoever can make room knows how much is needed.
-    pub(in super::super) counted: u64,
-    /// Whose quota it is, and what sets it.
-    pub(in super::super) quota: u64,
-    pub(in super::super) whose: &'static str,
-    pub(in super::super) setting: &'static str,
-}
-
-impl Allowance {
-    /// # Errors
-    /// More is to be written than there is room for.
-    pub(in super::super) fn check(&self, needed: u64) -> Result<(), StoreError> {
-        let Self { bytes, quota, whose, setting, .. } = *self;
-        if needed > bytes { Err(StoreError::Quota { whose, quota, setting, needed }) } else { Ok(()) }
-    }
+/// How much may be written.
+pub(in super::super) enum Room<'a> {
+    /// As much as there is: it is on the way to fewer bytes.
+    Any,
+    Within(Budget<'a>),
 }
 
 /// What a frame will hold.
@@ -47,7 +34,7 @@ pub(in super::super) struct Unpacked<'a> {
 pub(in super::super) struct Packer<'a> {
     pub(in super::super) session: &'a Session,
     pub(in super::super) key: Option<&'a StoreKey>,
-    pub(in super::super) allowance: Allowance,
+    pub(in super::super) room: Room<'a>,
     current: Mutex<Option<Arc<OpenPack>>>,
     full: Mutex<Option<Sender<OpenPack>>>,
     written: AtomicU64,
@@ -57,12 +44,12 @@ pub(in super::super) struct Packer<'a> {
 pub(in super::super) struct Full(Receiver<OpenPack>);
 
 impl<'a> Packer<'a> {
-    pub(in super::super) fn new(session: &'a Session, key: Option<&'a StoreKey>, allowance: Allowance) -> (Self, Full) {
+    pub(in super::super) fn new(session: &'a Session, key: Option<&'a StoreKey>, room: Room<'a>) -> (Self, Full) {
         let (full, to_close) = channel();
         let packer = Self {
             session,
             key,
-            allowance,
+            room,
             current: Mutex::new(None),
             full: Mutex::new(Some(full)),
             written: AtomicU64::new(0),
@@ -94,8 +81,10 @@ impl<'a> Packer<'a> {
     fn append(&self, frames: &[Frame<'_>]) -> Result<(), StoreError> {
         let taken = frames.iter().map(Frame::taken).sum();
         let written = self.written.fetch_add(taken, Ordering::Relaxed) + taken;
-        if written > self.allowance.bytes {
-            return if written > self.allowance.counted { self.check() } else { Ok(()) };
+        if let Room::Within(budget) = &self.room
+            && budget.covers(written, taken)? == Answer::Count
+        {
+            return Ok(());
         }
         let (pack, place) = {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +106,10 @@ impl<'a> Packer<'a> {
     /// # Errors
     /// More was to be written than there is room for.
     pub(in super::super) fn check(&self) -> Result<(), StoreError> {
-        self.allowance.check(self.written.load(Ordering::Relaxed))
+        match &self.room {
+            Room::Any => Ok(()),
+            Room::Within(budget) => budget.check(self.written.load(Ordering::Relaxed)),
+        }
     }
 
     /// The last one that writes to a pack that takes no more has it closed.
@@ -127,6 +119,14 @@ impl<'a> Packer<'a> {
         {
             // Nobody takes it any more when closing has failed, which is told elsewhere.
             let _ = full.send(pack);
+        }
+    }
+
+    /// Has a pack that is closed count as what there is.
+    fn settle(&self, bytes: u64, moved: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        match &self.room {
+            Room::Any => moved(),
+            Room::Within(budget) => budget.settle(bytes, moved),
         }
     }
 
@@ -150,8 +150,13 @@ pub(in super::super) struct Closed {
 
 impl Full {
     /// Closes packs as they come, until there are no more. A pack all of whose objects somebody else has stored meanwhile is dropped.
-    pub(in super::super) fn close(self, home: &Home, catalog: &Mutex<Catalog>) -> Result<Closed, StoreError> {
-        self.close_unless(home, |pack| {
+    pub(in super::super) fn close(
+        self,
+        packer: &Packer<'_>,
+        home: &Home,
+        catalog: &Mutex<Catalog>,
+    ) -> Result<Closed, StoreError> {
+        self.close_unless(packer, home, |pack| {
             let mut catalog = catalog.lock().unwrap_or_else(PoisonError::into_inner);
             catalog.refresh()?;
             Ok(catalog.has_settled(&pack.objects))
@@ -159,12 +164,13 @@ impl Full {
     }
 
     /// Closes packs as they come, whoever has their objects, too.
-    pub(in super::super) fn close_all(self, home: &Home) -> Result<Closed, StoreError> {
-        self.close_unless(home, |_| Ok(false))
+    pub(in super::super) fn close_all(self, packer: &Packer<'_>, home: &Home) -> Result<Closed, StoreError> {
+        self.close_unless(packer, home, |_| Ok(false))
     }
 
     fn close_unless(
         self,
+        packer: &Packer<'_>,
         home: &Home,
         is_known: impl Fn(&Finished) -> Result<bool, StoreError>,
     ) -> Result<Closed, StoreError> {
@@ -175,7 +181,7 @@ impl Full {
                 disk::remove(&pack.path)?;
                 continue;
             }
-            disk::rename(&pack.path, &home.pack(pack.id))?;
+            packer.settle(pack.bytes, || disk::rename(&pack.path, &home.pack(pack.id)))?;
             closed.bytes += pack.bytes;
             closed.packs.push(pack.id);
         }

@@ -13,6 +13,7 @@ use super::shared::{MAX_SHARED, Shared, SharedPack};
 use super::{AT_ONCE, Second, queue};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{Expiry, Withdrawal};
+use crate::artifact::store::budget::{Beyond, Budget};
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::layout::Home;
 use crate::artifact::store::opened::{Store, Work, slug_of};
@@ -167,12 +168,15 @@ impl Store {
         let bytes = missing.iter().map(|pack: &SharedPack| pack.bytes).sum();
         self.have_room(shared, bytes, interrupt)?;
         let session = Session::begin(&self.layout)?;
+        let budget = Budget::new(self, &shared.info.owner, home, &session, Beyond::Refused);
+        budget.covers(bytes, 0)?;
         let receiver = Receiver { second, slug: &slug_of(home), key: self.key.as_ref(), interrupt };
         let paths = receiver.receive(&session, &missing)?;
         // From here on nothing is removed.
         let work = Work::of(session, self.hold_still(interrupt)?);
         self.admit(&work, home, shared, &paths, interrupt)?;
-        self.index()?.set_usage(&slug_of(home), self.catalog_bytes(home)?)?;
+        self.recount(home)?;
+        drop(budget);
         if reason == Reason::Wanted && bytes > 0 {
             // As after a put of it.
             self.index()?.forget_damage(&slug_of(home), &shared.info.content_hash)?;
@@ -233,7 +237,7 @@ impl Store {
 
     fn has_room(&self, owner: &Owner, bytes: u64) -> Result<(), StoreError> {
         self.room()?.admit(owner, bytes).map_err(StoreError::Refused)?;
-        self.allowance_of(owner, self.catalog_bytes(&self.home(owner))?)?.check(bytes)
+        self.allowance(owner)?.check(bytes)
     }
 
     /// Tells the second level from time to time that something is still used: it keeps what is.

@@ -79,7 +79,7 @@ impl Store {
                 _ => {}
             }
         }
-        self.index()?.set_usage(&slug_of(home), self.catalog_bytes(home)?)
+        self.recount(home)
     }
 }
 

@@ -1,6 +1,11 @@
 //! Artifacts, there and back.
 
+use std::io::Write;
+
 use super::*;
+use crate::forge::{ArchiveFile, ArchiveWriter, begin_archive};
+
+mod growing;
 
 fn artifact(expire_in: &str) -> ArtifactSpec {
     ArtifactSpec {
@@ -14,16 +19,29 @@ fn artifact(expire_in: &str) -> ArtifactSpec {
     }
 }
 
-fn packed() -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), b"the archive's bytes").unwrap();
-    file
+/// An archive and the folder it lies in.
+struct Packed {
+    _folder: tempfile::TempDir,
+    file: ArchiveFile,
+}
+
+fn begun() -> (ArchiveWriter, Packed) {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, file) = begin_archive(&folder.path().join("archive")).unwrap();
+    (writer, Packed { _folder: folder, file })
+}
+
+fn packed() -> Packed {
+    let (mut writer, packed) = begun();
+    writer.write_all(b"the archive's bytes").unwrap();
+    writer.finish().unwrap();
+    packed
 }
 
 #[tokio::test]
 async fn an_upload_is_one_part_with_a_known_length() {
     let (server, reporter) = with_job(|_, _| Reply::new(201, &[], "")).await;
-    reporter.upload_artifact(&artifact("1 week"), "a.zip", packed().path()).await.unwrap();
+    reporter.upload_artifact(&artifact("1 week"), "a.zip", &packed().file).await.unwrap();
     let request = &server.seen()[1];
     let query = "artifact_format=zip&artifact_type=archive&expire_in=1+week";
     assert_eq!(request.target, format!("/api/v4/jobs/987654/artifacts?{query}"));
@@ -31,7 +49,7 @@ async fn an_upload_is_one_part_with_a_known_length() {
     let body = String::from_utf8_lossy(&request.body);
     assert!(body.contains("name=\"file\"; filename=\"a.zip\"") && body.contains("the archive's bytes"), "{body}");
     assert_eq!(body.matches("Content-Disposition").count(), 1);
-    reporter.upload_artifact(&artifact(""), "a.zip", packed().path()).await.unwrap();
+    reporter.upload_artifact(&artifact(""), "a.zip", &packed().file).await.unwrap();
     assert!(!server.seen()[2].target.contains("expire_in"));
 }
 
@@ -40,7 +58,7 @@ async fn an_upload_follows_to_another_host_and_keeps_its_path() {
     let other = TestServer::start(|_, _| Reply::new(201, &[], "")).await;
     let location = format!("{}some/path?x=y", other.url());
     let (_server, reporter) = with_job(move |_, _| Reply::new(307, &[("Location", &location)], "")).await;
-    reporter.upload_artifact(&artifact(""), "a.zip", packed().path()).await.unwrap();
+    reporter.upload_artifact(&artifact(""), "a.zip", &packed().file).await.unwrap();
     let request = &other.seen()[0];
     assert!(request.target.starts_with("/api/v4/jobs/987654/artifacts?"), "{}", request.target);
     assert_eq!(request.header("job-token"), Some("glcbt-64_examplejobtoken"));
@@ -50,7 +68,7 @@ async fn an_upload_follows_to_another_host_and_keeps_its_path() {
 async fn uploads_that_cannot_succeed_are_not_repeated() {
     for (status, tries) in [(403_u16, 1), (413, 1), (400, 3), (503, 6 * 5)] {
         let (server, reporter) = with_job(move |_, _| Reply::new(status, &[], "")).await;
-        let error = reporter.upload_artifact(&artifact(""), "a.zip", packed().path()).await.unwrap_err();
+        let error = reporter.upload_artifact(&artifact(""), "a.zip", &packed().file).await.unwrap_err();
         assert_eq!((server.seen().len() - 1, error.is_own_disk), (tries, false), "{status}: {error}");
     }
 }
@@ -69,7 +87,7 @@ async fn a_success_counts_whatever_its_body_is() {
     })
     .await;
     for _ in 0..2 {
-        reporter.upload_artifact(&artifact(""), "a.zip", packed().path()).await.unwrap();
+        reporter.upload_artifact(&artifact(""), "a.zip", &packed().file).await.unwrap();
     }
     for _ in 0..2 {
         let ack = reporter.append_log(0, Bytes::from_static(b"abc")).await.unwrap();
@@ -93,7 +111,9 @@ async fn json_is_asked_for_where_it_is_read() {
 #[tokio::test]
 async fn an_upload_without_a_file_says_so() {
     let (_server, reporter) = with_job(|_, _| Reply::new(201, &[], "")).await;
-    let error = reporter.upload_artifact(&artifact(""), "a.zip", "/nonexistent/a".as_ref()).await.unwrap_err();
+    let Packed { _folder: folder, file } = packed();
+    folder.close().unwrap();
+    let error = reporter.upload_artifact(&artifact(""), "a.zip", &file).await.unwrap_err();
     assert!(error.is_own_disk && error.message.contains("a.zip"), "{error}");
 }
 
