@@ -44,6 +44,11 @@ impl Engines {
         Ok(Self { dir, agent, shim, process, upkeep: None, proof: None, connected: Arc::default() })
     }
 
+    /// The id of this agent: the same after a restart.
+    pub fn agent(&self) -> &str {
+        &self.agent
+    }
+
     /// For jobs of one Owner, of which so many run at a time.
     #[must_use]
     pub fn of_one_owner(self, parallel: usize) -> Self {

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::storage;
 use crate::artifact::retention::ReferenceCause;
-use crate::artifact::store::{Collected, Collection, Progress, Store, Verifying};
+use crate::artifact::store::{Collected, Collection, Progress, Store, StoreError, Verifying};
 use crate::artifact::{Interrupt, Moment, in_full};
 use crate::config::StoreConfig;
 use crate::state::Journal;
@@ -135,17 +135,20 @@ impl Storekeeper {
 
     /// Jobs that an agent before this one could not bring to their end hold nothing any more.
     async fn release_the_dead(&self) -> Result<(), String> {
+        // First who holds something: a job is in the journal before it does.
+        let store = self.store.clone();
+        let holders = blocking(move || store.holders()).await?;
         let open = self.journal.open_jobs().await.map_err(|error| error.to_string())?;
         let store = self.store.clone();
-        let released = tokio::task::spawn_blocking(move || {
-            for (owner, holder) in store.holders()? {
-                if !open.iter().any(|job| job.assignment.key == holder) {
-                    store.release(&owner, &holder, ReferenceCause::JobCancelled)?;
+        blocking(move || {
+            for holder in holders {
+                if !open.iter().any(|job| job.assignment.key == holder.job) && store.answers_for(&holder)? {
+                    store.release(&holder.owner, &holder.job, ReferenceCause::JobCancelled)?;
                 }
             }
-            Ok::<_, crate::artifact::store::StoreError>(())
-        });
-        released.await.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -158,10 +161,18 @@ fn tell(collected: &Collected) {
     }
 }
 
+/// Runs work that blocks.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))
+}
+
 /// Runs work that blocks and ends early when it is told to stop.
 pub(super) async fn interruptible<T: Send + 'static>(
     stop: &CancellationToken,
-    work: impl FnOnce(Interrupt) -> Result<T, crate::artifact::store::StoreError> + Send + 'static,
+    work: impl FnOnce(Interrupt) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, String> {
     let interrupt = Interrupt::default();
     let raised = interrupt.clone();

@@ -121,12 +121,12 @@ pub async fn serve(premises: Premises) -> Verdict {
             Engines::new(dir.clone(), shim).map_err(|error| format!("the agent's id cannot be kept: {error}"))?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
         let (store_config, network, usual) = (premises.store.clone(), premises.network.clone(), dir.store());
-        let (root, runtime) = (dir.root().to_owned(), Handle::current());
+        let (root, runtime, agent) = (dir.root().to_owned(), Handle::current(), engines.agent().to_owned());
         let store = tokio::task::spawn_blocking(move || {
             if let Err(error) = storage::remove_old_caches(&root) {
                 tracing::warn!(%error, "the caches of an earlier version cannot be removed");
             }
-            let store = storage::open(&store_config, &usual)?;
+            let store = storage::open(&store_config, &usual)?.serving(&agent)?;
             storage::join(store, &store_config, &network, &runtime)
         })
         .await;

@@ -43,9 +43,9 @@ pub fn release(store: &Store, run: &str, end: Option<PipelineEnd>) -> Result<(),
         Some(PipelineEnd::Cancelled) | None => ReferenceCause::JobCancelled,
     };
     let holder = holder(run);
-    for (owner, other) in store.holders()? {
-        if other == holder {
-            store.release(&owner, &holder, cause)?;
+    for other in store.holders()? {
+        if other.job == holder {
+            store.release(&other.owner, &holder, cause)?;
         }
     }
     Ok(())
@@ -53,9 +53,9 @@ pub fn release(store: &Store, run: &str, end: Option<PipelineEnd>) -> Result<(),
 
 /// Gives back what these jobs held, whose run was killed. Blocking.
 pub fn release_jobs(store: &Store, jobs: &[JobKey]) -> Result<(), StoreError> {
-    for (owner, holder) in store.holders()? {
-        if jobs.contains(&holder) {
-            store.release(&owner, &holder, ReferenceCause::JobCancelled)?;
+    for holder in store.holders()? {
+        if jobs.contains(&holder.job) {
+            store.release(&holder.owner, &holder.job, ReferenceCause::JobCancelled)?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::budget::{Beyond, Budget};
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::put::{self, Paths, Progress, Put, PutOptions, PutWork, Room, Walk};
-use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, Reference, What, pin_key, reference_key};
+use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, What, pin_key};
 use super::{ObjectId, disk};
 use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause, Withdrawal, Withdrawn};
 use crate::artifact::select::Selection;
@@ -259,42 +259,14 @@ impl Store {
         }
     }
 
-    /// Keeps trees that a job needs, besides those that it holds already, until [`Store::release`].
-    pub fn hold(&self, owner: &Owner, holder: &JobKey, trees: &[ObjectId]) -> Result<(), StoreError> {
-        let work = self.begin(&Interrupt::default())?;
-        let mut reference = match self.read_record(&self.home(owner), &reference_key(holder))? {
-            Some(Record::Reference(reference)) => reference,
-            _ => Reference { holder: holder.clone(), trees: Vec::new(), owner: owner.clone(), created_at: self.now() },
-        };
-        let new: Vec<ObjectId> = trees.iter().copied().filter(|tree| !reference.trees.contains(tree)).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        reference.trees.extend(&new);
-        self.write_record(&work, &Record::Reference(reference))?;
-        new.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, ReferenceCause::JobQueued))
-    }
-
-    /// Takes the references of a job back, however it ended: `cause` says how. False: it had none.
-    pub fn release(&self, owner: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<bool, StoreError> {
-        let key = reference_key(holder);
-        let Some(Record::Reference(reference)) = self.read_record(&self.home(owner), &key)? else { return Ok(false) };
-        self.forget(owner, &key)?;
-        reference.trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, cause))?;
-        Ok(true)
-    }
-
-    fn audit_reference(&self, job: Option<&JobKey>, tree: &ObjectId, cause: ReferenceCause) -> Result<(), StoreError> {
+    pub(super) fn audit_reference(
+        &self,
+        job: Option<&JobKey>,
+        tree: &ObjectId,
+        cause: ReferenceCause,
+    ) -> Result<(), StoreError> {
         let (entry, content) = (EntryId::new(tree.to_string()), ContentHash::new(tree.to_string()));
         self.audit(&[AuditEvent::reference(self.now(), job.cloned(), entry, content, cause)])
-    }
-
-    /// Takes the references of a job back that it has to things of everybody whose things it may read.
-    pub fn release_readable(&self, reader: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<(), StoreError> {
-        for owner in super::restore::owners_of_project(reader).filter(|owner| reader.may_read(owner)) {
-            self.release(&owner, holder, cause)?;
-        }
-        Ok(())
     }
 
     /// Keeps something no longer under its name. What it was is removed when the next collection finds that nobody needs it.
@@ -333,7 +305,7 @@ impl Store {
         self.audit(&[AuditEvent::withdrawal(gone, why, self.now())])
     }
 
-    fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
+    pub(super) fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
         let _work = self.begin(&Interrupt::default())?;
         let home = self.home(owner);
         let path = self.record_path(&home, key);

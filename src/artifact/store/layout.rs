@@ -9,6 +9,7 @@
 //! time                        the highest time that two collections agreed on
 //! index.db                    what can be listed: made again from the records where it is lost
 //! index.db.lock               flock: who is at it, who makes it anew. index.db.damaged: somebody should
+//! agents/agent-ID                 flock: the agent of this id works with the store
 //! sessions/ID/                what a process is writing; goes with it
 //! second/queue/OWNER.KEY      what the second level is still to be told of
 //! second/sender               flock: who tells it
@@ -74,6 +75,17 @@ impl Layout {
 
     pub(super) fn sessions(&self) -> PathBuf {
         self.root.join("sessions")
+    }
+
+    pub(super) fn agents(&self) -> PathBuf {
+        self.root.join("agents")
+    }
+
+    /// Held by the agent of this id. The id may be what a record says: as a name it leads nowhere else.
+    pub(super) fn agent(&self, id: &str) -> PathBuf {
+        let name: String =
+            id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(64).collect();
+        self.agents().join(format!("agent-{name}"))
     }
 
     /// What is to be remembered for the second level.

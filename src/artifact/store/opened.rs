@@ -11,11 +11,12 @@ use super::format;
 use super::index::{InUse, Index};
 use super::layout::{Home, Layout};
 use super::record::{self, MAX_RECORD, Record, RecordKey};
+use super::references::Serving;
 use super::seal::StoreKey;
 use super::second::Second;
 use super::session::{self, Held, How, Session};
 use crate::artifact::Interrupt;
-use crate::artifact::retention::ClockRecord;
+use crate::artifact::retention::{ClockRecord, Expiry};
 use crate::pipeline::{Owner, Trust};
 
 /// Tells the time.
@@ -57,6 +58,7 @@ pub struct Store {
     pub(super) clock: Clock,
     pub(super) key: Option<StoreKey>,
     pub(super) second: Option<Second>,
+    pub(super) serving: Option<Serving>,
     index: Mutex<Index>,
     time: Mutex<Option<ClockRecord>>,
 }
@@ -89,7 +91,16 @@ impl Store {
         let left_behind = session::sweep(&layout)?;
         ballast::lay(&layout);
         let (index, is_new) = Index::open(&layout.index())?;
-        let store = Self { layout, limits, clock, key, second: None, index: Mutex::new(index), time: Mutex::new(None) };
+        let store = Self {
+            layout,
+            limits,
+            clock,
+            key,
+            second: None,
+            serving: None,
+            index: Mutex::new(index),
+            time: Mutex::new(None),
+        };
         store.clock_record()?;
         match store.bring_up(left_behind, is_new) {
             Err(StoreError::Index { .. }) if store.index()?.is_damaged() => store.heal()?,
@@ -163,6 +174,11 @@ impl Store {
         let wall = (self.clock)();
         let record = *self.time.lock().unwrap_or_else(PoisonError::into_inner);
         record.map_or(wall, |record| record.stamp(wall))
+    }
+
+    /// Until so long from now, by the clock that ages are counted by.
+    pub fn expiry_after(&self, time: std::time::Duration) -> Expiry {
+        Expiry::At(self.now().checked_add(time).unwrap_or(jiff::Timestamp::MAX))
     }
 
     /// What the last cycle recorded of the time.

@@ -167,6 +167,9 @@ pub(super) struct Reference {
     pub(super) trees: Vec<ObjectId>,
     pub(super) owner: Owner,
     pub(super) created_at: jiff::Timestamp,
+    /// The agent that runs the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) agent: Option<String>,
 }
 
 /// A record.

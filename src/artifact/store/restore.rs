@@ -210,18 +210,6 @@ impl Store {
         Ok(owners)
     }
 
-    /// Jobs that hold something, and whose they are.
-    pub fn holders(&self) -> Result<Vec<(Owner, JobKey)>, StoreError> {
-        let mut holders = Vec::new();
-        for text in self.index()?.records()?.into_values() {
-            if let Ok(Record::Reference(reference)) = serde_json::from_str::<Record>(&text) {
-                holders.push((reference.owner, reference.holder));
-            }
-        }
-        holders.dedup();
-        Ok(holders)
-    }
-
     /// What was found out when somebody last looked whether it is whole. `None`: nobody has.
     pub fn verification(&self, info: &ArtifactInfo) -> Result<Option<Verification>, StoreError> {
         self.index()?.verification(&info.owner.slug(), &info.content_hash)

@@ -199,6 +199,22 @@ pub(super) fn is_alive(folder: &Path) -> Result<bool, StoreError> {
     }
 }
 
+/// Says that an agent works with the store. Shared: an agent that is just ending does not keep the next from starting.
+pub(super) fn agent(layout: &Layout, id: &str) -> Result<Held, StoreError> {
+    let busy = || StoreError::Busy { seconds: WAIT.as_secs() };
+    take(&layout.agent(id), How::Shared, WAIT, &Interrupt::default())?.ok_or_else(busy)
+}
+
+/// Whether the agent of this id works with the store.
+pub(super) fn agent_is_alive(layout: &Layout, id: &str) -> Result<bool, StoreError> {
+    let lock = layout.agent(id);
+    match File::open(&lock) {
+        Ok(file) => Ok(!acquire(&file, &lock, How::Exclusive, Duration::ZERO, &Interrupt::default())?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::file("opening", &lock, error)),
+    }
+}
+
 /// Has whoever looks next hold the index against the records. Best effort: it is done after a start of the machine, too.
 pub(super) fn leave_behind(layout: &Layout) {
     let _ = fs::create_dir(layout.sessions().join(uuid::Uuid::new_v4().simple().to_string()));

@@ -147,7 +147,7 @@ fn put(args: &PutArgs, house: &House, source: &Source, metadata: BTreeMap<String
             expires: match args.expire {
                 None => Expiry::None,
                 Some(Lifetime::Never) => Expiry::Never,
-                Some(Lifetime::For(time)) => Expiry::At(after(time)),
+                Some(Lifetime::For(time)) => house.store.expiry_after(time),
             },
             producer: None,
             job: None,
@@ -158,10 +158,6 @@ fn put(args: &PutArgs, house: &House, source: &Source, metadata: BTreeMap<String
             progress,
         })
     })
-}
-
-fn after(time: Duration) -> jiff::Timestamp {
-    jiff::Timestamp::now().checked_add(time).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// One folder is what is in it; everything else is what it is called, and all must lie in one folder.

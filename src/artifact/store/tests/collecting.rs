@@ -258,6 +258,7 @@ fn what_somebody_has_come_to_need_since_a_collection_began_stays() {
             trees: vec![kept.put.id],
             owner: member(),
             created_at: jiff::Timestamp::now(),
+            agent: None,
         })
     };
     assert!(!is_kept_when(|_, _, _| {}));

@@ -171,3 +171,71 @@ fn however_many_make_the_index_anew_nothing_that_is_kept_meanwhile_is_lost() {
     assert_eq!(names(&bench.store).len(), 60);
     assert!(!bench.root().join("index.db.damaged").exists() || names(&neighbour(&bench)).len() == 60);
 }
+
+/// Everything of a bench, opened once more.
+fn again(bench: &Bench) -> Store {
+    open(&bench.root(), Limits { reserve_bytes: 0, ..Limits::default() }, None, &bench.seconds).unwrap()
+}
+
+#[test]
+fn an_agent_gives_back_what_its_own_jobs_held_and_not_what_anothers_do() {
+    let bench = Bench::in_memory();
+    let tree = bench.folder("tree");
+    fs::write(tree.join("file"), "x").unwrap();
+    let kept = bench.put(&member(), "a", &tree);
+    let job = crate::pipeline::JobKey::of(&member().forge, &crate::pipeline::JobId::new("1"), "token");
+    let one = again(&bench).serving("one").unwrap();
+    let other = again(&bench).serving("other").unwrap();
+    one.hold(&member(), &job, &[kept.put.id]).unwrap();
+    let [holder] = &other.holders().unwrap()[..] else { panic!("one job holds something") };
+    assert_eq!((&holder.job, &holder.owner), (&job, &member()));
+    let answers = |store: &Store| store.answers_for(holder).unwrap();
+    assert_eq!((answers(&one), answers(&other), answers(&bench.store)), (true, false, false));
+    bench.pass(8 * 24 * 3600);
+    assert!(!answers(&other), "it lives, however long its job takes");
+    drop(one);
+    assert!(answers(&other), "it has been gone for long, as far as anybody knows");
+    // What was held before agents said who they are.
+    let old = crate::pipeline::JobKey::of(&member().forge, &crate::pipeline::JobId::new("2"), "token");
+    bench.store.hold(&member(), &old, &[kept.put.id]).unwrap();
+    let holders = other.holders().unwrap();
+    let old = holders.iter().find(|holder| holder.job == old).unwrap();
+    assert!(other.answers_for(old).unwrap());
+}
+
+#[test]
+fn an_agent_that_is_gone_for_a_moment_keeps_what_its_jobs_hold() {
+    let bench = Bench::in_memory();
+    let tree = bench.folder("tree");
+    fs::write(tree.join("file"), "x").unwrap();
+    let kept = bench.put(&member(), "a", &tree);
+    let job = crate::pipeline::JobKey::of(&member().forge, &crate::pipeline::JobId::new("1"), "token");
+    let one = again(&bench).serving("one").unwrap();
+    one.hold(&member(), &job, &[kept.put.id]).unwrap();
+    drop(one);
+    let other = again(&bench).serving("other").unwrap();
+    assert!(!other.answers_for(&other.holders().unwrap()[0]).unwrap());
+    let one = again(&bench).serving("one").unwrap();
+    assert!(one.answers_for(&one.holders().unwrap()[0]).unwrap(), "it is the same agent after its restart");
+}
+
+#[test]
+fn what_expires_is_counted_by_the_clock_that_ages_are_counted_by() {
+    let bench = Bench::in_memory();
+    let day = 24 * 3600;
+    let now = bench.store.now();
+    // Two collections agree on a time that turns out to be wrong.
+    bench.pass(40 * day);
+    bench.collect();
+    bench.pass(3600);
+    bench.collect();
+    bench.pass(-40 * day);
+    let Expiry::At(until) = bench.store.expiry_after(std::time::Duration::from_secs(30 * 24 * 3600)) else { panic!() };
+    let tree = bench.folder("tree");
+    fs::write(tree.join("file"), "x").unwrap();
+    let kept = bench.put(&member(), "a", &tree);
+    let since = bench.store.find(&member(), &Wanted::Named("a".into())).unwrap().unwrap().info.created_at;
+    assert!(since > now, "ages are counted from the highest time that was agreed on");
+    let lasts = until.duration_since(since);
+    assert_eq!(lasts.as_hours(), 30 * 24, "{kept:?}");
+}

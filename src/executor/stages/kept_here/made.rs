@@ -71,7 +71,7 @@ pub(in crate::executor::stages) async fn keep<R: Reporter>(
     let (workspace, dirs) = (run.paths.workspace.clone(), run.job.dirs.clone());
     let wish = Wish {
         name: name_of(run.tools.run.as_deref(), &run.job.id, file_name),
-        expires: expiry(&artifact.expire_in),
+        expires: expiry(&store, &artifact.expire_in),
         producer: Some(run.job.key.clone()),
         job: run.job.name.clone(),
         pipeline: Some(run.job.variables.value("CI_PIPELINE_ID")).filter(|id| !id.is_empty()),
@@ -104,10 +104,9 @@ pub(in crate::executor::stages) async fn keep<R: Reporter>(
 }
 
 /// Until when, in the forge's words; where it says nothing, as the policies say.
-fn expiry(text: &str) -> Expiry {
+fn expiry(store: &Store, text: &str) -> Expiry {
     if text.trim() == "never" {
         return Expiry::Never;
     }
-    let until = duration::parse(text).and_then(|time| jiff::Timestamp::now().checked_add(time).ok());
-    until.map_or(Expiry::None, Expiry::At)
+    duration::parse(text).map_or(Expiry::None, |time| store.expiry_after(time))
 }
