@@ -38,7 +38,9 @@ pub async fn run<R: Reporter>(
         cut_at,
         clues: Clues::default(),
         tell: Box::new(tell),
+        held_ahead: None,
     };
+    running.held_ahead = stages::kept_here::hold_ahead(&running);
     if !resumed {
         running.announce();
     }
@@ -140,7 +142,7 @@ impl<R: Reporter> Running<R> {
             Stage::PrepareEnvironment => stages::prepare::environment(self).await,
             Stage::GetSources => stages::get_sources::run(self).await,
             Stage::RestoreCache => stages::cache::restore(self).await,
-            Stage::DownloadArtifacts => stages::artifacts::download(self).await,
+            Stage::DownloadArtifacts => stages::dependencies::download(self).await,
             Stage::Steps => match self.run.program.clone() {
                 Some(program) => super::steps::main(self, program).await,
                 None => stages::steps::main(self).await,

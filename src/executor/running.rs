@@ -77,6 +77,8 @@ pub(super) struct Running<R> {
     /// What tells why the job failed, if it does.
     pub(super) clues: Clues,
     pub(super) tell: Box<dyn Fn(FlowEvent) + Send + Sync>,
+    /// Holds what is kept of the job's dependencies, while the first stages run.
+    pub(super) held_ahead: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// Why a stage did not end well.

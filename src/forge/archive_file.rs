@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -40,7 +42,7 @@ pub fn begin(path: &Path) -> io::Result<(ArchiveWriter, ArchiveFile)> {
     let (published, written) = watch::channel(Written::SoFar(0));
     let out = Publishing { file: File::create(path)?, bytes: 0, published };
     let writer = ArchiveWriter(BufWriter::with_capacity(PIECE, out));
-    Ok((writer, ArchiveFile { path: path.to_owned(), written }))
+    Ok((writer, ArchiveFile { path: path.to_owned(), written, sent: Arc::default() }))
 }
 
 /// Writes an archive. Dropped before [`ArchiveWriter::finish`], it has been given up, and those who send it learn of that.
@@ -91,9 +93,19 @@ impl Write for Publishing {
 pub struct ArchiveFile {
     path: PathBuf,
     written: watch::Receiver<Written>,
+    sent: Arc<AtomicU64>,
 }
 
 impl ArchiveFile {
+    /// Bytes that were read for the latest try to send it, and how many there are, where it is whole.
+    pub fn sent(&self) -> (u64, Option<u64>) {
+        let all = match *self.written.borrow() {
+            Written::SoFar(_) => None,
+            Written::Whole(bytes) => Some(bytes),
+        };
+        (self.sent.load(Ordering::Relaxed), all)
+    }
+
     /// Waits until it is whole or has `enough` bytes.
     ///
     /// # Errors
@@ -115,11 +127,9 @@ impl ArchiveFile {
     /// stream ends with an error when the archive is given up.
     pub fn open(&self) -> io::Result<(Option<u64>, impl Stream<Item = io::Result<Bytes>> + Send + 'static)> {
         let file = tokio::fs::File::from_std(File::open(&self.path)?);
-        let length = match *self.written.borrow() {
-            Written::SoFar(_) => None,
-            Written::Whole(bytes) => Some(bytes),
-        };
-        let following = Following { file, sent: 0, written: self.written.clone() };
+        self.sent.store(0, Ordering::Relaxed);
+        let (_, length) = self.sent();
+        let following = Following { file, sent: 0, written: self.written.clone(), told: self.sent.clone() };
         let stream = futures_util::stream::try_unfold(following, async |mut following| {
             Ok(following.next().await?.map(|bytes| (bytes, following)))
         });
@@ -132,6 +142,7 @@ struct Following {
     file: tokio::fs::File,
     sent: u64,
     written: watch::Receiver<Written>,
+    told: Arc<AtomicU64>,
 }
 
 impl Following {
@@ -148,6 +159,7 @@ impl Following {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
         self.sent += got as u64;
+        self.told.store(self.sent, Ordering::Relaxed);
         Ok(Some(piece.freeze()))
     }
 }

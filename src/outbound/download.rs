@@ -22,9 +22,14 @@ pub struct Download {
 impl Download {
     /// Downloads to the new file `to` what has at most `limit` bytes.
     pub fn new(to: &Path, limit: u64) -> Self {
+        Self { to: to.to_owned(), partial: Self::partial(to), limit, have: 0, version: None }
+    }
+
+    /// Where it lies until it is whole.
+    pub fn partial(to: &Path) -> PathBuf {
         let mut partial = to.as_os_str().to_owned();
         partial.push(".part");
-        Self { to: to.to_owned(), partial: partial.into(), limit, have: 0, version: None }
+        partial.into()
     }
 
     /// Bytes that are here.

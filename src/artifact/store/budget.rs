@@ -3,10 +3,14 @@
 //! Whoever writes promises, in a file of its session, a bit more than it needs, and asks again as it grows. To look at what all have and
 //! have promised and to make a promise of one's own is one step, under the lock `quota`; so is counting what an owner has. A
 //! promise ends with its session.
+//!
+//! Whoever finds no room only because of what others have promised waits for them: they may need less. Where all others wait, too,
+//! the last of them is refused, so that the others go on.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::disk;
 use super::error::StoreError;
@@ -14,6 +18,7 @@ use super::layout::Home;
 use super::opened::{Store, slug_of};
 use super::restore::owners_of_project;
 use super::session::{self, Session};
+use crate::artifact::Interrupt;
 use crate::pipeline::Owner;
 
 /// In a session's folder: the owner's folder, and how many bytes are promised to it.
@@ -27,6 +32,20 @@ const AHEAD: u64 = 64 << 20;
 
 /// ... and of what there is: one in so many, so that what one does not need is there for others.
 const SHARE: u64 = 8;
+
+/// How long to wait for others.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Between two looks at what they do.
+const STEP: Duration = Duration::from_millis(20);
+
+/// What a session has promised.
+struct Promise {
+    folder: PathBuf,
+    slug: String,
+    bytes: u64,
+    waits: bool,
+}
 
 /// How much may still be written.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +79,13 @@ pub(super) enum Beyond {
     Counted,
 }
 
+/// What came of asking for more.
+enum Asked {
+    Promised,
+    Denied(Allowance),
+    Wait,
+}
+
 /// Whether a piece may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -76,6 +102,7 @@ pub(super) struct Budget<'a> {
     /// Its session's folder.
     session: PathBuf,
     beyond: Beyond,
+    interrupt: Interrupt,
     /// All that may have been written when it has to be asked again.
     granted: AtomicU64,
     state: Mutex<State>,
@@ -89,9 +116,17 @@ struct State {
 }
 
 impl<'a> Budget<'a> {
-    pub(super) fn new(store: &'a Store, owner: &'a Owner, home: &'a Home, session: &Session, beyond: Beyond) -> Self {
-        let session = session.folder().to_owned();
-        Self { store, owner, home, session, beyond, granted: AtomicU64::new(0), state: Mutex::default() }
+    pub(super) fn new(
+        store: &'a Store,
+        owner: &'a Owner,
+        home: &'a Home,
+        session: &Session,
+        beyond: Beyond,
+        interrupt: &Interrupt,
+    ) -> Self {
+        let (session, interrupt) = (session.folder().to_owned(), interrupt.clone());
+        let (granted, state) = (AtomicU64::new(0), Mutex::default());
+        Self { store, owner, home, session, beyond, interrupt, granted, state }
     }
 
     /// Whether so many bytes may have been written in all, the last `piece` of them next.
@@ -103,10 +138,11 @@ impl<'a> Budget<'a> {
             return Ok(Answer::Write);
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.denied.is_none() {
-            if written <= self.granted.load(Ordering::Acquire) || self.ask(&mut state, written, piece)? {
-                return Ok(Answer::Write);
-            }
+        // Somebody may have asked for it meanwhile.
+        if state.denied.is_none()
+            && (written <= self.granted.load(Ordering::Acquire) || self.ask(&mut state, written, piece)?)
+        {
+            return Ok(Answer::Write);
         }
         match state.denied {
             Some(denied) if self.beyond == Beyond::Refused || written > denied.quota => Err(denied.refusal(written)),
@@ -121,23 +157,47 @@ impl<'a> Budget<'a> {
         denied.map_or(Ok(()), |denied| Err(denied.refusal(written)))
     }
 
+    /// Promises what is needed. False: it is denied.
     fn ask(&self, state: &mut State, written: u64, piece: u64) -> Result<bool, StoreError> {
-        let _quota = self.store.quota_lock()?;
         let needed = written.saturating_sub(state.settled);
-        let allowed = self.store.allowed(self.owner, Some(&self.session), needed.saturating_sub(piece))?;
-        if needed > allowed.bytes {
-            state.denied = Some(allowed);
-            return Ok(false);
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.try_promise(state, needed, needed.saturating_sub(piece), waited >= WAIT)? {
+                Asked::Promised => return Ok(true),
+                Asked::Denied(denied) => {
+                    state.denied = Some(denied);
+                    return Ok(false);
+                }
+                Asked::Wait if self.interrupt.is_raised() => return Err(StoreError::Interrupted),
+                Asked::Wait => std::thread::sleep(STEP),
+            }
+            waited += STEP;
         }
-        let ahead = ((allowed.bytes - needed) / SHARE).min(AHEAD);
-        self.promise(needed + ahead)?;
-        self.granted.store(state.settled + needed + ahead, Ordering::Release);
-        Ok(true)
     }
 
-    fn promise(&self, bytes: u64) -> Result<(), StoreError> {
+    fn try_promise(&self, state: &State, needed: u64, on_disk: u64, is_late: bool) -> Result<Asked, StoreError> {
+        let _quota = self.store.quota_lock()?;
+        let others = self.store.promises(Some(&self.session))?;
+        let allowed = self.store.allowed(self.owner, &others, on_disk)?;
+        if needed <= allowed.bytes {
+            let ahead = ((allowed.bytes - needed) / SHARE).min(AHEAD);
+            self.promise(needed + ahead, false)?;
+            self.granted.store(state.settled + needed + ahead, Ordering::Release);
+            return Ok(Asked::Promised);
+        }
+        let alone = self.store.allowed(self.owner, &[], on_disk)?;
+        let is_last = others.iter().all(|other| other.waits && other.folder < self.session);
+        if needed > alone.bytes || is_last || is_late {
+            return Ok(Asked::Denied(allowed));
+        }
+        self.promise(self.granted.load(Ordering::Acquire).saturating_sub(state.settled), true)?;
+        Ok(Asked::Wait)
+    }
+
+    fn promise(&self, bytes: u64, waits: bool) -> Result<(), StoreError> {
         let path = self.session.join(FILE);
-        let text = format!("{} {bytes}\n", slug_of(self.home));
+        let waits = if waits { " waits" } else { "" };
+        let text = format!("{} {bytes}{waits}\n", slug_of(self.home));
         std::fs::write(&path, text).map_err(|e| StoreError::file("writing", &path, e))
     }
 
@@ -149,7 +209,7 @@ impl<'a> Budget<'a> {
         state.settled += bytes;
         // Headers and ends of packs were not asked for.
         self.granted.fetch_max(state.settled, Ordering::AcqRel);
-        self.promise(self.granted.load(Ordering::Acquire) - state.settled)?;
+        self.promise(self.granted.load(Ordering::Acquire).saturating_sub(state.settled), false)?;
         self.store.count(self.home)
     }
 }
@@ -180,11 +240,12 @@ impl Store {
     /// How much an owner may still write besides what others are writing.
     pub(super) fn allowance(&self, owner: &Owner) -> Result<Allowance, StoreError> {
         let _quota = self.quota_lock()?;
-        self.allowed(owner, None, 0)
+        self.allowed(owner, &self.promises(None)?, 0)
     }
 
-    /// [`Store::allowance`] for whoever writes in the session `own`, and has written `on_disk` bytes that do not count yet.
-    fn allowed(&self, owner: &Owner, own: Option<&Path>, on_disk: u64) -> Result<Allowance, StoreError> {
+    /// How much an owner may still write besides what has been promised to others, for whoever has written `on_disk` bytes that do not
+    /// count yet.
+    fn allowed(&self, owner: &Owner, others: &[Promise], on_disk: u64) -> Result<Allowance, StoreError> {
         let slug = owner.slug();
         let (free, _) = disk::disk_bytes(self.layout.root())?;
         let free = free.saturating_sub(self.limits.reserve_bytes);
@@ -197,10 +258,10 @@ impl Store {
             in_project += self.index()?.usage(Some(other))?;
         }
         own_bytes += self.index()?.usage(Some(&slug))?;
-        for (to, bytes) in self.promises(own)? {
+        for Promise { slug: to, bytes, .. } in others {
             in_store += bytes;
-            in_project += if project.contains(&to) { bytes } else { 0 };
-            own_bytes += if to == slug { bytes } else { 0 };
+            in_project += if project.contains(to) { *bytes } else { 0 };
+            own_bytes += if *to == slug { *bytes } else { 0 };
         }
         let allowed = |whose, setting, quota: u64, used| {
             let bytes = quota.saturating_sub(used);
@@ -216,8 +277,8 @@ impl Store {
         Ok(limits.into_iter().min_by_key(|allowance| allowance.bytes).unwrap_or(disk))
     }
 
-    /// What sessions besides `own` have promised, and to whose folder. Those of processes that are gone promise nothing.
-    fn promises(&self, own: Option<&Path>) -> Result<Vec<(String, u64)>, StoreError> {
+    /// What sessions besides `own` have promised. Those of processes that are gone promise nothing.
+    fn promises(&self, own: Option<&Path>) -> Result<Vec<Promise>, StoreError> {
         let mut promises = Vec::new();
         for folder in disk::names(&self.layout.sessions())? {
             if own == Some(folder.as_path()) {
@@ -225,11 +286,12 @@ impl Store {
             }
             let Some(bytes) = disk::read_small(&folder.join(FILE), MAX_FILE)? else { continue };
             let text = String::from_utf8(bytes).unwrap_or_default();
-            let Some((slug, bytes)) = text.trim_end().rsplit_once(' ') else { continue };
-            if let Ok(bytes) = bytes.parse()
+            let mut words = text.split_whitespace();
+            let (slug, bytes, waits) = (words.next(), words.next(), words.next());
+            if let (Some(slug), Some(Ok(bytes))) = (slug, bytes.map(str::parse))
                 && session::is_alive(&folder)?
             {
-                promises.push((slug.to_owned(), bytes));
+                promises.push(Promise { slug: slug.to_owned(), bytes, waits: waits.is_some(), folder });
             }
         }
         Ok(promises)

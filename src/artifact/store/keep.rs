@@ -139,7 +139,7 @@ impl Store {
         };
         // For a cache others may go. Packs that are full before there is no more room stay until the next collection.
         let beyond = if keep.is_cache() { Beyond::Counted } else { Beyond::Refused };
-        let budget = Budget::new(self, keep.owner, &home, &work.session, beyond);
+        let budget = Budget::new(self, keep.owner, &home, &work.session, beyond, &keep.interrupt);
         let put = put::put(&put_work, Room::Within(budget), catalog, paths)?;
         if keep.options.whole
             && let Some(remark) = put.remarks.first()

@@ -1,4 +1,4 @@
-//! Files between jobs: what this one is given, what it gives away.
+//! Files between jobs: what this one gives away. What it is given: `dependencies`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::{self, below_workspace};
 use super::get_sources::untracked_files;
-use super::kept_here::{self, Keeper, Packed};
+use super::kept_here::{self, Packed};
+use super::meter;
 use super::provenance::{self, Statement};
-use super::retry::Tries;
-use super::unpack::Unpack;
 use crate::artifact::archive::{self, ArchiveError, Level, Packing};
 use crate::artifact::select::{self, Entry, EntryKind, Selection, expand_shell};
 use crate::artifact::{Interrupt, Remark, Severity, fingerprint};
@@ -21,77 +20,10 @@ use crate::executor::log::{JobLog, StageLog, Tone};
 use crate::executor::running::{Running, StageError};
 use crate::forge::{ArchiveFile, Reporter, TransferError, begin_archive};
 use crate::pipeline::JobFailure;
-use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, DependencySpec, FileSelection, JobDirs};
+use crate::pipeline::definition::{ArtifactFormat, ArtifactSpec, FileSelection, JobDirs};
 
 /// What archives of artifacts are called when the job gives no name.
 const USUAL_NAME: &str = "artifacts";
-
-/// Brings the files of the jobs this one depends on into the work tree, in their order: later ones win.
-pub(in crate::executor) async fn download<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
-    if running.run.job.dependencies.is_empty() {
-        return Ok(());
-    }
-    let mut tries = Tries::new(running.run.job.attempts.download_artifacts);
-    loop {
-        let _section = running.section("download_artifacts", "Downloading artifacts");
-        let all = running.run.halt.guard(None, false, |stop| download_all(running, stop)).await;
-        match all.map_err(|cause| StageError::Halted(cause, running.time_left().0))? {
-            Ok(()) => return Ok(()),
-            Err(failure) if tries.again(&failure.message, &running.run.log, &running.run.halt).await => {}
-            Err(failure) => return Err(StageError::Failed(failure)),
-        }
-    }
-}
-
-async fn download_all<R: Reporter>(running: &Running<R>, stop: CancellationToken) -> Result<(), JobFailure> {
-    for dependency in &running.run.job.dependencies {
-        download_one(running, dependency, &stop).await?;
-    }
-    Ok(())
-}
-
-async fn download_one<R: Reporter>(
-    running: &Running<R>,
-    dependency: &DependencySpec,
-    stop: &CancellationToken,
-) -> Result<(), JobFailure> {
-    let DependencySpec { id, name, .. } = dependency;
-    running.run.log.say(Tone::Plain, &format!("Downloading artifacts for {name} ({id})..."));
-    if let Some(found) = kept_here::find(running, dependency, stop).await {
-        let place = found.place();
-        match kept_here::restore(running, found, stop).await {
-            Ok((entries, remarks)) => {
-                tell(&running.run.log, &remarks);
-                let text = format!("Restored artifacts of {name} from {place}: {entries} files and folders");
-                running.run.log.say(Tone::Plain, &text);
-                return Ok(());
-            }
-            Err(_) if stop.is_cancelled() => return Err(given_up()),
-            Err(failure) => {
-                let text = format!("what {place} keeps of them cannot be used: {}", failure.message);
-                running.run.log.say(Tone::Warning, &text);
-            }
-        }
-    }
-    let archive = running.run.paths.private.join("download");
-    unless_stopped(stop, running.run.reporter.download_artifact(dependency, &archive))
-        .await?
-        .map_err(|error| transfer_failure(&format!("the artifacts of {name} could not be downloaded"), error))?;
-    let unpack = Unpack {
-        archive,
-        staging: running.run.paths.private.join("unpacked"),
-        workspace: running.run.paths.workspace.clone(),
-        dirs: running.run.job.dirs.clone(),
-        keeper: Keeper::of(running, dependency),
-    };
-    let unpacked = interruptible(stop, move |interrupt| unpack.run(&interrupt)).await?;
-    tell(&running.run.log, &unpacked.remarks);
-    running
-        .run
-        .log
-        .say(Tone::Plain, &format!("Downloaded artifacts of {name}: {} files and folders", unpacked.entries));
-    Ok(())
-}
 
 /// Gives the forge what the job leaves, as far as it is due after this outcome.
 pub(in crate::executor) async fn upload<R: Reporter>(running: &mut Running<R>) -> Result<(), StageError> {
@@ -161,26 +93,27 @@ impl<R: Reporter> Outgoing<'_, R> {
     /// Packs it, sends it meanwhile, and keeps it here, too. What fails first ends the others.
     async fn pack_and_send(&self, work: PackWork, stop: &CancellationToken) -> Result<(), JobFailure> {
         let log = &self.running.run.log;
-        let stop = stop.child_token();
+        // Until it is packed, the end of one is the other's.
+        let both = stop.child_token();
         let (begun, has_begun) = oneshot::channel();
         let send = async {
             // Nobody begins where there is nothing to send.
             let archive = has_begun.await.ok()?;
-            let sent = self.send(&archive, &stop).await;
+            let sent = self.send(&archive, &both).await;
             if sent.is_err() {
-                stop.cancel();
+                both.cancel();
             }
             Some(sent)
         };
         let pack = async {
-            let packed = interruptible(&stop, move |interrupt| work.pack(begun, interrupt)).await;
-            let (remarks, packed) = packed.inspect_err(|_| stop.cancel())?;
+            let packed = interruptible(&both, move |interrupt| work.pack(begun, interrupt)).await;
+            let (remarks, packed) = packed.inspect_err(|_| both.cancel())?;
             tell(log, &remarks);
             let Some(packed) = packed else { return Ok(None) };
             if !kept_here::is_for_others(self.artifact) {
                 return Ok(None);
             }
-            Ok(kept_here::keep(self.running, self.artifact, (&self.name, &self.file_name), packed, &stop).await)
+            Ok(kept_here::keep(self.running, self.artifact, (&self.name, &self.file_name), packed, stop).await)
         };
         let (sent, packed) = tokio::join!(send, pack);
         let kept = match (packed, &sent) {
@@ -208,6 +141,11 @@ impl<R: Reporter> Outgoing<'_, R> {
 
     async fn send(&self, archive: &ArchiveFile, stop: &CancellationToken) -> Result<(), Unsent> {
         let upload = self.running.run.reporter.upload_artifact(self.artifact, &self.file_name, archive);
+        let moved = || {
+            let (bytes, of) = archive.sent();
+            meter::Moved { bytes, of }
+        };
+        let upload = meter::told(self.running, format!("Uploading {}", self.file_name), moved, upload);
         let sent = unless_stopped(stop, upload).await.map_err(|_| Unsent::Stopped)?;
         sent.map_err(|error| {
             let what = format!("the artifact {} ({}) could not be uploaded", self.file_name, self.kind());
@@ -380,7 +318,7 @@ pub(super) fn disk(what: &str, error: &std::io::Error) -> JobFailure {
 
 /// Artifacts that do not come through fail the job as a command of its own would, whoever is at fault: so users of GitLab
 /// know it, and their rules for `retry` and `allow_failure` count on it. Only the runner's own disk is the runner's.
-fn transfer_failure(what: &str, error: TransferError) -> JobFailure {
+pub(super) fn transfer_failure(what: &str, error: TransferError) -> JobFailure {
     let message = format!("{what}: {}", error.message);
     if error.is_own_disk { JobFailure::system(message) } else { JobFailure { message, ..JobFailure::exit(1) } }
 }

@@ -7,9 +7,11 @@
 pub(super) mod artifacts;
 pub(super) mod cache;
 pub(super) mod clean_up;
+pub(super) mod dependencies;
 pub(super) mod files;
 pub(super) mod get_sources;
-mod kept_here;
+pub(super) mod kept_here;
+mod meter;
 mod output;
 pub(super) mod prepare;
 mod provenance;

@@ -168,7 +168,7 @@ impl Store {
         let bytes = missing.iter().map(|pack: &SharedPack| pack.bytes).sum();
         self.have_room(shared, bytes, interrupt)?;
         let session = Session::begin(&self.layout)?;
-        let budget = Budget::new(self, &shared.info.owner, home, &session, Beyond::Refused);
+        let budget = Budget::new(self, &shared.info.owner, home, &session, Beyond::Refused, interrupt);
         budget.covers(bytes, 0)?;
         let receiver = Receiver { second, slug: &slug_of(home), key: self.key.as_ref(), interrupt };
         let paths = receiver.receive(&session, &missing)?;

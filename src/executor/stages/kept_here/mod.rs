@@ -6,6 +6,7 @@
 //!
 //! - `made`: keeping what a job leaves. `downloaded`: keeping what had to come over the network. `wish`: what both say of it.
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::artifacts::{disk, interruptible, open_project};
@@ -81,6 +82,30 @@ pub(super) async fn find<R: Reporter>(
     })
 }
 
+/// Holds what is kept here of the job's dependencies from its beginning: it may be long until it needs them. Beside its first stages, which
+/// do not wait for it.
+pub(in crate::executor) fn hold_ahead<R: Reporter>(running: &Running<R>) -> Option<JoinHandle<()>> {
+    let run = &running.run;
+    let (store, owner, holder) = (run.tools.store.clone(), run.job.owner.clone(), run.job.key.clone());
+    let name = |dependency: &DependencySpec| name_of(run.tools.run.as_deref(), &dependency.id, &dependency.file_name);
+    let names: Vec<String> = run.job.dependencies.iter().map(name).collect();
+    let hold = move || -> Result<(), StoreError> {
+        for name in names {
+            if let Some(found) = store.find(&owner, &Wanted::Named(name))? {
+                store.hold(&found.info.owner, &holder, &[found.info.content_hash])?;
+            }
+        }
+        Ok(())
+    };
+    (!run.job.dependencies.is_empty()).then(|| {
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = hold() {
+                tracing::warn!(error = in_full(&error), "what the job needs of others is held only when it needs it");
+            }
+        })
+    })
+}
+
 /// Whether another machine has told the shared store of it, and it came.
 fn is_brought(store: &Store, owner: &Owner, wanted: &Wanted, interrupt: &Interrupt) -> bool {
     match store.bring(owner, wanted, interrupt) {
@@ -131,7 +156,11 @@ fn restore_staged(
 }
 
 /// Gives back what the job held, however it ended.
-pub(in crate::executor) async fn release<R: Reporter>(running: &Running<R>) {
+pub(in crate::executor) async fn release<R: Reporter>(running: &mut Running<R>) {
+    if let Some(ahead) = running.held_ahead.take() {
+        // What it does not say it has logged.
+        let _ = ahead.await;
+    }
     let run = &running.run;
     if run.job.dependencies.is_empty() {
         return;
