@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+use super::alone::Patience;
 use super::error::StoreError;
 use super::id::ObjectId;
 use super::layout::Home;
@@ -107,7 +108,7 @@ impl Store {
         if how.only.is_none() {
             self.read_packs(home, how, progress, found, verified)?;
             if !found.is_nothing() {
-                self.put_damaged_aside(home, &found.packs, &how.interrupt)?;
+                self.put_damaged_aside(home, &found.packs, Patience::VERIFICATION, &how.interrupt)?;
             }
         }
         let before = verified.kept.len();
@@ -158,7 +159,11 @@ impl Store {
             }
             damaged.append(&mut checker.damaged);
         }
-        if damaged.is_empty() { Ok(()) } else { self.put_damaged_aside(home, &damaged, &how.interrupt) }
+        if damaged.is_empty() {
+            Ok(())
+        } else {
+            self.put_damaged_aside(home, &damaged, Patience::VERIFICATION, &how.interrupt)
+        }
     }
 
     /// Notes what a look at a tree came to.
