@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::candidate::{Candidate, ContentHash, EntryId, since};
 use super::judged::Judged;
+use super::lapse::Lapse;
 use super::pressure::{Limit, Pressure};
 use super::verdict::Verdict;
 use crate::pipeline::JobKey;
@@ -32,7 +33,7 @@ pub enum AuditEvent {
         /// The reason for people.
         reason: String,
     },
-    /// An entry was deleted. There is exactly one for each.
+    /// An entry was deleted. There is exactly one for each, and one more where it is removed from a shared store.
     ArtifactDeletion {
         /// When, by the clock that ages are counted with.
         at: Timestamp,
@@ -57,6 +58,9 @@ pub enum AuditEvent {
         /// What was found to be damaged of it at the last look: it was not whole when it went.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         corrupted: Option<String>,
+        /// The store shared by several machines that it was removed from. `None`: from this machine's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shared_store: Option<String>,
     },
     /// A job, or a person, took or released a reference.
     ReferenceChange {
@@ -263,6 +267,7 @@ impl AuditEvent {
             rule: judged.verdict.code().to_owned(),
             reason: judged.reason(),
             corrupted: None,
+            shared_store: None,
         }
     }
 
@@ -293,6 +298,7 @@ impl AuditEvent {
             rule: "evicted_cache".to_owned(),
             reason,
             corrupted: None,
+            shared_store: None,
         }
     }
 
@@ -311,6 +317,26 @@ impl AuditEvent {
             rule: why.code().to_owned(),
             reason: why.reason().to_owned(),
             corrupted: None,
+            shared_store: None,
+        }
+    }
+
+    /// The record of an entry that went from the store `from`, which several machines share: its own, besides what becomes of it on each of them.
+    pub fn lapse(gone: Withdrawn, from: &str, why: Lapse, at: Timestamp) -> Self {
+        let Withdrawn { artifact, entry, name, size, created_at } = gone;
+        Self::ArtifactDeletion {
+            at,
+            artifact,
+            entry,
+            name,
+            size,
+            age_seconds: since(created_at, at).as_secs(),
+            references: 0,
+            policy: None,
+            rule: why.code().to_owned(),
+            reason: why.reason(),
+            corrupted: None,
+            shared_store: Some(from.to_owned()),
         }
     }
 

@@ -53,6 +53,7 @@ pub mod candidate;
 pub mod clock;
 pub mod cycle;
 pub mod judged;
+mod lapse;
 mod matrix;
 pub mod plan;
 pub mod policy;
@@ -69,6 +70,7 @@ pub use candidate::{Candidate, ContentHash, EntryId, Expiry, PipelineKey, Refere
 pub use clock::{ClockJump, ClockRecord};
 pub use cycle::{Cycle, Situation};
 pub use judged::{ClaimedSince, Judged};
+pub use lapse::Lapse;
 pub use plan::Plan;
 pub use policy::{Policies, PolicyError, RetentionPolicy};
 pub(in crate::artifact) use pressure::project_of;

@@ -259,7 +259,7 @@ fn beyond_threshold(halved: bool) -> &'static str {
 }
 
 /// `6d22h`, `3h5m`, `40s`: the two largest units are enough to see why.
-fn span(time: Duration) -> String {
+pub(super) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

@@ -5,7 +5,20 @@ use std::io::Write as _;
 
 use super::error::StoreError;
 use super::opened::Store;
-use crate::artifact::retention::AuditEvent;
+use super::record::{ArtifactInfo, Record};
+use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Withdrawn};
+
+/// What the audit says of something that went, where the owner's folder is called `slug`.
+pub(super) fn gone(slug: &str, info: &ArtifactInfo) -> Withdrawn {
+    let key = Record::Kept(info.clone()).key();
+    Withdrawn {
+        artifact: ContentHash::new(info.content_hash.to_string()),
+        entry: EntryId::new(format!("{slug}/{key}")),
+        name: info.what.text().map_or_else(|| info.content_hash.to_string(), str::to_owned),
+        size: info.stored_size,
+        created_at: info.created_at,
+    }
+}
 
 impl Store {
     /// Adds events to the audit. They are on disk when this returns.

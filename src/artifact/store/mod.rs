@@ -21,6 +21,7 @@
 //!
 //! Everything blocks on the disk: call it from `spawn_blocking`.
 
+mod alone;
 mod audit;
 mod ballast;
 mod budget;

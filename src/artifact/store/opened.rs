@@ -14,7 +14,7 @@ use super::record::{self, MAX_RECORD, Record, RecordKey};
 use super::references::Serving;
 use super::seal::StoreKey;
 use super::second::Second;
-use super::session::{self, Held, How, Session};
+use super::session::{self, Held, Session};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{ClockRecord, Expiry};
 use crate::pipeline::{Owner, Trust};
@@ -207,7 +207,7 @@ impl Store {
     /// Begins to read: nothing is removed while the lock is held. Needs no room on the disk.
     pub(super) fn hold_still(&self, interrupt: &Interrupt) -> Result<Held, StoreError> {
         self.heal()?;
-        session::lock(&self.layout, How::Shared, interrupt)
+        session::share(&self.layout, interrupt)
     }
 
     /// The folder of an owner.

@@ -6,7 +6,7 @@ use super::index::Index;
 use super::layout::Home;
 use super::opened::{Store, slug_of};
 use super::record::{MAX_RECORD, Record, RecordKey};
-use super::session::{self, How};
+use super::session;
 use crate::artifact::Interrupt;
 
 impl Store {
@@ -17,7 +17,7 @@ impl Store {
 
     /// Makes the index say what the files say, while others go on writing both.
     pub(super) fn reconcile(&self, is_new: bool) -> Result<(), StoreError> {
-        let _held = session::lock(&self.layout, How::Shared, &Interrupt::default())?;
+        let _held = session::share(&self.layout, &Interrupt::default())?;
         let mut known = self.index()?.records()?;
         for home in self.homes()? {
             let slug = slug_of(&home);

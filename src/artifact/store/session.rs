@@ -2,7 +2,8 @@
 //!
 //! Whoever puts or gets holds `lock` shared, as long as its objects must not go; whoever removes a pack holds it
 //! exclusively, for as long as that takes. So that those who come and go do not keep a collector out for ever, everybody passes
-//! `gate` first, and a collector keeps it closed while it waits. All are `flock`s: a process that is gone holds none.
+//! `gate` first, and a collector closes it from time to time while it waits ([`super::alone`]). All are `flock`s: a process that is
+//! gone holds none.
 //!
 //! What a process writes before it has a name lies in a folder of its own below `sessions/`, whose lock it holds. A folder that nobody
 //! holds belongs to one that is gone: it is removed, and the index is held against the files, since that process may have
@@ -15,13 +16,14 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
+use super::alone::Patience;
 use super::disk;
 use super::error::StoreError;
 use super::layout::Layout;
 use crate::artifact::Interrupt;
 
 /// How long to wait for those who are faster.
-const WAIT: Duration = Duration::from_secs(60);
+pub(super) const WAIT: Duration = Duration::from_secs(60);
 
 /// Between two looks at a lock.
 const STEP: Duration = Duration::from_millis(5);
@@ -50,7 +52,7 @@ pub(super) enum How {
 }
 
 /// Takes a lock, waiting for it as long as `wait`. `None`: others have it.
-fn take(path: &Path, how: How, wait: Duration, interrupt: &Interrupt) -> Result<Option<Held>, StoreError> {
+pub(super) fn take(path: &Path, how: How, wait: Duration, interrupt: &Interrupt) -> Result<Option<Held>, StoreError> {
     let file = open(path, how).map_err(|e| StoreError::file("opening", path, e))?;
     take_open(file, path, how, wait, interrupt)
 }
@@ -107,11 +109,11 @@ pub(super) fn open(path: &Path, how: How) -> std::io::Result<File> {
     options.create(true).truncate(false).write(true).open(path)
 }
 
-/// Takes the lock of the store.
-pub(super) fn lock(layout: &Layout, how: How, interrupt: &Interrupt) -> Result<Held, StoreError> {
+/// Takes the lock of the store together with others: nothing is removed as long as it is held.
+pub(super) fn share(layout: &Layout, interrupt: &Interrupt) -> Result<Held, StoreError> {
     let busy = || StoreError::Busy { seconds: WAIT.as_secs() };
-    let gate = take(&layout.gate(), how, WAIT, interrupt)?.ok_or_else(busy)?;
-    let held = take(&layout.lock(), how, WAIT, interrupt)?.ok_or_else(busy)?;
+    let gate = take(&layout.gate(), How::Shared, WAIT, interrupt)?.ok_or_else(busy)?;
+    let held = take(&layout.lock(), How::Shared, WAIT, interrupt)?.ok_or_else(busy)?;
     drop(gate);
     Ok(held)
 }
@@ -133,9 +135,12 @@ pub(super) fn collector(layout: &Layout) -> Result<Option<Held>, StoreError> {
 }
 
 /// The right to collect, as soon as nobody else does.
-pub(super) fn collector_patiently(layout: &Layout, interrupt: &Interrupt) -> Result<Held, StoreError> {
-    let busy = || StoreError::Busy { seconds: WAIT.as_secs() };
-    take(&layout.collector(), How::Exclusive, WAIT, interrupt)?.ok_or_else(busy)
+pub(super) fn collector_patiently(
+    layout: &Layout,
+    patience: Patience,
+    interrupt: &Interrupt,
+) -> Result<Held, StoreError> {
+    take(&layout.collector(), How::Exclusive, patience.in_all, interrupt)?.ok_or_else(|| patience.busy())
 }
 
 /// The folder of a process that writes.
@@ -260,6 +265,7 @@ fn sweep_unlocked(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::alone::alone;
     use super::*;
 
     fn layout() -> (tempfile::TempDir, Layout) {
@@ -273,36 +279,36 @@ mod tests {
     fn readers_share_and_a_collector_is_alone() {
         let (_temp, layout) = layout();
         let none = Interrupt::default();
-        let one = lock(&layout, How::Shared, &none).unwrap();
-        let other = lock(&layout, How::Shared, &none).unwrap();
+        let one = share(&layout, &none).unwrap();
+        let other = share(&layout, &none).unwrap();
         let stopped = Interrupt::default();
         stopped.raise();
-        assert!(matches!(lock(&layout, How::Exclusive, &stopped), Err(StoreError::Interrupted)));
+        assert!(matches!(alone(&layout, Patience::JOB, &stopped), Err(StoreError::Interrupted)));
         drop((one, other));
-        let alone = lock(&layout, How::Exclusive, &none).unwrap();
-        assert!(matches!(lock(&layout, How::Shared, &stopped), Err(StoreError::Interrupted)));
+        let alone = alone(&layout, Patience::JOB, &none).unwrap().unwrap();
+        assert!(matches!(share(&layout, &stopped), Err(StoreError::Interrupted)));
         drop(alone);
-        lock(&layout, How::Shared, &none).unwrap();
+        share(&layout, &none).unwrap();
     }
 
     #[test]
     fn a_collector_that_waits_is_not_passed_by_others() {
         let (_temp, layout) = layout();
         let none = Interrupt::default();
-        let reader = lock(&layout, How::Shared, &none).unwrap();
+        let reader = share(&layout, &none).unwrap();
         let waiting = {
             let layout = layout.clone();
-            std::thread::spawn(move || lock(&layout, How::Exclusive, &Interrupt::default()).map(drop))
+            std::thread::spawn(move || alone(&layout, Patience::JOB, &Interrupt::default()).map(drop))
         };
         let stopped = Interrupt::default();
         stopped.raise();
         // As soon as it waits, the gate is closed.
-        while lock(&layout, How::Shared, &stopped).is_ok() {
+        while share(&layout, &stopped).is_ok() {
             std::thread::yield_now();
         }
         drop(reader);
         waiting.join().unwrap().unwrap();
-        lock(&layout, How::Shared, &none).unwrap();
+        share(&layout, &none).unwrap();
     }
 
     #[test]

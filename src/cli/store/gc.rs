@@ -61,7 +61,7 @@ pub(super) fn run(args: &GcArgs, house: &House) -> Result<Verdict, StoreError> {
         };
         let decisions: Vec<_> = plan.deletions.iter().chain(&plan.kept).map(decided).collect();
         return Ok(render::json(&json!({
-            "dry_run": args.dry_run, "deleted": collected.deleted, "freed_bytes": collected.freed,
+            "dry_run": args.dry_run, "deleted": collected.deleted, "freed_bytes": collected.freed, "put_off": collected.is_put_off,
             "pressure": format!("{:?}", plan.pressure()).to_lowercase(), "decisions": decisions,
             "shared": tidied.map(|did| json!({ "records": did.records, "packs": did.packs, "freed_bytes": did.bytes })),
         })));

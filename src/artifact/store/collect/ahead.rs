@@ -5,19 +5,27 @@ use jiff::SignedDuration;
 use super::facts::{Facts, Place};
 use crate::artifact::Interrupt;
 use crate::artifact::retention::{Expiry, Plan};
+use crate::artifact::store::alone::Turns;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::opened::{Store, Work, slug_of};
 use crate::artifact::store::record::{ArtifactInfo, Record};
-use crate::artifact::store::session::{self, How, Session};
+use crate::artifact::store::session::Session;
 
 impl Store {
-    /// Has such things be from now: they would be in grace until that time comes.
-    pub(super) fn set_back(&self, facts: &Facts, plan: &Plan, interrupt: &Interrupt) -> Result<(), StoreError> {
+    /// Has such things be from now: they would be in grace until that time comes. Where others are at work for long they stay in grace until
+    /// the next collection.
+    pub(super) fn set_back(
+        &self,
+        facts: &Facts,
+        plan: &Plan,
+        turns: &mut Turns,
+        interrupt: &Interrupt,
+    ) -> Result<(), StoreError> {
         if plan.ahead.is_empty() {
             return Ok(());
         }
         // Alone: nobody else writes these records meanwhile.
-        let alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
+        let Some(alone) = turns.alone(&self.layout, interrupt)? else { return Ok(()) };
         let work = Work::of(Session::begin(&self.layout)?, alone);
         let mut ahead = Vec::new();
         for place in plan.ahead.iter().filter_map(|id| facts.places.get(id)) {

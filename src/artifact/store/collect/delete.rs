@@ -3,11 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::alone::Turns;
 use super::super::disk;
 use super::super::error::StoreError;
 use super::super::layout::Home;
 use super::super::opened::{Store, slug_of};
-use super::super::session::{self, How};
 use super::super::verify::{Checker, Look};
 use super::Collected;
 use super::facts::{Facts, Place};
@@ -22,10 +22,12 @@ const AT_ONCE: usize = 100;
 const READ: u64 = 64 << 20;
 
 impl Store {
+    /// Removes the names that are to go, until others are at work for too long: the rest stays until the next collection.
     pub(super) fn delete(
         &self,
         facts: &Facts,
         collected: &mut Collected,
+        turns: &mut Turns,
         interrupt: &Interrupt,
     ) -> Result<(), StoreError> {
         let deletions = collected.plan.deletions.clone();
@@ -34,8 +36,8 @@ impl Store {
             let some: Vec<(&Judged, &Place)> =
                 some.iter().filter_map(|judged| Some((judged, facts.places.get(&judged.candidate.id)?))).collect();
             let damage = self.look_once_more(&some, &mut budget, interrupt)?;
-            self.delete_some(&some, &damage, collected, interrupt)?;
-            if collected.lost_records > 0 {
+            let had_its_turn = self.delete_some(&some, &damage, collected, turns, interrupt)?;
+            if collected.lost_records > 0 || !had_its_turn {
                 break;
             }
         }
@@ -91,21 +93,23 @@ impl Store {
         Ok(damage)
     }
 
+    /// False: others were at work for so long that nothing was removed.
     fn delete_some(
         &self,
         some: &[(&Judged, &Place)],
         damage: &HashMap<EntryId, String>,
         collected: &mut Collected,
+        turns: &mut Turns,
         interrupt: &Interrupt,
-    ) -> Result<(), StoreError> {
-        let _alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
+    ) -> Result<bool, StoreError> {
+        let Some(_alone) = turns.alone(&self.layout, interrupt)? else { return Ok(false) };
         // All of them once more: the index alone does not say what somebody has come to need who was killed before he could tell it.
         let fresh = self.facts()?;
         collected.lost_records = fresh.lost;
         if !self.index()?.is_filled() {
             // When things were used last is known again in the next cycle.
             tracing::warn!("the store's index was made anew meanwhile: nothing more is removed in this cycle");
-            return Ok(());
+            return Ok(true);
         }
         let candidates: HashMap<&EntryId, &Candidate> =
             fresh.candidates.iter().map(|candidate| (&candidate.id, candidate)).collect();
@@ -120,7 +124,7 @@ impl Store {
                 collected.deleted += 1;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Removes a name, for good.

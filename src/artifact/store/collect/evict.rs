@@ -2,9 +2,10 @@
 //!
 //! Nobody else's: whoever fills a quota pays for it himself.
 
+use super::super::alone::{Patience, Turns};
 use super::super::error::StoreError;
 use super::super::opened::Store;
-use super::super::session::{self, How};
+use super::super::session;
 use super::facts::{Facts, Place};
 use super::sweep;
 use crate::artifact::Interrupt;
@@ -30,19 +31,34 @@ impl Store {
     /// What a job holds or somebody has pinned stays. What is damaged goes first, then what was not used for longest.
     ///
     /// # Errors
-    /// Somebody else collects for long, or a file cannot be read or removed.
+    /// Somebody else collects or works for long, or a file cannot be read or removed.
     pub fn make_room(&self, owner: &Owner, needed: u64, interrupt: &Interrupt) -> Result<Evicted, StoreError> {
-        let _collector = session::collector_patiently(&self.layout, interrupt)?;
+        self.make_room_within(owner, needed, Patience::JOB, interrupt)
+    }
+
+    pub(in super::super) fn make_room_within(
+        &self,
+        owner: &Owner,
+        needed: u64,
+        patience: Patience,
+        interrupt: &Interrupt,
+    ) -> Result<Evicted, StoreError> {
+        let _collector = session::collector_patiently(&self.layout, patience, interrupt)?;
+        let mut turns = Turns::new(patience);
         let home = self.home(owner);
         // What nobody needs any more may be enough.
-        sweep::sweep(self, &home, interrupt)?;
+        sweep::sweep(self, &home, &mut turns, interrupt)?;
+        if turns.is_in_vain() {
+            return Err(turns.busy());
+        }
         let missing = self.missing(owner, needed)?;
         if missing == 0 {
             return Ok(Evicted { names: Vec::new(), has_helped: true });
         }
-        let names = self.evict(owner, missing, interrupt)?;
-        sweep::sweep(self, &home, interrupt)?;
-        let has_helped = !names.is_empty();
+        let names = self.evict(owner, missing, &mut turns, interrupt)?;
+        sweep::sweep(self, &home, &mut turns, interrupt)?;
+        // What went by name gives its room back only when somebody could be alone.
+        let has_helped = !names.is_empty() && !turns.is_in_vain();
         Ok(Evicted { names, has_helped })
     }
 
@@ -51,10 +67,16 @@ impl Store {
         Ok(needed.saturating_sub(self.allowance(owner)?.bytes))
     }
 
-    fn evict(&self, owner: &Owner, missing: u64, interrupt: &Interrupt) -> Result<Vec<String>, StoreError> {
+    fn evict(
+        &self,
+        owner: &Owner,
+        missing: u64,
+        turns: &mut Turns,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<String>, StoreError> {
         let home = self.home(owner);
         // Alone from the look to the removal: nobody begins to use what goes in between.
-        let _alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
+        let Some(_alone) = turns.alone(&self.layout, interrupt)? else { return Err(turns.busy()) };
         let facts = self.facts_of(std::slice::from_ref(&home))?;
         if facts.lost > 0 {
             tracing::warn!(owner = %owner.slug(), lost = facts.lost, "records are damaged: no cache of their owner is removed");

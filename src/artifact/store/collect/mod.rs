@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::alone::{Patience, Turns};
 use super::error::StoreError;
 use super::opened::Store;
 use super::session;
@@ -55,11 +56,21 @@ pub struct Collected {
     pub freed: u64,
     /// Records that are damaged: because of them nothing was removed.
     pub lost_records: usize,
+    /// Others were at work for so long that not all could be removed: a later collection does it.
+    pub is_put_off: bool,
 }
 
 impl Store {
     /// Removes what need not be kept. `None`: somebody else is at it.
     pub fn collect(&self, how: &Collection<'_>) -> Result<Option<Collected>, StoreError> {
+        self.collect_within(how, Patience::COLLECTION)
+    }
+
+    pub(super) fn collect_within(
+        &self,
+        how: &Collection<'_>,
+        patience: Patience,
+    ) -> Result<Option<Collected>, StoreError> {
         let Some(_collector) = session::collector(&self.layout)? else { return Ok(None) };
         // Before the room that is put by seems to be free.
         let room = self.room()?;
@@ -71,7 +82,7 @@ impl Store {
         let facts = self.facts()?;
         let situation = Situation { wall: (self.clock)(), clock: self.clock_record()?, elapsed: how.elapsed, room };
         let plan = how.cycle.plan(how.policies, &situation, facts.candidates.clone());
-        let mut collected = Collected { plan, deleted: 0, freed: 0, lost_records: facts.lost };
+        let mut collected = Collected { plan, deleted: 0, freed: 0, lost_records: facts.lost, is_put_off: false };
         if how.is_dry_run {
             return Ok(Some(collected));
         }
@@ -79,15 +90,22 @@ impl Store {
             let work = self.begin(&how.interrupt)?;
             self.set_clock_record(&work, collected.plan.clock)?;
         }
-        self.set_back(&facts, &collected.plan, &how.interrupt)?;
+        let mut turns = Turns::new(patience);
+        self.set_back(&facts, &collected.plan, &mut turns, &how.interrupt)?;
         self.audit(&self.changed_verdicts(&collected.plan)?)?;
         if facts.lost == 0 {
-            self.delete(&facts, &mut collected, &how.interrupt)?;
+            self.delete(&facts, &mut collected, &mut turns, &how.interrupt)?;
             if collected.plan.jump.is_none() {
                 for home in self.homes()? {
-                    collected.freed += sweep::sweep(self, &home, &how.interrupt)?.bytes;
+                    collected.freed += sweep::sweep(self, &home, &mut turns, &how.interrupt)?.bytes;
                 }
             }
+        }
+        collected.is_put_off = turns.is_in_vain();
+        if collected.is_put_off {
+            tracing::warn!(
+                "others were at work with the store for so long that not all could be removed that is to go: a later collection does it"
+            );
         }
         let done = Done { deleted: collected.deleted, freed: collected.freed };
         self.audit(&Vec::from_iter(collected.plan.alert(done)))?;

@@ -2,10 +2,12 @@
 //!
 //! First, beside others at work: what is needed is marked, and what is left of packs of which little is needed is copied into new
 //! ones. Then, alone: whoever kept something meanwhile is asked again, and packs that nobody needs are removed. Killed at any
-//! moment, this leaves objects twice or not needed, never fewer than needed.
+//! moment, this leaves objects twice or not needed, never fewer than needed; so it does where others are at work all the time, and one is never
+//! alone: the next collection makes the same copies, which are then there already, and removes the packs.
 
 use std::collections::HashSet;
 
+use super::super::alone::Turns;
 use super::super::catalog::Catalog;
 use super::super::disk;
 use super::super::error::StoreError;
@@ -15,7 +17,7 @@ use super::super::opened::{Store, slug_of};
 use super::super::pack::PackId;
 use super::super::pack::reader::Pack;
 use super::super::record::Record;
-use super::super::session::{self, How, Session};
+use super::super::session::Session;
 use super::mark::Marks;
 use super::repack::{self, Copied};
 use crate::artifact::Interrupt;
@@ -45,8 +47,12 @@ pub(super) struct Swept {
     pub(super) bytes: u64,
 }
 
-/// Removes what none of the owner's records needs.
-pub(super) fn sweep(store: &Store, home: &Home, interrupt: &Interrupt) -> Result<Swept, StoreError> {
+/// Removes what none of the owner's records needs. Where others are at work for long nothing goes, as `turns` says then.
+pub(super) fn sweep(store: &Store, home: &Home, turns: &mut Turns, interrupt: &Interrupt) -> Result<Swept, StoreError> {
+    // No copies for nothing, where it was in vain a moment ago.
+    if turns.is_in_vain() && turns.alone(&store.layout, interrupt)?.is_none() {
+        return Ok(Swept::default());
+    }
     let (keys, doomed) = {
         let work = store.begin(interrupt)?;
         let (records, lost) = store.records(home)?;
@@ -80,7 +86,7 @@ pub(super) fn sweep(store: &Store, home: &Home, interrupt: &Interrupt) -> Result
     if doomed.is_empty() {
         return Ok(Swept::default());
     }
-    remove(store, home, &keys, &doomed, interrupt)
+    remove(store, home, &keys, &doomed, turns, interrupt)
 }
 
 /// What records keep: key and tree.
@@ -161,9 +167,14 @@ fn remove(
     home: &Home,
     known: &Keys,
     doomed: &[PackId],
+    turns: &mut Turns,
     interrupt: &Interrupt,
 ) -> Result<Swept, StoreError> {
-    let _alone = session::lock(&store.layout, How::Exclusive, interrupt)?;
+    let Some(_alone) = turns.alone(&store.layout, interrupt)? else {
+        // The copies are there, and count.
+        store.recount(home)?;
+        return Ok(Swept::default());
+    };
     let (records, lost) = store.records(home)?;
     let new: Option<HashSet<ObjectId>> =
         keys(&records).difference(known).map(|(_, tree)| tree.parse::<ObjectId>().ok()).collect();
@@ -174,7 +185,8 @@ fn remove(
         _ => false,
     };
     if !may_go {
-        // The next cycle knows of them from the beginning.
+        // The next cycle knows of them from the beginning. What was copied counts.
+        store.recount(home)?;
         return Ok(swept);
     }
     for id in doomed {

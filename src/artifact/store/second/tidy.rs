@@ -9,6 +9,8 @@
 //! that is marked sends it again, and looks once more later.
 //!
 //! Times are those of the second level, so no clock of a machine has a say in it.
+//!
+//! The audit of the machine that does it says of each record that it goes, and why.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +20,8 @@ use std::time::Duration;
 use super::level::{Blob, BlobName, LevelError};
 use super::shared::{MAX_SHARED, Shared};
 use super::{AT_ONCE, Second, names};
-use crate::artifact::retention::Expiry;
+use crate::artifact::retention::{AuditEvent, Expiry, Lapse, Withdrawn};
+use crate::artifact::store::audit::gone;
 use crate::artifact::store::disk;
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::opened::Store;
@@ -57,12 +60,19 @@ struct Seen {
     unfit: HashMap<PackId, Blob>,
 }
 
+/// A record whose time is over.
+struct Over {
+    name: BlobName,
+    gone: Withdrawn,
+    why: Lapse,
+}
+
 /// What the records of an owner say.
 #[derive(Default)]
 struct Needed {
     packs: HashSet<PackId>,
     /// Records whose time is over.
-    over: Vec<BlobName>,
+    over: Vec<Over>,
     /// There are records that cannot be read: nobody knows what they need.
     is_blind: bool,
 }
@@ -144,8 +154,10 @@ impl Store {
             );
         }
         let remove = |name: &BlobName| second.note(second.level.remove(name, interrupt));
-        for name in &needed.over {
-            remove(name)?;
+        for Over { name, gone, why } in needed.over {
+            // First, so that nothing goes that the audit does not tell of.
+            self.audit(&[AuditEvent::lapse(gone, second.level.title(), why, self.now())])?;
+            remove(&name)?;
             tidied.records += 1;
         }
         for (id, mark) in &seen.marks {
@@ -231,15 +243,20 @@ impl Needed {
         let Some(bytes) = bytes else { return };
         match read(&bytes) {
             Some(shared) => {
-                let is_over = match shared.info.expires {
-                    Expiry::Never => false,
-                    Expiry::At(at) => at <= now,
-                    Expiry::None => keep.is_some_and(|keep| is_older(blob.modified, now, keep)),
+                let lapse = match shared.info.expires {
+                    Expiry::Never => None,
+                    Expiry::At(at) => (at <= now).then_some(Lapse::Expired { at }),
+                    Expiry::None => {
+                        keep.filter(|keep| is_older(blob.modified, now, *keep)).map(|keep| Lapse::Unused { keep })
+                    }
                 };
-                if is_over {
-                    self.over.push(blob.name.clone());
-                } else {
-                    self.packs.extend(shared.packs.iter().map(|pack| pack.id));
+                match lapse {
+                    Some(why) => {
+                        // Where it lies, whatever it says itself.
+                        let slug = names::split(&blob.name).map_or("", |(slug, _)| slug);
+                        self.over.push(Over { name: blob.name.clone(), gone: gone(slug, &shared.info), why });
+                    }
+                    None => self.packs.extend(shared.packs.iter().map(|pack| pack.id)),
                 }
             }
             // Of somebody with another key or a newer version, or damaged: it is not ours to remove.

@@ -1,5 +1,8 @@
 //! Collections: what goes takes nothing with it that somebody counts on.
 
+use std::time::Duration;
+
+use super::super::alone::Patience;
 use super::*;
 use crate::artifact::retention::Withdrawal;
 
@@ -214,7 +217,7 @@ fn what_was_kept_by_a_clock_that_was_wrong_is_from_now_and_its_grace_ends() {
 
 /// Has a collection decide that something goes, and wait; then somebody who was at work before comes to need it. Tells whether it is kept.
 fn is_kept_when(needs: impl FnOnce(&Bench, &super::super::opened::Work, &Kept)) -> bool {
-    use super::super::session::{self, How};
+    use super::super::session;
     let bench = Bench::in_memory();
     let tree = bench.folder("tree");
     fs::write(tree.join("file"), "x").unwrap();
@@ -235,7 +238,7 @@ fn is_kept_when(needs: impl FnOnce(&Bench, &super::super::opened::Work, &Kept)) 
         let stopped = Interrupt::default();
         stopped.raise();
         // As soon as it wants to be alone, nobody begins to work.
-        while session::lock(&bench.store.layout, How::Shared, &stopped).is_ok() {
+        while session::share(&bench.store.layout, &stopped).is_ok() {
             assert!(!collecting.is_finished(), "it had nothing to remove");
             std::thread::yield_now();
         }
@@ -280,4 +283,83 @@ fn what_somebody_has_come_to_need_since_a_collection_began_stays() {
             fs::write(path, record::to_bytes(&record).unwrap()).unwrap();
         }));
     }
+}
+
+/// Of somebody who gives up at once.
+const HASTY: Patience =
+    Patience { in_all: Duration::from_millis(20), first: Duration::from_millis(5), longest: Duration::from_millis(10) };
+
+#[test]
+fn names_that_go_wait_for_the_next_collection_where_others_are_at_work_all_the_time() {
+    let bench = Bench::in_memory();
+    let tree = bench.folder("tree");
+    fs::write(tree.join("file"), noise(100 << 10, 1)).unwrap();
+    let kept = bench.put(&member(), "name", &tree);
+    bench.store.pin(&member(), kept.put.id).unwrap();
+    bench.pass(31 * 24 * 3600);
+    // What the clock jumped over is no part of the grace.
+    for _ in 0..4 {
+        bench.pass(20 * 3600);
+        assert!(!bench.collect().is_put_off);
+    }
+    bench.store.unpin(&member(), &kept.put.id).unwrap();
+    let work = bench.store.begin(&Interrupt::default()).unwrap();
+    let collected = bench.collect_within(HASTY).unwrap().unwrap();
+    assert_eq!((collected.plan.deletions.len(), collected.deleted, collected.is_put_off), (1, 0, true));
+    assert_eq!((bench.store.list(None).unwrap().len(), packs(&bench)), (1, 1));
+    drop(work);
+    let collected = bench.collect();
+    assert_eq!((collected.deleted, collected.is_put_off, packs(&bench)), (1, false, 0));
+    assert!(collected.freed > 100 << 10);
+}
+
+#[test]
+fn room_is_given_back_by_the_next_collection_where_others_are_at_work_all_the_time() {
+    let bench = Bench::in_memory();
+    let (tree, part) = (bench.folder("tree"), bench.folder("part"));
+    let small = noise(50 << 10, 1);
+    fs::write(tree.join("large"), noise(4 << 20, 2)).unwrap();
+    fs::write(tree.join("small"), &small).unwrap();
+    fs::write(part.join("small"), &small).unwrap();
+    // Another owner's turn comes, too.
+    let other = owner("2", Trust::Member);
+    for whose in [member(), other.clone()] {
+        let whole = bench.put(&whose, "whole", &tree);
+        bench.put(&whose, "part", &part);
+        assert!(bench.store.forget_name(&whose, &whole.key, Withdrawal::NotTaken).unwrap());
+    }
+    let work = bench.store.begin(&Interrupt::default()).unwrap();
+    let collected = bench.collect_within(HASTY).unwrap().unwrap();
+    assert_eq!((collected.freed, collected.is_put_off), (0, true));
+    let counted = || bench.store.index().unwrap().usage(None).unwrap();
+    let there = || {
+        let homes = bench.store.homes().unwrap();
+        homes.iter().map(|home| bench.store.catalog_bytes(home).unwrap()).sum::<u64>()
+    };
+    assert_eq!(counted(), there());
+    drop(work);
+    let collected = bench.collect();
+    assert!(!collected.is_put_off && collected.freed > 8 << 20, "{} bytes", collected.freed);
+    assert_eq!(counted(), there());
+    for whose in [member(), other] {
+        let out = tempfile::tempdir().unwrap();
+        let found = bench.store.list(Some(&whose)).unwrap().remove(0);
+        bench.get(&whose, &found.info.content_hash, out.path()).unwrap();
+        assert_eq!(state(out.path()), state(&part));
+    }
+}
+
+#[test]
+fn whoever_makes_room_for_a_job_gives_up_where_others_are_at_work_all_the_time() {
+    let bench = Bench::with(Limits { owner_bytes: 100 << 10, reserve_bytes: 0, ..Limits::default() }, None);
+    let tree = bench.folder("tree");
+    fs::write(tree.join("file"), noise(50 << 10, 1)).unwrap();
+    bench.try_put_as(&member(), What::cache(b"deps"), &tree).unwrap();
+    let work = bench.store.begin(&Interrupt::default()).unwrap();
+    let make_room = || bench.store.make_room_within(&member(), 60 << 10, HASTY, &Interrupt::default());
+    assert!(matches!(make_room(), Err(StoreError::Busy { .. })));
+    assert_eq!(bench.store.list(None).unwrap().len(), 1);
+    drop(work);
+    assert_eq!(make_room().unwrap().names, ["deps"]);
+    assert_eq!((bench.store.list(None).unwrap().len(), packs(&bench)), (0, 0));
 }

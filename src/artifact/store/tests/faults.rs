@@ -337,14 +337,22 @@ impl Bench {
     }
 
     fn try_collect(&self) -> Result<Option<Collected>, StoreError> {
+        self.collect_within(super::super::alone::Patience::COLLECTION)
+    }
+
+    pub(super) fn collect_within(
+        &self,
+        patience: super::super::alone::Patience,
+    ) -> Result<Option<Collected>, StoreError> {
         let policies = crate::artifact::retention::Policies::default();
-        self.store.collect(&Collection {
+        let how = Collection {
             policies: &policies,
             cycle: Default::default(),
             is_dry_run: false,
             elapsed: None,
             interrupt: Interrupt::default(),
-        })
+        };
+        self.store.collect_within(&how, patience)
     }
 }
 

@@ -200,3 +200,45 @@ fn what_another_tree_has_brought_back_is_told_to_be_whole_as_soon_as_it_is_resto
     bench.get(&member(), &kept.put.id, &bench.folder("out")).unwrap();
     assert_eq!((known().result, known().object), (VerificationResult::Valid, None));
 }
+
+#[test]
+fn a_slow_look_at_one_tree_keeps_to_its_rate_and_nobody_waiting() {
+    use super::super::alone::{Patience, alone};
+    let (bench, kept) = keeping(&noise(50 << 10, 1));
+    let (interrupt, progress) = (Interrupt::default(), Progress::default());
+    let how = Verifying { only: Some(kept.put.id), rate: Some(1), interrupt: interrupt.clone() };
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| bench.store.verify(&how, &progress));
+        // What is read first takes hours at this rate.
+        while progress.bytes() == 0 {
+            assert!(!looking.is_finished(), "it is not kept to its rate");
+            std::thread::yield_now();
+        }
+        assert!(alone(&bench.store.layout, Patience::JOB, &Interrupt::default()).unwrap().is_some());
+        assert_eq!(known(&bench.store).result, VerificationResult::Verifying);
+        interrupt.raise();
+        assert!(matches!(looking.join().unwrap(), Err(StoreError::Interrupted)));
+    });
+    assert_eq!(known(&bench.store), Verification::pending(kept.put.id));
+}
+
+#[test]
+fn what_was_read_of_one_tree_is_told_and_only_that_is_read() {
+    let content = noise(50 << 10, 1);
+    let (bench, kept) = keeping(&content);
+    let other = bench.folder("other");
+    fs::write(other.join("file"), noise(1 << 20, 2)).unwrap();
+    let other = bench.put(&member(), "other", &other);
+    let verify = |only| bench.store.verify(&Verifying { only, ..all() }, &Progress::default()).unwrap();
+    let verified = verify(Some(kept.put.id));
+    // The root of the manifest, its one segment, and the file.
+    assert_eq!((verified.objects, verified.kept.len()), (3, 1));
+    assert!(verified.is_sound() && (50 << 10..100 << 10).contains(&verified.bytes), "{} bytes", verified.bytes);
+    assert!(verify(None).objects > verified.objects);
+    // What is wrong with another tree is not looked for; with this one, it is told and put aside.
+    damage(&bench, &content);
+    assert!(verify(Some(other.put.id)).is_sound());
+    let verified = verify(Some(kept.put.id));
+    assert_eq!(verified.damaged_packs.len(), 1);
+    assert_eq!(verified.kept[0].2.result, VerificationResult::Corrupted);
+}

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::super::alone::{Patience, alone};
 use super::super::collect::repack;
 use super::super::disk;
 use super::super::error::StoreError;
@@ -11,7 +12,7 @@ use super::super::opened::{Store, slug_of};
 use super::super::pack::PackId;
 use super::super::pack::files::Trouble;
 use super::super::pack::reader::Pack;
-use super::super::session::{self, How};
+use super::super::session;
 use super::Look;
 use crate::artifact::Interrupt;
 
@@ -29,7 +30,7 @@ impl Store {
         let noted = look.map_or(Ok(()), |look| self.note_look(&slug_of(home), id, look).map(drop));
         let noted = noted.and_then(|()| forget_seen(home)).and_then(|()| match damaged {
             [] => Ok(()),
-            damaged => self.put_damaged_aside(home, damaged, &Interrupt::default()),
+            damaged => self.put_damaged_aside(home, damaged, Patience::JOB, &Interrupt::default()),
         });
         if let Err(error) = noted {
             tracing::warn!(%error, "the damaged pack could not be mended");
@@ -41,10 +42,11 @@ impl Store {
         &self,
         home: &Home,
         damaged: &[PackId],
+        patience: Patience,
         interrupt: &Interrupt,
     ) -> Result<(), StoreError> {
         // A collector that looks at packs meanwhile could take the copies for what is there twice.
-        let _collector = session::collector_patiently(&self.layout, interrupt)?;
+        let _collector = session::collector_patiently(&self.layout, patience, interrupt)?;
         let aside = {
             let work = self.begin(interrupt)?;
             let catalog = self.catalog(home)?;
@@ -66,7 +68,11 @@ impl Store {
             }
             aside
         };
-        let _alone = session::lock(&self.layout, How::Exclusive, interrupt)?;
+        let Some(_alone) = alone(&self.layout, patience, interrupt)? else {
+            // The copies are there, and count.
+            self.recount(home)?;
+            return Err(patience.busy());
+        };
         forget_seen(home)?;
         for (path, trouble) in aside {
             match (trouble, path.file_name()) {

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+use super::alone::Patience;
 use super::error::StoreError;
 use super::id::ObjectId;
 use super::layout::Home;
@@ -35,9 +36,9 @@ pub use verdict::{Verification, VerificationResult};
 /// What was found out about a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Objects that were read.
+    /// Objects that were read, each copy of one.
     pub objects: u64,
-    /// Bytes of packs that were read.
+    /// Bytes that were read: of packs, or of what one tree has in them.
     pub bytes: u64,
     /// Packs that had something damaged in them, and were put aside.
     pub damaged_packs: Vec<String>,
@@ -104,11 +105,12 @@ impl Store {
         found: &mut Found,
         verified: &mut Verified,
     ) -> Result<(), StoreError> {
-        if how.only.is_none() {
-            self.read_packs(home, how, progress, found, verified)?;
-            if !found.is_nothing() {
-                self.put_damaged_aside(home, &found.packs, &how.interrupt)?;
-            }
+        let wanted = how.only.as_ref().map(|tree| self.objects_of(home, tree, &how.interrupt)).transpose()?;
+        if wanted.as_ref().is_none_or(|wanted| !wanted.is_empty()) {
+            self.read_packs(home, wanted.as_ref(), how, progress, found, verified)?;
+        }
+        if !found.is_nothing() {
+            self.put_damaged_aside(home, &found.packs, Patience::VERIFICATION, &how.interrupt)?;
         }
         let before = verified.kept.len();
         self.check_trees(home, how, found, verified)?;
@@ -131,9 +133,8 @@ impl Store {
             // What is kept now: what was removed since the packs were read is no damage.
             let (records, _) = self.records(home)?;
             let catalog = self.catalog(home)?;
-            // Everything was read already, unless only one tree is asked for: then being there is enough.
-            let budget = if how.only.is_some() { u64::MAX } else { 0 };
-            let mut checker = Checker::new(&catalog)?.reading(budget).suspecting(&found.objects);
+            // All of it was read already: being there is enough.
+            let mut checker = Checker::new(&catalog)?.suspecting(&found.objects);
             // A tree is looked at once, under however many names it is kept.
             let mut known: HashMap<ObjectId, Verification> = HashMap::new();
             for record in &records {
@@ -158,7 +159,11 @@ impl Store {
             }
             damaged.append(&mut checker.damaged);
         }
-        if damaged.is_empty() { Ok(()) } else { self.put_damaged_aside(home, &damaged, &how.interrupt) }
+        if damaged.is_empty() {
+            Ok(())
+        } else {
+            self.put_damaged_aside(home, &damaged, Patience::VERIFICATION, &how.interrupt)
+        }
     }
 
     /// Notes what a look at a tree came to.

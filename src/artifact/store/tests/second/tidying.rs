@@ -2,6 +2,17 @@
 
 use super::*;
 
+/// What the audit of a machine says that went.
+fn deletions(machine: &Bench) -> Vec<serde_json::Value> {
+    let mut lines = Vec::new();
+    for path in super::super::super::disk::names(&machine.root().join("audit")).unwrap() {
+        let text = fs::read_to_string(path).unwrap();
+        lines.extend(text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()));
+    }
+    lines.retain(|line| line["event"] == "artifact_deletion");
+    lines
+}
+
 /// Tidies up as often as it takes, half a day apart.
 fn tidy(bucket: &Arc<Bucket>, machine: &Bench, times: usize) -> Tidied {
     let mut all = Tidied::default();
@@ -182,4 +193,20 @@ fn what_is_kept_for_good_stays() {
     tidy(&bucket, &one, 3);
     assert_eq!(bucket.names("/records/").len(), 1);
     machine(&bucket).bring(&member(), &named("release")).unwrap().unwrap();
+    // Of each thing that went, and of no other, the audit says so once, and why; nothing has gone here.
+    let told: BTreeMap<String, serde_json::Value> =
+        deletions(&one).into_iter().map(|line| (line["name"].as_str().unwrap().to_owned(), line)).collect();
+    assert_eq!(deletions(&one).len(), 2);
+    assert!(told.keys().eq(["brief", "usual"]), "{told:?}");
+    for (name, rule, reason) in
+        [("brief", "expired", "it was to be kept until "), ("usual", "unused", "no machine asked for it in 30d")]
+    {
+        let line = &told[name];
+        assert_eq!((&line["rule"], &line["shared_store"]), (&rule.into(), &"memory://bucket".into()), "{line}");
+        assert!(line["reason"].as_str().unwrap().starts_with(reason), "{line}");
+        let info = one.store.find(&member(), &named(name)).unwrap().unwrap().info;
+        assert_eq!(line["artifact"], info.content_hash.to_string());
+        assert!(line["entry"].as_str().unwrap().starts_with(&format!("{}/", member().slug())), "{line}");
+    }
+    assert!(deletions(&machine(&bucket)).is_empty());
 }
