@@ -11,6 +11,7 @@ mod exec_caches;
 mod exec_containers;
 mod exec_terminal;
 mod gitlab_jobs;
+mod hostile_archives;
 mod kept_artifacts;
 mod load;
 mod owners;

@@ -13,7 +13,7 @@ use crate::support::s3::S3Server;
 use crate::support::{Agent, AgentOptions, TestForge, docker};
 
 /// A bucket, and a fleet whose jobs keep their caches there.
-struct Fleet {
+pub(crate) struct Fleet {
     forge: TestForge,
     server: S3Server,
     project: u64,
@@ -22,14 +22,14 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let forge = TestForge::start();
         let project = forge.case_project("team/cached");
         Self { forge, server: S3Server::start(), project, meet: tempfile::tempdir().unwrap() }
     }
 
     /// A machine with a state directory of its own.
-    fn machine(&self) -> Agent {
+    pub(crate) fn machine(&self) -> Agent {
         docker::build_images();
         let config = format!("[docker]\nvolumes = [\"{}:/meet\"]\n", self.meet.path().display());
         let options = AgentOptions { config, ..AgentOptions::default() }.without_network();
@@ -48,23 +48,23 @@ impl Fleet {
     }
 
     /// Runs a job that succeeds, whatever becomes of its cache; its log.
-    fn run(&self, agent: &mut Agent, name: &str, script: &[&str], cache: Value) -> (JobView, String) {
+    pub(crate) fn run(&self, agent: &mut Agent, name: &str, script: &[&str], cache: Value) -> (JobView, String) {
         let spec = job(agent, self.project, name, script, json!({ "cache": [cache] }));
         let (ended, log) = run(&self.forge, agent, spec);
         assert_eq!(ended.state, "success", "{log}\nthe agent wrote:\n{}", agent.output());
         (ended, log)
     }
 
-    fn printed(&self, job: &JobView) -> Vec<String> {
+    pub(crate) fn printed(&self, job: &JobView) -> Vec<String> {
         self.forge.job_log(job.id).output("step_script")
     }
 
     /// Where the object of a key lies, by gitlab-runner's rules.
-    fn object(&self, key: &str) -> PathBuf {
+    pub(crate) fn object(&self, key: &str) -> PathBuf {
         self.server.bucket().join(format!("ci/project/{}/{key}", self.project))
     }
 
-    fn leave(&self, agents: Vec<Agent>) {
+    pub(crate) fn leave(&self, agents: Vec<Agent>) {
         for mut agent in agents {
             agent.stop();
             agent.assert_nothing_left();
@@ -73,7 +73,7 @@ impl Fleet {
     }
 }
 
-fn cache(key: &str, policy: &str) -> Value {
+pub(crate) fn cache(key: &str, policy: &str) -> Value {
     json!({
         "key": key, "untracked": false, "policy": policy, "paths": ["deps/"], "when": "on_success", "fallback_keys": [],
     })
