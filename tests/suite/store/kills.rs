@@ -1,6 +1,6 @@
 //! Killed at random moments, again and again, while others are at work with the same store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,12 +13,15 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::{House, Seen, noise, seen};
 use crate::support::agent::said;
+use crate::support::s3::S3Server;
 use crate::support::try_until;
 
 /// How often one of them is killed.
 const KILLS: u32 = 200;
 /// The same where packs are encrypted: what a kill leaves is decided by the same steps.
 const KILLS_WITH_A_KEY: u32 = 60;
+/// The same where machines share what they keep: besides, they tell of it and send it.
+const KILLS_SHARED: u32 = 60;
 /// How many work at the same time.
 const AT_ONCE: u64 = 4;
 /// Looks at everything.
@@ -61,6 +64,8 @@ const ALL: [Work; 12] = [
 struct Known {
     /// What has to be there: what was put and told so, by id.
     kept: BTreeMap<String, Vec<Seen>>,
+    /// Those of them that are there only because they are pinned, which is for one machine alone.
+    pinned: BTreeSet<String>,
     /// How long work takes that is left alone.
     usual: BTreeMap<Work, Duration>,
 }
@@ -81,16 +86,41 @@ enum End {
 
 #[test]
 fn killed_at_two_hundred_random_moments_nothing_acknowledged_is_lost_and_every_start_is_clean() {
-    killed(House::with(&format!("[store]\n{SETTINGS}")), KILLS);
+    drop(killed(House::with(&format!("[store]\n{SETTINGS}")), KILLS));
 }
 
 #[test]
 fn killed_at_random_moments_an_encrypted_store_loses_nothing_either() {
-    killed(House::locked_with(SETTINGS), KILLS_WITH_A_KEY);
+    drop(killed(House::locked_with(SETTINGS), KILLS_WITH_A_KEY));
+}
+
+#[test]
+fn killed_at_random_moments_what_was_acknowledged_comes_to_the_other_machines() {
+    let server = S3Server::start();
+    let config = format!("[store]\n{SETTINGS}{}", server.config());
+    let field = killed(House::with(&config), KILLS_SHARED);
+    // Whoever keeps something tells of what those before it left untold.
+    let last = field.house.folder("last");
+    let waiting = try_until(LIMIT, || {
+        fs::write(last.join("file"), noise(100, rand::random())).unwrap();
+        field.house.put(&last, "last");
+        (field.house.json(&["stats"])["shared"]["waiting"] == 0).then_some(())
+    });
+    assert!(waiting.is_some(), "seed {}: not all is told", field.seed);
+    let other = Field { house: House::with(&config), ..field };
+    let (kept, pinned) = {
+        let known = other.known.lock().unwrap();
+        (known.kept.clone(), known.pinned.clone())
+    };
+    let shared: Vec<&String> = kept.keys().filter(|id| !pinned.contains(*id)).collect();
+    assert!(!shared.is_empty(), "nothing was for others");
+    shared.into_iter().for_each(|id| other.get(id, None));
+    let verified = other.house.run(&["verify"]);
+    assert!(verified.status.success(), "seed {}: {}", other.seed, said(&verified));
 }
 
 /// `FORGEHAND_SEED=NUMBER` repeats a run's moments.
-fn killed(house: House, kills: u32) {
+fn killed(house: House, kills: u32) -> Field {
     let seed = std::env::var("FORGEHAND_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("FORGEHAND_SEED={seed}");
     let field = Field { house, known: Mutex::default(), kills: AtomicU32::new(0), trees: AtomicU64::new(0), seed };
@@ -119,6 +149,8 @@ fn killed(house: House, kills: u32) {
         began.elapsed()
     );
     assert!(known.kept.len() as u32 >= kills / 10, "hardly anything was kept: {}", known.kept.len());
+    drop(known);
+    field
 }
 
 impl Field {
@@ -172,7 +204,11 @@ impl Field {
                 End::Killed(_) => false,
             };
             if work == Work::Put || (work == Work::PutAndPin && is_pinned()) {
-                self.known.lock().unwrap().kept.insert(id.to_owned(), expected);
+                let mut known = self.known.lock().unwrap();
+                known.kept.insert(id.to_owned(), expected);
+                if work == Work::PutAndPin {
+                    known.pinned.insert(id.to_owned());
+                }
             }
         }
         fs::remove_dir_all(tree).unwrap();
