@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use super::dir::StateDir;
 use super::error::JournalError;
@@ -48,12 +50,34 @@ pub(super) fn remove_finished(inner: &Inner) -> Result<(), JournalError> {
 pub(super) fn remove(dir: &StateDir, key: &JobKey) {
     // The payload first: whatever becomes of the rest, its secrets are gone.
     let _ = fs::remove_file(dir.assignment(key));
-    match fs::remove_dir_all(dir.job(key)) {
+    let folder = dir.job(key);
+    let removed = fs::remove_dir_all(&folder).or_else(|error| match error.kind() {
+        // An agent that is not root was killed while it unpacked an archive there.
+        io::ErrorKind::PermissionDenied => open_up(&folder).and_then(|()| fs::remove_dir_all(&folder)),
+        _ => Err(error),
+    });
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(job_key = %key, %error, "the folder of a job that is over cannot be removed yet");
         }
         _ => {}
     }
+}
+
+/// Lets us into every folder of ours below `folder`: nobody else can write there.
+fn open_up(folder: &Path) -> io::Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            // Of a link it says that it is one.
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn adopt(inner: &Inner, key: &JobKey, unknown: Unknown) -> Result<(), JournalError> {
@@ -117,4 +141,51 @@ fn keys(dir: &StateDir) -> Result<Vec<JobKey>, JournalError> {
         Ok(keys)
     })();
     read.map_err(|cause| JournalError::from_io(&path, cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Root may everything; without these it is as any user.
+    const RIGHTS: &str = "-dac_override,-dac_read_search";
+
+    #[test]
+    fn a_folder_that_an_agent_without_rights_may_not_enter_goes_all_the_same() {
+        let me = std::env::current_exe().unwrap();
+        let name = "state::folders::tests::an_agent_without_rights";
+        let test = ["--exact", name, "--ignored", "--nocapture"];
+        let output = Command::new("setpriv").args(["--bounding-set", RIGHTS]).arg(me).args(test).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "run by a_folder_that_an_agent_without_rights_may_not_enter_goes_all_the_same"]
+    fn an_agent_without_rights() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(temp.path().join("state")).unwrap();
+        let id = crate::pipeline::JobId::new("1");
+        let key = JobKey::of(&crate::pipeline::ForgeInstance::new("https://forge.example"), &id, "token");
+        let outside = temp.path().join("outside");
+        let closed = dir.job(&key).join("private/unpacked/closed");
+        fs::create_dir_all(closed.join("within")).unwrap();
+        fs::write(closed.join("within/file"), "x").unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::set_permissions(&outside, fs::Permissions::from_mode(0o500)).unwrap();
+        std::os::unix::fs::symlink(&outside, dir.job(&key).join("private/link")).unwrap();
+        for (folder, mode) in [(closed.join("within"), 0o500), (closed.clone(), 0o000)] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        assert!(fs::remove_dir_all(dir.job(&key)).is_err(), "else this shows nothing");
+        remove(&dir, &key);
+        assert!(!dir.job(&key).exists());
+        assert_eq!(
+            fs::metadata(&outside).unwrap().permissions().mode() & 0o777,
+            0o500,
+            "where a link leads nothing changes"
+        );
+    }
 }
