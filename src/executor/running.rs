@@ -18,6 +18,7 @@ use super::sandbox::shim::client::ShimClient;
 use super::sandbox::terminal::ShellRequest;
 use super::sandbox::{JobPaths, SandboxRecord};
 use super::stage::Stage;
+use super::stages::kept_here::HeldAhead;
 use super::steps::SharedProgram;
 use super::tools::Tools;
 use crate::executor::log::StageLog as _;
@@ -78,7 +79,7 @@ pub(super) struct Running<R> {
     pub(super) clues: Clues,
     pub(super) tell: Box<dyn Fn(FlowEvent) + Send + Sync>,
     /// Holds what is kept of the job's dependencies, while the first stages run.
-    pub(super) held_ahead: Option<tokio::task::JoinHandle<()>>,
+    pub(super) held_ahead: Option<HeldAhead>,
 }
 
 /// Why a stage did not end well.

@@ -123,8 +123,22 @@ impl ArchiveFile {
         self.has(u64::MAX).await.map(|()| self.path.as_path())
     }
 
+    /// Comes back when it is given up; never where it is whole.
+    pub async fn given_up(&self) {
+        if self.has(u64::MAX).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether it was given up.
+    pub fn is_given_up(&self) -> bool {
+        let is_written = matches!(*self.written.borrow(), Written::SoFar(_));
+        is_written && self.written.has_changed().is_err()
+    }
+
     /// Its bytes from the beginning, the last of them as soon as they are written, and their number where it is whole already. The
-    /// stream ends with an error when the archive is given up.
+    /// stream of an archive that is given up never ends, so that nobody takes that for a fault of whom it is sent to: see
+    /// [`ArchiveFile::given_up`].
     pub fn open(&self) -> io::Result<(Option<u64>, impl Stream<Item = io::Result<Bytes>> + Send + 'static)> {
         let file = tokio::fs::File::from_std(File::open(&self.path)?);
         self.sent.store(0, Ordering::Relaxed);
@@ -148,7 +162,8 @@ struct Following {
 impl Following {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let sent = self.sent;
-        let written = *self.written.wait_for(|written| written.is_news_after(sent)).await.map_err(|_| given_up())?;
+        let news = self.written.wait_for(|written| written.is_news_after(sent)).await.map(|written| *written);
+        let Ok(written) = news else { return std::future::pending().await };
         let room = (written.bytes() - sent).min(PIECE as u64);
         if room == 0 {
             return Ok(None);
@@ -193,6 +208,7 @@ mod tests {
         let all: Vec<_> = stream.map(Result::unwrap).collect().await;
         assert_eq!(all.concat(), b"first, second");
         assert_eq!(std::fs::read(file.whole().await.unwrap()).unwrap(), b"first, second");
+        assert!(!file.is_given_up() && futures_util::FutureExt::now_or_never(file.given_up()).is_none());
     }
 
     #[tokio::test]
@@ -203,9 +219,14 @@ mod tests {
         writer.write_all(&vec![7; 2 * PIECE]).unwrap();
         file.has(1).await.unwrap();
         drop(writer);
-        let all: Vec<_> = stream.collect().await;
-        assert!(matches!(&all[..], [Ok(_), .., Err(_)]), "{all:?}");
-        assert!(file.whole().await.is_err() && file.has(u64::MAX).await.is_err());
+        let mut stream = std::pin::pin!(stream);
+        let mut sent = 0;
+        while sent < 2 * PIECE {
+            sent += stream.next().await.unwrap().unwrap().len();
+        }
+        assert!(futures_util::FutureExt::now_or_never(stream.next()).is_none(), "it has no end");
+        assert!(file.whole().await.is_err() && file.has(u64::MAX).await.is_err() && file.is_given_up());
+        file.given_up().await;
     }
 
     #[tokio::test]

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::house::blocking;
-use crate::artifact::in_full;
 use crate::artifact::retention::ReferenceCause;
 use crate::artifact::store::{Store, StoreError, What};
+use crate::artifact::{Interrupt, in_full};
 use crate::pipeline::schedule::PipelineEnd;
 use crate::pipeline::{ForgeInstance, JobId, JobKey, Owner};
 
@@ -26,7 +26,7 @@ pub async fn hold(store: &Arc<Store>, run: &str, owner: &Owner, producer: &JobKe
                     info.producer.as_ref() == Some(&producer) && matches!(info.what, What::Artifact { .. })
                 });
             let trees: Vec<_> = left.map(|info| info.content_hash).collect();
-            if trees.is_empty() { Ok(()) } else { store.hold(&owner, &holder, &trees) }
+            if trees.is_empty() { Ok(()) } else { store.hold(&owner, &holder, &trees, &Interrupt::default()) }
         };
         hold().map_err(|error| in_full(&error))
     });

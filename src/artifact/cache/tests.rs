@@ -453,7 +453,7 @@ fn what_a_job_holds_or_somebody_pinned_stays() {
     }
     shelf.store.pin(&one, shelf.tree_of(&one, "pinned")).unwrap();
     let job = job_of(&one, "queued");
-    shelf.store.hold(&one, &job, &[shelf.tree_of(&one, "held")]).unwrap();
+    shelf.store.hold(&one, &job, &[shelf.tree_of(&one, "held")], &Interrupt::default()).unwrap();
     assert!(matches!(shelf.save(&one, "new", tree(&noise(5, 9000)).path()), Saved::Refused(_)));
     assert!(shelf.finds(&one, "pinned").is_some() && shelf.finds(&one, "held").is_some());
 

@@ -103,6 +103,8 @@ pub(super) struct Budget<'a> {
     session: PathBuf,
     beyond: Beyond,
     interrupt: Interrupt,
+    /// Raised when something else of the work has failed.
+    ended: Interrupt,
     /// All that may have been written when it has to be asked again.
     granted: AtomicU64,
     state: Mutex<State>,
@@ -125,8 +127,13 @@ impl<'a> Budget<'a> {
         interrupt: &Interrupt,
     ) -> Self {
         let (session, interrupt) = (session.folder().to_owned(), interrupt.clone());
-        let (granted, state) = (AtomicU64::new(0), Mutex::default());
-        Self { store, owner, home, session, beyond, interrupt, granted, state }
+        let (ended, granted, state) = (Interrupt::default(), AtomicU64::new(0), Mutex::default());
+        Self { store, owner, home, session, beyond, interrupt, ended, granted, state }
+    }
+
+    /// Nobody waits any more when `ended` is raised.
+    pub(super) fn wait_until(&mut self, ended: &Interrupt) {
+        self.ended = ended.clone();
     }
 
     /// Whether so many bytes may have been written in all, the last `piece` of them next.
@@ -165,10 +172,14 @@ impl<'a> Budget<'a> {
             match self.try_promise(state, needed, needed.saturating_sub(piece), waited >= WAIT)? {
                 Asked::Promised => return Ok(true),
                 Asked::Denied(denied) => {
+                    // What is not in its place by now never comes there.
+                    self.promise(0, false)?;
                     state.denied = Some(denied);
                     return Ok(false);
                 }
-                Asked::Wait if self.interrupt.is_raised() => return Err(StoreError::Interrupted),
+                Asked::Wait if self.interrupt.is_raised() || self.ended.is_raised() => {
+                    return Err(StoreError::Interrupted);
+                }
                 Asked::Wait => std::thread::sleep(STEP),
             }
             waited += STEP;
@@ -237,10 +248,11 @@ impl Store {
         self.index()?.set_usage(&slug_of(home), bytes)
     }
 
-    /// How much an owner may still write besides what others are writing.
+    /// How much an owner may still write, leaving out what others are writing: they may need less, and are waited for.
     pub(super) fn allowance(&self, owner: &Owner) -> Result<Allowance, StoreError> {
         let _quota = self.quota_lock()?;
-        self.allowed(owner, &self.promises(None)?, 0)
+        self.count(&self.home(owner))?;
+        self.allowed(owner, &[], 0)
     }
 
     /// How much an owner may still write besides what has been promised to others, for whoever has written `on_disk` bytes that do not
@@ -253,6 +265,7 @@ impl Store {
             return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
         }
         let project: Vec<String> = owners_of_project(owner).map(|owner| owner.slug()).collect();
+        let promised: u64 = others.iter().map(|other| other.bytes).sum();
         let (mut in_store, mut in_project, mut own_bytes) = (self.index()?.usage(None)?, 0, 0);
         for other in &project {
             in_project += self.index()?.usage(Some(other))?;
@@ -267,7 +280,7 @@ impl Store {
             let bytes = quota.saturating_sub(used);
             Allowance { bytes, quota, whose, setting }
         };
-        let disk = allowed("the disk's", "store.reserve (to less)", free.saturating_add(on_disk), 0);
+        let disk = allowed("the disk's", "store.reserve (to less)", free.saturating_add(on_disk), promised);
         let limits = [
             allowed("the store's", "store.max_size", self.limits.total_bytes, in_store),
             allowed("the project's", "store.max_project_size", self.limits.project_bytes, in_project),

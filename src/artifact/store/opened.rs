@@ -59,6 +59,8 @@ pub struct Store {
     pub(super) key: Option<StoreKey>,
     pub(super) second: Option<Second>,
     pub(super) serving: Option<Serving>,
+    /// Held while a job's references are read and written.
+    pub(super) holding: Mutex<()>,
     index: Mutex<Index>,
     time: Mutex<Option<ClockRecord>>,
 }
@@ -98,6 +100,7 @@ impl Store {
             key,
             second: None,
             serving: None,
+            holding: Mutex::default(),
             index: Mutex::new(index),
             time: Mutex::new(None),
         };

@@ -4,6 +4,8 @@
 //! takes another's references for those of jobs that are gone.
 
 use super::disk;
+use std::sync::PoisonError;
+
 use super::error::StoreError;
 use super::id::ObjectId;
 use super::opened::Store;
@@ -47,9 +49,17 @@ impl Store {
         Ok(self)
     }
 
-    /// Keeps trees that a job needs, besides those that it holds already, until [`Store::release`].
-    pub fn hold(&self, owner: &Owner, holder: &JobKey, trees: &[ObjectId]) -> Result<(), StoreError> {
-        let work = self.begin(&Interrupt::default())?;
+    /// Keeps trees that a job needs, besides those that it holds already, until [`Store::release`]. All of a job's references are in one record:
+    /// it is one process that writes it.
+    pub fn hold(
+        &self,
+        owner: &Owner,
+        holder: &JobKey,
+        trees: &[ObjectId],
+        interrupt: &Interrupt,
+    ) -> Result<(), StoreError> {
+        let work = self.begin(interrupt)?;
+        let _one_at_a_time = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reference = match self.read_record(&self.home(owner), &reference_key(holder))? {
             Some(Record::Reference(reference)) => reference,
             _ => Reference {

@@ -147,6 +147,10 @@ impl<R: Reporter> Outgoing<'_, R> {
         };
         let upload = meter::told(self.running, format!("Uploading {}", self.file_name), moved, upload);
         let sent = unless_stopped(stop, upload).await.map_err(|_| Unsent::Stopped)?;
+        if archive.is_given_up() {
+            // Why, the packing tells.
+            return Err(Unsent::Stopped);
+        }
         sent.map_err(|error| {
             let what = format!("the artifact {} ({}) could not be uploaded", self.file_name, self.kind());
             Unsent::Refused(transfer_failure(&what, error))

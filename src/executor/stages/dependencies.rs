@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::artifacts::{given_up, interruptible, tell, transfer_failure, unless_stopped};
@@ -19,7 +19,7 @@ use crate::forge::Reporter;
 use crate::pipeline::JobFailure;
 use crate::pipeline::definition::DependencySpec;
 
-/// Archives that come at the same time.
+/// Archives that come at the same time, or lie here until they are unpacked.
 const AT_ONCE: usize = 3;
 
 /// Brings the files of the jobs this one depends on into the work tree, in their order: later ones win.
@@ -40,15 +40,17 @@ pub(in crate::executor) async fn download<R: Reporter>(running: &mut Running<R>)
 }
 
 async fn download_all<R: Reporter>(running: &Running<R>, stop: CancellationToken) -> Result<(), JobFailure> {
-    let (arrived, mut arrivals) = mpsc::channel(AT_ONCE);
+    let room = Semaphore::new(AT_ONCE);
+    // Those that come are never kept waiting by one that is unpacked: whoever has begun goes on.
+    let (arrived, mut arrivals) = mpsc::unbounded_channel();
     let mut coming = Vec::new();
     for (number, dependency) in running.run.job.dependencies.iter().enumerate() {
-        coming.push(bring(running, number, dependency, &stop));
+        coming.push(bring(running, number, dependency, &room, &stop));
     }
     let bring = async move {
         let mut coming = futures_util::stream::iter(coming).buffered(AT_ONCE);
         while let Some(arrival) = coming.next().await {
-            if arrived.send(arrival).await.is_err() {
+            if arrived.send(arrival).is_err() {
                 break;
             }
         }
@@ -59,7 +61,7 @@ async fn download_all<R: Reporter>(running: &Running<R>, stop: CancellationToken
             running.run.log.say(Tone::Plain, &format!("Downloading artifacts for {name} ({id})..."));
             // In this order, too.
             let Some(arrival) = arrivals.recv().await else { break };
-            let (dependency, arrival) = arrival?;
+            let (dependency, arrival, _its_room) = arrival?;
             place(running, dependency, arrival, &stop).await?;
         }
         Ok(())
@@ -79,13 +81,16 @@ async fn bring<'d, R: Reporter>(
     running: &Running<R>,
     number: usize,
     dependency: &'d DependencySpec,
+    room: &'d Semaphore,
     stop: &CancellationToken,
-) -> Result<(&'d DependencySpec, Arrival), JobFailure> {
+) -> Result<(&'d DependencySpec, Arrival, Option<SemaphorePermit<'d>>), JobFailure> {
+    // Nobody closes it.
+    let its_room = room.acquire().await.ok();
     if let Some(found) = kept_here::find(running, dependency, stop).await {
-        return Ok((dependency, Arrival::Kept(found)));
+        return Ok((dependency, Arrival::Kept(found), its_room));
     }
     let archive = running.run.paths.private.join(format!("download-{number}"));
-    fetch(running, dependency, archive, stop).await.map(|archive| (dependency, Arrival::Archive(archive)))
+    fetch(running, dependency, archive, stop).await.map(|archive| (dependency, Arrival::Archive(archive), its_room))
 }
 
 async fn fetch<R: Reporter>(

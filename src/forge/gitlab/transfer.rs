@@ -83,8 +83,21 @@ fn own_disk(message: impl Into<String>) -> Attempt {
     Attempt::Failed(Trouble::OwnDisk, message.into())
 }
 
-/// Uploads one packed artifact.
+/// Uploads one artifact, which may still be being packed.
 pub(super) async fn upload(
+    reporter: &GitLabReporter,
+    artifact: &ArtifactSpec,
+    file_name: &str,
+    file: &ArchiveFile,
+) -> Result<(), TransferError> {
+    tokio::select! {
+        biased;
+        () = file.given_up() => Err(Trouble::OwnDisk.error(format!("{file_name} was not packed to its end"))),
+        sent = try_upload(reporter, artifact, file_name, file) => sent,
+    }
+}
+
+async fn try_upload(
     reporter: &GitLabReporter,
     artifact: &ArtifactSpec,
     file_name: &str,

@@ -100,7 +100,7 @@ impl Shelf {
         let artifact = self.keep(victim, NAME, files.path()).put.id;
         let known = Known { cache: self.tree_of(victim, KEY), artifact, job: job_of(victim, "queued"), files };
         self.store.pin(victim, known.cache).unwrap();
-        self.store.hold(victim, &known.job, &[known.artifact]).unwrap();
+        self.store.hold(victim, &known.job, &[known.artifact], &Interrupt::default()).unwrap();
         known
     }
 
@@ -152,7 +152,7 @@ const READS: [(&str, ReadAttack); 9] = [
     ("the id, among its own", |shelf, attacker, known| shelf.by_id(attacker, &known.artifact)),
     ("the id, pinned before", |shelf, attacker, known| {
         shelf.store.pin(attacker, known.cache).unwrap();
-        shelf.store.hold(attacker, &known.job, &[known.cache]).unwrap();
+        shelf.store.hold(attacker, &known.job, &[known.cache], &Interrupt::default()).unwrap();
         shelf.by_id(attacker, &known.cache)
     }),
 ];
@@ -196,7 +196,7 @@ const WRITES: [(&str, WriteAttack); 7] = [
     ("pins and references of its own", |shelf, attacker, known| {
         for tree in [known.cache, known.artifact] {
             shelf.store.pin(attacker, tree).unwrap();
-            shelf.store.hold(attacker, &known.job, &[tree]).unwrap();
+            shelf.store.hold(attacker, &known.job, &[tree], &Interrupt::default()).unwrap();
             assert!(shelf.store.unpin(attacker, &tree).unwrap());
         }
         assert!(shelf.store.release(attacker, &known.job, ReferenceCause::JobFailed).unwrap());
@@ -285,7 +285,7 @@ fn a_pin_on_anothers_tree_keeps_nothing() {
         }
         let tree_of_a = shelf.tree_of(victim, "a");
         shelf.store.pin(attacker, tree_of_a).unwrap();
-        shelf.store.hold(attacker, &job_of(attacker, "j"), &[tree_of_a]).unwrap();
+        shelf.store.hold(attacker, &job_of(attacker, "j"), &[tree_of_a], &Interrupt::default()).unwrap();
         stored(&shelf.save(victim, "c", tree(&noise(2, LENGTH)).path()));
         assert_eq!(shelf.finds(victim, "a"), None, "{}", cell.label);
         // Nor does it stand in the way of the one who has it.

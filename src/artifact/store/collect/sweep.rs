@@ -72,7 +72,12 @@ pub(super) fn sweep(store: &Store, home: &Home, turns: &mut Turns, interrupt: &I
             return Ok(Swept::default());
         }
         let mut doomed = doomed(&catalog, &marks)?;
-        match copy_what_is_left(store, home, &work.session, &catalog, &marks, &doomed) {
+        let copied = copy_what_is_left(store, home, &work.session, &catalog, &marks, &doomed);
+        if copied.is_err() {
+            // Some of it may be in its place.
+            store.recount(home)?;
+        }
+        match copied {
             // What could not be copied is still needed: looking at everything deals with it.
             Ok(copied) => {
                 doomed.retain(|pack| !copied.packs.contains(pack) && !copied.left_out.contains_key(pack));
@@ -170,11 +175,12 @@ fn remove(
     turns: &mut Turns,
     interrupt: &Interrupt,
 ) -> Result<Swept, StoreError> {
-    let Some(_alone) = turns.alone(&store.layout, interrupt)? else {
+    let alone = turns.alone(&store.layout, interrupt);
+    if !matches!(alone, Ok(Some(_))) {
         // The copies are there, and count.
         store.recount(home)?;
-        return Ok(Swept::default());
-    };
+    }
+    let Some(_alone) = alone? else { return Ok(Swept::default()) };
     let (records, lost) = store.records(home)?;
     let new: Option<HashSet<ObjectId>> =
         keys(&records).difference(known).map(|(_, tree)| tree.parse::<ObjectId>().ok()).collect();

@@ -231,6 +231,10 @@ pub(super) fn put(work: &PutWork<'_>, room: Room<'_>, catalog: Catalog, paths: P
     let pool = Pool::new(BUFFERS);
     let failure = Failure::default();
     let window = Window::new();
+    let mut room = room;
+    if let Room::Within(budget) = &mut room {
+        budget.wait_until(&failure.has_ended);
+    }
     let (packer, full) = Packer::new(work.session, work.key, room);
     let packer = &packer;
     let (assembled, closed) = std::thread::scope(|scope| {

@@ -169,13 +169,14 @@ impl Store {
         self.have_room(shared, bytes, interrupt)?;
         let session = Session::begin(&self.layout)?;
         let budget = Budget::new(self, &shared.info.owner, home, &session, Beyond::Refused, interrupt);
-        budget.covers(bytes, 0)?;
+        budget.covers(bytes, bytes)?;
         let receiver = Receiver { second, slug: &slug_of(home), key: self.key.as_ref(), interrupt };
         let paths = receiver.receive(&session, &missing)?;
         // From here on nothing is removed.
         let work = Work::of(session, self.hold_still(interrupt)?);
-        self.admit(&work, home, shared, &paths, interrupt)?;
+        let admitted = self.admit(&work, home, shared, &paths, interrupt);
         self.recount(home)?;
+        admitted?;
         drop(budget);
         if reason == Reason::Wanted && bytes > 0 {
             // As after a put of it.

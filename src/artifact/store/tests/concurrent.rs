@@ -186,7 +186,7 @@ fn an_agent_gives_back_what_its_own_jobs_held_and_not_what_anothers_do() {
     let job = crate::pipeline::JobKey::of(&member().forge, &crate::pipeline::JobId::new("1"), "token");
     let one = again(&bench).serving("one").unwrap();
     let other = again(&bench).serving("other").unwrap();
-    one.hold(&member(), &job, &[kept.put.id]).unwrap();
+    one.hold(&member(), &job, &[kept.put.id], &Interrupt::default()).unwrap();
     let [holder] = &other.holders().unwrap()[..] else { panic!("one job holds something") };
     assert_eq!((&holder.job, &holder.owner), (&job, &member()));
     let answers = |store: &Store| store.answers_for(holder).unwrap();
@@ -197,7 +197,7 @@ fn an_agent_gives_back_what_its_own_jobs_held_and_not_what_anothers_do() {
     assert!(answers(&other), "it has been gone for long, as far as anybody knows");
     // What was held before agents said who they are.
     let old = crate::pipeline::JobKey::of(&member().forge, &crate::pipeline::JobId::new("2"), "token");
-    bench.store.hold(&member(), &old, &[kept.put.id]).unwrap();
+    bench.store.hold(&member(), &old, &[kept.put.id], &Interrupt::default()).unwrap();
     let holders = other.holders().unwrap();
     let old = holders.iter().find(|holder| holder.job == old).unwrap();
     assert!(other.answers_for(old).unwrap());
@@ -211,7 +211,7 @@ fn an_agent_that_is_gone_for_a_moment_keeps_what_its_jobs_hold() {
     let kept = bench.put(&member(), "a", &tree);
     let job = crate::pipeline::JobKey::of(&member().forge, &crate::pipeline::JobId::new("1"), "token");
     let one = again(&bench).serving("one").unwrap();
-    one.hold(&member(), &job, &[kept.put.id]).unwrap();
+    one.hold(&member(), &job, &[kept.put.id], &Interrupt::default()).unwrap();
     drop(one);
     let other = again(&bench).serving("other").unwrap();
     assert!(!other.answers_for(&other.holders().unwrap()[0]).unwrap());

@@ -68,11 +68,12 @@ impl Store {
             }
             aside
         };
-        let Some(_alone) = alone(&self.layout, patience, interrupt)? else {
+        let alone = alone(&self.layout, patience, interrupt);
+        if !matches!(alone, Ok(Some(_))) {
             // The copies are there, and count.
             self.recount(home)?;
-            return Err(patience.busy());
-        };
+        }
+        let Some(_alone) = alone? else { return Err(patience.busy()) };
         forget_seen(home)?;
         for (path, trouble) in aside {
             match (trouble, path.file_name()) {

@@ -68,7 +68,8 @@ pub(super) async fn find<R: Reporter>(
         }
         let found = found.filter(|found| found.info.metadata.get(ARCHIVE_SIZE) == Some(&size));
         if let Some(found) = &found {
-            store.hold(&found.info.owner, &holder, &[found.info.content_hash]).map_err(|error| in_words(&error))?;
+            let trees = [found.info.content_hash];
+            store.hold(&found.info.owner, &holder, &trees, &interrupt).map_err(|error| in_words(&error))?;
             // It may have been removed just before it was held.
             let still = store.find(&owner, &wanted).map_err(|error| in_words(&error))?;
             let still = still.filter(|still| still.info == found.info);
@@ -84,26 +85,44 @@ pub(super) async fn find<R: Reporter>(
 
 /// Holds what is kept here of the job's dependencies from its beginning: it may be long until it needs them. Beside its first stages, which
 /// do not wait for it.
-pub(in crate::executor) fn hold_ahead<R: Reporter>(running: &Running<R>) -> Option<JoinHandle<()>> {
+pub(in crate::executor) fn hold_ahead<R: Reporter>(running: &Running<R>) -> Option<HeldAhead> {
     let run = &running.run;
     let (store, owner, holder) = (run.tools.store.clone(), run.job.owner.clone(), run.job.key.clone());
     let name = |dependency: &DependencySpec| name_of(run.tools.run.as_deref(), &dependency.id, &dependency.file_name);
     let names: Vec<String> = run.job.dependencies.iter().map(name).collect();
+    let interrupt = Interrupt::default();
+    let raised = interrupt.clone();
     let hold = move || -> Result<(), StoreError> {
         for name in names {
             if let Some(found) = store.find(&owner, &Wanted::Named(name))? {
-                store.hold(&found.info.owner, &holder, &[found.info.content_hash])?;
+                store.hold(&found.info.owner, &holder, &[found.info.content_hash], &raised)?;
             }
         }
         Ok(())
     };
     (!run.job.dependencies.is_empty()).then(|| {
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = hold() {
+        let task = tokio::task::spawn_blocking(move || match hold() {
+            Ok(()) | Err(StoreError::Interrupted) => {}
+            Err(error) => {
                 tracing::warn!(error = in_full(&error), "what the job needs of others is held only when it needs it");
             }
-        })
+        });
+        HeldAhead { task, interrupt }
     })
+}
+
+/// Work that holds what a job needs.
+pub(in crate::executor) struct HeldAhead {
+    task: JoinHandle<()>,
+    interrupt: Interrupt,
+}
+
+impl HeldAhead {
+    /// Comes back when it holds nothing more. What went wrong is in the log.
+    async fn end(self) {
+        self.interrupt.raise();
+        let _ = self.task.await;
+    }
 }
 
 /// Whether another machine has told the shared store of it, and it came.
@@ -158,8 +177,7 @@ fn restore_staged(
 /// Gives back what the job held, however it ended.
 pub(in crate::executor) async fn release<R: Reporter>(running: &mut Running<R>) {
     if let Some(ahead) = running.held_ahead.take() {
-        // What it does not say it has logged.
-        let _ = ahead.await;
+        ahead.end().await;
     }
     let run = &running.run;
     if run.job.dependencies.is_empty() {
