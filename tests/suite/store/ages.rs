@@ -32,7 +32,7 @@ fn come_true(house: &House, cases: &[Case]) {
     assert_eq!(collected["deleted"], cases.iter().filter(goes).count(), "{collected}");
     let stay: BTreeSet<String> = cases.iter().filter(|case| !case.4).map(|case| case.0.to_owned()).collect();
     assert_eq!(names(house), stay);
-    assert!(total() < full, "{collected}");
+    assert_eq!(full - total(), collected["freed_bytes"].as_u64().unwrap(), "{collected}");
     let lines = removed(house);
     assert_eq!(lines.len(), cases.iter().filter(goes).count(), "{lines:?}");
     for (name, (made, _), policy, rule, _) in cases.iter().filter(goes) {
