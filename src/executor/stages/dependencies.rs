@@ -70,7 +70,7 @@ async fn download_all<R: Reporter>(running: &Running<R>, stop: CancellationToken
 /// What a dependency left, on this machine.
 enum Arrival {
     /// The store has it.
-    Kept(Found),
+    Kept(Box<Found>),
     /// Its archive lies here.
     Archive(PathBuf),
 }
@@ -82,7 +82,7 @@ async fn bring<'d, R: Reporter>(
     stop: &CancellationToken,
 ) -> Result<(&'d DependencySpec, Arrival), JobFailure> {
     if let Some(found) = kept_here::find(running, dependency, stop).await {
-        return Ok((dependency, Arrival::Kept(found)));
+        return Ok((dependency, Arrival::Kept(Box::new(found))));
     }
     let archive = running.run.paths.private.join(format!("download-{number}"));
     fetch(running, dependency, archive, stop).await.map(|archive| (dependency, Arrival::Archive(archive)))
@@ -116,7 +116,7 @@ async fn place<R: Reporter>(
         Arrival::Archive(archive) => archive,
         Arrival::Kept(found) => {
             let place = found.place();
-            match kept_here::restore(running, found, stop).await {
+            match kept_here::restore(running, *found, stop).await {
                 Ok((entries, remarks)) => {
                     tell(log, &remarks);
                     let text = format!("Restored artifacts of {name} from {place}: {entries} files and folders");
