@@ -1,6 +1,10 @@
 //! `forgehand store`, as the built program: what goes in comes out, whatever happens to it in between.
 
+mod aged;
+mod ages;
 mod audit;
+mod clock;
+mod flips;
 mod jobs;
 mod keeping;
 mod kills;

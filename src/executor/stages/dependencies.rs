@@ -61,7 +61,7 @@ async fn download_all<R: Reporter>(running: &Running<R>, stop: CancellationToken
             running.run.log.say(Tone::Plain, &format!("Downloading artifacts for {name} ({id})..."));
             // In this order, too.
             let Some(arrival) = arrivals.recv().await else { break };
-            let (dependency, arrival, _its_room) = arrival?;
+            let Arrived { dependency, arrival, _room } = arrival?;
             place(running, dependency, arrival, &stop).await?;
         }
         Ok(())
@@ -72,9 +72,16 @@ async fn download_all<R: Reporter>(running: &Running<R>, stop: CancellationToken
 /// What a dependency left, on this machine.
 enum Arrival {
     /// The store has it.
-    Kept(Found),
+    Kept(Box<Found>),
     /// Its archive lies here.
     Archive(PathBuf),
+}
+
+struct Arrived<'d> {
+    dependency: &'d DependencySpec,
+    arrival: Arrival,
+    /// Given back when it is in its place.
+    _room: Option<SemaphorePermit<'d>>,
 }
 
 async fn bring<'d, R: Reporter>(
@@ -83,14 +90,15 @@ async fn bring<'d, R: Reporter>(
     dependency: &'d DependencySpec,
     room: &'d Semaphore,
     stop: &CancellationToken,
-) -> Result<(&'d DependencySpec, Arrival, Option<SemaphorePermit<'d>>), JobFailure> {
+) -> Result<Arrived<'d>, JobFailure> {
     // Nobody closes it.
     let its_room = room.acquire().await.ok();
     if let Some(found) = kept_here::find(running, dependency, stop).await {
-        return Ok((dependency, Arrival::Kept(found), its_room));
+        return Ok(Arrived { dependency, arrival: Arrival::Kept(Box::new(found)), _room: its_room });
     }
     let archive = running.run.paths.private.join(format!("download-{number}"));
-    fetch(running, dependency, archive, stop).await.map(|archive| (dependency, Arrival::Archive(archive), its_room))
+    let archive = fetch(running, dependency, archive, stop).await?;
+    Ok(Arrived { dependency, arrival: Arrival::Archive(archive), _room: its_room })
 }
 
 async fn fetch<R: Reporter>(
@@ -121,7 +129,7 @@ async fn place<R: Reporter>(
         Arrival::Archive(archive) => archive,
         Arrival::Kept(found) => {
             let place = found.place();
-            match kept_here::restore(running, found, stop).await {
+            match kept_here::restore(running, *found, stop).await {
                 Ok((entries, remarks)) => {
                     tell(log, &remarks);
                     let text = format!("Restored artifacts of {name} from {place}: {entries} files and folders");

@@ -54,6 +54,8 @@ fn an_upload_that_is_refused_fails_the_job_and_one_that_is_in_trouble_is_repeate
         ended.failed("script_failure").said(said).said("artifacts.zip").said("Job failed: ");
         house.forge.heal(rule);
     }
+    // It begins to be sent while it is packed.
+    let make = "head -c 3000000 /dev/urandom >file";
     for action in [FaultAction::status(500), FaultAction::status(503), FaultAction::Reset, FaultAction::html()] {
         let what = format!("{action:?}");
         let rule = house.forge.fail(FaultRule::first(2, Endpoint::UploadArtifact, action));
@@ -67,6 +69,21 @@ fn an_upload_that_is_refused_fails_the_job_and_one_that_is_in_trouble_is_repeate
     let ended = house.run(&[make], with_artifact());
     ended.succeeded();
     house.forge.heal(rule);
+    house.close();
+}
+
+#[test]
+fn files_that_cannot_be_packed_fail_the_job_for_what_it_is_and_nothing_half_is_kept() {
+    let mut house = House::quick();
+    // Found out before anything is sent, and when the first of them is on its way.
+    for size in [10, 3_000_000] {
+        let mut artifacts = archive_of(&["one", "other"]);
+        artifacts[0]["artifact_format"] = json!("raw");
+        let make = format!("head -c {size} /dev/urandom >one; cp one other");
+        let ended = house.run(&[&make], json!({ "artifacts": artifacts }));
+        ended.failed("script_failure").said("the files could not be packed").said("raw");
+        assert!(ended.view.artifact("archive").is_none(), "{:?}", ended.view.artifacts);
+    }
     house.close();
 }
 

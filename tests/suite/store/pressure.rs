@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use super::aged::{Age, DAY, age, going, names, put};
 use super::{House, noise, seen};
 use crate::support::agent::said;
 
@@ -79,4 +80,67 @@ fn from_98_per_cent_on_nothing_new_is_taken_and_what_to_do_is_said() {
     assert!(alert["actions"].as_array().unwrap().contains(&"new_artifacts_refused".into()), "{alert}");
     house.put(&tree, "new");
     assert_eq!(house.got("new"), seen(&tree));
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(name, rule)| ((*name).to_owned(), (*rule).to_owned())).collect()
+}
+
+#[test]
+fn periods_get_shorter_the_fuller_it_is() {
+    let house = House::with(CONFIG);
+    // Periods of 72 hours and 7 days: a quarter less is 54 and 126 hours, half is 36 and 84.
+    let all: [(&str, Age); 7] = [
+        ("due", (10 * DAY, 73)),
+        ("a-quarter", (10 * DAY, 55)),
+        ("old-a-quarter", (40 * DAY, 127)),
+        ("a-half", (10 * DAY, 37)),
+        ("old-a-half", (40 * DAY, 85)),
+        ("old-used", (40 * DAY, 30)),
+        ("young", (7 * DAY - 1, 7 * DAY - 1)),
+    ];
+    for (name, _) in &all {
+        put(&house, name, 1000, &[]);
+    }
+    age(&house, &all);
+    fill(&house, "half", 50);
+    assert_eq!(going(&house), pairs(&[("due", "aging")]));
+    fill(&house, "fuller", 81);
+    let quarter = [("due", "aging"), ("old-a-quarter", "old"), ("a-quarter", "aging")];
+    assert_eq!(going(&house), pairs(&quarter));
+    fill(&house, "full", 91);
+    let half = [("old-a-half", "old"), ("a-half", "aging"), ("old-used", "size")];
+    assert_eq!(going(&house), pairs(&[&quarter[..], &half[..]].concat()));
+    house.ends_with(0, &["gc"]);
+    assert_eq!(names(&house), ["full", "fuller", "half", "young"].map(str::to_owned).into());
+}
+
+#[test]
+fn from_90_per_cent_on_the_largest_go_first_until_there_is_room() {
+    let house = House::with(CONFIG);
+    // All of them were used within half of their period; the smaller the longer ago.
+    let all: [(&str, usize, Age); 5] = [
+        ("large", 2_400_000, (10 * DAY, 20)),
+        ("middle", 1_200_000, (10 * DAY, 25)),
+        ("small", 600_000, (10 * DAY, 30)),
+        ("pinned", 2_500_000, (40 * DAY, 40 * DAY)),
+        ("young", 2_600_000, (6 * DAY, 6 * DAY)),
+    ];
+    for (name, bytes, _) in &all {
+        put(&house, name, *bytes, &[]);
+    }
+    house.ends_with(0, &["pin", "pinned"]);
+    age(&house, &all.map(|(name, _, age)| (name, age)));
+    assert_eq!(going(&house), []);
+    fill(&house, "full", 91);
+    assert_eq!(going(&house), pairs(&[("large", "size")]));
+    let (_, planned) = decided(&house, &["gc"]);
+    for name in ["middle", "small"] {
+        let rule = planned.iter().find(|one| one.0 == name).map(|one| one.1.as_str());
+        assert_eq!(rule, Some("relieved"), "{planned:?}");
+    }
+    assert_eq!(names(&house), ["full", "middle", "pinned", "small", "young"].map(str::to_owned).into());
+    // Full again, the next in size goes.
+    fill(&house, "fuller", 92);
+    assert_eq!(going(&house), pairs(&[("middle", "size")]));
 }

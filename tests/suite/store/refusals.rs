@@ -195,61 +195,6 @@ fn damage_ends_with_the_next_put(house: &House) {
 }
 
 #[test]
-fn a_flipped_bit_in_any_file_is_noticed_or_does_no_harm() {
-    a_bit_is_flipped(&House::new());
-}
-
-#[test]
-fn a_flipped_bit_in_any_file_of_an_encrypted_store_is_noticed_or_does_no_harm() {
-    a_bit_is_flipped(&House::locked());
-}
-
-/// A bit of each kind of file, in several places: told, or of no consequence; never another content.
-fn a_bit_is_flipped(house: &House) {
-    let tree = ordinary(&house.path("tree"), 1);
-    house.put(&tree, "a");
-    house.ends_with(0, &["pin", "a"]);
-    let expected = seen(&tree);
-    let master = house.path("master");
-    copy(&house.store(), &master);
-    let files: Vec<_> =
-        files_below(&master).iter().map(|path| path.strip_prefix(&master).unwrap().to_owned()).collect();
-    assert!(files.len() >= 6, "{files:?}");
-    for file in files {
-        let length = fs::metadata(master.join(&file)).unwrap().len() as usize;
-        let places: Vec<usize> = [0, 9, 40, length / 2, length.saturating_sub(60), length.saturating_sub(1)]
-            .into_iter()
-            .filter(|at| *at < length)
-            .collect();
-        for at in places {
-            fs::remove_dir_all(house.store()).unwrap();
-            copy(&master, &house.store());
-            flip(&house.store().join(&file), at);
-            let dest = house.path("dest");
-            let output = house.run(&["get", "a", dest.to_str().unwrap()]);
-            let what = format!("{} at {at} of {length}: {}", file.display(), said(&output));
-            match output.status.code() {
-                Some(0) => assert_eq!(seen(&dest), expected, "{what}"),
-                Some(1 | 3) => assert!(!dest.exists() && !said(&output).is_empty(), "{what}"),
-                _ => panic!("{what}"),
-            }
-            let verified = house.run(&["verify"]);
-            assert!(matches!(verified.status.code(), Some(0 | 1 | 3)), "{what}{}", said(&verified));
-            // The truth is told: what is sound by its own account can be had.
-            if verified.status.success() {
-                assert_eq!(house.got("a"), expected, "{what}");
-            }
-            let _ = fs::remove_dir_all(&dest);
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-    assert!(copied.success());
-}
-
-#[test]
 fn a_newer_format_is_refused_and_left_alone() {
     let house = House::new();
     let tree = ordinary(&house.path("tree"), 1);

@@ -44,6 +44,7 @@ struct Use {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Swept {
     pub(super) packs: u64,
+    /// By how much it became less.
     pub(super) bytes: u64,
 }
 
@@ -53,7 +54,7 @@ pub(super) fn sweep(store: &Store, home: &Home, turns: &mut Turns, interrupt: &I
     if turns.is_in_vain() && turns.alone(&store.layout, interrupt)?.is_none() {
         return Ok(Swept::default());
     }
-    let (keys, doomed) = {
+    let (keys, doomed, grown) = {
         let work = store.begin(interrupt)?;
         let (records, lost) = store.records(home)?;
         if lost > 0 {
@@ -72,6 +73,7 @@ pub(super) fn sweep(store: &Store, home: &Home, turns: &mut Turns, interrupt: &I
             return Ok(Swept::default());
         }
         let mut doomed = doomed(&catalog, &marks)?;
+        let mut grown = 0;
         let copied = copy_what_is_left(store, home, &work.session, &catalog, &marks, &doomed);
         if copied.is_err() {
             // Some of it may be in its place.
@@ -80,18 +82,28 @@ pub(super) fn sweep(store: &Store, home: &Home, turns: &mut Turns, interrupt: &I
         match copied {
             // What could not be copied is still needed: looking at everything deals with it.
             Ok(copied) => {
+                grown = bytes_that_came(home, &catalog, &copied.packs);
                 doomed.retain(|pack| !copied.packs.contains(pack) && !copied.left_out.contains_key(pack));
             }
             // Without room for copies, what nobody needs anything of goes first.
             Err(StoreError::NoSpace { .. }) => doomed = unneeded(&catalog, &marks)?,
             Err(error) => return Err(error),
         }
-        (keys(&records), doomed)
+        (keys(&records), doomed, grown)
     };
     if doomed.is_empty() {
         return Ok(Swept::default());
     }
-    remove(store, home, &keys, &doomed, turns, interrupt)
+    let mut swept = remove(store, home, &keys, &doomed, turns, interrupt)?;
+    // What only lies in another pack now was not given back.
+    swept.bytes = swept.bytes.saturating_sub(grown);
+    Ok(swept)
+}
+
+/// Bytes of those packs that were not there before.
+fn bytes_that_came(home: &Home, before: &Catalog, packs: &[PackId]) -> u64 {
+    let came = packs.iter().filter(|id| before.packs().iter().all(|pack| pack.id != **id));
+    came.map(|id| std::fs::metadata(home.pack(*id)).map_or(0, |file| file.len())).sum()
 }
 
 /// What records keep: key and tree.

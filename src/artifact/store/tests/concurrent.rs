@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::artifact::retention::ReferenceCause;
 
 #[test]
 fn what_is_kept_while_the_index_is_made_anew_is_found() {
@@ -238,4 +239,28 @@ fn what_expires_is_counted_by_the_clock_that_ages_are_counted_by() {
     assert!(since > now, "ages are counted from the highest time that was agreed on");
     let lasts = until.duration_since(since);
     assert_eq!(lasts.as_hours(), 30 * 24, "{kept:?}");
+}
+
+#[test]
+fn a_job_that_holds_several_things_at_once_holds_all_of_them() {
+    let bench = Bench::in_memory();
+    let tree = bench.folder("tree");
+    let job = crate::pipeline::JobKey::of(&member().forge, &crate::pipeline::JobId::new("1"), "token");
+    let ids: Vec<_> = (0..6)
+        .map(|number| {
+            fs::write(tree.join("file"), noise(10, number)).unwrap();
+            bench.put(&member(), &number.to_string(), &tree).put.id
+        })
+        .collect();
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            for id in &ids {
+                let (store, job) = (&bench.store, &job);
+                scope.spawn(move || store.hold(&member(), job, &[*id], &Interrupt::default()).unwrap());
+            }
+        });
+        let held = bench.store.list(Some(&member())).unwrap().into_iter().map(|listed| listed.references);
+        assert_eq!(held.collect::<Vec<_>>(), [1; 6]);
+        assert!(bench.store.release(&member(), &job, ReferenceCause::JobSucceeded).unwrap());
+    }
 }
