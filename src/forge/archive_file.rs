@@ -137,8 +137,8 @@ impl ArchiveFile {
     }
 
     /// Its bytes from the beginning, the last of them as soon as they are written, and their number where it is whole already. The
-    /// stream of an archive that is given up never ends, so that nobody takes that for a fault of whom it is sent to: see
-    /// [`ArchiveFile::given_up`].
+    /// stream ends with an error when the archive is given up: so that nobody takes that for a fault of whom it is sent to, see
+    /// [`ArchiveFile::given_up`], which tells it as early.
     pub fn open(&self) -> io::Result<(Option<u64>, impl Stream<Item = io::Result<Bytes>> + Send + 'static)> {
         let file = tokio::fs::File::from_std(File::open(&self.path)?);
         self.sent.store(0, Ordering::Relaxed);
@@ -162,8 +162,7 @@ struct Following {
 impl Following {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let sent = self.sent;
-        let news = self.written.wait_for(|written| written.is_news_after(sent)).await.map(|written| *written);
-        let Ok(written) = news else { return std::future::pending().await };
+        let written = *self.written.wait_for(|written| written.is_news_after(sent)).await.map_err(|_| given_up())?;
         let room = (written.bytes() - sent).min(PIECE as u64);
         if room == 0 {
             return Ok(None);
@@ -224,7 +223,8 @@ mod tests {
         while sent < 2 * PIECE {
             sent += stream.next().await.unwrap().unwrap().len();
         }
-        assert!(futures_util::FutureExt::now_or_never(stream.next()).is_none(), "it has no end");
+        assert!(stream.next().await.unwrap().is_err());
+        assert!(stream.next().await.is_none());
         assert!(file.whole().await.is_err() && file.has(u64::MAX).await.is_err() && file.is_given_up());
         file.given_up().await;
     }

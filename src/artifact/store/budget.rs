@@ -16,6 +16,7 @@ use super::disk;
 use super::error::StoreError;
 use super::layout::Home;
 use super::opened::{Store, slug_of};
+use super::pack::PACK_SIZE;
 use super::restore::owners_of_project;
 use super::session::{self, Session};
 use crate::artifact::Interrupt;
@@ -38,6 +39,9 @@ const WAIT: Duration = Duration::from_secs(60);
 
 /// Between two looks at what they do.
 const STEP: Duration = Duration::from_millis(20);
+
+/// Bytes of a pack that is full, at most: with what is written last, and its end.
+const FULL: u64 = PACK_SIZE + (PACK_SIZE >> 3);
 
 /// What a session has promised.
 struct Promise {
@@ -114,6 +118,8 @@ pub(super) struct Budget<'a> {
 struct State {
     /// What counts as the owner's already.
     settled: u64,
+    /// Packs that are full and do not count yet.
+    full: u64,
     denied: Option<Allowance>,
 }
 
@@ -172,9 +178,8 @@ impl<'a> Budget<'a> {
             match self.try_promise(state, needed, needed.saturating_sub(piece), waited >= WAIT)? {
                 Asked::Promised => return Ok(true),
                 Asked::Denied(denied) => {
-                    // What is not in its place by now never comes there.
-                    self.promise(0, false)?;
                     state.denied = Some(denied);
+                    self.promise(self.owed(state), false)?;
                     return Ok(false);
                 }
                 Asked::Wait if self.interrupt.is_raised() || self.ended.is_raised() => {
@@ -201,7 +206,7 @@ impl<'a> Budget<'a> {
         if needed > alone.bytes || is_last || is_late {
             return Ok(Asked::Denied(allowed));
         }
-        self.promise(self.granted.load(Ordering::Acquire).saturating_sub(state.settled), true)?;
+        self.promise(self.owed(state), true)?;
         Ok(Asked::Wait)
     }
 
@@ -218,10 +223,24 @@ impl<'a> Budget<'a> {
         let _quota = self.store.quota_lock()?;
         moved()?;
         state.settled += bytes;
+        state.full = state.full.saturating_sub(1);
         // Headers and ends of packs were not asked for.
         self.granted.fetch_max(state.settled, Ordering::AcqRel);
-        self.promise(self.granted.load(Ordering::Acquire).saturating_sub(state.settled), false)?;
+        self.promise(self.owed(&state), false)?;
         self.store.count(self.home)
+    }
+
+    /// A pack is full: it will come to its place.
+    pub(super) fn note_full(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).full += 1;
+    }
+
+    /// What may come to its place yet: where nothing more is written, only packs that are full.
+    fn owed(&self, state: &State) -> u64 {
+        match state.denied {
+            Some(_) => state.full * FULL,
+            None => self.granted.load(Ordering::Acquire).saturating_sub(state.settled),
+        }
     }
 }
 
@@ -255,6 +274,12 @@ impl Store {
         self.allowed(owner, &[], 0)
     }
 
+    /// How much an owner may still write besides what others are writing.
+    pub(super) fn allowance_beside_others(&self, owner: &Owner) -> Result<Allowance, StoreError> {
+        let _quota = self.quota_lock()?;
+        self.allowed(owner, &self.promises(None)?, 0)
+    }
+
     /// How much an owner may still write besides what has been promised to others, for whoever has written `on_disk` bytes that do not
     /// count yet.
     fn allowed(&self, owner: &Owner, others: &[Promise], on_disk: u64) -> Result<Allowance, StoreError> {
@@ -265,7 +290,6 @@ impl Store {
             return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
         }
         let project: Vec<String> = owners_of_project(owner).map(|owner| owner.slug()).collect();
-        let promised: u64 = others.iter().map(|other| other.bytes).sum();
         let (mut in_store, mut in_project, mut own_bytes) = (self.index()?.usage(None)?, 0, 0);
         for other in &project {
             in_project += self.index()?.usage(Some(other))?;
@@ -280,7 +304,7 @@ impl Store {
             let bytes = quota.saturating_sub(used);
             Allowance { bytes, quota, whose, setting }
         };
-        let disk = allowed("the disk's", "store.reserve (to less)", free.saturating_add(on_disk), promised);
+        let disk = allowed("the disk's", "store.reserve (to less)", free.saturating_add(on_disk), 0);
         let limits = [
             allowed("the store's", "store.max_size", self.limits.total_bytes, in_store),
             allowed("the project's", "store.max_project_size", self.limits.project_bytes, in_project),

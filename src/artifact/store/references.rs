@@ -83,7 +83,10 @@ impl Store {
     pub fn release(&self, owner: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<bool, StoreError> {
         let key = reference_key(holder);
         let Some(Record::Reference(reference)) = self.read_record(&self.home(owner), &key)? else { return Ok(false) };
-        self.forget(owner, &key)?;
+        {
+            let _one_at_a_time = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
+            self.forget(owner, &key)?;
+        }
         reference.trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, cause))?;
         Ok(true)
     }

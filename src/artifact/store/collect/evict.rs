@@ -47,13 +47,15 @@ impl Store {
         let mut turns = Turns::new(patience);
         let home = self.home(owner);
         // What nobody needs any more may be enough.
-        sweep::sweep(self, &home, &mut turns, interrupt)?;
+        let swept = sweep::sweep(self, &home, &mut turns, interrupt)?;
         if turns.is_in_vain() {
             return Err(turns.busy());
         }
         let missing = self.missing(owner, needed)?;
         if missing == 0 {
-            return Ok(Evicted { names: Vec::new(), has_helped: true });
+            // Where only what others are writing is in the way, they were waited for already.
+            let has_helped = swept.packs > 0 || self.allowance_beside_others(owner)?.bytes >= needed;
+            return Ok(Evicted { names: Vec::new(), has_helped });
         }
         let names = self.evict(owner, missing, &mut turns, interrupt)?;
         sweep::sweep(self, &home, &mut turns, interrupt)?;

@@ -50,6 +50,14 @@ pub(super) struct Swept {
 
 /// Removes what none of the owner's records needs. Where others are at work for long nothing goes, as `turns` says then.
 pub(super) fn sweep(store: &Store, home: &Home, turns: &mut Turns, interrupt: &Interrupt) -> Result<Swept, StoreError> {
+    let swept = try_sweep(store, home, turns, interrupt);
+    // However it ended: copies may have come, and packs may have gone.
+    let counted = store.recount(home);
+    let swept = swept?;
+    counted.map(|()| swept)
+}
+
+fn try_sweep(store: &Store, home: &Home, turns: &mut Turns, interrupt: &Interrupt) -> Result<Swept, StoreError> {
     // No copies for nothing, where it was in vain a moment ago.
     if turns.is_in_vain() && turns.alone(&store.layout, interrupt)?.is_none() {
         return Ok(Swept::default());
@@ -75,10 +83,6 @@ pub(super) fn sweep(store: &Store, home: &Home, turns: &mut Turns, interrupt: &I
         let mut doomed = doomed(&catalog, &marks)?;
         let mut grown = 0;
         let copied = copy_what_is_left(store, home, &work.session, &catalog, &marks, &doomed);
-        if copied.is_err() {
-            // Some of it may be in its place.
-            store.recount(home)?;
-        }
         match copied {
             // What could not be copied is still needed: looking at everything deals with it.
             Ok(copied) => {
@@ -187,12 +191,7 @@ fn remove(
     turns: &mut Turns,
     interrupt: &Interrupt,
 ) -> Result<Swept, StoreError> {
-    let alone = turns.alone(&store.layout, interrupt);
-    if !matches!(alone, Ok(Some(_))) {
-        // The copies are there, and count.
-        store.recount(home)?;
-    }
-    let Some(_alone) = alone? else { return Ok(Swept::default()) };
+    let Some(_alone) = turns.alone(&store.layout, interrupt)? else { return Ok(Swept::default()) };
     let (records, lost) = store.records(home)?;
     let new: Option<HashSet<ObjectId>> =
         keys(&records).difference(known).map(|(_, tree)| tree.parse::<ObjectId>().ok()).collect();
@@ -203,8 +202,7 @@ fn remove(
         _ => false,
     };
     if !may_go {
-        // The next cycle knows of them from the beginning. What was copied counts.
-        store.recount(home)?;
+        // The next cycle knows of them from the beginning.
         return Ok(swept);
     }
     for id in doomed {
@@ -213,8 +211,6 @@ fn remove(
         disk::remove(&path)?;
         swept.packs += 1;
     }
-    // What was copied came in before.
-    store.recount(home)?;
     Ok(swept)
 }
 

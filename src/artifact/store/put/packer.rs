@@ -95,6 +95,9 @@ impl<'a> Packer<'a> {
             let (place, extent) = pack.reserve(frames)?;
             if extent.bytes >= PACK_SIZE || extent.objects >= PACK_OBJECTS {
                 *current = None;
+                if let Room::Within(budget) = &self.room {
+                    budget.note_full();
+                }
             }
             (pack, place)
         };
@@ -178,7 +181,7 @@ impl Full {
         for pack in self.0 {
             let pack = pack.finish()?;
             if is_known(&pack)? {
-                disk::remove(&pack.path)?;
+                packer.settle(0, || disk::remove(&pack.path))?;
                 continue;
             }
             packer.settle(pack.bytes, || disk::rename(&pack.path, &home.pack(pack.id)))?;
