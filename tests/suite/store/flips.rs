@@ -81,7 +81,11 @@ fn a_bit_is_flipped(house: &House) {
             // What is pinned stays, and so does what has a date, by all that a flipped bit makes a collection believe.
             let collected = house.run(&["gc"]);
             assert!(matches!(collected.status.code(), Some(0 | 1 | 3)), "{what}{}", said(&collected));
-            assert!(!collected.status.success() || said(&collected).contains("removed 0 of "), "{what}{}", said(&collected));
+            assert!(
+                !collected.status.success() || said(&collected).contains("removed 0 of "),
+                "{what}{}",
+                said(&collected)
+            );
             let verified = house.run(&["verify"]);
             assert!(matches!(verified.status.code(), Some(0 | 1 | 3)), "{what}{}", said(&verified));
             // The truth is told: what is sound by its own account can be had.
