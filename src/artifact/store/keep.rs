@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use cap_std::fs::Dir;
 
+use super::audit::gone;
 use super::budget::{Beyond, Budget};
 use super::error::StoreError;
 use super::opened::{Store, slug_of};
 use super::put::{self, Paths, Progress, Put, PutOptions, PutWork, Room, Walk};
 use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, What, pin_key};
 use super::{ObjectId, disk};
-use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause, Withdrawal, Withdrawn};
+use crate::artifact::retention::{AuditEvent, ContentHash, EntryId, Expiry, ReferenceCause, Withdrawal};
 use crate::artifact::select::Selection;
 use crate::artifact::{Interrupt, Unnamed};
 use crate::pipeline::{JobKey, Owner, Trust};
@@ -294,14 +295,7 @@ impl Store {
 
     /// Has the audit say that something is gone, or is about to go.
     pub(super) fn audit_withdrawal(&self, info: &ArtifactInfo, why: Withdrawal) -> Result<(), StoreError> {
-        let key = Record::Kept(info.clone()).key();
-        let gone = Withdrawn {
-            artifact: ContentHash::new(info.content_hash.to_string()),
-            entry: EntryId::new(format!("{}/{key}", info.owner.slug())),
-            name: info.what.text().map_or_else(|| info.content_hash.to_string(), str::to_owned),
-            size: info.stored_size,
-            created_at: info.created_at,
-        };
+        let gone = gone(&info.owner.slug(), info);
         self.audit(&[AuditEvent::withdrawal(gone, why, self.now())])
     }
 
