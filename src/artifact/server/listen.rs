@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
+use super::leftover::Leftover;
 use super::limits::Limits;
 use super::peers::Peers;
 use super::shared::{DOWNLOADS, Shared, UPLOADS};
@@ -102,9 +103,13 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken, 
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let mut router = router.clone();
         async move {
+            let (request, leftover) = Leftover::lend(request);
             let request: Request = request.map(Body::new);
             let answered: Result<Response, Infallible> = router.call(request).await;
-            answered
+            match answered {
+                Ok(answer) => Ok::<_, Infallible>(leftover.settle(answer).await),
+                Err(never) => match never {},
+            }
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();

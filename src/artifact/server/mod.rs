@@ -9,7 +9,8 @@
 //! - `key`: what entries are called; `entries`: finding, keeping and bringing them.
 //! - `uploads`, `upload`, `blocks`, `ranges`: entries that are being written. `downloads`: those that are fetched. `spool`: their files.
 //! - `shared`: what requests work with. `body`, `range`, `protobuf`, `answer`, `refusal`: what they are made of.
-//! - `listen`: sockets; `peers`: how many each has; `unread`: those that nobody reads. `lock`: against other processes.
+//! - `listen`: sockets; `peers`: how many each has; `unread`: those that nobody reads; `leftover`: requests that were answered before they
+//!   were read. `lock`: against other processes.
 
 mod access;
 mod answer;
@@ -19,6 +20,7 @@ mod body;
 mod downloads;
 mod entries;
 mod key;
+mod leftover;
 mod limits;
 mod listen;
 mod lock;

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod damage;
+mod leftover;
 mod limits;
 mod once;
 mod scopes;
