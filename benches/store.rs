@@ -31,6 +31,8 @@ const ROUNDS: usize = 5;
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("--work", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        // As the program does.
+        forgehand::allocator::stay_small();
         return work::run(rest);
     }
     // `cargo bench` passes flags of the usual harness; the others choose rows.

@@ -12,6 +12,16 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// -1: never. Going back in small pieces breaks big pages.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
+/// Milliseconds that are enough for memory that is needed again at once.
+const SOON: std::ffi::c_long = 10;
+
+/// What is freed goes back to the machine soon. Tables that grow leave behind as much as they take, and for a second, which is what the
+/// allocator waits, it is all there at the same time.
+pub fn stay_small() {
+    // SAFETY: an option is a number, and may be set at any time.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, SOON) };
+}
+
 /// Gives what is free back to the machine: what the allocator keeps for the calling thread, and of threads that are gone.
 pub fn give_back() {
     // SAFETY: takes a plain truth, and may be called at any time.

@@ -154,6 +154,8 @@ pub fn main() -> Verdict {
     // Before the arguments are read: what was used by then stays in small pieces.
     if reads_pipelines() {
         allocator::expect_much();
+    } else {
+        allocator::stay_small();
     }
     let line = match CommandLine::try_parse() {
         Ok(line) => line,

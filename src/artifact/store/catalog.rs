@@ -7,7 +7,7 @@ use std::io;
 use super::disk;
 use super::error::{ObjectTrouble, StoreError};
 use super::frame::Encoding;
-use super::id::ObjectId;
+use super::id::{ObjectId, ShortId};
 use super::layout::Home;
 use super::pack::files::Trouble;
 use super::pack::reader::{Buffers, Pack};
@@ -30,12 +30,12 @@ impl Hasher for NoHash {
         }
     }
 
-    fn write_u128(&mut self, number: u128) {
-        self.0 = number as u64;
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
     }
 }
 
-type Places = HashMap<u128, Place, BuildHasherDefault<NoHash>>;
+type Places = HashMap<ShortId, Place, BuildHasherDefault<NoHash>>;
 
 /// Where an object lies: the number of a pack of the catalog, and its own in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ pub(super) struct Catalog {
     known: HashSet<PackId>,
     places: Places,
     /// Further copies of objects.
-    spares: Vec<(u128, Place)>,
+    spares: Vec<(ShortId, Place)>,
     /// Packs whose footer is not what it was.
     damaged: Vec<std::path::PathBuf>,
 }
@@ -102,7 +102,7 @@ impl Catalog {
                 continue;
             }
             let number = self.packs.len() as u32;
-            let mut objects: Vec<u128> = Vec::new();
+            let mut objects: Vec<ShortId> = Vec::new();
             match Pack::open(&path, self.key.as_ref(), |_, record| objects.push(record.id.short())) {
                 Ok(pack) if named == Some(pack.id) => {
                     self.known.insert(pack.id);
@@ -125,7 +125,7 @@ impl Catalog {
     /// Takes in a pack that has no name yet. Its objects are used where no other pack has them. Tells its number.
     pub(super) fn take_in(&mut self, path: &std::path::Path) -> Result<u32, StoreError> {
         let number = self.packs.len() as u32;
-        let mut objects: Vec<u128> = Vec::new();
+        let mut objects: Vec<ShortId> = Vec::new();
         self.packs.push(Pack::open(path, self.key.as_ref(), |_, record| objects.push(record.id.short()))?);
         for (object, short) in (0..).zip(objects) {
             self.insert(short, Place { pack: number, object });
@@ -133,7 +133,7 @@ impl Catalog {
         Ok(number)
     }
 
-    fn insert(&mut self, short: u128, place: Place) {
+    fn insert(&mut self, short: ShortId, place: Place) {
         match self.places.insert(short, place) {
             None | Some(PENDING) => {}
             // The first copy stays the one that is used.
@@ -173,7 +173,7 @@ impl Catalog {
     }
 
     /// The pack that an object is read from.
-    pub(super) fn pack_of(&self, short: u128) -> Option<u32> {
+    pub(super) fn pack_of(&self, short: ShortId) -> Option<u32> {
         self.places.get(&short).filter(|place| **place != PENDING).map(|place| place.pack)
     }
 
@@ -274,7 +274,7 @@ impl Catalog {
     ///
     /// # Errors
     /// It cannot be read for a reason that says nothing about it.
-    pub(super) fn content_encoding(&self, short: u128) -> Result<Option<Encoding>, StoreError> {
+    pub(super) fn content_encoding(&self, short: ShortId) -> Result<Option<Encoding>, StoreError> {
         let Some(place) = self.places.get(&short).filter(|place| **place != PENDING) else { return Ok(None) };
         let Some(pack) = self.packs.get(place.pack as usize) else { return Ok(None) };
         let found = pack.object(place.object).and_then(|record| match record.kind {

@@ -1,6 +1,7 @@
 //! What the store calls things by.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -27,9 +28,20 @@ impl ObjectId {
     }
 
     /// The first half, by which catalogs find objects: nobody makes two objects of one owner that agree in 128 bits.
-    pub(super) fn short(&self) -> u128 {
+    pub(super) fn short(&self) -> ShortId {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = self.0;
-        u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+        ShortId([u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p])])
+    }
+}
+
+/// The first half of an [`ObjectId`]. As two numbers, so that a table of them has no gaps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct ShortId([u64; 2]);
+
+impl Hash for ShortId {
+    /// It is a part of a hash already.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
     }
 }
 

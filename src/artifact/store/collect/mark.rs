@@ -6,7 +6,7 @@ use std::hash::BuildHasherDefault;
 use super::super::catalog::{Catalog, NoHash};
 use super::super::error::{ObjectTrouble, StoreError};
 use super::super::get;
-use super::super::id::ObjectId;
+use super::super::id::{ObjectId, ShortId};
 use super::super::list;
 use super::super::manifest::TreeNode;
 use super::super::pack::reader::{Buffers, Pack};
@@ -17,7 +17,7 @@ use crate::artifact::Interrupt;
 /// The objects that are needed.
 pub(in super::super) struct Marks<'c> {
     catalog: &'c Catalog,
-    live: HashSet<u128, BuildHasherDefault<NoHash>>,
+    live: HashSet<ShortId, BuildHasherDefault<NoHash>>,
     buffers: Buffers,
     /// Something that tells what is needed could not be read: then nobody knows what is not.
     pub(super) is_blind: bool,
@@ -38,7 +38,7 @@ impl<'c> Marks<'c> {
         })
     }
 
-    pub(in super::super) fn has(&self, short: u128) -> bool {
+    pub(in super::super) fn has(&self, short: ShortId) -> bool {
         self.is_blind || self.live.contains(&short)
     }
 
@@ -66,7 +66,7 @@ impl<'c> Marks<'c> {
     }
 
     /// What is marked.
-    pub(in super::super) fn objects(&self) -> impl Iterator<Item = u128> {
+    pub(in super::super) fn objects(&self) -> impl Iterator<Item = ShortId> {
         self.live.iter().copied()
     }
 

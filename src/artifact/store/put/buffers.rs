@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use super::super::chunks;
 
 /// Bytes that are read at a time, besides the beginning of a chunk that was begun before.
-const READ: usize = 1 << 20;
+const READ: usize = 512 << 10;
 
 /// Bytes of a buffer.
 const SIZE: usize = READ + chunks::MAX as usize;

@@ -51,8 +51,8 @@ use source::{Opener, Unlisted};
 /// Paths of a batch.
 const BATCH: usize = 64;
 
-/// Buffers of a put: 30 MiB, three for each of eight threads.
-const BUFFERS: usize = 24;
+/// Buffers of a put: 15 MiB. A thread that reads has two in its hand at most, and there are eight such threads at most.
+const BUFFERS: usize = 20;
 
 /// Pieces of a file that may wait to be hashed. Reading, hashing and packing take turns on few processors: what waits
 /// between them is what keeps these busy.

@@ -7,7 +7,7 @@ use super::super::catalog::slice;
 use super::super::collect::mark::Marks;
 use super::super::disk;
 use super::super::error::StoreError;
-use super::super::id::ObjectId;
+use super::super::id::{ObjectId, ShortId};
 use super::super::layout::Home;
 use super::super::list;
 use super::super::opened::Store;
@@ -42,7 +42,7 @@ impl Found {
 }
 
 /// The beginnings of the ids of objects.
-pub(super) type Wanted = HashSet<u128>;
+pub(super) type Wanted = HashSet<ShortId>;
 
 impl Store {
     /// The objects of a tree, as far as what is whole of its manifest tells. None, where the owner keeps no such tree.
