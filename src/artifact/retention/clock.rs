@@ -6,9 +6,10 @@
 //!
 //! **What is a jump.** Between two cycles as much time should pass as the process itself counted (`elapsed`, a
 //! monotonic clock); a process that did not do the last cycle cannot know, and expects anything from no time to
-//! [`USUAL_INTERVAL`]. A wall clock more than 24 h beyond that, in either direction, is a jump. The cycle that sees it
-//! deletes nothing. The next one agrees if its own clock is no jump from the one that was seen. A machine that was
-//! switched off for a week looks the same as a wrong clock: it costs that machine one cycle.
+//! [`USUAL_INTERVAL`], or to the time between the two cycles before where that was longer. A wall clock more than 24 h
+//! beyond that, in either direction, is a jump. The cycle that sees it deletes nothing. The next one agrees if its own
+//! clock is no jump from the one that was seen. A machine that was switched off for a week looks the same as a wrong
+//! clock: it costs that machine one cycle, and one that is collected once a week its first.
 //!
 //! **What is recorded.** A jump forward does not raise the highest time before it is agreed: one wrong reading must not
 //! make everything old for ever. After a jump back the highest time goes on with the wall clock, as far ahead of it as
@@ -48,6 +49,9 @@ pub struct ClockRecord {
     wall: Timestamp,
     /// How far `highest` runs ahead of a wall clock that was set back, in milliseconds.
     ahead_ms: u64,
+    /// How far the wall clock went on between the last two cycles, in milliseconds.
+    #[serde(default)]
+    gap_ms: u64,
     /// The last jump forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skip: Option<Skip>,
@@ -85,7 +89,7 @@ impl ClockRecord {
     /// For a store without a record: `newest` is the latest time among its entries.
     pub fn first(newest: Option<Timestamp>, wall: Timestamp) -> Self {
         let seen = newest.unwrap_or(wall);
-        Self { highest: seen.min(wall), wall: seen, ahead_ms: 0, skip: None }
+        Self { highest: seen.min(wall), wall: seen, ahead_ms: 0, gap_ms: 0, skip: None }
     }
 
     /// Reads the wall clock at the begin of a cycle. `elapsed`: time since the last cycle by a clock that nobody sets,
@@ -96,6 +100,7 @@ impl ClockRecord {
         elapsed: Option<Duration>,
         seen: impl IntoIterator<Item = Timestamp>,
     ) -> Reading {
+        let gap_ms = u64::try_from(wall.duration_since(self.wall).as_millis()).unwrap_or(0);
         if let Some(jump) = self.jump(wall, elapsed) {
             // A jump forward that was never agreed on is none.
             let known = self.skip.filter(|skip| skip.to <= self.highest);
@@ -103,10 +108,10 @@ impl ClockRecord {
                 ClockJump::Forward(_) => self.skipped(wall, seen).or(known),
                 ClockJump::Back(_) => known,
             };
-            let record = Self { wall, ahead_ms: self.lead(wall), skip, ..*self };
+            let record = Self { wall, ahead_ms: self.lead(wall), gap_ms, skip, ..*self };
             return Reading { now: self.highest.max(wall), jump: Some(jump), record };
         }
-        let record = Self { wall, highest: self.highest.max(later(wall, self.ahead_ms)), ..*self };
+        let record = Self { wall, highest: self.highest.max(later(wall, self.ahead_ms)), gap_ms, ..*self };
         Reading { now: record.highest, jump: None, record }
     }
 
@@ -125,7 +130,8 @@ impl ClockRecord {
     }
 
     fn jump(&self, wall: Timestamp, elapsed: Option<Duration>) -> Option<ClockJump> {
-        let (least, most) = elapsed.map_or((Duration::ZERO, USUAL_INTERVAL), |elapsed| (elapsed, elapsed));
+        let usual = USUAL_INTERVAL.max(Duration::from_millis(self.gap_ms));
+        let (least, most) = elapsed.map_or((Duration::ZERO, usual), |elapsed| (elapsed, elapsed));
         let passed = wall.duration_since(self.wall);
         let beyond =
             |bound: Duration| passed.saturating_sub(SignedDuration::try_from(bound).unwrap_or(SignedDuration::MAX));

@@ -7,11 +7,13 @@ use crate::support::agent::said;
 #[test]
 fn a_clock_that_jumps_by_more_than_a_day_stops_deletions_until_a_cycle_agrees() {
     // How far the clock was ahead at the last collection, each time, and whether the next one may remove something.
-    let cases: [&[(i64, bool)]; 6] = [
+    let cases: [&[(i64, bool)]; 7] = [
         &[(-20, true)],
         &[(20, true)],
         &[(-40, false), (0, true)],
         &[(40, false), (0, true)],
+        // Collected once a week.
+        &[(-24 * 7, false), (-24 * 7, true)],
         // Neither of these agrees with the one before.
         &[(-24 * 400, false), (40, false), (0, true)],
         &[(24 * 400, false), (-40, false), (0, true)],

@@ -61,6 +61,22 @@ fn the_next_cycle_that_agrees_goes_on() {
 }
 
 #[test]
+fn a_store_that_is_seldom_collected_pauses_once() {
+    let days_later = |last: ClockRecord, from: i64, days: i64| {
+        let reading = last.read(at((from + days) * DAY), None, []);
+        (reading.jump.is_some(), reading.record)
+    };
+    let (first, last) = days_later(record(), 0, 7);
+    let (second, last) = days_later(last, 7, 7);
+    let (third, last) = days_later(last, 14, 8);
+    assert_eq!([first, second, third], [true, false, false], "once a week");
+    let (longer, last) = days_later(last, 22, 10);
+    let (after, last) = days_later(last, 32, 3);
+    let (shorter, _) = days_later(last, 35, 5);
+    assert_eq!([longer, after, shorter], [true, false, true], "what is more than a day longer than before");
+}
+
+#[test]
 fn one_wrong_reading_leaves_no_trace() {
     let wrong = record().read(at(400 * DAY), None, []).record;
     let corrected = wrong.read(at(8 * HOUR), None, []);
