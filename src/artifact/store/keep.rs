@@ -7,7 +7,7 @@ use cap_std::fs::Dir;
 use super::audit::gone;
 use super::budget::{Beyond, Budget};
 use super::error::StoreError;
-use super::opened::{Store, slug_of};
+use super::opened::{Store, Work, slug_of};
 use super::put::{self, Paths, Progress, Put, PutOptions, PutWork, Room, Walk};
 use super::record::{ArtifactInfo, Origin, Pin, Record, RecordKey, What, pin_key};
 use super::{ObjectId, disk};
@@ -179,10 +179,10 @@ impl Store {
             if share == Share::Yes {
                 self.will_offer(&work.session, &record)?;
             }
-            self.write_record(&work, &record)?;
             if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() != [put.id]) {
                 self.audit_withdrawal(old, Withdrawal::Replaced)?;
             }
+            self.write_record(&work, &record)?;
         }
         self.index()?.forget_damage(&slug, &put.id)?;
         Ok(Kept { put, key, is_up_to_date })
@@ -239,21 +239,19 @@ impl Store {
 
     /// Takes a pin back. False: there was none.
     pub fn unpin(&self, owner: &Owner, tree: &ObjectId) -> Result<bool, StoreError> {
-        let was_there = self.forget(owner, &pin_key(tree))?;
-        if was_there {
-            self.audit_reference(None, tree, ReferenceCause::Unpinned)?;
-        }
-        Ok(was_there)
+        let work = self.begin_giving_back()?;
+        let tell = || self.audit_reference(None, tree, ReferenceCause::Unpinned);
+        self.forget(&work, owner, &pin_key(tree), tell)
     }
 
     /// Takes back that something is kept without end. False: it is not.
     pub fn let_expire(&self, info: &ArtifactInfo) -> Result<bool, StoreError> {
-        let work = self.begin(&Interrupt::default())?;
+        let work = self.begin_giving_back()?;
         let key = Record::Kept(info.clone()).key();
         match self.read_record(&self.home(&info.owner), &key)? {
             Some(Record::Kept(there)) if there.expires == Expiry::Never => {
-                self.write_record(&work, &Record::Kept(ArtifactInfo { expires: Expiry::None, ..there }))?;
                 self.audit_reference(None, &info.content_hash, ReferenceCause::Unpinned)?;
+                self.write_record(&work, &Record::Kept(ArtifactInfo { expires: Expiry::None, ..there }))?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -273,12 +271,12 @@ impl Store {
     /// Keeps something no longer under its name. What it was is removed when the next collection finds that nobody needs it.
     /// False: there was none.
     pub fn forget_name(&self, owner: &Owner, key: &RecordKey, why: Withdrawal) -> Result<bool, StoreError> {
-        let there = self.read_record(&self.home(owner), key)?;
-        let was_there = self.forget(owner, key)?;
-        if let Some(Record::Kept(info)) = there.filter(|_| was_there) {
-            self.audit_withdrawal(&info, why)?;
-        }
-        Ok(was_there)
+        let work = self.begin_giving_back()?;
+        let tell = || match self.read_record(&self.home(owner), key)? {
+            Some(Record::Kept(info)) => self.audit_withdrawal(&info, why),
+            _ => Ok(()),
+        };
+        self.forget(&work, owner, key, tell)
     }
 
     /// Keeps something no longer, and has the second level forget it, where there is one. False: it was not kept.
@@ -299,11 +297,21 @@ impl Store {
         self.audit(&[AuditEvent::withdrawal(gone, why, self.now())])
     }
 
-    pub(super) fn forget(&self, owner: &Owner, key: &RecordKey) -> Result<bool, StoreError> {
-        let _work = self.begin(&Interrupt::default())?;
+    /// Removes a record, where it is there, and after that was told: who is killed in between has told of what is still there, and
+    /// nothing goes without a word. False: it was not there.
+    pub(super) fn forget(
+        &self,
+        _work: &Work,
+        owner: &Owner,
+        key: &RecordKey,
+        tell: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
         let home = self.home(owner);
         let path = self.record_path(&home, key);
         let was_there = path.exists();
+        if was_there {
+            tell()?;
+        }
         disk::remove(&path)?;
         if let Some(folder) = path.parent().filter(|_| was_there) {
             disk::sync_folder(folder)?;

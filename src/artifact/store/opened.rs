@@ -207,6 +207,12 @@ impl Store {
         Ok(Work { session: Session::begin(&self.layout)?, _held: held })
     }
 
+    /// Begins to give something back, which needs a little room, too: on a disk that is full it has what is put by.
+    pub(super) fn begin_giving_back(&self) -> Result<Work, StoreError> {
+        ballast::give_up_if_needed(&self.layout);
+        self.begin(&Interrupt::default())
+    }
+
     /// Begins to read: nothing is removed while the lock is held. Needs no room on the disk.
     pub(super) fn hold_still(&self, interrupt: &Interrupt) -> Result<Held, StoreError> {
         self.heal()?;

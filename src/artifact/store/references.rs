@@ -82,13 +82,14 @@ impl Store {
     /// Takes the references of a job back, however it ended: `cause` says how. False: it had none.
     pub fn release(&self, owner: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<bool, StoreError> {
         let key = reference_key(holder);
-        let Some(Record::Reference(reference)) = self.read_record(&self.home(owner), &key)? else { return Ok(false) };
-        {
-            let _one_at_a_time = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
-            self.forget(owner, &key)?;
+        if !self.record_path(&self.home(owner), &key).exists() {
+            return Ok(false);
         }
-        reference.trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, cause))?;
-        Ok(true)
+        let work = self.begin_giving_back()?;
+        let _one_at_a_time = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Record::Reference(reference)) = self.read_record(&self.home(owner), &key)? else { return Ok(false) };
+        let tell = || reference.trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, cause));
+        self.forget(&work, owner, &key, tell)
     }
 
     /// Takes the references of a job back that it has to things of everybody whose things it may read.

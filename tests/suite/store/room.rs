@@ -69,6 +69,11 @@ fn a_full_disk_is_told_and_costs_nothing_that_was_kept() {
     fs::write(first.join("file"), noise(3 << 20, 1)).unwrap();
     fs::write(second.join("file"), noise(6 << 20, 2)).unwrap();
     house.put(&first, "first");
+    let (pinned, small) = (house.folder("pinned"), house.folder("small"));
+    fs::write(pinned.join("file"), noise(3 << 20, 3)).unwrap();
+    fs::write(small.join("file"), noise(1 << 20, 4)).unwrap();
+    house.put(&pinned, "pinned");
+    house.ends_with(0, &["pin", "pinned"]);
     let mut refusals = 0;
     // Down to the last page, so that every write is the one for which there is no room.
     for room in [5 << 20, 3 << 20, 1 << 20, 300 << 10, 64 << 10, 16 << 10, 4 << 10, 0] {
@@ -82,6 +87,16 @@ fn a_full_disk_is_told_and_costs_nothing_that_was_kept() {
         assert_eq!(house.got("first"), seen(&first), "{room} bytes are free");
     }
     assert_eq!(refusals, 8);
+    // What the messages advise needs no room either.
+    house.ends_with(0, &["unpin", "pinned"]);
+    house.ends_with(0, &["rm", "pinned"]);
+    house.ends_with(1, &["info", "pinned"]);
+    house.ends_with(0, &["gc"]);
+    house.put(&small, "small");
+    assert_eq!(house.got("small"), seen(&small));
+    let audit = fs::read_dir(disk.0.join("store/audit")).unwrap().map(|file| file.unwrap().path());
+    let audit: String = audit.map(|path| fs::read_to_string(path).unwrap()).collect();
+    assert!(audit.contains("unpinned") && audit.contains("by_hand"), "{audit}");
     fs::remove_file(disk.0.join("filler")).unwrap();
     house.ends_with(1, &["info", "second"]);
     house.put(&second, "second");

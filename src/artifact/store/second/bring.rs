@@ -200,11 +200,11 @@ impl Store {
             }
             Some(_) => false,
         };
-        if gives_way {
-            self.write_record(&work, &record)?;
-        }
         if let Some(replaced) = replaced {
             self.audit_withdrawal(&replaced, Withdrawal::Replaced)?;
+        }
+        if gives_way {
+            self.write_record(&work, &record)?;
         }
         Ok(bytes)
     }
