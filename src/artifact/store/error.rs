@@ -80,11 +80,13 @@ pub enum StoreError {
     },
     /// What wrote the store cannot be told.
     #[error(
-        "`{}` is damaged, and so nobody knows which version wrote the store: nothing was touched. If it was this one, remove that file and try again", path.display()
+        "`{}` is damaged, and `{}` does not tell either: nobody knows which version wrote the store, and nothing was touched. If it was this one, remove both files and try again", path.display(), copy.display()
     )]
     Format {
         /// The file that says it.
         path: PathBuf,
+        /// Its copy.
+        copy: PathBuf,
     },
     /// A file of the store is not what its checksum says.
     #[error("{what} of the store is damaged: `{}`; it was put aside. `forgehand store verify` tells what is affected", path.display())]

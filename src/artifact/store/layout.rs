@@ -1,7 +1,7 @@
 //! Where things lie in a store.
 //!
 //! ```text
-//! format                      {"version":1,...}: what wrote the store
+//! format  format.copy         {"version":1,...}: what wrote the store
 //! lock  gate                  flock; see `session`
 //! collector                   flock: who collects
 //! quota                       flock: who counts, or asks for room
@@ -49,6 +49,10 @@ impl Layout {
 
     pub(super) fn format(&self) -> PathBuf {
         self.root.join("format")
+    }
+
+    pub(super) fn format_copy(&self) -> PathBuf {
+        self.root.join("format.copy")
     }
 
     pub(super) fn lock(&self) -> PathBuf {

@@ -89,12 +89,16 @@ fn a_bit_is_flipped(house: &House) {
             let verified = house.run(&["verify"]);
             assert!(matches!(verified.status.code(), Some(0 | 1 | 3)), "{what}{}", said(&verified));
             // The truth is told: what is sound by its own account can be had.
+            let (other, expected) = &trees[(turn + 1) % 2];
             if verified.status.success() {
-                let (other, expected) = &trees[(turn + 1) % 2];
                 assert_eq!(&house.got(other), expected, "{what}, {other}");
                 let listed = house.json(&["ls"]);
                 assert_eq!(listed.as_array().unwrap().len(), 2, "{what}{listed}");
             }
+            // Whatever was lost, the store goes on, and what is put again is whole.
+            let again = house.run(&["put", house.path(other).to_str().unwrap(), "--name", other]);
+            assert!(again.status.success(), "{what}{}", said(&again));
+            assert_eq!(&house.got(other), expected, "{what}, {other} again");
         }
     }
 }

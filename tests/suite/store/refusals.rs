@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::{House, files_below, flip, ordinary, seen, stdout};
 use crate::support::agent::said;
 use crate::support::wait_until;
@@ -201,9 +203,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     house.put(&tree, "a");
     let format = house.store().join("format");
     let ours = fs::read_to_string(&format).unwrap();
-    let newer = ours.replacen("\"version\":1", "\"version\":2", 1);
-    assert_ne!(newer, ours);
-    fs::write(&format, newer).unwrap();
+    fs::write(&format, newer(&ours)).unwrap();
     let before = seen(&house.store());
     let dest = house.path("dest");
     let commands: [&[&str]; 10] = [
@@ -226,14 +226,31 @@ fn a_newer_format_is_refused_and_left_alone() {
     assert_eq!(seen(&house.store()), before);
     fs::write(&format, &ours).unwrap();
     assert_eq!(house.got("a"), seen(&tree));
-    // What is no format at all is left alone, too.
+    // One that is damaged is written again by its copy. Where that is no format either, all is left alone.
+    let copy = house.store().join("format.copy");
+    for damaged in [&format, &copy] {
+        fs::write(damaged, "{\"version\":").unwrap();
+        assert_eq!(house.got("a"), seen(&tree));
+        assert_eq!([&format, &copy].map(|path| fs::read_to_string(path).unwrap()), [&ours, &ours].map(String::clone));
+    }
+    fs::write(&copy, newer(&ours)).unwrap();
     fs::write(&format, "{\"version\":").unwrap();
+    assert!(said(&house.ends_with(3, &["gc"])).contains("format 2"));
+    fs::write(&copy, ours.replacen("\"version\":1", "\"version\":0", 1)).unwrap();
     let before = seen(&house.store());
     for command in [&["ls"][..], &["put", "tree"], &["gc"]] {
         let output = house.ends_with(3, command);
         assert!(said(&output).contains("store/format"), "{}", said(&output));
     }
     assert_eq!(seen(&house.store()), before);
+}
+
+/// What a newer version would have written.
+fn newer(ours: &str) -> String {
+    let (format, _) = ours.split_once('\n').unwrap();
+    let newer = format.replacen("\"version\":1", "\"version\":2", 1);
+    assert_ne!(newer, format);
+    format!("{newer}\n{}\n", hex::encode(Sha256::digest(&newer)))
 }
 
 #[test]
@@ -244,7 +261,7 @@ fn a_store_that_was_cut_by_other_numbers_is_read_and_brought_up_to_ours() {
     let format = house.store().join("format");
     let ours = fs::read_to_string(&format).unwrap();
     // Another mean, no chunker, an older version, and none at all.
-    let text: serde_json::Value = serde_json::from_str(&ours).unwrap();
+    let text: serde_json::Value = serde_json::from_str(ours.lines().next().unwrap()).unwrap();
     let mut other = text.clone();
     other["chunker"]["mean"] = 32_768.into();
     let olds = [Some(other.to_string()), Some("{\"version\":1}".to_owned()), Some("{\"version\":0}".to_owned()), None];
