@@ -35,6 +35,13 @@ pub(super) const MAX_PATH: usize = 4096;
 /// Bytes of the value of an extended attribute, at most, and of all of one entry. (`XATTR_SIZE_MAX`)
 pub(super) const MAX_XATTRS: usize = 64 << 10;
 
+/// Bytes of the paths of a segment, which is closed when it has so many: what they begin with is left out, so that few bytes could stand for
+/// very long ones.
+const MAX_PATHS: usize = 8 << 20;
+
+/// Entries of a segment, at most: none that is closed when it has [`write::MAX_SEGMENT`] bytes has so many, as one takes seven at least.
+const MAX_ENTRIES: usize = 64 << 10;
+
 /// One file, folder or symlink of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TreeEntry {

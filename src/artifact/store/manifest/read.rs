@@ -1,7 +1,7 @@
 //! Reading a manifest. Its bytes were found to be what their ids say; that they make sense is checked here.
 
 use super::codec::Cursor;
-use super::{MAGIC, Root, TreeEntry};
+use super::{MAGIC, MAX_ENTRIES, MAX_PATH, MAX_PATHS, Root, TreeEntry};
 
 /// Reads a root. `None`: it is none.
 pub(in super::super) fn root(bytes: &[u8]) -> Option<Root> {
@@ -16,13 +16,19 @@ pub(in super::super) fn root(bytes: &[u8]) -> Option<Root> {
     cursor.0.is_empty().then_some(Root { entries, bytes, content_id, segments })
 }
 
-/// Reads a segment. `None`: it is none.
+/// Reads a segment. `None`: it is none, or none that was written here: it must not take more memory than those do.
 pub(in super::super) fn segment(bytes: &[u8]) -> Option<Vec<TreeEntry>> {
     let mut cursor = Cursor(bytes);
     let mut entries: Vec<TreeEntry> = Vec::new();
+    let mut paths = 0;
     while !cursor.0.is_empty() {
         let before = entries.last().map_or(&[] as &[u8], |entry| &entry.path);
-        entries.push(cursor.entry(before)?);
+        let entry = cursor.entry(before)?;
+        paths += entry.path.len();
+        if paths > MAX_PATHS + MAX_PATH || entries.len() >= MAX_ENTRIES {
+            return None;
+        }
+        entries.push(entry);
     }
     Some(entries)
 }

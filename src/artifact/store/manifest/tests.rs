@@ -88,6 +88,45 @@ fn paths_that_lead_out_are_no_manifest() {
     }
 }
 
+/// Folders below a path that is nearly as long as one can be, each a few bytes of a segment.
+fn deep(count: usize) -> Vec<TreeEntry> {
+    let above = format!("{}{}", "a/".repeat(1900), "b".repeat(200));
+    let mut entries: Vec<TreeEntry> = (0..count).map(|number| file(&format!("{above}/{number:08}"), "x")).collect();
+    entries.iter_mut().for_each(|entry| entry.node = TreeNode::Folder);
+    entries
+}
+
+#[test]
+fn long_paths_make_more_segments_not_larger_ones() {
+    let entries = deep(10_000);
+    let (_, _, segments) = written(&entries);
+    let read: Vec<Vec<TreeEntry>> = segments.iter().map(|segment| read::segment(segment).unwrap()).collect();
+    let bytes = |entries: &Vec<TreeEntry>| entries.iter().map(|entry| entry.path.len()).sum::<usize>();
+    assert!(read.iter().map(bytes).all(|bytes| bytes <= MAX_PATHS + MAX_PATH));
+    assert_eq!(read.concat(), entries);
+}
+
+#[test]
+fn a_segment_that_would_take_a_lot_of_memory_is_none() {
+    let encoded = |entries: &[TreeEntry]| {
+        let mut bytes = Vec::new();
+        let mut before: &[u8] = &[];
+        for entry in entries {
+            codec::put_entry(&mut bytes, entry, before);
+            before = &entry.path;
+        }
+        bytes
+    };
+    let long = encoded(&deep(3000));
+    assert!(long.len() < 100_000, "{} bytes for {} MiB of paths", long.len(), 3000 * 4000 >> 20);
+    assert!(read::segment(&long).is_none());
+    assert_eq!(read::segment(&encoded(&deep(2000))).unwrap().len(), 2000);
+    let mut many: Vec<TreeEntry> = (0..70_000).map(|number| file(&format!("{number:05}"), "")).collect();
+    many.iter_mut().for_each(|entry| entry.node = TreeNode::Folder);
+    assert!(read::segment(&encoded(&many)).is_none());
+    assert!(read::segment(&encoded(&many[..60_000])).is_some());
+}
+
 fn entry() -> impl Strategy<Value = TreeEntry> {
     let name = proptest::collection::vec(any::<u8>().prop_filter("a name", |b| *b != 0 && *b != b'/'), 1..20);
     let path = proptest::collection::vec(name, 1..4)

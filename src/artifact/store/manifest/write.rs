@@ -1,7 +1,7 @@
 //! Making a manifest of entries that come one after the other.
 
 use super::codec::{put_content, put_entry, put_number};
-use super::{MAGIC, Root, TreeEntry, TreeNode};
+use super::{MAGIC, MAX_PATHS, Root, TreeEntry, TreeNode};
 use crate::artifact::store::error::StoreError;
 use crate::artifact::store::id::ObjectId;
 use crate::artifact::store::sha256::Hasher;
@@ -10,11 +10,13 @@ use crate::artifact::store::sha256::Hasher;
 const MEAN_ENTRIES: u64 = 512;
 
 /// ... and when it has so many bytes.
-const MAX_SEGMENT: usize = 256 << 10;
+pub(super) const MAX_SEGMENT: usize = 256 << 10;
 
 /// Makes a manifest.
 pub(in super::super) struct ManifestWriter {
     segment: Vec<u8>,
+    /// Bytes of the paths in it.
+    paths: usize,
     before: Vec<u8>,
     content: Hasher,
     scratch: Vec<u8>,
@@ -24,7 +26,7 @@ pub(in super::super) struct ManifestWriter {
 impl ManifestWriter {
     pub(in super::super) fn new() -> Self {
         let root = Root { entries: 0, bytes: 0, content_id: ObjectId::of(&[]), segments: Vec::new() };
-        Self { segment: Vec::new(), before: Vec::new(), content: Hasher::new(), scratch: Vec::new(), root }
+        Self { segment: Vec::new(), paths: 0, before: Vec::new(), content: Hasher::new(), scratch: Vec::new(), root }
     }
 
     /// Takes the next entry, whose path comes after those before. `full` gets each segment that is done.
@@ -39,11 +41,13 @@ impl ManifestWriter {
         put_content(&mut self.scratch, entry);
         self.content.update(&self.scratch);
         self.before.clone_from(&entry.path);
+        self.paths += entry.path.len();
         self.root.entries += 1;
         if let TreeNode::File { size, .. } = entry.node {
             self.root.bytes = self.root.bytes.saturating_add(size);
         }
-        if ends_segment(&entry.path) || self.segment.len() >= MAX_SEGMENT {
+        let is_full = self.segment.len() >= MAX_SEGMENT || self.paths >= MAX_PATHS;
+        if is_full || ends_segment(&entry.path) {
             self.close(full)?;
         }
         Ok(())
@@ -73,6 +77,7 @@ impl ManifestWriter {
 
     fn close(&mut self, full: &mut impl FnMut(ObjectId, Vec<u8>) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let segment = std::mem::take(&mut self.segment);
+        self.paths = 0;
         let id = ObjectId::of(&segment);
         self.root.segments.push((id, segment.len() as u32));
         full(id, segment)
