@@ -15,12 +15,15 @@ use crate::artifact::Interrupt;
 use crate::artifact::retention::Expiry;
 use crate::artifact::store::collect::mark::Marks;
 use crate::artifact::store::disk;
-use crate::artifact::store::error::StoreError;
+use crate::artifact::store::error::{ObjectTrouble, StoreError};
 use crate::artifact::store::layout::Home;
 use crate::artifact::store::opened::Store;
+use crate::artifact::store::pack::reader::Pack;
 use crate::artifact::store::put::Progress;
 use crate::artifact::store::record::{ArtifactInfo, Record, RecordKey, What};
+use crate::artifact::store::seal::StoreKey;
 use crate::artifact::store::session::{self, Session};
+use crate::artifact::store::verify::pack_is_sound;
 use crate::pipeline::Owner;
 
 /// Tries for one record, where packs go while it is being told of.
@@ -98,6 +101,7 @@ impl Store {
                 // Putting it again mends it, and offers it again.
                 Err(error) if error.is_damage() => {
                     tracing::warn!(%error, "something that is damaged is not offered to other machines");
+                    self.want_scrub()?;
                     entry.done()?;
                 }
                 // What is wrong may be wrong with this one alone: it goes behind the others.
@@ -152,7 +156,8 @@ impl Store {
             let presence = second.presence(&entry.slug, interrupt)?;
             let packs = self.packs_of(&home, &info, interrupt)?;
             relied_on_condemned |= packs.shared.iter().any(|pack| presence.is_condemned(&pack.id));
-            sent += send(second, &entry.slug, &packs, &presence, progress, interrupt)?;
+            let send = Sending { second, key: self.key.as_ref(), slug: &entry.slug, presence: &presence, interrupt };
+            sent += send.all(&packs, progress)?;
             if presence.counts() {
                 let shared = Shared { info, packs: packs.shared };
                 let bytes = shared.to_bytes(self.key.as_ref())?;
@@ -231,54 +236,57 @@ fn is_over(info: &ArtifactInfo, now: jiff::Timestamp) -> bool {
     matches!(info.expires, Expiry::At(at) if at <= now)
 }
 
-/// Sends the packs that are not there, some at the same time. Tells how many bytes they have.
-fn send(
-    second: &Second,
-    slug: &str,
-    packs: &Linked,
-    presence: &Presence,
-    progress: &Progress,
-    interrupt: &Interrupt,
-) -> Result<u64, StoreError> {
-    let missing: Vec<(&SharedPack, &PathBuf)> =
-        packs.shared.iter().zip(&packs.paths).filter(|(pack, _)| !presence.has(&pack.id)).collect();
-    let next = AtomicUsize::new(0);
-    let failure = Mutex::new(None);
-    let work = || {
-        while let Some((pack, path)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match send_one(second, slug, pack, path, presence, interrupt) {
-                Ok(()) => progress.add_bytes(pack.bytes),
-                Err(error) => {
-                    next.store(missing.len(), Ordering::Relaxed);
-                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                }
-            }
-        }
-    };
-    std::thread::scope(|threads| (0..AT_ONCE.min(missing.len())).for_each(|_| drop(threads.spawn(work))));
-    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(missing.iter().map(|(pack, _)| pack.bytes).sum()),
-    }
+/// Packs on their way to the second level.
+struct Sending<'a> {
+    second: &'a Second,
+    key: Option<&'a StoreKey>,
+    slug: &'a str,
+    presence: &'a Presence,
+    interrupt: &'a Interrupt,
 }
 
-fn send_one(
-    second: &Second,
-    slug: &str,
-    pack: &SharedPack,
-    path: &Path,
-    presence: &Presence,
-    interrupt: &Interrupt,
-) -> Result<(), StoreError> {
-    if presence.is_condemned(&pack.id) {
-        second.note(second.level.remove(&names::condemned_pack(slug, &pack.id), interrupt))?;
+impl Sending<'_> {
+    /// Sends the packs that are not there, some at the same time. Tells how many bytes they have.
+    fn all(&self, packs: &Linked, progress: &Progress) -> Result<u64, StoreError> {
+        let missing: Vec<(&SharedPack, &PathBuf)> =
+            packs.shared.iter().zip(&packs.paths).filter(|(pack, _)| !self.presence.has(&pack.id)).collect();
+        let next = AtomicUsize::new(0);
+        let failure = Mutex::new(None);
+        let work = || {
+            while let Some((pack, path)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match self.one(pack, path) {
+                    Ok(()) => progress.add_bytes(pack.bytes),
+                    Err(error) => {
+                        next.store(missing.len(), Ordering::Relaxed);
+                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    }
+                }
+            }
+        };
+        std::thread::scope(|threads| (0..AT_ONCE.min(missing.len())).for_each(|_| drop(threads.spawn(work))));
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(missing.iter().map(|(pack, _)| pack.bytes).sum()),
+        }
     }
-    second.note(second.level.upload(&names::pack(slug, &pack.id), path, interrupt))?;
-    if presence.is_unfit(&pack.id) {
-        second.note(second.level.remove(&names::unfit_pack(slug, &pack.id), interrupt))?;
+
+    /// Sends a pack. All of it was read before: what the disk made of it since it was written must not become what others have.
+    fn one(&self, pack: &SharedPack, path: &Path) -> Result<(), StoreError> {
+        let Self { second, slug, interrupt, .. } = *self;
+        let opened = Pack::open(path, self.key, |_, _| {})?;
+        if opened.id != pack.id || !pack_is_sound(&opened, interrupt)? {
+            return Err(StoreError::Object { id: pack.id, how: ObjectTrouble::Damaged });
+        }
+        if self.presence.is_condemned(&pack.id) {
+            second.note(second.level.remove(&names::condemned_pack(slug, &pack.id), interrupt))?;
+        }
+        second.note(second.level.upload(&names::pack(slug, &pack.id), path, interrupt))?;
+        if self.presence.is_unfit(&pack.id) {
+            second.note(second.level.remove(&names::unfit_pack(slug, &pack.id), interrupt))?;
+        }
+        second.has_now(slug, pack.id);
+        Ok(())
     }
-    second.has_now(slug, pack.id);
-    Ok(())
 }
 
 /// Between two refreshments of what is used, of the time that it is kept.
