@@ -122,11 +122,11 @@ impl<'a> Folders<'a> {
         for entry in std::mem::take(&mut self.made).into_iter().rev() {
             let owner = self.owner(&entry);
             let dir = beneath::folder_nofollow(self.root, &entry.path).map_err(|e| fail("opening", &entry.path, e))?;
+            if let Some((uid, gid)) = owner {
+                rustix::fs::fchown(&dir, Some(uid), Some(gid)).map_err(|e| fail("giving away", &entry.path, e))?;
+            }
             set_xattrs(&dir, &entry)?;
             let given = (|| {
-                if let Some((uid, gid)) = owner {
-                    rustix::fs::fchown(&dir, Some(uid), Some(gid))?;
-                }
                 // Where the handle only stands for its folder it cannot be changed through it.
                 rustix::fs::fchmod(&dir, Mode::from_raw_mode(entry.mode & RESTORED))?;
                 rustix::fs::futimens(&dir, &times(entry.mtime))
@@ -182,11 +182,12 @@ impl OpenFile {
 
     /// Gives it owner, attributes, mode and time.
     pub(super) fn finish(self) -> Result<(), StoreError> {
+        if let Some((uid, gid)) = self.owner {
+            rustix::fs::fchown(&self.file, Some(uid), Some(gid)).map_err(|e| self.fail(e))?;
+        }
+        // The kernel takes `security.capability` from what changes its owner.
         set_xattrs(&self.file, &self.entry)?;
         let given = (|| {
-            if let Some((uid, gid)) = self.owner {
-                rustix::fs::fchown(&self.file, Some(uid), Some(gid))?;
-            }
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(self.entry.mode & RESTORED))?;
             rustix::fs::futimens(&self.file, &times(self.entry.mtime))
         })();
