@@ -116,6 +116,7 @@ pub(in crate::executor) async fn save<R: Reporter>(running: &mut Running<R>) -> 
         ("archive_cache_on_failure", "Saving cache for failed job")
     };
     let _section = running.section(section, title);
+    let mut kept: Vec<&str> = Vec::new();
     for cache in &due {
         if cache.key.is_empty() {
             running.run.log.say(Tone::Notice, "Skipping cache archiving due to empty cache key");
@@ -125,17 +126,35 @@ pub(in crate::executor) async fn save<R: Reporter>(running: &mut Running<R>) -> 
             running.run.log.say(Tone::Notice, &format!("Not uploading cache {} due to policy", cache.key));
             continue;
         }
+        if kept.contains(&cache.key.as_str()) {
+            let text = format!(
+                "Not saving cache {} again: another cache of this job has this key; give each its own",
+                cache.key
+            );
+            running.run.log.say(Tone::Warning, &text);
+            continue;
+        }
         let one = running.run.halt.guard(None, true, |stop| save_one(running, cache, stop)).await;
-        warn_of(running, one.map_err(|cause| StageError::Halted(cause, running.time_left().0))?);
+        match one.map_err(|cause| StageError::Halted(cause, running.time_left().0))? {
+            Ok(IsKept::Yes) => kept.push(&cache.key),
+            Ok(IsKept::No) => {}
+            Err(failure) => running.run.log.say(Tone::Warning, &failure.message),
+        }
     }
     Ok(())
+}
+
+/// Whether something is kept under the key now.
+enum IsKept {
+    Yes,
+    No,
 }
 
 async fn save_one<R: Reporter>(
     running: &Running<R>,
     cache: &CacheSpec,
     stop: CancellationToken,
-) -> Result<(), JobFailure> {
+) -> Result<IsKept, JobFailure> {
     let log = &running.run.log;
     log.say(Tone::Plain, &format!("Creating cache {}...", cache.key));
     let environment = environment_of_names(running).await?;
@@ -160,16 +179,25 @@ async fn save_one<R: Reporter>(
     })
     .await?;
     tell(log, &remarks);
-    match saved {
+    Ok(match saved {
         Saved::Stored { stored_bytes, entries, remarks } => {
             tell(log, &remarks);
             log.say(Tone::Plain, &format!("Created cache: {entries} files and folders, {stored_bytes} bytes"));
+            IsKept::Yes
         }
-        Saved::UpToDate => log.say(Tone::Plain, "Archive is up to date!"),
-        Saved::Nothing => log.say(Tone::Warning, "No files to cache."),
-        Saved::Refused(remark) => tell(log, &[remark]),
-    }
-    Ok(())
+        Saved::UpToDate => {
+            log.say(Tone::Plain, "Archive is up to date!");
+            IsKept::Yes
+        }
+        Saved::Nothing => {
+            log.say(Tone::Warning, "No files to cache.");
+            IsKept::No
+        }
+        Saved::Refused(remark) => {
+            tell(log, &[remark]);
+            IsKept::No
+        }
+    })
 }
 
 struct SaveWork {

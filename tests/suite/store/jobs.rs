@@ -235,11 +235,27 @@ fn an_agent_does_not_start_with_a_store_of_a_newer_format_and_leaves_it_alone() 
     let mut agent = Agent::registered(&forge, AgentOptions::default().without_network());
     store(&agent, &["ls"]);
     let folder = agent.state_dir().join("store");
-    let ours = std::fs::read_to_string(folder.join("format")).unwrap();
-    std::fs::write(folder.join("format"), ours.replacen("\"version\":1", "\"version\":2", 1)).unwrap();
+    std::fs::write(folder.join("format"), "{\"version\":2}\n").unwrap();
     let before = super::seen(&folder);
     agent.run();
     assert_eq!(agent.wait_exit(JOB_LIMIT).code(), Some(3), "{}", agent.output());
     assert!(agent.output().contains("format 2"), "{}", agent.output());
     assert_eq!(super::seen(&folder), before);
+}
+
+#[test]
+fn a_job_keeps_one_cache_of_a_key_and_says_that_another_has_it_too() {
+    let (forge, mut agent, project) = start("");
+    let cache = |path: &str, policy: &str| json!({ "key": "deps", "untracked": false, "policy": policy, "paths": [path], "when": "on_success" });
+    let script = ["mkdir one two", "echo 1 > one/file", "echo 2 > two/file"];
+    let caches = json!({ "cache": [cache("one/", "push"), cache("two/", "push")] });
+    let (kept, log) = run(&forge, &mut agent, job(&agent, project, "keep", &script, caches));
+    assert_eq!(kept.state, "success", "{log}");
+    assert!(log.contains("Not saving cache deps again: another cache of this job has this key"), "{log}");
+    assert!(!log.contains("FATAL") && audit(&agent).iter().all(|line| line["rule"] != "replaced"), "{log}");
+    let caches = json!({ "cache": [cache("one/", "pull")] });
+    let looks = ["test $(cat one/file) = 1", "test ! -e two"];
+    succeed(&forge, &mut agent, job(&agent, project, "look", &looks, caches));
+    agent.stop();
+    forge.assert_no_violations();
 }
