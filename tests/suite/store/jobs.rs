@@ -249,13 +249,15 @@ fn a_job_keeps_one_cache_of_a_key_and_says_that_another_has_it_too() {
     let cache = |path: &str, policy: &str| json!({ "key": "deps", "untracked": false, "policy": policy, "paths": [path], "when": "on_success" });
     let script = ["mkdir one two", "echo 1 > one/file", "echo 2 > two/file"];
     let caches = json!({ "cache": [cache("one/", "push"), cache("two/", "push")] });
-    let (kept, log) = run(&forge, &mut agent, job(&agent, project, "keep", &script, caches));
+    let keep = job(&agent, project, "keep", &script, caches);
+    let (kept, log) = run(&forge, &mut agent, keep);
     assert_eq!(kept.state, "success", "{log}");
     assert!(log.contains("Not saving cache deps again: another cache of this job has this key"), "{log}");
     assert!(!log.contains("FATAL") && audit(&agent).iter().all(|line| line["rule"] != "replaced"), "{log}");
     let caches = json!({ "cache": [cache("one/", "pull")] });
     let looks = ["test $(cat one/file) = 1", "test ! -e two"];
-    succeed(&forge, &mut agent, job(&agent, project, "look", &looks, caches));
+    let look = job(&agent, project, "look", &looks, caches);
+    succeed(&forge, &mut agent, look);
     agent.stop();
     forge.assert_no_violations();
 }

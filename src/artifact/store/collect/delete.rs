@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::super::alone::Turns;
 use super::super::disk;
 use super::super::error::StoreError;
+use super::super::id::ObjectId;
 use super::super::layout::Home;
 use super::super::opened::{Store, slug_of};
 use super::super::verify::{Checker, Look};
@@ -19,7 +20,7 @@ const AT_ONCE: usize = 100;
 
 /// Bytes of content that a collection reads of what it removes: every four hours, this is far below what looking at everything takes.
 /// Of the rest it is looked whether it is there, and as long as it should be.
-const READ: u64 = 64 << 20;
+pub(super) const READ: u64 = 64 << 20;
 
 impl Store {
     /// Removes the names that are to go, until others are at work for too long: the rest stays until the next collection.
@@ -44,8 +45,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether what goes was whole. Tells what is the matter with what was not; where that is news, everything is looked at soon: others may
-    /// share what is damaged.
+    /// [`Store::look_at`], of all owners.
     fn look_once_more(
         &self,
         some: &[(&Judged, &Place)],
@@ -53,39 +53,55 @@ impl Store {
         interrupt: &Interrupt,
     ) -> Result<HashMap<EntryId, String>, StoreError> {
         let mut damage = HashMap::new();
-        let mut is_news = false;
         let homes: HashSet<&Home> = some.iter().map(|(_, place)| &place.home).collect();
         for home in homes {
             let _held = self.hold_still(interrupt)?;
-            let catalog = match self.catalog(home) {
-                Ok(catalog) => catalog,
+            let here = some.iter().filter(|(_, place)| place.home == *home);
+            let here = here.map(|(judged, place)| (&judged.candidate.id, &place.tree));
+            damage.extend(self.look_at(home, here, budget, interrupt)?);
+        }
+        Ok(damage)
+    }
+
+    /// Whether what goes was whole. Tells what is the matter with what was not; where that is news, everything is looked at soon: others may
+    /// share what is damaged. For whoever has the lock.
+    pub(super) fn look_at<'a>(
+        &self,
+        home: &Home,
+        going: impl Iterator<Item = (&'a EntryId, &'a ObjectId)>,
+        budget: &mut u64,
+        interrupt: &Interrupt,
+    ) -> Result<HashMap<EntryId, String>, StoreError> {
+        let mut damage = HashMap::new();
+        let mut is_news = false;
+        let catalog = match self.catalog(home) {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                unknown(home, &error);
+                return Ok(damage);
+            }
+        };
+        for (id, tree) in going {
+            if interrupt.is_raised() {
+                return Err(StoreError::Interrupted);
+            }
+            // One for each, so that what it remembers is of one tree only.
+            let mut checker = Checker::new(&catalog)?.reading(*budget);
+            let look = checker.look(tree);
+            *budget = checker.budget();
+            let look = match look {
+                Ok(look) => look,
                 Err(error) => {
                     unknown(home, &error);
                     continue;
                 }
             };
-            for (judged, place) in some.iter().filter(|(_, place)| place.home == *home) {
-                if interrupt.is_raised() {
-                    return Err(StoreError::Interrupted);
-                }
-                // One for each, so that what it remembers is of one tree only.
-                let mut checker = Checker::new(&catalog)?.reading(*budget);
-                let look = checker.look(&place.tree);
-                *budget = checker.budget();
-                let look = match look {
-                    Ok(look) => look,
-                    Err(error) => {
-                        unknown(home, &error);
-                        continue;
-                    }
-                };
-                let (Look::Differs { error, .. } | Look::NotThere { error, .. }) = &look else { continue };
-                tracing::warn!(tree = %place.tree, error, "what is removed was damaged");
-                damage.insert(judged.candidate.id.clone(), error.clone());
-                let known = self.index()?.verification(&slug_of(home), &place.tree)?;
-                is_news |= !known.is_some_and(|known| known.result.is_damage());
-                self.note_look(&slug_of(home), &place.tree, look)?;
-            }
+            let (Look::Differs { error, .. } | Look::NotThere { error, .. }) = &look else { continue };
+            tracing::warn!(%tree, error, "what is removed was damaged");
+            damage.insert(id.clone(), error.clone());
+            let known = self.index()?.verification(&slug_of(home), tree)?;
+            is_news |= !known.is_some_and(|known| known.result.is_damage());
+            self.note_look(&slug_of(home), tree, look)?;
         }
         if is_news {
             self.want_scrub()?;

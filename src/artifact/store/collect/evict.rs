@@ -6,6 +6,7 @@ use super::super::alone::{Patience, Turns};
 use super::super::error::StoreError;
 use super::super::opened::Store;
 use super::super::session;
+use super::delete::READ;
 use super::facts::{Facts, Place};
 use super::sweep;
 use crate::artifact::Interrupt;
@@ -84,9 +85,14 @@ impl Store {
             tracing::warn!(owner = %owner.slug(), lost = facts.lost, "records are damaged: no cache of their owner is removed");
             return Ok(Vec::new());
         }
+        let going = self.longest_unused(owner, &facts, missing)?;
+        let trees = going.iter().map(|(_, candidate, place)| (&candidate.id, &place.tree));
+        let mut budget = READ;
+        let found = self.look_at(&home, trees, &mut budget, interrupt)?;
         let mut names = Vec::new();
-        for (damage, candidate, place) in self.longest_unused(owner, &facts, missing)? {
-            self.audit(&[AuditEvent::eviction(candidate, self.now()).of_damaged(damage.as_deref())])?;
+        for (known, candidate, place) in going {
+            let damage = found.get(&candidate.id).or(known.as_ref()).map(String::as_str);
+            self.audit(&[AuditEvent::eviction(candidate, self.now()).of_damaged(damage)])?;
             self.delete_name(place)?;
             names.push(candidate.name.clone());
         }
