@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::agent::said;
 
@@ -260,4 +261,12 @@ fn flip(path: &Path, at: usize) {
     let mode = fs::metadata(path).unwrap().permissions();
     fs::write(path, bytes).unwrap();
     assert_eq!(fs::metadata(path).unwrap().mode(), std::os::unix::fs::PermissionsExt::mode(&mode));
+}
+
+/// What a newer version would have written in place of this `format`.
+fn newer(ours: &str) -> String {
+    let (format, _) = ours.split_once('\n').unwrap();
+    let newer = format.replacen("\"version\":1", "\"version\":2", 1);
+    assert_ne!(newer, format);
+    format!("{newer}\n{}\n", hex::encode(Sha256::digest(&newer)))
 }

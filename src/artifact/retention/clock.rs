@@ -6,7 +6,7 @@
 //!
 //! **What is a jump.** Between two cycles as much time should pass as the process itself counted (`elapsed`, a
 //! monotonic clock); a process that did not do the last cycle cannot know, and expects anything from no time to
-//! [`USUAL_INTERVAL`], or to the time between the two cycles before where that was longer. A wall clock more than 24 h
+//! [`USUAL_INTERVAL`], or to the time between the two cycles before where that was longer (32 days at most). A wall clock more than 24 h
 //! beyond that, in either direction, is a jump. The cycle that sees it deletes nothing. The next one agrees if its own
 //! clock is no jump from the one that was seen. A machine that was switched off for a week looks the same as a wrong
 //! clock: it costs that machine one cycle, and one that is collected once a week its first.
@@ -36,6 +36,10 @@ pub const JUMP: Duration = Duration::from_secs(24 * 3600);
 
 /// Between cycles while there is room.
 pub const USUAL_INTERVAL: Duration = Duration::from_secs(4 * 3600);
+
+/// A store that is collected more seldom than this pauses each time until a cycle follows soon: a time between cycles that may be
+/// anything would let any clock be believed.
+const SELDOM: Duration = Duration::from_secs(32 * 24 * 3600);
 
 /// What one cycle leaves for the next. The store keeps it as a record of its own, written before anything is deleted.
 /// Taking that record away makes a store forget a clock that was wrong: the next cycle pauses, the one after it
@@ -130,7 +134,7 @@ impl ClockRecord {
     }
 
     fn jump(&self, wall: Timestamp, elapsed: Option<Duration>) -> Option<ClockJump> {
-        let usual = USUAL_INTERVAL.max(Duration::from_millis(self.gap_ms));
+        let usual = USUAL_INTERVAL.max(SELDOM.min(Duration::from_millis(self.gap_ms)));
         let (least, most) = elapsed.map_or((Duration::ZERO, usual), |elapsed| (elapsed, elapsed));
         let passed = wall.duration_since(self.wall);
         let beyond =

@@ -65,13 +65,14 @@ impl Leftover {
 
     /// Reads the rest, or says in the answer that the connection ends.
     pub(super) async fn settle<B>(self, mut answer: Response<B>) -> Response<B> {
-        if !self.is_read().await {
+        if !self.read_rest().await {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
     }
 
-    async fn is_read(mut self) -> bool {
+    /// Whether all of it is read now.
+    async fn read_rest(mut self) -> bool {
         if self.body.is_end_stream() {
             return true;
         }

@@ -180,6 +180,7 @@ impl Store {
                 self.will_offer(&work.session, &record)?;
             }
             if let Some(Record::Kept(old)) = old.as_ref().filter(|old| old.trees() != [put.id]) {
+                self.check_writable(&record)?;
                 self.audit_withdrawal(old, Withdrawal::Replaced)?;
             }
             self.write_record(&work, &record)?;
@@ -250,8 +251,10 @@ impl Store {
         let key = Record::Kept(info.clone()).key();
         match self.read_record(&self.home(&info.owner), &key)? {
             Some(Record::Kept(there)) if there.expires == Expiry::Never => {
+                let record = Record::Kept(ArtifactInfo { expires: Expiry::None, ..there });
+                self.check_writable(&record)?;
                 self.audit_reference(None, &info.content_hash, ReferenceCause::Unpinned)?;
-                self.write_record(&work, &Record::Kept(ArtifactInfo { expires: Expiry::None, ..there }))?;
+                self.write_record(&work, &record)?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -312,6 +315,8 @@ impl Store {
         if was_there {
             tell()?;
         }
+        // One that turned out to be damaged was put aside.
+        let was_there = was_there && path.exists();
         disk::remove(&path)?;
         if let Some(folder) = path.parent().filter(|_| was_there) {
             disk::sync_folder(folder)?;

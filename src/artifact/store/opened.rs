@@ -231,9 +231,7 @@ impl Store {
 
     /// Writes a record, for good, and tells the index.
     pub(super) fn write_record(&self, work: &Work, record: &Record) -> Result<(), StoreError> {
-        if self.index()?.is_in_memory() {
-            return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
-        }
+        let bytes = self.check_writable(record)?;
         let home = self.home(record.owner());
         let owner_file = home.owner_file();
         if self.owner_of(&home)?.is_none() {
@@ -242,10 +240,6 @@ impl Store {
             disk::replace(work.session.folder(), &owner_file, &text)?;
         }
         let path = self.record_path(&home, &record.key());
-        let bytes = record::to_bytes(record).map_err(|e| unwritable(&path, e))?;
-        if bytes.len() as u64 > MAX_RECORD {
-            return Err(StoreError::Wordy { bytes: bytes.len(), limit: MAX_RECORD });
-        }
         disk::replace(work.session.folder(), &path, &bytes)?;
         let told = self.index().and_then(|index| index.add(record, self.now()));
         if told.is_err() {
@@ -253,6 +247,19 @@ impl Store {
             session::leave_behind(&self.layout);
         }
         told
+    }
+
+    /// Whether a record can be written, as far as that can be told before: what it would make go is told of first. Its bytes.
+    pub(super) fn check_writable(&self, record: &Record) -> Result<Vec<u8>, StoreError> {
+        if self.index()?.is_in_memory() {
+            return Err(StoreError::NoSpace { path: self.layout.root().to_owned() });
+        }
+        let path = self.record_path(&self.home(record.owner()), &record.key());
+        let bytes = record::to_bytes(record).map_err(|e| unwritable(&path, e))?;
+        if bytes.len() as u64 > MAX_RECORD {
+            return Err(StoreError::Wordy { bytes: bytes.len(), limit: MAX_RECORD });
+        }
+        Ok(bytes)
     }
 
     pub(super) fn record_path(&self, home: &Home, key: &RecordKey) -> std::path::PathBuf {

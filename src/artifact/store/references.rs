@@ -3,9 +3,10 @@
 //! Several agents may work with one store. Each holds a lock below `agents` as long as it runs, and what its jobs hold says so: nobody
 //! takes another's references for those of jobs that are gone.
 
-use super::disk;
 use std::sync::PoisonError;
 
+use super::ballast;
+use super::disk;
 use super::error::StoreError;
 use super::id::ObjectId;
 use super::opened::Store;
@@ -81,11 +82,22 @@ impl Store {
 
     /// Takes the references of a job back, however it ended: `cause` says how. False: it had none.
     pub fn release(&self, owner: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<bool, StoreError> {
+        match self.try_release(owner, holder, cause) {
+            // Only then: a collection may need what is put by more.
+            Err(StoreError::NoSpace { .. }) => {
+                ballast::give_up_if_needed(&self.layout);
+                self.try_release(owner, holder, cause)
+            }
+            done => done,
+        }
+    }
+
+    fn try_release(&self, owner: &Owner, holder: &JobKey, cause: ReferenceCause) -> Result<bool, StoreError> {
         let key = reference_key(holder);
         if !self.record_path(&self.home(owner), &key).exists() {
             return Ok(false);
         }
-        let work = self.begin_giving_back()?;
+        let work = self.begin(&Interrupt::default())?;
         let _one_at_a_time = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Record::Reference(reference)) = self.read_record(&self.home(owner), &key)? else { return Ok(false) };
         let tell = || reference.trees.iter().try_for_each(|tree| self.audit_reference(Some(holder), tree, cause));

@@ -235,7 +235,8 @@ fn an_agent_does_not_start_with_a_store_of_a_newer_format_and_leaves_it_alone() 
     let mut agent = Agent::registered(&forge, AgentOptions::default().without_network());
     store(&agent, &["ls"]);
     let folder = agent.state_dir().join("store");
-    std::fs::write(folder.join("format"), "{\"version\":2}\n").unwrap();
+    let ours = std::fs::read_to_string(folder.join("format")).unwrap();
+    std::fs::write(folder.join("format"), super::newer(&ours)).unwrap();
     let before = super::seen(&folder);
     agent.run();
     assert_eq!(agent.wait_exit(JOB_LIMIT).code(), Some(3), "{}", agent.output());

@@ -6,9 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
-use super::{House, files_below, flip, ordinary, seen, stdout};
+use super::{House, files_below, flip, newer, ordinary, seen, stdout};
 use crate::support::agent::said;
 use crate::support::wait_until;
 
@@ -243,14 +241,6 @@ fn a_newer_format_is_refused_and_left_alone() {
         assert!(said(&output).contains("store/format"), "{}", said(&output));
     }
     assert_eq!(seen(&house.store()), before);
-}
-
-/// What a newer version would have written.
-fn newer(ours: &str) -> String {
-    let (format, _) = ours.split_once('\n').unwrap();
-    let newer = format.replacen("\"version\":1", "\"version\":2", 1);
-    assert_ne!(newer, format);
-    format!("{newer}\n{}\n", hex::encode(Sha256::digest(&newer)))
 }
 
 #[test]

@@ -77,6 +77,16 @@ fn a_store_that_is_seldom_collected_pauses_once() {
 }
 
 #[test]
+fn a_clock_that_is_wrong_by_years_twice_is_not_believed() {
+    let wrong = record().read(at(3650 * DAY), None, []).record;
+    assert!(wrong.read(at((3650 + 1800) * DAY), None, []).jump.is_some(), "years further");
+    // Behind at the start of the machine, then right again, then wrong.
+    let behind = record().read(at(-20_000 * DAY), None, []).record;
+    let right = behind.read(at(DAY), None, []).record;
+    assert!(right.read(at(400 * DAY), None, []).jump.is_some());
+}
+
+#[test]
 fn one_wrong_reading_leaves_no_trace() {
     let wrong = record().read(at(400 * DAY), None, []).record;
     let corrected = wrong.read(at(8 * HOUR), None, []);

@@ -13,8 +13,8 @@ use crate::artifact::Interrupt;
 use crate::artifact::retention::{AuditEvent, Candidate};
 use crate::pipeline::Owner;
 
-/// Something that is to go: what is known to be damaged of it, what it is, and where.
-type Going<'f> = (Option<String>, &'f Candidate, &'f Place);
+/// Something that is to go, and where it is.
+type Going<'f> = (&'f Candidate, &'f Place);
 
 /// What was removed to make room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,20 +78,24 @@ impl Store {
         interrupt: &Interrupt,
     ) -> Result<Vec<String>, StoreError> {
         let home = self.home(owner);
-        // Alone from the look to the removal: nobody begins to use what goes in between.
+        let mut budget = READ;
+        let damage = {
+            let _held = self.hold_still(interrupt)?;
+            let facts = self.facts_of(std::slice::from_ref(&home))?;
+            let going = self.longest_unused(owner, &facts, missing)?;
+            let trees = going.iter().map(|(candidate, place)| (&candidate.id, &place.tree));
+            self.look_at(&home, trees, &mut budget, interrupt)?
+        };
+        // Alone from the choice to the removal: nobody begins to use what goes in between.
         let Some(_alone) = turns.alone(&self.layout, interrupt)? else { return Err(turns.busy()) };
         let facts = self.facts_of(std::slice::from_ref(&home))?;
         if facts.lost > 0 {
             tracing::warn!(owner = %owner.slug(), lost = facts.lost, "records are damaged: no cache of their owner is removed");
             return Ok(Vec::new());
         }
-        let going = self.longest_unused(owner, &facts, missing)?;
-        let trees = going.iter().map(|(_, candidate, place)| (&candidate.id, &place.tree));
-        let mut budget = READ;
-        let found = self.look_at(&home, trees, &mut budget, interrupt)?;
         let mut names = Vec::new();
-        for (known, candidate, place) in going {
-            let damage = found.get(&candidate.id).or(known.as_ref()).map(String::as_str);
+        for (candidate, place) in self.longest_unused(owner, &facts, missing)? {
+            let damage = damage.get(&candidate.id).map(String::as_str);
             self.audit(&[AuditEvent::eviction(candidate, self.now()).of_damaged(damage)])?;
             self.delete_name(place)?;
             names.push(candidate.name.clone());
@@ -106,18 +110,16 @@ impl Store {
             let Some(place) = facts.places.get(&candidate.id).filter(|place| place.is_cache) else { continue };
             if !candidate.pinned && candidate.references.count() == 0 && candidate.bytes > 0 {
                 let found = self.index()?.verification(&owner.slug(), &place.tree)?;
-                let damage =
-                    found.filter(|found| found.result.is_damage()).map(|found| found.error.unwrap_or_default());
-                may_go.push((damage, candidate, place));
+                may_go.push((found.is_some_and(|found| found.result.is_damage()), candidate, place));
             }
         }
-        may_go.sort_by_key(|(damage, candidate, _)| (damage.is_none(), candidate.staleness()));
+        may_go.sort_by_key(|(is_damaged, candidate, _)| (!is_damaged, candidate.staleness()));
         let mut freed = 0;
         let mut chosen = Vec::new();
-        for (damage, candidate, place) in may_go {
+        for (_, candidate, place) in may_go {
             if freed < missing {
                 freed += candidate.bytes;
-                chosen.push((damage, candidate, place));
+                chosen.push((candidate, place));
             }
         }
         Ok(if freed < missing { Vec::new() } else { chosen })

@@ -152,7 +152,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn xattrs(&mut self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-        let count = self.number()?;
+        // Their names have no more bytes than that together.
+        let count = self.number().filter(|count| *count <= MAX_XATTRS as u64)?;
         let mut all = Vec::new();
         for _ in 0..count {
             all.push((self.bytes(255)?.to_vec(), self.bytes(MAX_XATTRS)?.to_vec()));

@@ -39,8 +39,9 @@ pub(super) const MAX_XATTRS: usize = 64 << 10;
 /// very long ones.
 const MAX_PATHS: usize = 8 << 20;
 
-/// Entries of a segment, at most: none that is closed when it has [`write::MAX_SEGMENT`] bytes has so many, as one takes seven at least.
-const MAX_ENTRIES: usize = 64 << 10;
+/// Entries of a segment and their attributes, at most: none that is closed when it has [`write::MAX_SEGMENT`] bytes has so many, as they
+/// take three bytes at least.
+const MAX_PARTS: usize = 128 << 10;
 
 /// One file, folder or symlink of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]

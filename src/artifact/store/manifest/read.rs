@@ -1,7 +1,7 @@
 //! Reading a manifest. Its bytes were found to be what their ids say; that they make sense is checked here.
 
 use super::codec::Cursor;
-use super::{MAGIC, MAX_ENTRIES, MAX_PATH, MAX_PATHS, Root, TreeEntry};
+use super::{MAGIC, MAX_PARTS, MAX_PATH, MAX_PATHS, Root, TreeEntry};
 
 /// Reads a root. `None`: it is none.
 pub(in super::super) fn root(bytes: &[u8]) -> Option<Root> {
@@ -20,12 +20,13 @@ pub(in super::super) fn root(bytes: &[u8]) -> Option<Root> {
 pub(in super::super) fn segment(bytes: &[u8]) -> Option<Vec<TreeEntry>> {
     let mut cursor = Cursor(bytes);
     let mut entries: Vec<TreeEntry> = Vec::new();
-    let mut paths = 0;
+    let (mut paths, mut parts) = (0, 0);
     while !cursor.0.is_empty() {
         let before = entries.last().map_or(&[] as &[u8], |entry| &entry.path);
         let entry = cursor.entry(before)?;
         paths += entry.path.len();
-        if paths > MAX_PATHS + MAX_PATH || entries.len() >= MAX_ENTRIES {
+        parts += 1 + entry.xattrs.len();
+        if paths > MAX_PATHS + MAX_PATH || parts > MAX_PARTS {
             return None;
         }
         entries.push(entry);

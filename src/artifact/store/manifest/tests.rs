@@ -121,10 +121,13 @@ fn a_segment_that_would_take_a_lot_of_memory_is_none() {
     assert!(long.len() < 100_000, "{} bytes for {} MiB of paths", long.len(), 3000 * 4000 >> 20);
     assert!(read::segment(&long).is_none());
     assert_eq!(read::segment(&encoded(&deep(2000))).unwrap().len(), 2000);
-    let mut many: Vec<TreeEntry> = (0..70_000).map(|number| file(&format!("{number:05}"), "")).collect();
+    let mut many: Vec<TreeEntry> = (0..140_000).map(|number| file(&format!("{number:06}"), "")).collect();
     many.iter_mut().for_each(|entry| entry.node = TreeNode::Folder);
     assert!(read::segment(&encoded(&many)).is_none());
-    assert!(read::segment(&encoded(&many[..60_000])).is_some());
+    assert!(read::segment(&encoded(&many[..130_000])).is_some());
+    let mut one = file("a", "");
+    one.xattrs = vec![(b"a".to_vec(), Vec::new()); 70_000];
+    assert!(read::segment(&encoded(&[one])).is_none());
 }
 
 fn entry() -> impl Strategy<Value = TreeEntry> {

@@ -201,6 +201,7 @@ impl Store {
             Some(_) => false,
         };
         if let Some(replaced) = replaced {
+            self.check_writable(&record)?;
             self.audit_withdrawal(&replaced, Withdrawal::Replaced)?;
         }
         if gives_way {

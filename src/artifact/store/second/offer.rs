@@ -32,6 +32,9 @@ const ROUNDS: usize = 3;
 /// Clocks of machines differ by so much at most.
 const MAX_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
+/// When a damaged pack is looked at again: until then everything was read, and what is whole of it is in another.
+const UNTIL_MENDED: Duration = Duration::from_secs(3600);
+
 /// After so many failures, the rest waits for the next call.
 const MAX_FAILURES: u32 = 3;
 
@@ -98,10 +101,15 @@ impl Store {
                     entry.postpone(SystemTime::now() + COUNTS_FOR)?;
                 }
                 Err(StoreError::Interrupted) => return Err(StoreError::Interrupted),
+                // Others may be damaged in the pack, not this: whoever reads all of it copies what is whole.
+                Err(error @ StoreError::Damaged { .. }) => {
+                    tracing::warn!(%error, "a damaged pack is not offered to other machines");
+                    self.want_scrub()?;
+                    entry.postpone(SystemTime::now() + UNTIL_MENDED)?;
+                }
                 // Putting it again mends it, and offers it again.
                 Err(error) if error.is_damage() => {
                     tracing::warn!(%error, "something that is damaged is not offered to other machines");
-                    self.want_scrub()?;
                     entry.done()?;
                 }
                 // What is wrong may be wrong with this one alone: it goes behind the others.
@@ -152,6 +160,10 @@ impl Store {
             };
             if is_over(&info, self.now()) || self.has_newer(second, &info, interrupt)? {
                 return Ok(Outcome::Done { bytes: sent });
+            }
+            let look = self.index()?.verification(&entry.slug, &info.content_hash)?;
+            if look.is_some_and(|look| look.result.is_damage()) {
+                return Err(StoreError::Object { id: info.content_hash, how: ObjectTrouble::Damaged });
             }
             let presence = second.presence(&entry.slug, interrupt)?;
             let packs = self.packs_of(&home, &info, interrupt)?;
@@ -275,7 +287,7 @@ impl Sending<'_> {
         let Self { second, slug, interrupt, .. } = *self;
         let opened = Pack::open(path, self.key, |_, _| {})?;
         if opened.id != pack.id || !pack_is_sound(&opened, interrupt)? {
-            return Err(StoreError::Object { id: pack.id, how: ObjectTrouble::Damaged });
+            return Err(StoreError::Damaged { what: "a pack", path: path.to_owned() });
         }
         if self.presence.is_condemned(&pack.id) {
             second.note(second.level.remove(&names::condemned_pack(slug, &pack.id), interrupt))?;
