@@ -155,11 +155,12 @@ fn a_pack_that_is_marked_stays_when_somebody_needs_it_again() {
     let (server, config) = server();
     let [one, two] = [(); 2].map(|()| House::with(&config));
     let (record, packs) = share(&server, &one, "first", &[]);
+    assert_eq!(two.got("first"), seen(&one.path("first")));
     packs.iter().chain([&record]).for_each(|object| date_back(object, 2 * A_DAY));
     tidy(&server, &one);
     assert_eq!(marks(&server).len(), packs.len());
     let marks_then = server.objects("/condemned/");
-    // Another machine keeps the same content under another name: it makes the same pack, and has nothing else to send.
+    // A machine that has the pack keeps its content under another name.
     let kept = two.ends_with(0, &["put", one.path("first").to_str().unwrap(), "--name", "again"]);
     assert_eq!(
         said(&kept).lines().count(),
@@ -197,4 +198,24 @@ fn where_a_record_cannot_be_read_no_pack_of_its_owner_goes() {
     fs::write(&damaged, whole).unwrap();
     assert_eq!(tidy(&server, &two)["packs"], its_packs.len());
     assert_eq!(House::with(&config).got("damaged"), seen(&one.path("damaged")));
+}
+
+#[test]
+fn a_pack_whose_record_is_still_to_come_is_left_alone_for_a_day() {
+    let (server, config) = server();
+    let [one, two] = [(); 2].map(|()| House::with(&config));
+    let (record, packs) = share(&server, &one, "slow", &[]);
+    let told = fs::read(&record).unwrap();
+    fs::remove_file(&record).unwrap();
+    tidy(&server, &two);
+    assert_eq!(marks(&server), BTreeSet::new());
+    packs.iter().for_each(|pack| date_back(pack, A_DAY + HOUR));
+    tidy(&server, &two);
+    assert_eq!(marks(&server).len(), packs.len());
+    // The record came after all: the packs are needed, and not marked any more.
+    fs::write(&record, told).unwrap();
+    server.objects("/condemned/").iter().for_each(|mark| date_back(mark, 2 * HOUR));
+    assert_eq!(tidy(&server, &two)["packs"], 0);
+    assert_eq!(marks(&server), BTreeSet::new());
+    assert_eq!(House::with(&config).got("slow"), seen(&one.path("slow")));
 }
