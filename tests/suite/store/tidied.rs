@@ -63,7 +63,7 @@ fn base(path: &Path) -> String {
 }
 
 /// It is a machine's turn again.
-fn next_turn(server: &S3Server) {
+pub(super) fn next_turn(server: &S3Server) {
     for begun in server.objects("tidy/begun") {
         date_back(&begun, 13 * HOUR);
     }
