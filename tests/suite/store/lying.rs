@@ -4,6 +4,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
 use super::{House, flip, noise, seen};
 use crate::support::agent::said;
 use crate::support::s3::S3Server;
@@ -82,7 +85,7 @@ fn a_pack_that_is_not_what_it_was_comes_in_nowhere_and_is_sent_again() {
         }
         assert!(!two.path("dest").exists(), "{how}");
         assert_eq!(two.packs(), [] as [PathBuf; 0], "{how}: nothing of it is in the store");
-        assert_eq!(two.json(&["ls"]), serde_json::json!([]), "{how}");
+        assert_eq!(two.json(&["ls"]), json!([]), "{how}");
         // The rest of what is there is as good as before.
         assert_eq!(two.got("docs"), seen(&scene.one.path("docs")), "{how}");
         // The machine that kept it does not need the shared store; it sends the pack again when the same is kept again.
@@ -97,25 +100,40 @@ fn a_pack_that_is_not_what_it_was_comes_in_nowhere_and_is_sent_again() {
 }
 
 /// What may become of a record.
-const RECORDS: [(&str, Meddle); 6] = [
+const RECORDS: [(&str, Meddle); 7] = [
     ("a byte is another", |scene| flip(&scene.record, 200)),
     ("it is cut", |scene| cut(&scene.record, 100)),
     ("it is empty", |scene| cut(&scene.record, 0)),
     ("it is another's", |scene| copy(&scene.other_record, &scene.record)),
-    ("it names another's pack", |scene| fs::write(&scene.record, with_packs_of_the_other(scene)).unwrap()),
+    ("it names another's pack", name_packs_of_the_other),
+    ("it is another's of its name", be_the_other_by_its_name),
     ("it is gone", |scene| fs::remove_file(&scene.record).unwrap()),
 ];
 
-/// The record with the packs of the other one, and a checksum that is right: what somebody can write who may write to the bucket.
-fn with_packs_of_the_other(scene: &Scene) -> String {
-    use sha2::Digest as _;
-    let read = |path: &Path| -> serde_json::Value {
-        serde_json::from_str(fs::read_to_string(path).unwrap().lines().next().unwrap()).unwrap()
-    };
-    let mut record = read(&scene.record)["record"].clone();
-    record["packs"] = read(&scene.other_record)["record"]["packs"].clone();
+/// What a record says.
+fn record(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap();
+    serde_json::from_str::<Value>(text.lines().next().unwrap()).unwrap()["record"].take()
+}
+
+/// A record with a checksum that is right: what somebody can write who may write to the bucket.
+fn sealed(record: &Value) -> String {
     let record = record.to_string();
-    format!("{{\"sha256\":\"{}\",\"record\":{record}}}\n", hex::encode(sha2::Sha256::digest(&record)))
+    format!("{{\"sha256\":\"{}\",\"record\":{record}}}\n", hex::encode(Sha256::digest(&record)))
+}
+
+fn name_packs_of_the_other(scene: &Scene) {
+    let mut forged = record(&scene.record);
+    forged["packs"] = record(&scene.other_record)["packs"].take();
+    fs::write(&scene.record, sealed(&forged)).unwrap();
+}
+
+fn be_the_other_by_its_name(scene: &Scene) {
+    let mut forged = record(&scene.other_record);
+    let name = &mut forged["info"]["what"]["artifact"]["name"];
+    assert_eq!(name.take(), "docs");
+    *name = "site".into();
+    fs::write(&scene.record, sealed(&forged)).unwrap();
 }
 
 #[test]
