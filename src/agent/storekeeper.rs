@@ -17,11 +17,10 @@ use crate::state::Journal;
 /// After a collection that failed.
 const AFTER_TROUBLE: Duration = Duration::from_secs(15 * 60);
 
-/// Before the first, so that an agent that starts is not busy with it.
+/// Before the first, and before the first look at whether it is time to read everything, so that an agent that starts is not busy with it.
 const AT_FIRST: Duration = Duration::from_secs(60);
 
-/// Before the first look at whether it is time to read everything, and between two such looks.
-const BEFORE_READING: Duration = Duration::from_secs(5 * 60);
+/// Between two such looks.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Between two looks at everything.
@@ -45,7 +44,7 @@ impl Storekeeper {
     }
 
     async fn look_through(&self, stop: &CancellationToken) {
-        let mut pause = BEFORE_READING;
+        let mut pause = AT_FIRST;
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             pause = LOOK_EVERY;
             if let Err(error) = self.scrub_if_due(stop).await

@@ -226,6 +226,49 @@ fn a_bucket_that_does_not_answer_costs_a_job_a_moment_and_no_artifact() {
     forge.assert_no_violations();
 }
 
+/// Another byte in the middle of a file.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).expect("an object");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).expect("an object");
+}
+
+#[test]
+fn a_bucket_that_lies_is_told_and_the_forge_has_what_the_job_needs() {
+    let (forge, server) = (TestForge::start(), S3Server::start());
+    let (mut one, mut other) = fleet(&forge, &server);
+    let project = make(&forge, &mut one);
+    one.wait_until(JOB_LIMIT, "the bucket is told of it", || (!server.objects("/records/").is_empty()).then_some(()));
+    // From here on nobody mends what is there.
+    one.stop();
+    let (record, pack) = (server.objects("/records/").remove(0), server.objects("/packs/").remove(0));
+    let whole = [&record, &pack].map(|path| fs::read(path).expect("an object"));
+    type Meddle<'a> = &'a dyn Fn();
+    let ways: [(&str, Meddle<'_>, &str); 4] = [
+        ("another byte of the content", &|| damage(&pack), "is not the pack of its name"),
+        ("half the content", &|| fs::write(&pack, &whole[1][..whole[1].len() / 2]).expect("written"), "is not as long"),
+        ("no content", &|| fs::remove_file(&pack).expect("removed"), "is not there, although a record names it"),
+        ("another byte of the record", &|| damage(&record), "a record in the shared store is damaged"),
+    ];
+    for (number, (how, meddle, told)) in ways.into_iter().enumerate() {
+        for (path, bytes) in [&record, &pack].into_iter().zip(&whole) {
+            fs::write(path, bytes).expect("an object");
+        }
+        other.forget_artifacts();
+        meddle();
+        let log = use_it(&forge, &mut other, project);
+        assert!(log.contains("Downloaded artifacts of make"), "{how}: {log}");
+        assert_eq!(downloads(&forge), number + 1, "{how}");
+        assert!(other.output().contains(told), "{how}: {}", other.output());
+    }
+    other.stop();
+    for agent in [&one, &other] {
+        agent.assert_nothing_left();
+    }
+    forge.assert_no_violations();
+}
+
 #[test]
 fn a_cache_of_one_machine_is_restored_on_another() {
     let (forge, server) = (TestForge::start(), S3Server::start());

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::House;
 use super::progress::{self, Extent};
-use crate::artifact::store::{Offering, StoreError, Tidied};
+use crate::artifact::store::{Offered, Offering, StoreError, Tidied};
 use crate::artifact::{Interrupt, in_full};
 use crate::cli::render;
 
@@ -25,14 +25,19 @@ pub(super) fn tell(house: &House) {
     let how = Offering { until: Some(until), interrupt: ended };
     let offered = progress::shown(house, "sharing", Extent::Unknown, |progress| house.store.offer(&how, progress));
     let why = match offered {
-        Ok(Some(offered)) if offered.waiting > 0 => {
-            offered.trouble.map(|trouble| in_full(&trouble)).unwrap_or_default()
-        }
+        Ok(Some(Offered { trouble: Some(trouble), .. })) => in_full(&trouble),
+        // What is left then is told already, and looked at once more later.
+        Ok(_) if Instant::now() < until => return,
+        Ok(Some(offered)) if offered.waiting > 0 => too_slow(),
         Ok(_) => return,
-        Err(StoreError::Interrupted) => format!("it took longer than {} s", PATIENCE.as_secs()),
+        Err(StoreError::Interrupted) => too_slow(),
         Err(error) => in_full(&error),
     };
     eprintln!("warning: kept on this machine; other machines find it later: {}", render::plain(&why));
+}
+
+fn too_slow() -> String {
+    format!("it took longer than {} s", PATIENCE.as_secs())
 }
 
 /// Raised at a time, or as soon as `interrupt` is.

@@ -329,9 +329,12 @@ impl Receiver<'_> {
         let fail = |e| StoreError::file("writing", path, e);
         let (level, name) = (&self.second.level, names::pack(self.slug, &pack.id));
         let mut file = File::options().write(true).create_new(true).open(path).map_err(fail)?;
-        let length = self.second.note(level.download(&name, &mut file, pack.bytes, self.interrupt))?;
-        let Some(length) = length else {
-            return self.unfit(pack, &name, "is not there, although a record names it");
+        let length = match self.second.note(level.download(&name, &mut file, pack.bytes, self.interrupt)) {
+            Ok(Some(length)) => length,
+            Ok(None) => return self.unfit(pack, &name, "is not there, although a record names it"),
+            // Longer than it may be, for one.
+            Err(StoreError::Second(LevelError::Wrong { what, .. })) => return self.unfit(pack, &name, &what),
+            Err(error) => return Err(error),
         };
         file.sync_all().map_err(fail)?;
         if length != pack.bytes {
