@@ -15,10 +15,10 @@ use super::{House, seen};
 /// and high. (linux/capability.h: `vfs_cap_data`.)
 const MAY_BIND: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Whose something is, and its extended attributes.
-type Facts = (u32, u32, BTreeMap<Vec<u8>, Vec<u8>>);
+/// Whose something is, and its extended attributes, their values with what is no letter escaped.
+type Facts = (u32, u32, BTreeMap<String, String>);
 
-fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+fn attributes(path: &Path) -> BTreeMap<String, String> {
     let mut names = vec![0_u8; 4096];
     let length = llistxattr(path, names.as_mut_slice()).unwrap();
     let names = names[..length].split(|byte| *byte == 0);
@@ -27,10 +27,9 @@ fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let value = |name: &[u8]| {
         let mut value = vec![0_u8; 4096];
         let length = lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice()).unwrap();
-        value.truncate(length);
-        value
+        value[..length].escape_ascii().to_string()
     };
-    names.map(|name| (name.to_vec(), value(name))).collect()
+    names.map(|name| (name.escape_ascii().to_string(), value(name))).collect()
 }
 
 /// Of everything below a folder.
@@ -72,7 +71,7 @@ fn tree(house: &House) -> PathBuf {
     // Whoever gives a file away takes this from it.
     set("tool", "security.capability", &MAY_BIND);
     set("folder", "user.kind", b"results");
-    set("folder/large", "user.long", &[7; 3000]);
+    set("folder/large", "user.long", &[b'x'; 300]);
     fs::set_permissions(tree.join("tool"), Permissions::from_mode(0o755)).unwrap();
     tree
 }
