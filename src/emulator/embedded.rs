@@ -261,6 +261,7 @@ impl Emulator {
     /// Takes a failure out of force.
     pub fn heal(&self, rule: u64) {
         self.world.faults.remove(rule);
+        self.world.changed();
     }
 
     /// Changes the settings from now on.

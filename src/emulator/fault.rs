@@ -24,6 +24,8 @@ pub enum FaultAction {
     Delay(Duration),
     /// It is never answered.
     Hang,
+    /// It is served as usual, but only once its rule is out of force.
+    UntilHealed,
     /// It is answered with 200 and this body and media type.
     Garbage {
         /// The body.
@@ -142,22 +144,27 @@ impl Faults {
         self.lock().retain(|(known, _, _)| *known != id);
     }
 
+    /// Whether a rule is in force.
+    pub fn has(&self, id: u64) -> bool {
+        self.lock().iter().any(|(known, _, _)| *known == id)
+    }
+
     /// Takes all rules out of force.
     pub fn clear(&self) {
         self.lock().clear();
     }
 
-    /// What is to be done to this request. Every matching rule counts it; the first that is due acts.
-    pub fn due(&self, endpoint: Endpoint, head: &axum::http::request::Parts) -> Option<FaultAction> {
+    /// What is to be done to this request, and by which rule. Every matching rule counts it; the first that is due acts.
+    pub fn due(&self, endpoint: Endpoint, head: &axum::http::request::Parts) -> Option<(u64, FaultAction)> {
         let mut due = None;
-        for (_, rule, seen) in self.lock().iter_mut() {
+        for (id, rule, seen) in self.lock().iter_mut() {
             if !rule.matches(endpoint, head) {
                 continue;
             }
             let position = *seen;
             *seen = seen.saturating_add(1);
             if due.is_none() && position >= rule.skip && position - rule.skip < rule.times {
-                due = Some(rule.action.clone());
+                due = Some((*id, rule.action.clone()));
             }
         }
         due

@@ -105,7 +105,11 @@ async fn answer(
     let request = Request::from_parts(head, body);
     let response = match action {
         None => route(router, request).await,
-        Some(action) => spoil(action, request, router, handle).await?,
+        Some((rule, FaultAction::UntilHealed)) => {
+            healed(&world, rule).await;
+            route(router, request).await
+        }
+        Some((_, action)) => spoil(action, request, router, handle).await?,
     };
     world.recorder.amend(index, |record| {
         record.status = Some(response.status().as_u16());
@@ -126,6 +130,15 @@ async fn route(mut router: Router, request: Request<Body>) -> Response<Body> {
     }
 }
 
+/// Waits until a rule is out of force.
+async fn healed(world: &World, rule: u64) {
+    let mut changes = world.changes();
+    while world.faults.has(rule) {
+        // The world cannot end before its connections, so this is a change.
+        let _ = changes.changed().await;
+    }
+}
+
 async fn spoil(
     action: FaultAction,
     request: Request<Body>,
@@ -137,7 +150,8 @@ async fn spoil(
             tokio::time::sleep(time).await;
             Ok(route(router, request).await)
         }
-        FaultAction::Hang => std::future::pending().await,
+        // That a rule may end is known to the caller, who waits for it.
+        FaultAction::Hang | FaultAction::UntilHealed => std::future::pending().await,
         FaultAction::Status { code, headers, body } => {
             drain(request).await;
             let mut response = Response::new(Body::from(body));

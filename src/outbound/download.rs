@@ -1,8 +1,9 @@
-//! A download to a file that goes on where it broke off, where the server can (RFC 9110, 14: ranges; 13.1.5: `If-Range`).
+//! A download to a file that goes on where it broke off, where the server can (RFC 9110, 14: ranges; 13.1.5: `If-Range`; 15.3.7.3: parts that
+//! may be put together).
 
 use std::path::{Path, PathBuf};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt as _;
 
@@ -15,8 +16,9 @@ pub struct Download {
     partial: PathBuf,
     limit: u64,
     have: u64,
-    /// What the server calls the version that we have a part of. Without it nobody knows whether the rest would fit.
-    version: Option<HeaderValue>,
+    /// What the server calls the version that we have a part of, and the header in which it does. Without it nobody knows whether the
+    /// rest would fit.
+    version: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Download {
@@ -40,7 +42,7 @@ impl Download {
     /// What the next request has to say, so that only the rest is sent.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if let Some(version) = self.version.as_ref().filter(|_| self.have > 0)
+        if let Some((_, version)) = self.version.as_ref().filter(|_| self.have > 0)
             && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", self.have))
         {
             headers.insert(header::RANGE, range);
@@ -58,7 +60,7 @@ impl Download {
     /// the next try.
     ///
     /// # Errors
-    /// It broke off, is too large, is not the part that was asked for, or cannot be written.
+    /// It broke off, is too large, is not the part that was asked for or one of another version, or cannot be written.
     pub async fn receive(
         &mut self,
         outbound: &Outbound,
@@ -68,10 +70,11 @@ impl Download {
         let remote = remote_of(&url);
         let mut whole = None;
         if response.status() == StatusCode::PARTIAL_CONTENT {
-            whole = self.whole_of_the_rest(response.headers());
+            whole = self.whole_of_the_rest(response.headers()).filter(|_| self.is_same_version(response.headers()));
             if whole.is_none() {
                 self.forget();
-                return Err(OutboundError::Transport(format!("{remote} sent another part than was asked for")));
+                let text = format!("{remote} sent another part than was asked for, or a part of another version");
+                return Err(OutboundError::Transport(text));
             }
         } else {
             self.forget();
@@ -128,6 +131,12 @@ impl Download {
         let (from, to, whole) = parsed.filter(|_| self.have > 0)?;
         (from == self.have && to.checked_add(1) == Some(whole)).then_some(whole)
     }
+
+    /// Whether a part may be put behind what is here: a server that knows nothing of `If-Range` sends one of whatever it has now.
+    fn is_same_version(&self, headers: &HeaderMap) -> bool {
+        let Some((name, version)) = &self.version else { return false };
+        headers.get(name).is_none_or(|now| now == version)
+    }
 }
 
 impl Drop for Download {
@@ -138,9 +147,10 @@ impl Drop for Download {
 }
 
 /// What tells one version from another without doubt: a weak tag does not.
-fn version_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    let tag = headers.get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
-    tag.or_else(|| headers.get(header::LAST_MODIFIED)).cloned()
+fn version_of(headers: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+    let named = |name: HeaderName| headers.get(&name).cloned().map(|value| (name, value));
+    let tag = named(header::ETAG).filter(|(_, tag)| !tag.as_bytes().starts_with(b"W/"));
+    tag.or_else(|| named(header::LAST_MODIFIED))
 }
 
 fn on_disk(path: &Path, error: &std::io::Error) -> OutboundError {

@@ -12,6 +12,7 @@
 
 mod answers;
 mod disk;
+mod downloads;
 mod engine;
 mod files;
 mod forge;

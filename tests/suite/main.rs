@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says no by a panic")]
 
 mod architecture;
+mod archive_formats;
 mod bad_input;
 mod cli;
 mod debug;
@@ -25,3 +26,4 @@ mod steps;
 mod store;
 mod support;
 mod tool_cache;
+mod transfer_meter;

@@ -49,7 +49,12 @@ impl Fleet {
 
     /// Runs a job that succeeds, whatever becomes of its cache; its log.
     pub(crate) fn run(&self, agent: &mut Agent, name: &str, script: &[&str], cache: Value) -> (JobView, String) {
-        let spec = job(agent, self.project, name, script, json!({ "cache": [cache] }));
+        self.run_with(agent, name, script, json!({ "cache": [cache] }))
+    }
+
+    /// [`Fleet::run`], with `more` laid over the job's response.
+    pub(crate) fn run_with(&self, agent: &mut Agent, name: &str, script: &[&str], more: Value) -> (JobView, String) {
+        let spec = job(agent, self.project, name, script, more);
         let (ended, log) = run(&self.forge, agent, spec);
         assert_eq!(ended.state, "success", "{log}\nthe agent wrote:\n{}", agent.output());
         (ended, log)

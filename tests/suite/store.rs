@@ -2,7 +2,10 @@
 
 mod aged;
 mod ages;
+mod attributes;
 mod audit;
+mod bounds;
+mod changing;
 mod clock;
 mod collectors;
 mod flips;

@@ -304,11 +304,15 @@ impl Store {
             let bytes = quota.saturating_sub(used);
             Allowance { bytes, quota, whose, setting }
         };
+        let (whose, setting) = match self.limits.is_bound_by_project(owner) {
+            true => ("the forks' half of the project's", "store.max_project_size"),
+            false => ("the owner's", "store.max_owner_size"),
+        };
         let disk = allowed("the disk's", "store.reserve (to less)", free.saturating_add(on_disk), 0);
         let limits = [
             allowed("the store's", "store.max_size", self.limits.total_bytes, in_store),
             allowed("the project's", "store.max_project_size", self.limits.project_bytes, in_project),
-            allowed("the owner's", "store.max_owner_size", self.limits.for_owner(owner), own_bytes),
+            allowed(whose, setting, self.limits.for_owner(owner), own_bytes),
             disk,
         ];
         Ok(limits.into_iter().min_by_key(|allowance| allowance.bytes).unwrap_or(disk))

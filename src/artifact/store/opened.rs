@@ -44,10 +44,12 @@ impl Default for Limits {
 impl Limits {
     /// Bytes for this owner. Forks get half of their project's at most, so that they cannot take all its room.
     pub(super) fn for_owner(&self, owner: &Owner) -> u64 {
-        match owner.trust {
-            Trust::Fork => self.owner_bytes.min(self.project_bytes / 2),
-            Trust::Member | Trust::Protected => self.owner_bytes,
-        }
+        if self.is_bound_by_project(owner) { self.project_bytes / 2 } else { self.owner_bytes }
+    }
+
+    /// Whether it is the project's limit that sets this owner's.
+    pub(super) fn is_bound_by_project(&self, owner: &Owner) -> bool {
+        owner.trust == Trust::Fork && self.project_bytes / 2 < self.owner_bytes
     }
 }
 

@@ -53,6 +53,21 @@ async fn garbage_delays_and_silence() {
 }
 
 #[tokio::test]
+async fn a_request_can_wait_until_its_rule_goes() {
+    let house = House::new(EmulatorOptions::default()).await;
+    let rule = house.forge.fail(FaultRule::all(Endpoint::RequestJob, FaultAction::UntilHealed));
+    let heal = async {
+        let came = |forge: &crate::emulator::Emulator| (!forge.requests().is_empty()).then_some(());
+        house.forge.wait_for(Duration::from_secs(30), came).await.unwrap();
+        assert_eq!(house.forge.requests()[0].status, None);
+        house.forge.heal(rule);
+    };
+    let (answer, ()) = tokio::join!(house.poll(""), heal);
+    assert_eq!(answer.status(), 204);
+    assert!(house.forge.requests()[0].faulted);
+}
+
+#[tokio::test]
 async fn an_answer_can_be_cut_in_its_body() {
     let house = House::new(EmulatorOptions::default()).await;
     house.forge.queue(house.script()).unwrap();

@@ -17,6 +17,7 @@ pub mod log;
 pub mod proxied;
 pub mod pty;
 pub mod s3;
+pub mod storage;
 
 use std::time::{Duration, Instant};
 
