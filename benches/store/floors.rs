@@ -74,9 +74,9 @@ pub fn measure(tree: &Path, scratch: &Path) -> Result<Numbers, Failure> {
     }
     numbers.set("bytes", bytes as f64);
     numbers.set("stored", stored as f64);
-    numbers.set("write_stored", write(scratch, stored, true)?);
-    numbers.set("write_content", write(scratch, bytes, true)?);
-    numbers.set("write_unsynced", write(scratch, bytes, false)?);
+    numbers.set("write_stored", fastest(scratch, stored, true)?);
+    numbers.set("write_content", fastest(scratch, bytes, true)?);
+    numbers.set("write_unsynced", fastest(scratch, bytes, false)?);
     Ok(numbers)
 }
 
@@ -143,6 +143,11 @@ pub fn each_file(tree: &Path, each: &mut impl FnMut(&Path) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+/// The faster of two writes: a floor is the least, and the first one may have to do with what was removed before.
+fn fastest(path: &Path, bytes: u64, is_synced: bool) -> Result<f64, Failure> {
+    Ok(write(path, bytes, is_synced)?.min(write(path, bytes, is_synced)?))
 }
 
 /// Seconds for writing so many bytes to a new file.
