@@ -342,7 +342,12 @@ impl Processes {
         if self.words.is_some() || self.keeper.is_some() {
             return false;
         }
-        !self.orphaned || self.living(around).is_empty()
+        !self.orphaned || (self.living(around).is_empty() && !self.is_main_unreaped(around))
+    }
+
+    /// Whether the main process is the shim's to reap, and its status is still to come.
+    fn is_main_unreaped(&self, around: &Surroundings) -> bool {
+        self.status.is_none() && self.main.and_then(tree::process).is_some_and(|main| main.parent == around.shim)
     }
 }
 

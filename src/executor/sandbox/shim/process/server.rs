@@ -196,11 +196,16 @@ impl State {
             }
         }
         // One SIGCHLD may stand for many children.
+        let mut reaped = Vec::new();
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let pid = pid.as_raw_nonzero().get();
+            reaped.push((pid.as_raw_nonzero().get(), status.as_raw()));
+        }
+        // Once more: a step can have begun, killed its keeper and ended since. Who has ended has said before who it is.
+        self.hear_keepers();
+        for (pid, status) in reaped {
             self.inherited.remove(&pid);
             for step in &mut self.steps {
-                step.reaped(pid, status.as_raw());
+                step.reaped(pid, status);
             }
         }
     }
