@@ -1,5 +1,5 @@
 //! A collection has to write a little (what it decided, where the time stands) before it may remove anything, and needs it most when
-//! the disk is full. So a file takes some room while there is room, and gives it up then.
+//! the disk is full; so has whoever takes back a pin or a name. So a file takes some room while there is room, and gives it up then.
 
 use std::fs::{self, File};
 

@@ -5,7 +5,7 @@
 //! lock  gate                  flock; see `session`
 //! collector                   flock: who collects
 //! quota                       flock: who counts, or asks for room
-//! ballast                     room that a collection has on a disk that is full
+//! ballast                     room that is needed on a full disk to give something back
 //! time                        the highest time that two collections agreed on
 //! index.db                    what can be listed: made again from the records where it is lost
 //! index.db.lock               flock: who is at it, who makes it anew. index.db.damaged: somebody should

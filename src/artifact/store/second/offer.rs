@@ -102,8 +102,9 @@ impl Store {
                 }
                 Err(StoreError::Interrupted) => return Err(StoreError::Interrupted),
                 // Others may be damaged in the pack, not this: whoever reads all of it copies what is whole.
-                Err(error @ StoreError::Damaged { .. }) => {
-                    tracing::warn!(%error, "a damaged pack is not offered to other machines");
+                Err(StoreError::Damaged { path, .. }) => {
+                    let pack = path.file_name().unwrap_or_default().display();
+                    tracing::warn!(%pack, "a damaged pack is not offered to other machines: everything will be read, and what is whole offered then");
                     self.want_scrub()?;
                     entry.postpone(SystemTime::now() + UNTIL_MENDED)?;
                 }
